@@ -1,0 +1,129 @@
+"""The values a run is about: a job (what is wanted) and its progress (what has happened to it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a job stands. Each says who moves a job on, and what a crash leaves behind."""
+
+    PENDING = "pending"
+    """Nothing is paid, or the last attempt is over. The submit stage moves it on; a crash changes nothing."""
+    SUBMITTING = "submitting"
+    """A paid request may be under way. Its answer moves it on; after a crash it counts as in doubt."""
+    IN_DOUBT = "in_doubt"
+    """A paid request left and nobody knows what became of it. Only a person (or ``in_doubt: resubmit``) moves it."""
+    RUNNING = "running"
+    """The service owns a task, whose id is on disk. Polls move it on; after a crash they go on."""
+    READY = "ready"
+    """The clip exists on the service. The download stage moves it on; after a crash it is fetched."""
+    DONE = "done"
+    """The clip is on disk, verified. Only a person reopens it."""
+    FAILED = "failed"
+    """batchvid gave up, with a reason. Only a person reopens it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work, or a person's decision, is still to come."""
+        return self not in {State.DONE, State.FAILED}
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether the service may be working on it: what ``limits.in_flight`` counts."""
+        return self in {State.SUBMITTING, State.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A first or last frame: a file, and what will be sent of it.
+
+    ``sha256`` and ``size_bytes`` are of the bytes that go out, which are the file's own
+    unless it holds metadata (EXIF orientation is applied, metadata stripped).
+    """
+
+    path: str
+    """Absolute."""
+    sha256: str
+    """Lower-case hex."""
+    size_bytes: int
+    mime: str
+    """``image/png``, ``image/jpeg`` or ``image/webp``, by the bytes and not by the name."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One wanted clip. What is sent is passed through as the manifest says it."""
+
+    id: str
+    prompt: str
+    model: str
+    size: str | None
+    """An orientation (``16x9``) or pixels (``1280x720``); ``None`` is not sent."""
+    seconds: str | None
+    """``None`` is not sent."""
+    form: tuple[tuple[str, str], ...]
+    """Further text fields, in the manifest's order."""
+    frames: tuple[Frame, ...]
+    """None, the first, or the first and the last."""
+    price_micros: int | None
+    """For one attempt; ``None`` when no price is known."""
+    path: str
+    """Of the clip, relative to the output folder, with ``/``."""
+    fingerprint: str
+    """SHA-256 (hex) over everything that would be sent; see `batchvid.core.fingerprint`."""
+    where: str
+    """``file:line`` of the entry that it came from."""
+
+    @property
+    def timing_class(self) -> str:
+        """Jobs of one class take about equally long to generate."""
+        return f"{self.model}|{self.size or ''}|{self.seconds or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has happened to a job; one row of the journal.
+
+    Built by `fresh` and moved on by `batchvid.core.lifecycle.advance` only.
+    Times are UTC epoch seconds; money is in millionths.
+    """
+
+    job_id: str
+    state: State = State.PENDING
+    version: int = 0
+    """How many events have been recorded for it; the journal compares and sets by it."""
+    attempt: int = 0
+    """The number of the newest paid attempt; 0 before the first. A refused request uses none up."""
+    allowance_from: int = 0
+    """Attempts up to this number do not count against ``limits.attempts``: a person reopened the job after them."""
+    parked: bool = False
+    """Left alone until the next run: the task timed out, or its clip could not be fetched."""
+    task_id: str | None = None
+    resolved_model: str | None = None
+    """The model that the service says it used."""
+    url: str | None = None
+    """Where the clip can be fetched; ``None`` when the service named none (then ``/content``)."""
+    url_expires_at: float | None = None
+    fingerprint: str | None = None
+    """Of the content that the newest attempt sent."""
+    price_micros: int | None = None
+    """Of the newest attempt."""
+    reason: str | None = None
+    """Why it is in doubt, parked or failed, or why the last try did not work."""
+    submitted_at: float | None = None
+    """When the newest attempt was accepted."""
+    finished_at: float | None = None
+    """When the job became done or failed."""
+    path: str | None = None
+    """Of the clip on disk, relative to the output folder."""
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+    @staticmethod
+    def fresh(job_id: str) -> Progress:
+        """Give the progress of a job that nothing has happened to."""
+        return Progress(job_id)

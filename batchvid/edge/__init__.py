@@ -1,0 +1,1 @@
+"""What touches the world, and cannot decide: sockets, the journal, files, images."""

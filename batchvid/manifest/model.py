@@ -1,0 +1,30 @@
+"""What a manifest says, once it is read and found to be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchvid.core.job import Job
+    from batchvid.core.settings import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A valid manifest, expanded: every job that should become a clip, in the manifest's order."""
+
+    path: Path
+    """Absolute."""
+    base_url: str
+    """Of the service, normalised: scheme, host, path that ends in ``/v1``, no trailing slash."""
+    key_env: str
+    """The name of the variable that holds the key."""
+    output: Path
+    """Absolute; it need not exist yet."""
+    limits: Limits
+    jobs: tuple[Job, ...]
+    warnings: tuple[str, ...] = ()
+    """What is allowed but probably not meant, as ``file:line:column: where: text``."""
