@@ -1,0 +1,60 @@
+"""What a run tells to whoever watches it, and the watcher that says nothing."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from batchvid.core.job import Progress
+    from batchvid.core.lifecycle import Event
+    from batchvid.core.snapshot import Snapshot
+    from batchvid.core.summary import Summary
+
+
+class Verbosity(IntEnum):
+    """How much a person wants to read."""
+
+    QUIET = -1
+    """Problems and the summary."""
+    NORMAL = 0
+    VERBOSE = 1
+    """Polls too."""
+
+
+class View(Protocol):
+    """Watches a run. Nothing here ever raises for the sake of its stream: paid work goes on unseen."""
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Tell that *event* was recorded for the job; *progress* is what came of it."""
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Tell how the run stands. Call it as often as you like: the view decides by ``elapsed_s`` when to show it."""
+
+    def note(self, text: str) -> None:
+        """Tell something that concerns the run and no single job."""
+
+    def summary(self, summary: Summary) -> None:
+        """Tell how the run ended. Nothing but `close` comes after it."""
+
+    def close(self) -> None:
+        """Give the terminal back. May be called more than once, and after any failure."""
+
+
+class Silent:
+    """A view for nobody: the Python API's, when the caller wants none."""
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Say nothing."""
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def summary(self, summary: Summary) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Say nothing."""
