@@ -1,0 +1,42 @@
+"""Which addresses a clip may be fetched from: its URL comes from outside, and must not lead into private networks."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: an IPv4 address in the last 32 bits."""
+
+
+def is_public(address: str) -> bool:
+    """Say whether *address*, an IP literal, is on the public internet, also behind ::ffff:, 6to4, Teredo and NAT64."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return all(part.is_global and not part.is_multicast for part in _parts(ip))
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether *host*, as it stands in a URL, is this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parts(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """Give the addresses that *ip* leads to: those that are wrapped in it, or itself."""
+    if isinstance(ip, IPv4Address):
+        return [ip]
+    if ip.ipv4_mapped:
+        return [ip.ipv4_mapped]
+    if ip.sixtofour:
+        return [ip.sixtofour]
+    if ip.teredo:
+        return list(ip.teredo)
+    if ip in NAT64:
+        return [IPv4Address(int(ip) & 0xFFFFFFFF)]
+    return [ip]

@@ -1,0 +1,154 @@
+"""What came back from a request, before anybody has read a meaning into it, and the error envelopes it may hold.
+
+The service and the gateways in front of it answer errors in half a dozen shapes: a nested ``error``
+object or string, flat ``code``/``message``, ``detail``, ``{"success": false}``, a provider's
+JSON as a string inside ``message``, HTML, nothing. `envelope` reads all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ANSWER_MAX_BYTES = 4 * 1024 * 1024
+"""A task object is about 1 KB; more than this is not read."""
+RAW_KEPT_BYTES = 4096
+"""How much of an unreadable answer is kept where money is in doubt."""
+RETRY_AFTER_MAX_S = 900.0
+"""No service keeps a night's run waiting for longer than 15 minutes at a time."""
+
+
+class Lost(StrEnum):
+    """Where a request went missing."""
+
+    DNS = "the host name could not be resolved"
+    UNREACHABLE = "the service could not be reached"
+    TLS = "the service's certificate was not accepted"
+    CONNECT_TIMEOUT = "the service did not accept a connection in time"
+    SILENT = "no answer came in time"
+    RESET = "the connection broke before an answer came"
+    GARBLED = "the answer was not HTTP"
+
+    @property
+    def before_sending(self) -> bool:
+        """Whether it is certain that not one byte of the request left."""
+        return self in {Lost.DNS, Lost.UNREACHABLE, Lost.TLS, Lost.CONNECT_TIMEOUT}
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """A request that brought no status line."""
+
+    lost: Lost
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Say where it went missing, with the system's own words when there are any."""
+        return f"{self.lost}: {clean(self.detail, 200)}" if self.detail else str(self.lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status line, headers (names in lower case) and as much of the body as came."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    complete: bool = True
+    """Whether the body came to its end, under `ANSWER_MAX_BYTES`."""
+
+    def json(self) -> Any:
+        """Give the decoded body, or ``None`` when it is cut off, no JSON, or nested too deep."""
+        if not self.complete:
+            return None
+        return loads(self.body.decode("utf-8-sig", "replace"))
+
+    def excerpt(self, limit: int = 200) -> str:
+        """Give the first characters of the body, harmless to show."""
+        return clean(self.body[: limit * 4].decode("utf-8", "replace"), limit)
+
+
+def loads(text: str) -> Any:
+    """Give the decoded JSON, or ``None`` when *text* is none; NaN and infinities count as null."""
+    try:
+        return json.loads(text, parse_constant=lambda _name: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A well-formed error of the service."""
+
+    code: str
+    """In lower case; often empty."""
+    message: str
+    nested: bool
+    """Whether it stood in an ``error`` object: some meanings differ by that."""
+
+
+def envelope(payload: Any) -> Envelope | None:
+    """Give the error that *payload* holds, or ``None`` when it holds none."""
+    if not isinstance(payload, dict):
+        return None
+    error = payload.get("error")
+    if isinstance(error, dict) and error:
+        return Envelope(_code(error.get("code")), _text(error.get("message")) or _text(error), nested=True)
+    if isinstance(error, str) and error:
+        return Envelope(_code(payload.get("code")), error, nested=True)
+    if payload.get("detail"):
+        return Envelope(_code(payload.get("code")), _text(payload["detail"]), nested=False)
+    flat = "message" in payload or "msg" in payload
+    if payload.get("success") is False or (flat and _code(payload.get("code")) != "success"):
+        message = _text(payload.get("message")) or _text(payload.get("msg"))
+        inner = envelope(loads(message)) if message.startswith("{") else None
+        return inner or Envelope(_code(payload.get("code")), message, nested=False)
+    return None
+
+
+def _code(value: Any) -> str:
+    return "" if value is None or isinstance(value, (dict, list)) else str(value).strip().lower()[:100]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def request_id(message: str) -> str | None:
+    """Give the request id, which stands only inside the message."""
+    found = re.search(r"\(request id: ([\w.:-]{1,100})\)", message)
+    return found[1] if found else None
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Give the wait that the service asked for, within 0 and `RETRY_AFTER_MAX_S` seconds; ``None`` if it named none.
+
+    Reads ``retry-after-ms`` and ``Retry-After`` as seconds or a date (RFC 9110 §10.2.3); nonsense counts as absent.
+    """
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            wait_s = float(value) * unit_s
+        except ValueError:
+            try:
+                wait_s = parsedate_to_datetime(value).timestamp() - now
+            except (ValueError, OverflowError, TypeError):
+                continue
+            wait_s = max(0.0, wait_s)
+        if math.isfinite(wait_s) and wait_s >= 0:
+            return min(wait_s, RETRY_AFTER_MAX_S)
+    return None

@@ -1,0 +1,236 @@
+"""What slows or stops a whole run: throttling, an absent service, the retry budget, breaker, canary and window.
+
+Every reason to stop is a `Halt`; the first one of the highest rank is what the run's exit code says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchvid.core.fault import Fault, FaultKind
+from batchvid.errors import Exit
+
+if TYPE_CHECKING:
+    from batchvid.core.settings import Limits
+
+RETRIES_AT_MOST = 120.0
+"""Refusals in a row that a run stands: at the longest backoff of a minute, about two hours without the service."""
+RETRIES_PER_SUCCESS = 0.5
+"""What an accepted request gives back: a service that refuses two thirds of all requests ends the run."""
+UNSURE_IN_A_ROW = 3
+"""So many attempts in doubt one after the other are no accident; each further one might cost money."""
+SLOWEST = 1 / 64
+RECOVERY_STEP = 0.1
+"""Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"."""
+RECOVERY_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A reason for which no more jobs are submitted. What is paid is still collected, but for what is stopped *too*."""
+
+    exit_code: Exit
+    reason: str
+    polls_too: bool = False
+    downloads_too: bool = False
+
+
+def backoff_s(failures: int, limits: Limits, *, jitter: float) -> float:
+    """Give the wait after so many failures in a row: doubling from the first to the longest, full jitter.
+
+    *jitter* is in [0, 1]. At least a tenth of the doubled value is kept, so that "full" never means "at once".
+    """
+    longest_s = min(limits.backoff_longest_s, limits.backoff_first_s * 2.0 ** min(max(failures - 1, 0), 32))
+    return longest_s * (0.1 + 0.9 * jitter)
+
+
+class Throttle:
+    """The share of the allowed pace that the service bears just now, and until when nothing may be sent."""
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self.resume_at = 0.0
+        self._slowed_at = float("-inf")
+        self._in_a_row = 0
+
+    def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
+        """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause."""
+        if sent_at >= self._slowed_at:
+            self.share = max(SLOWEST, self.share / 2)
+            self._slowed_at = now
+            self._in_a_row += 1
+        wait_s = fault.retry_after_s
+        if wait_s is None:
+            wait_s = backoff_s(self._in_a_row, limits, jitter=jitter)
+        self.resume_at = max(self.resume_at, now + wait_s)
+
+    def went_well(self, *, now: float) -> None:
+        """Regain a step of the pace when there has been peace for long enough."""
+        self._in_a_row = 0
+        if self.share < 1.0 and now - max(self._slowed_at, self.resume_at) >= RECOVERY_EVERY_S:
+            self.share = min(1.0, self.share + RECOVERY_STEP)
+            self._slowed_at = now
+
+
+class Brakes:
+    """What the run as a whole has learned from its requests. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        stop_submitting_at: float | None = None,
+        max_jobs: int | None = None,
+        clips_before: int = 0,
+    ) -> None:
+        self._limits = limits
+        self._stop_submitting_at = stop_submitting_at
+        self._jobs_left = max_jobs
+        self._retries = RETRIES_AT_MOST
+        self._away = 0
+        self._failed_in_a_row = 0
+        self._unsure_in_a_row = 0
+        self._bad_polls_in_a_row = 0
+        self._canaries_out = clips_before
+        self._canaries_home = clips_before
+        self._resume_at = 0.0
+        self.accepted = 0
+        self.throttle = Throttle()
+        self.halts: list[Halt] = []
+
+    @property
+    def submits_stopped(self) -> bool:
+        """Whether nothing will be submitted any more in this run."""
+        return bool(self.halts)
+
+    @property
+    def polls_stopped(self) -> bool:
+        """Whether even what is paid cannot be collected in this run."""
+        return any(halt.polls_too for halt in self.halts)
+
+    @property
+    def downloads_stopped(self) -> bool:
+        """Whether no clip can be put on disk in this run."""
+        return any(halt.downloads_too for halt in self.halts)
+
+    @property
+    def worst(self) -> Halt | None:
+        """Give the halt that decides the exit code."""
+        order = list(Exit)
+        return min(self.halts, key=lambda halt: order.index(halt.exit_code), default=None)
+
+    @property
+    def submits_resume_at(self) -> float:
+        """Give the moment before which no job may be submitted."""
+        return max(self._resume_at, self.throttle.resume_at)
+
+    def halt(self, exit_code: Exit, reason: str, *, polls_too: bool = False, downloads_too: bool = False) -> None:
+        """Stop submitting, for a reason; told twice, it counts once."""
+        halt = Halt(exit_code, reason, polls_too, downloads_too)
+        if halt not in self.halts:
+            self.halts.append(halt)
+
+    def may_submit(self, *, now: float, new: bool) -> bool:
+        """Say whether a job may be submitted now. *new*: it has not been out in this run.
+
+        Closes the window, for good, when its time has come.
+        """
+        if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
+            self.halt(Exit.STOPPED, "the time window has closed")
+        elif new and self._jobs_left is not None and self._jobs_left <= 0:
+            self.halt(Exit.STOPPED, "as many jobs as --max-jobs allows have been submitted")
+        return not self.halts and now >= self.submits_resume_at and not (new and self.awaits_canary)
+
+    @property
+    def window_closes_at(self) -> float | None:
+        """Give the moment at which submitting stops, if there is one."""
+        return self._stop_submitting_at
+
+    @property
+    def awaits_canary(self) -> bool:
+        """Whether the first jobs are out and the rest must wait for their clips."""
+        return self._canaries_home < self._limits.canary <= self._canaries_out
+
+    def submit_begins(self, *, new: bool) -> None:
+        """Count a job that goes out."""
+        if new:
+            self._canaries_out += 1
+            if self._jobs_left is not None:
+                self._jobs_left -= 1
+
+    def submit_untried(self, *, new: bool) -> None:
+        """Take back `submit_begins`."""
+        if new:
+            self._canaries_out -= 1
+            if self._jobs_left is not None:
+                self._jobs_left += 1
+
+    def submit_accepted(self, *, now: float) -> None:
+        """Take note that the service took a paid request."""
+        self.accepted += 1
+        self._away = 0
+        self._unsure_in_a_row = 0
+        self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
+        self.throttle.went_well(now=now)
+
+    def submit_unsure(self) -> None:
+        """Take note of an attempt in doubt."""
+        self._unsure_in_a_row += 1
+        if self._unsure_in_a_row >= UNSURE_IN_A_ROW:
+            self.halt(
+                Exit.STOPPED,
+                f"{UNSURE_IN_A_ROW} paid requests in a row are in doubt: check base_url and the service's dashboard",
+            )
+
+    def submit_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, new: bool) -> None:
+        """Slow down or stop as the fault demands; nothing was created."""
+        self.submit_untried(new=new)
+        match fault.kind:
+            case FaultKind.ACCOUNT:
+                self.halt(Exit.ACCOUNT, str(fault))
+            case FaultKind.MISCONFIGURED:
+                self.halt(Exit.CONFIG, str(fault))
+            case FaultKind.THROTTLED:
+                self._spend_retry()
+                self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+            case FaultKind.UNAVAILABLE:
+                self._spend_retry()
+                self._away += 1
+                wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
+                self._resume_at = max(self._resume_at, now + wait_s)
+
+    def poll_answered(self, *, now: float) -> None:
+        """Take note that a poll brought an answer."""
+        self._bad_polls_in_a_row = 0
+        self.throttle.went_well(now=now)
+
+    def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
+        """Slow down or stop as the fault demands."""
+        if fault.kind is FaultKind.THROTTLED:
+            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+        elif fault.kind is FaultKind.ACCOUNT:
+            self.halt(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
+        elif fault.kind is FaultKind.MISCONFIGURED and self._hopeless():
+            self.halt(Exit.CONFIG, str(fault), polls_too=True)
+
+    def _hopeless(self) -> bool:
+        self._bad_polls_in_a_row += 1
+        return self._bad_polls_in_a_row >= UNSURE_IN_A_ROW
+
+    def job_ended(self, *, well: bool, reason: str = "") -> None:
+        """Take note that a job became a clip on disk, or failed."""
+        self._failed_in_a_row = 0 if well else self._failed_in_a_row + 1
+        if well:
+            self._canaries_home += 1
+        elif self._canaries_home < self._limits.canary:
+            self.halt(Exit.STOPPED, f"a canary job failed, so the rest was not started: {reason}")
+        elif self._failed_in_a_row >= self._limits.breaker:
+            self.halt(
+                Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
+            )
+
+    def _spend_retry(self) -> None:
+        self._retries -= 1
+        if self._retries <= 0:
+            self.halt(Exit.STOPPED, "the service has been away or too busy for too long; run again later")

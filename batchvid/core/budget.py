@@ -1,0 +1,61 @@
+"""The budget: money is held before a paid request leaves, so that no concurrency can overspend."""
+
+from __future__ import annotations
+
+from batchvid.core.snapshot import Money
+
+
+class Budget:
+    """Spent and held money of one journal, in millionths; `reserve` never lets their sum grow above the limit.
+
+    *limit_micros* bounds everything the journal ever paid; *run_limit_micros* bounds what this run may add.
+    """
+
+    def __init__(self, money: Money, *, run_limit_micros: int | None = None) -> None:
+        self._spent = money.spent_micros
+        self._reserved = money.reserved_micros
+        self._limit = money.budget_micros
+        self._unpriced = money.unpriced_attempts
+        self._run_limit = run_limit_micros
+        self._run_total = 0
+
+    @property
+    def money(self) -> Money:
+        """Give the sums as a value."""
+        return Money(self._spent, self._reserved, self._limit, self._unpriced)
+
+    def fits(self, price_micros: int | None) -> bool:
+        """Say whether one more attempt at this price may start. No price never fits a limit: it could be any."""
+        bounds = (
+            (self._limit, self._spent + self._reserved),
+            (self._run_limit, self._run_total),
+        )
+        for limit, so_far in bounds:
+            if limit is not None and (price_micros is None or so_far + price_micros > limit):
+                return False
+        return True
+
+    def reserve(self, price_micros: int | None) -> bool:
+        """Hold the price of one attempt, or change nothing and return ``False`` when it does not fit."""
+        if not self.fits(price_micros):
+            return False
+        if price_micros is None:
+            self._unpriced += 1
+        else:
+            self._reserved += price_micros
+            self._run_total += price_micros
+        return True
+
+    def release(self, price_micros: int | None) -> None:
+        """Give back what was held for an attempt that was never created."""
+        if price_micros is None:
+            self._unpriced -= 1
+        else:
+            self._reserved -= price_micros
+            self._run_total -= price_micros
+
+    def settle(self, price_micros: int | None) -> None:
+        """Count what was held as spent: the task is over, well or badly."""
+        if price_micros is not None:
+            self._reserved -= price_micros
+            self._spent += price_micros

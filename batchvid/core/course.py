@@ -1,0 +1,327 @@
+"""The course of a run: what it knows of its jobs, whose turn it is, and what each outcome leads to.
+
+Everything here is synchronous and does no I/O: the runner asks for a turn, does the request, records the events that
+come back as the outcome, and then commits them here. Nothing interleaves with a decision. A job is
+with one worker at most, so its progress cannot change between the turn and the commit.
+
+Times named ``now`` are monotonic seconds, times named ``at`` are UTC epoch seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from batchvid.core import lifecycle as life
+from batchvid.core.budget import Budget
+from batchvid.core.forecast import Forecast
+from batchvid.core.job import Progress, State
+from batchvid.core.policy import Tally
+from batchvid.core.schedule import Lane, Schedule
+from batchvid.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batchvid.core.brakes import Brakes
+    from batchvid.core.job import Job
+    from batchvid.core.lifecycle import Event
+    from batchvid.core.settings import Limits
+    from batchvid.core.snapshot import Money
+
+
+class Step(StrEnum):
+    """The three kinds of work, most urgent first."""
+
+    DOWNLOAD = "download"
+    POLL = "poll"
+    SUBMIT = "submit"
+
+
+@dataclass(slots=True)
+class Active:
+    """A job that something has happened to: its progress, and what this run keeps in mind about it."""
+
+    progress: Progress
+    tally: Tally = field(default_factory=Tally)
+    started: bool = False
+    """Whether this run has submitted it."""
+    task_from: float = 0.0
+    """When its task began, on the monotonic clock."""
+    deadline: float = 0.0
+    """When its task counts as timed out."""
+    looked: float | None = None
+    """When it was last polled by this run."""
+    held: bool = False
+    """Whether the budget holds its price: the newest attempt is neither refused nor over."""
+    other_source: bool = False
+    """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
+
+
+class Course:
+    """The jobs of one run, by their index in the manifest."""
+
+    def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
+        self,
+        jobs: Sequence[Job],
+        limits: Limits,
+        *,
+        brakes: Brakes,
+        money: Money,
+        run_limit_micros: int | None = None,
+        timings: Mapping[str, Iterable[float]] | None = None,
+    ) -> None:
+        self.jobs = jobs
+        self.limits = limits
+        self.brakes = brakes
+        self.budget = Budget(money, run_limit_micros=run_limit_micros)
+        self.forecast = Forecast(limits.typical_time_s, timings)
+        self.schedule = Schedule(in_flight_limit=limits.in_flight)
+        self.counts: Counter[State] = Counter()
+        self.active: dict[int, Active] = {}
+        self.parked: set[int] = set()
+        self.busy: Counter[Step] = Counter()
+        self.draining = False
+
+    # ---- the start
+
+    def place_all(
+        self,
+        rows: Mapping[str, Progress],
+        *,
+        settled: frozenset[str],
+        only: frozenset[str] | None,
+        now: float,
+        at: float,
+    ) -> None:
+        """Put every job where it stands: *rows* are the journal's, by job id; a job without a row is new.
+
+        *settled* are the jobs whose newest attempt's money is spent for good. *only* are the ids that may be submitted.
+        """
+        fresh = []
+        for index, job in enumerate(self.jobs):
+            row = rows.get(job.id)
+            chosen = only is None or job.id in only
+            if row is None:
+                self.counts[State.PENDING] += 1
+                if chosen:
+                    fresh.append((0.0, index))
+                continue
+            self.counts[row.state] += 1
+            if row.state is State.PENDING and not chosen:
+                continue
+            if row.state in {State.PENDING, State.RUNNING, State.READY}:
+                one = Active(row, held=row.state is not State.PENDING and job.id not in settled)
+                self.active[index] = one
+                self._resume(index, one, now=now, at=at)
+        self.schedule.submits.fill(fresh)
+
+    def _resume(self, index: int, one: Active, *, now: float, at: float) -> None:
+        row = one.progress
+        age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
+        one.task_from = now - age_s
+        grace_s = 0.0 if row.parked else self.limits.typical_time_s
+        one.deadline = max(one.task_from + self.limits.task_timeout_s, now + grace_s)
+        one.progress = replace(row, parked=False)
+        if row.state is State.RUNNING:
+            self.schedule.in_flight += 1
+            self.schedule.polls.put(index, rank=0.0, due_at=now)
+        else:
+            self._queue(index, one, wait_s=None, now=now)
+
+    # ---- whose turn it is
+
+    def turn(self, step: Step, now: float) -> bool:
+        """Say whether a job could take this step now."""
+        if self.draining:
+            return False
+        match step:
+            case Step.DOWNLOAD:
+                return not self.brakes.downloads_stopped and self.schedule.downloads.peek(now) is not None
+            case Step.POLL:
+                paused = self.brakes.polls_stopped or now < self.brakes.throttle.resume_at
+                return not paused and self.schedule.polls.peek(now) is not None
+            case Step.SUBMIT:
+                return self._may_submit(now)
+
+    def _may_submit(self, now: float) -> bool:
+        index = self.schedule.submits.peek(now)
+        if index is None or not self.schedule.has_room:
+            return False
+        if not self.brakes.may_submit(now=now, new=self._is_new(index)):
+            return False
+        if self.budget.fits(self.jobs[index].price_micros):
+            return True
+        if not self.busy[Step.SUBMIT]:
+            self.brakes.halt(Exit.BUDGET, f"the budget is reached: the price of {self.jobs[index].id!r} no longer fits")
+        return False
+
+    def _is_new(self, index: int) -> bool:
+        one = self.active.get(index)
+        return one is None or not one.started
+
+    def take(self, step: Step, now: float) -> int | None:
+        """Give the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
+        if not self.turn(step, now):
+            return None
+        index = self._lane(step).take(now)
+        if index is None:
+            return None
+        self.busy[step] += 1
+        if step is Step.SUBMIT:
+            one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
+            self.brakes.submit_begins(new=not one.started)
+            self.budget.reserve(self.jobs[index].price_micros)
+            self.schedule.in_flight += 1
+            one.held = True
+        return index
+
+    def wake_at(self, step: Step, now: float) -> float | None:
+        """Give the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
+        moments = [self._lane(step).next_due_at()]
+        if step is not Step.DOWNLOAD:
+            moments.append(self.brakes.throttle.resume_at)
+        if step is Step.SUBMIT:
+            moments += [self.brakes.submits_resume_at, self.brakes.window_closes_at]
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+    def _lane(self, step: Step) -> Lane:
+        lanes = {Step.DOWNLOAD: self.schedule.downloads, Step.POLL: self.schedule.polls}
+        return lanes.get(step, self.schedule.submits)
+
+    def is_over(self) -> bool:
+        """Say whether nothing is left that this run could do."""
+        if self.busy.total():
+            return False
+        if self.draining:
+            return True
+        collecting = (self.schedule.polls and not self.brakes.polls_stopped) or (
+            self.schedule.downloads and not self.brakes.downloads_stopped
+        )
+        if collecting:
+            return False
+        if not self.schedule.submits or self.brakes.submits_stopped:
+            return True
+        if self.brakes.awaits_canary and self._only_new_left():
+            self.brakes.halt(Exit.STOPPED, "the canary jobs brought no clip, so the rest was not started")
+            return True
+        return False
+
+    def _only_new_left(self) -> bool:
+        return all(not one.started or one.progress.state is not State.PENDING for one in self.active.values())
+
+    # ---- what came of it
+
+    def change(self, index: int, events: Sequence[Event], *, at: float) -> tuple[Progress, Progress]:
+        """Give the job's progress before and after *events*; nothing is changed yet."""
+        before = after = self.active[index].progress
+        for event in events:
+            after = life.advance(after, event, at=at)
+        return before, after
+
+    def commit(self, index: int, events: Sequence[Event], after: Progress) -> None:
+        """Make *after* the job's progress, once it is recorded: sums, counts and brakes follow."""
+        one = self.active[index]
+        before, one.progress = one.progress, after
+        self.counts[before.state] -= 1
+        self.counts[after.state] += 1
+        for event in events:
+            self._follow_money(index, one, event)
+        if before.state.in_flight and (not after.state.in_flight or after.parked):
+            self.schedule.in_flight -= 1
+        elif before.state is State.READY and after.state is State.RUNNING:
+            self.schedule.in_flight += 1
+        if after.parked:
+            self.parked.add(index)
+        else:
+            self.parked.discard(index)
+        if after.state is State.DONE:
+            self.brakes.job_ended(well=True)
+        elif after.state is State.FAILED:
+            self.brakes.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
+
+    def _follow_money(self, index: int, one: Active, event: Event) -> None:
+        price = self.jobs[index].price_micros if one.progress.price_micros is None else one.progress.price_micros
+        if not one.held:
+            return
+        match event:
+            case life.SubmitRefused():
+                self.budget.release(price)
+                one.held = False
+            case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
+                self.budget.settle(price)
+                one.held = False
+
+    def withdraw(self, index: int) -> None:
+        """Take back a turn to submit that was not used: nothing was recorded and nothing was sent."""
+        one = self.active[index]
+        self.budget.release(self.jobs[index].price_micros)
+        one.held = False
+        self.schedule.in_flight -= 1
+        self.brakes.submit_untried(new=not one.started)
+
+    def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
+        """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
+        self.busy[step] -= 1
+        one = self.active[index]
+        if one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}:
+            del self.active[index]
+        else:
+            self._queue(index, one, wait_s=wait_s, now=now)
+
+    def _queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
+        due_at = now + (wait_s or 0.0)
+        match one.progress.state:
+            case State.PENDING:
+                self.schedule.submits.put(index, rank=-1.0, due_at=due_at)
+            case State.RUNNING:
+                if wait_s is None:
+                    due_at = self._next_poll_at(index, one, now=now)
+                self.schedule.polls.put(index, rank=0.0, due_at=due_at)
+            case State.READY:
+                expires_at = one.progress.url_expires_at
+                rank = expires_at if expires_at is not None else float("inf")
+                self.schedule.downloads.put(index, rank=rank, due_at=due_at)
+
+    def _next_poll_at(self, index: int, one: Active, *, now: float) -> float:
+        gap_s = self.forecast.next_poll_in_s(
+            self.jobs[index].timing_class,
+            age_s=now - one.task_from,
+            shortest_s=self.limits.poll_shortest_s,
+            longest_s=self.limits.poll_longest_s,
+            first=one.looked is None,
+        )
+        return min(now + gap_s, max(one.deadline, now + self.limits.poll_shortest_s))
+
+    def task_began(self, index: int, *, now: float) -> None:
+        """Take note that the service accepted the job's task just now."""
+        one = self.active[index]
+        one.started, one.looked, one.tally = True, None, Tally()
+        one.task_from, one.deadline = now, now + self.limits.task_timeout_s
+
+    def is_late(self, index: int, *, now: float) -> bool:
+        """Say whether the task's time is over."""
+        return now >= self.active[index].deadline
+
+    def looked(self, index: int, *, now: float, finished: bool) -> float | None:
+        """Take note of a poll; give how long the task took when it has *finished* and this run saw it begin.
+
+        It ended somewhere between this look and the one before; the middle is taken. A first look that comes too late
+        so teaches the class to look earlier.
+        """
+        one = self.active[index]
+        before, one.looked = one.looked, now
+        if not finished or not one.started:
+            return None
+        took_s = (now + (one.task_from if before is None else before)) / 2 - one.task_from
+        self.forecast.of(self.jobs[index].timing_class).learn(took_s)
+        return took_s
+
+    def bump(self, index: int, **counts: int) -> Tally:
+        """Add to the job's tally and give it; a count of 0 resets."""
+        one = self.active[index]
+        changed = {name: getattr(one.tally, name) + by if by else 0 for name, by in counts.items()}
+        one.tally = replace(one.tally, **changed)
+        return one.tally

@@ -1,0 +1,121 @@
+"""What follows from what happened: for one job, the events to record and when to look again.
+
+Three questions are asked of every failure: again? this job's fault? must all stop? The first two are
+answered here, from plain numbers; the third in `batchvid.core.brakes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchvid.core import lifecycle as life
+from batchvid.core.brakes import backoff_s
+from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.wire import Phase, TaskReport
+
+if TYPE_CHECKING:
+    from batchvid.core.job import Progress
+    from batchvid.core.lifecycle import Event
+    from batchvid.core.settings import Limits
+
+NO_CHANNEL_TRIES = 5
+"""An unrouted model comes back within minutes, or it does not exist."""
+REFUSALS_ALONE = 10
+"""A job that is refused so often while others are accepted is itself the trouble."""
+UNKNOWN_TASK_GRACE_S = 60.0
+"""A new id takes a few seconds to become known on every server of the service."""
+UNKNOWN_TASK_LOOKS = 5
+WITHOUT_URL_LOOKS = 3
+"""A completed task may get its URL a little later; after that the clip is asked for behind ``/content``."""
+DOWNLOAD_TRIES = 8
+"""Then the clip is left for the next run: the paid task is still there."""
+EXPIRIES = 4
+"""So many URLs that were gone when they were used mean that the service has lost the clip for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """The events that follow, in order, and the wait until the next step that the job's new state wants.
+
+    ``None`` leaves the wait to the schedule: at once, or for a poll when the forecast says.
+    """
+
+    events: tuple[Event, ...]
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one job has gone through in this run, since its last good step of the same kind."""
+
+    refusals: int = 0
+    """Refused submits while others were accepted."""
+    poll_faults: int = 0
+    unknown_looks: int = 0
+    without_url_looks: int = 0
+    download_faults: int = 0
+    expiries: int = 0
+
+
+def after_refusal(fault: Fault, tally: Tally, *, jitter: float, limits: Limits) -> Follow:
+    """Say what becomes of a job whose submit was refused; *tally* counts this refusal already.
+
+    A throttled request and an absent service say nothing about the job.
+    """
+    refused = life.SubmitRefused(str(fault))
+    gave_up = Follow((refused, life.GaveUp(str(fault))))
+    wait_s = backoff_s(tally.refusals, limits, jitter=jitter)
+    match fault.kind:
+        case FaultKind.THROTTLED | FaultKind.ACCOUNT | FaultKind.MISCONFIGURED:
+            return Follow((refused,))
+        case FaultKind.NO_CHANNEL:
+            return Follow((refused,), wait_s) if tally.refusals < NO_CHANNEL_TRIES else gave_up
+        case FaultKind.UNAVAILABLE:
+            return Follow((refused,), wait_s) if tally.refusals < REFUSALS_ALONE else gave_up
+        case _:
+            return gave_up
+
+
+def after_report(report: TaskReport, progress: Progress, tally: Tally, *, late: bool, limits: Limits) -> Follow:
+    """Say what a poll's answer means for a job; *late*: the task's time is over."""
+    match report.phase:
+        case Phase.SUCCEEDED if report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS:
+            return Follow((life.StillRunning("completed, without a URL yet", report.progress_percent),))
+        case Phase.SUCCEEDED:
+            return Follow((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
+        case Phase.FAILED:
+            reason = report.error or f"the service says {report.status!r}, without a reason"
+            return after_task_failed(progress, reason, limits)
+    if late:
+        return Follow((life.TimedOut(f"still {report.status!r} after {limits.task_timeout_s:.0f} s (task_timeout)"),))
+    return Follow((life.StillRunning(report.status, report.progress_percent),))
+
+
+def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Follow:
+    """Say whether a job whose task failed gets a further paid attempt."""
+    failed = life.TaskFailed(reason)
+    if life.attempts_used(progress) < limits.attempts:
+        return Follow((failed,))
+    return Follow((failed, life.GaveUp(reason)))
+
+
+def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
+    fault: Fault, tally: Tally, *, age_s: float, late: bool, jitter: float, limits: Limits
+) -> Follow:
+    """Say what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
+    if fault.kind is FaultKind.UNKNOWN_TASK:
+        if tally.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
+            return Follow((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
+    elif late and fault.kind is not FaultKind.THROTTLED:
+        return Follow((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
+    return Follow((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
+
+
+def after_download_fault(fault: Fault, tally: Tally, *, jitter: float, limits: Limits) -> Follow:
+    """Say what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
+    wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)
+    if fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK} and tally.expiries < EXPIRIES:
+        return Follow((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)
+    parked = tally.download_faults >= DOWNLOAD_TRIES or tally.expiries >= EXPIRIES
+    return Follow((life.DownloadFailed(str(fault), parked=parked),), wait_s)

@@ -1,0 +1,293 @@
+"""The service over HTTP: each request becomes an `Answer` or a `NoAnswer`, and nothing here decides what it means.
+
+There are two sessions. The one for the API carries the key and follows no redirect. The one that fetches
+clips from the URLs that the service names carries no key, and connects to public addresses only (unless the service
+itself is on this machine). Neither keeps cookies or reads proxies from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import zlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+from yarl import URL
+
+from batchvid import __version__
+from batchvid.core.addresses import is_loopback, is_public
+from batchvid.core.answer import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from batchvid.core.multipart import Multipart
+
+CONNECT_TIMEOUT_S = 20.0
+CREATE_TIMEOUT_S = 300.0
+"""For a create as a whole: two large frames over a slow line, and a gateway that thinks."""
+CREATE_SILENCE_S = 120.0
+READ_TIMEOUT_S = 60.0
+"""For a poll as a whole."""
+SILENCE_S = 30.0
+"""Without one byte for so long, a transfer is given up and resumed."""
+CONNECTIONS = 64
+"""Whatever is in flight; more would only queue at the gateway."""
+KEEP_ALIVE_S = 4.0
+"""Shorter than servers keep idle connections, so that a paid POST hardly ever meets one that is being closed."""
+BLOCK_BYTES = 1024 * 1024
+REDIRECTS_AT_MOST = 5
+
+
+class ForbiddenAddressError(OSError):
+    """A clip's URL leads to an address that is not public."""
+
+
+class _Pieces(aiohttp.payload.Payload):
+    """A request body in pieces, written one after the other without being copied together."""
+
+    _autoclose = True
+
+    def __init__(self, body: Multipart) -> None:
+        super().__init__(body.pieces, content_type=body.content_type)
+        self._size = body.size_bytes
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Give the body as text, as the interface demands."""
+        return b"".join(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write all pieces."""
+        for piece in self._value:
+            await writer.write(piece)
+
+
+class Transfer:
+    """The answer to a request for a clip: status, headers, and a body that is read block by block."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = _headers(response)
+
+    async def read_block(self) -> bytes | NoAnswer:
+        """Give about `BLOCK_BYTES` of the body, ``b""`` at its end, or what cut it off."""
+        blocks: list[bytes] = []
+        size = 0
+        while size < BLOCK_BYTES:
+            try:
+                block = await self._response.content.readany()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if blocks:
+                    break
+                return _lost(error)
+            if not block:
+                break
+            blocks.append(block)
+            size += len(block)
+        return b"".join(blocks)
+
+    async def answer(self) -> Answer:
+        """Read the body as that of an error."""
+        return await _answer(self._response)
+
+
+class Service:
+    """The API at *base_url*, used with *key*. To be entered and left as an async context manager.
+
+    Raises `ConfigError` when *ca_file* cannot be used.
+    """
+
+    def __init__(self, base_url: str, key: str, *, ca_file: str | None = None) -> None:
+        self._base = base_url
+        self._key = key
+        self._tls = _tls(ca_file)
+        self._local = is_loopback(URL(base_url).host or "")
+        self._api: aiohttp.ClientSession
+        self._files: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        """Open both sessions."""
+        plain = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
+        common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": BLOCK_BYTES}
+        self._api = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
+            headers={**plain, "Authorization": f"Bearer {self._key}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            **common,
+        )
+        self._files = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS,
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=self._tls,
+                socket_factory=None if self._local else _public_socket,
+            ),
+            headers=plain,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            **common,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close both sessions."""
+        await self._api.close()
+        await self._files.close()
+
+    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+        """Send a paid request, once."""
+        timeout = aiohttp.ClientTimeout(
+            total=CREATE_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=CREATE_SILENCE_S
+        )
+        return await self._request("POST", path, timeout, data=_Pieces(body))
+
+    async def get(self, path: str) -> Answer | NoAnswer:
+        """Ask for something that costs nothing."""
+        timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
+        return await self._request("GET", path, timeout)
+
+    async def _request(self, method: str, path: str, bounds: aiohttp.ClientTimeout, **body: Any) -> Answer | NoAnswer:
+        url = URL(self._base + path, encoded=True)
+        try:
+            async with self._api.request(method, url, timeout=bounds, allow_redirects=False, **body) as response:
+                return await _answer(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return _lost(error)
+
+    @asynccontextmanager
+    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
+        """Ask for a clip: at a URL that the service named (without the key), or at a path of the service (with it).
+
+        Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
+        session, url = self._files, source
+        if source.startswith("/"):
+            session, url = self._api, self._base + source
+        for hop in range(REDIRECTS_AT_MOST + 1):
+            if session is self._files:
+                self._refuse_forbidden(url, redirected=hop > 0)
+            request = session.get(URL(url, encoded="%" in url), headers=headers, timeout=timeout, allow_redirects=False)
+            try:
+                response = await request
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if forbidden := _forbidden(error):
+                    raise forbidden from None
+                yield _lost(error)
+                return
+            async with response:
+                target = response.headers.get("Location")
+                if response.status not in {301, 302, 303, 307, 308} or target is None:
+                    yield Transfer(response)
+                    return
+                url = str(response.url.join(_url(target)))
+                session = self._files
+        raise ForbiddenAddressError("the clip's URL redirects in circles")
+
+    def _refuse_forbidden(self, url: str, *, redirected: bool) -> None:
+        """Refuse a URL that no clip can be at; the address that its host name has is checked when it is known."""
+        parts = _url(url)
+        schemes = {"https"} if redirected and not self._local else {"http", "https"}
+        if parts.scheme not in schemes or parts.user is not None or not parts.host:
+            raise ForbiddenAddressError(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
+
+
+def _url(text: str) -> URL:
+    """Read a URL that came from outside; what is escaped in it already stays as it is."""
+    try:
+        return URL(text, encoded="%" in text)
+    except ValueError:
+        raise ForbiddenAddressError("the clip's URL is none") from None
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Give the verifying context; there is no way to switch verification off."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the CA file {ca_file} cannot be used: {error.strerror or error}") from None
+
+
+def _public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make the socket for an address that is about to be connected to, if it is public; IP literals come here too."""
+    family, kind, protocol, _, target = address
+    if not is_public(str(target[0])):
+        raise ForbiddenAddressError(f"the clip's URL leads to {target[0]}, which is not a public address")
+    return socket.socket(family, kind, protocol)
+
+
+def _forbidden(error: BaseException) -> ForbiddenAddressError | None:
+    """Find the refusal of `_public_socket` among the causes of a failed connection."""
+    seen: list[BaseException | None] = [error, getattr(error, "os_error", None), error.__cause__, error.__context__]
+    for one in seen:
+        if isinstance(one, ForbiddenAddressError):
+            return one
+    text = str(error)
+    return ForbiddenAddressError(text) if "is not a public address" in text else None
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    """Read a body under the cap; one that is cut off or too long is marked as not complete."""
+    blocks, size, complete = [], 0, True
+    try:
+        while block := await response.content.readany():
+            blocks.append(block)
+            size += len(block)
+            if size > ANSWER_MAX_BYTES:
+                complete = False
+                response.close()
+                break
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        complete = False
+    body = b"".join(blocks)[:ANSWER_MAX_BYTES]
+    if response.headers.get("Content-Encoding", "identity").lower() in {"gzip", "x-gzip", "deflate"}:
+        body, whole = _inflated(body)
+        complete = complete and whole
+    return Answer(response.status, _headers(response), body, complete)
+
+
+def _inflated(body: bytes) -> tuple[bytes, bool]:
+    """Unpack a body that nobody asked to be packed, under the cap; say whether it came out whole."""
+    unpacker = zlib.decompressobj(wbits=47)
+    try:
+        plain = unpacker.decompress(body, ANSWER_MAX_BYTES)
+    except zlib.error:
+        return b"", False
+    return plain, unpacker.eof
+
+
+def _lost(error: Exception) -> NoAnswer:
+    """Say where a request went missing. Only what is certain counts as "before sending"; the order matters."""
+    table: list[tuple[tuple[type[BaseException], ...], Lost]] = [
+        ((aiohttp.ClientConnectorDNSError,), Lost.DNS),
+        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), Lost.TLS),
+        ((aiohttp.ClientConnectorError,), Lost.UNREACHABLE),
+        ((aiohttp.ConnectionTimeoutError,), Lost.CONNECT_TIMEOUT),
+        ((TimeoutError, asyncio.TimeoutError), Lost.SILENT),
+        ((aiohttp.ClientResponseError,), Lost.GARBLED),
+    ]
+    for kinds, lost in table:
+        if isinstance(error, kinds):
+            return NoAnswer(lost, _words(error))
+    return NoAnswer(Lost.RESET, _words(error))
+
+
+def _words(error: Exception) -> str:
+    """Give the system's words for it. Never the repr of an aiohttp error: that holds the request, and so the key."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError):
+        return cause.strerror or ""
+    return str(error) if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
