@@ -6,6 +6,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchvid.core.job import Progress
     from batchvid.core.lifecycle import Event
     from batchvid.core.snapshot import Snapshot
@@ -58,3 +60,35 @@ class Silent:
 
     def close(self) -> None:
         """Say nothing."""
+
+
+class Several:
+    """Some views that watch the same run: lines for people on stderr beside JSON on stdout."""
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = tuple(views)
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.event(job_id, event, progress)
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.stats(snapshot)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.note(text)
+
+    def summary(self, summary: Summary) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.summary(summary)
+
+    def close(self) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.close()

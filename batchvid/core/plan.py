@@ -1,0 +1,174 @@
+"""What a run would do, before it does anything: every job's standing, what would be submitted, its price and its time.
+
+1. A job without a paid attempt is *new*, and would be submitted.
+2. A job that is done is *done*; if its content has changed since it was paid it is *changed*, and would be
+   submitted again only under ``on_change: rebuy``.
+3. A job that failed stays failed, unless its content has changed and no attempt of it was ever accepted.
+4. A job whose outcome is unknown is *in doubt*, and would be submitted again only under ``in_doubt: resubmit``.
+5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
+6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from batchvid.core.job import Progress, State
+from batchvid.core.settings import InDoubt, OnChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchvid.core.job import Job
+    from batchvid.core.settings import Limits
+
+
+class Action(StrEnum):
+    """How a job stands, as a plan tells it."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    RUNNING = "running"
+    IN_DOUBT = "in_doubt"
+    FAILED = "failed"
+    DONE = "done"
+    ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One job of a plan."""
+
+    job_id: str
+    action: Action
+    state: State
+    """As the journal has it; ``pending`` for a job that it does not know."""
+    price_micros: int | None
+    """What a submit would cost where there would be one, else what the newest attempt cost."""
+    reason: str
+    """Why it stands so, where that does not go without saying; may hold the service's words."""
+    submits: bool = False
+    """Whether a run would send a paid request for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do: the manifest's jobs in its order, then the orphans by name."""
+
+    rows: tuple[PlanRow, ...]
+    counts: Mapping[Action, int]
+    """Rows by action; every action is there."""
+    submits: int
+    """Paid requests, if each job needs one attempt."""
+    price_micros: int
+    """Of these requests, as far as their prices are known."""
+    unpriced: int
+    """How many of these requests have no known price."""
+    wall_s: float
+    """Until the last clip, roughly; 0 when there is nothing to wait for."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a run would neither submit nor collect anything."""
+        return not self.submits and not self.counts[Action.RUNNING]
+
+
+def plan(
+    jobs: Sequence[Job],
+    progress: Mapping[str, Progress],
+    *,
+    limits: Limits,
+    typical_s: Callable[[str], float],
+) -> Plan:
+    """Give what a run over *jobs* would do, given what the journal holds.
+
+    *typical_s* tells for a timing class how long a generation usually takes.
+    """
+    rows = [_row(job, progress.get(job.id), limits) for job in jobs]
+    waits = [
+        typical_s(job.timing_class)
+        for job, row in zip(jobs, rows, strict=True)
+        if row.submits or row.action is Action.RUNNING
+    ]
+    named = {job.id for job in jobs}
+    rows.extend(_orphan(progress[job_id]) for job_id in sorted(progress.keys() - named))
+    prices = [row.price_micros for row in rows if row.submits]
+    found = Counter(row.action for row in rows)
+    return Plan(
+        rows=tuple(rows),
+        counts={action: found[action] for action in Action},
+        submits=len(prices),
+        price_micros=sum(price for price in prices if price is not None),
+        unpriced=prices.count(None),
+        wall_s=_wall_s(len(prices), waits, limits),
+    )
+
+
+def _wall_s(submits: int, waits: Sequence[float], limits: Limits) -> float:
+    """Estimate the time until the last clip: the narrower of the two ways through, and then one more task.
+
+    ``max(submits / rate, tasks * typical / in_flight) + typical``
+    """
+    if not waits:
+        return 0.0
+    by_rate_s = submits * limits.submits.period_s / limits.submits.count if limits.submits else 0.0
+    return max(by_rate_s, sum(waits) / limits.in_flight) + max(waits)
+
+
+def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
+    action, submits, reason = _standing(known or Progress.fresh(job.id), job, limits)
+    paid_micros = known.price_micros if known is not None and known.attempt else None
+    return PlanRow(
+        job_id=job.id,
+        action=action,
+        state=known.state if known is not None else State.PENDING,
+        price_micros=job.price_micros if submits else paid_micros,
+        reason=reason,
+        submits=submits,
+    )
+
+
+def _standing(  # noqa: PLR0911 a flat table, one return a rule
+    known: Progress, job: Job, limits: Limits
+) -> tuple[Action, bool, str]:
+    """Give the action, whether a run would submit the job, and why."""
+    changed = known.fingerprint is not None and known.fingerprint != job.fingerprint
+    why = known.reason or ""
+    match known.state:
+        case State.PENDING:
+            return Action.NEW, True, _joined(f"attempt {known.attempt + 1}" if known.attempt else "", why)
+        case State.SUBMITTING | State.IN_DOUBT:
+            doubt = why or "a paid request was under way, and its answer is not recorded"
+            if limits.in_doubt is InDoubt.RESUBMIT:
+                return Action.IN_DOUBT, True, _joined("bought again (in_doubt: resubmit)", doubt)
+            return Action.IN_DOUBT, False, doubt
+        case State.RUNNING | State.READY:
+            since = "changed since it was submitted; collected as it was" if changed else ""
+            return Action.RUNNING, False, _joined("parked by the last run" if known.parked else "", since, why)
+        case State.FAILED if changed and known.attempt == 0:
+            return Action.CHANGED, True, "failed before, nothing was paid, and its content is new"
+        case State.FAILED:
+            return Action.FAILED, False, _joined(why, "its content has changed since" if changed else "")
+        case State.DONE if changed and limits.on_change is OnChange.REBUY:
+            return Action.CHANGED, True, "bought again (on_change: rebuy)"
+        case State.DONE if changed:
+            return Action.CHANGED, False, "kept as it was paid (on_change: keep)"
+        case State.DONE:
+            return Action.DONE, False, ""
+
+
+def _orphan(known: Progress) -> PlanRow:
+    return PlanRow(
+        job_id=known.job_id,
+        action=Action.ORPHANED,
+        state=known.state,
+        price_micros=known.price_micros if known.attempt else None,
+        reason="no longer in the manifest; left alone",
+    )
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

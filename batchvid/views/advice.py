@@ -1,0 +1,78 @@
+"""What a person can do about a job that goes no further: the exact commands, ready to be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from batchvid.core.job import State
+from batchvid.core.text import clean
+from batchvid.views import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchvid.core.snapshot import NeedsPerson
+
+LISTED_AT_MOST = 20
+"""More than a screenful is not read; the rest is in ``batchvid status``."""
+RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED)
+"""Money in doubt comes first; whatever is not here is parked, and comes last."""
+
+
+def command(name: str, *arguments: str) -> str:
+    """Give a batchvid command as it can be pasted into a shell, whatever the names hold."""
+    return " ".join(["batchvid", name, *(shlex.quote(clean(argument, 4096)) for argument in arguments)])
+
+
+def standing(state: State) -> str:
+    """Give how a job that needs a person stands."""
+    match state:
+        case State.IN_DOUBT | State.SUBMITTING:
+            return "in doubt"
+        case State.FAILED:
+            return "failed"
+        case _:
+            return "parked"
+
+
+def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
+    """Give the ways on for *job*, as pairs of the case and the command."""
+    match standing(job.state):
+        case "in doubt":
+            return (
+                ("if the service's dashboard shows its task", command("adopt", manifest, job.job_id, "TASK_ID")),
+                ("if it surely does not", command("retry", manifest, job.job_id, "--in-doubt")),
+            )
+        case "failed":
+            return (("to buy it again", command("retry", manifest, job.job_id)),)
+        case _:
+            return (
+                ("to look for it again, at no price", command("run", manifest)),
+                ("to buy it again", command("retry", manifest, job.job_id)),
+            )
+
+
+def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: int) -> Iterator[str]:
+    """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
+
+    The commands of jobs that failed or are parked are said once, for all of them. *in_all* is how many
+    there are, of which *jobs* may be only the first.
+    """
+    ranked = sorted(jobs, key=lambda job: RANKS.index(job.state) if job.state in RANKS else len(RANKS))
+    shown = ranked[:LISTED_AT_MOST]
+    if not shown:
+        return
+    yield "Needs a person:"
+    for job in shown:
+        yield f"  {standing(job.state):<8}  {text.job_name(job.job_id)}: {text.why(job.reason)}"
+        if standing(job.state) == "in doubt":
+            for case, way in steps(job, manifest):
+                yield f"            {case}: {way}"
+    if in_all > len(shown):
+        yield f"  … and {in_all - len(shown):,} more: {command('status', manifest)}"
+    standings = {standing(job.state) for job in shown}
+    if "failed" in standings:
+        yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
+    if "parked" in standings:
+        yield f"  To look for the parked ones again, at no price: {command('run', manifest)}"

@@ -1,0 +1,186 @@
+"""A plan as people read it, and as a program does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.plan import Action
+from batchvid.core.text import clean
+from batchvid.views import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from batchvid.core.plan import Plan, PlanRow
+    from batchvid.core.snapshot import Money
+
+ROWS_SHOWN = 40
+"""A plan of 100,000 new jobs is told by its sums; this many rows of each kind are listed."""
+LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.ORPHANED)
+"""In this order. What is done needs no line."""
+REASON_SHOWN = 120
+
+MARKS = {
+    Action.NEW: "+",
+    Action.CHANGED: "~",
+    Action.RUNNING: ">",
+    Action.IN_DOUBT: "?",
+    Action.FAILED: "!",
+    Action.DONE: " ",
+    Action.ORPHANED: "-",
+}
+STYLES = {
+    Action.NEW: "green",
+    Action.CHANGED: "yellow",
+    Action.RUNNING: "cyan",
+    Action.IN_DOUBT: "magenta",
+    Action.FAILED: "red",
+    Action.DONE: "dim",
+    Action.ORPHANED: "dim",
+}
+
+
+def plan_lines(plan: Plan, money: Money | None = None) -> Iterator[str]:
+    """Yield the plan as plain aligned lines: the jobs that are not done, then what a run would do and cost.
+
+    With *money*, the journal's sums so far, it also tells whether the budget will do.
+    """
+    shown = list(_shown(plan))
+    id_width = max((len(text.job_name(row.job_id)) for row in shown), default=0)
+    price_width = max((len(_price(row)) for row in shown), default=0)
+    for row in shown:
+        mark = MARKS[row.action]
+        name = text.job_name(row.job_id)
+        what = f"{_what(row):<8}  {_price(row):>{price_width}}  {clean(row.reason, REASON_SHOWN)}".rstrip()
+        yield f"{mark} {name:<{id_width}}  {what}"
+    yield from _left_out(plan)
+    if shown:
+        yield ""
+    yield from _sums(plan, money)
+
+
+def print_plan(console: Console, plan: Plan, money: Money | None = None) -> None:
+    """Print the plan: as a table on a terminal, as plain aligned lines elsewhere."""
+    if not console.is_terminal:
+        for line in plan_lines(plan, money):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    from rich import box  # noqa: PLC0415 rich is slow to load, and plain lines do without it
+    from rich.table import Table  # noqa: PLC0415 as above
+    from rich.text import Text  # noqa: PLC0415 as above
+
+    rows = list(_shown(plan))
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table.add_column("job", overflow="fold")
+        table.add_column("plan", no_wrap=True)
+        table.add_column("price", justify="right", no_wrap=True)
+        table.add_column("why", overflow="fold")
+        for row in rows:
+            style = STYLES[row.action]
+            table.add_row(
+                Text(f"{MARKS[row.action]} {text.job_name(row.job_id)}", style=style),
+                Text(_what(row), style=style),
+                Text(_price(row)),
+                Text(clean(row.reason, REASON_SHOWN), style="dim"),
+            )
+        console.print(table)
+    for line in (*_left_out(plan), *_sums(plan, money)):
+        console.print(Text(line))
+
+
+def plan_json(plan: Plan, money: Money | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the plan as objects of ``"type": "plan"``: one a job, with its ``"id"``, and at last `plan_sums_json`."""
+    for row in plan.rows:
+        yield {
+            "type": "plan",
+            "id": row.job_id,
+            "action": row.action.value,
+            "state": row.state.value,
+            "submits": row.submits,
+            "price": text.dollars(row.price_micros),
+            "reason": row.reason or None,
+        }
+    yield plan_sums_json(plan, money)
+
+
+def plan_sums_json(plan: Plan, money: Money | None = None) -> dict[str, Any]:
+    """Give what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``."""
+    return {
+        "type": "plan",
+        "counts": {action.value: number for action, number in plan.counts.items()},
+        "submits": plan.submits,
+        "price": text.dollars(plan.price_micros),
+        "unpriced": plan.unpriced,
+        "estimated_s": round(plan.wall_s),
+        "fits_budget": None if money is None else _missing_micros(plan, money) <= 0,
+    }
+
+
+def _shown(plan: Plan) -> Iterator[PlanRow]:
+    for action in LISTED:
+        left = ROWS_SHOWN
+        for row in plan.rows:
+            if row.action is action:
+                yield row
+                left -= 1
+                if not left:
+                    break
+
+
+def _left_out(plan: Plan) -> Iterator[str]:
+    hidden = [(plan.counts[action] - ROWS_SHOWN, text.word(action)) for action in LISTED]
+    more = ", ".join(f"{number:,} {name}" for number, name in hidden if number > 0)
+    if more:
+        yield f"  … and {more} (all of them: batchvid plan --json)"
+
+
+def _what(row: PlanRow) -> str:
+    if row.action is Action.CHANGED:
+        return "buy" if row.submits else "keep"
+    return text.word(row.action)
+
+
+def _price(row: PlanRow) -> str:
+    if row.price_micros is not None:
+        return text.money(row.price_micros)
+    return "unknown" if row.submits else ""
+
+
+def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
+    tally = ", ".join(f"{plan.counts[action]:,} {text.word(action)}" for action in Action if plan.counts[action])
+    yield f"{tally or 'No jobs'}."
+    if plan.is_empty:
+        yield "Nothing to do: a run would submit nothing and collect nothing."
+        return
+    deeds = []
+    if plan.submits:
+        deeds.append(f"submit {text.count(plan.submits, 'job')} for {_total(plan)}")
+    if plan.counts[Action.RUNNING]:
+        deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid")
+    yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
+    if money is not None and (short := _missing_micros(plan, money)) > 0:
+        yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
+    if plan.unpriced and money is not None and money.budget_micros is not None:
+        yield "A budget needs every price: state the missing ones under prices: (a run refuses to start without)."
+
+
+def _total(plan: Plan) -> str:
+    if plan.unpriced == plan.submits:
+        return "an unknown price"
+    known = text.money(plan.price_micros)
+    return f"{known} and {text.count(plan.unpriced, 'unknown price')}" if plan.unpriced else known
+
+
+def _budget(money: Money) -> str:
+    gone = money.spent_micros + money.reserved_micros
+    return f"{text.money(money.budget_micros or 0)}, of which {text.money(gone)} is spent or reserved"
+
+
+def _missing_micros(plan: Plan, money: Money) -> int:
+    """Give by how much the requests' known prices exceed what the budget has left."""
+    if money.budget_micros is None:
+        return 0
+    return plan.price_micros - max(0, money.budget_micros - money.spent_micros - money.reserved_micros)
