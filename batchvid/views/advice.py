@@ -41,8 +41,8 @@ def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
     match standing(job.state):
         case "in doubt":
             return (
-                ("if the service's dashboard shows its task", command("adopt", manifest, job.job_id, "TASK_ID")),
-                ("if it surely does not", command("retry", manifest, job.job_id, "--in-doubt")),
+                ("the dashboard shows its task", command("adopt", manifest, job.job_id, "TASK_ID")),
+                ("it surely does not", command("retry", manifest, job.job_id, "--in-doubt")),
             )
         case "failed":
             return (("to buy it again", command("retry", manifest, job.job_id)),)
@@ -56,7 +56,8 @@ def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
 def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: int) -> Iterator[str]:
     """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
 
-    The commands of jobs that failed or are parked are said once, for all of them. *in_all* is how many
+    The case in which a command fits stands behind it, as a shell's comment. The commands of jobs
+    that failed or are parked are said once, for all of them. *in_all* is how many
     there are, of which *jobs* may be only the first.
     """
     ranked = sorted(jobs, key=lambda job: RANKS.index(job.state) if job.state in RANKS else len(RANKS))
@@ -67,8 +68,9 @@ def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: in
     for job in shown:
         yield f"  {standing(job.state):<8}  {text.job_name(job.job_id)}: {text.why(job.reason)}"
         if standing(job.state) == "in doubt":
-            for case, way in steps(job, manifest):
-                yield f"            {case}: {way}"
+            ways = steps(job, manifest)
+            width = max(len(way) for _, way in ways)
+            yield from (f"      {way:<{width}}  # {case}" for case, way in ways)
     if in_all > len(shown):
         yield f"  … and {in_all - len(shown):,} more: {command('status', manifest)}"
     standings = {standing(job.state) for job in shown}

@@ -33,7 +33,7 @@ MEANINGS = {
     Exit.BUSY: "another run holds this output",
     Exit.DISK: "the disk is full, or the output cannot be written",
     Exit.ACCOUNT: "the service refused the account: the key is not valid, or no quota is left",
-    Exit.IN_DOUBT: "some jobs are in doubt: they may have been paid, and only a person can tell",
+    Exit.IN_DOUBT: "some jobs are in doubt: they may be paid, and only a person can tell",
     Exit.BUDGET: "the budget is reached",
     Exit.STOPPED: "stopped early; running it again does what is left",
     Exit.FAILED: "finished, and some jobs failed",
@@ -53,7 +53,7 @@ BEFORE_THE_NEXT_RUN = {
 def summary_lines(summary: Summary) -> Iterator[str]:
     """Yield the end of a run for people, the exit code's meaning last."""
     jobs = sum(summary.counts.values())
-    parked = f" ({summary.parked:,} parked for the next run)" if summary.parked else ""
+    parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
     yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}."
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
