@@ -1,0 +1,170 @@
+"""The few things done to a disk, each in the way that survives a crash; and the one place that reads an `OSError`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from batchvid.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+T = TypeVar("T")
+
+STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+"""What file systems without hard links (vfat, some network ones) answer to one."""
+ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EFBIG: "the file is larger than this file system or your limits allow (ulimit -f)",
+    errno.EROFS: "the file system is read-only: mount it writable, or choose another output",
+    errno.EACCES: "permission denied: make the folder writable for this user, or choose another output",
+    errno.EPERM: "not permitted: make the folder writable for this user, or choose another output",
+    errno.EIO: "the disk reports an input/output error: check the disk before you run again",
+    errno.ENOENT: "it is no longer there: was the output folder removed or unmounted?",
+    errno.ELOOP: "it is a symbolic link, which is never followed here: remove it, or name the real place",
+    errno.ENOTDIR: "a part of the path is a symbolic link or a file, not a folder: move it out of the way",
+    errno.EISDIR: "it is a folder: move it out of the way",
+    errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
+    errno.ESTALE: "the network file system lost it: mount it again",
+}
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+
+
+class TooManyFilesError(StorageError):
+    """The process or the machine has too many open files for the moment; later there may be room."""
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """Give what *error* means for people: *what* could not be done, why, and what to do."""
+    if error.errno in OUT_OF_FILES:
+        return TooManyFilesError(f"cannot {what}: too many open files; lower limits.downloads or raise ulimit -n")
+    return StorageError(f"cannot {what}: {ADVICE.get(error.errno or 0) or error.strerror or error}")
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Turn an `OSError` inside into the `StorageError` that says that *what* could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
+async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+    """Do *work* in a thread and give its result; when cancelled, only after the work has come to its end.
+
+    Nothing may close a file or start anew while a thread is still at work on the old one. *undo* takes back
+    a result that nobody will receive.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled() and future.exception() is None and undo:
+            undo(future.result())
+        raise
+
+
+def open_folder(root: str, *names: str, create: bool) -> int:
+    """Give a descriptor of a folder below *root*, reached without following one symbolic link below it.
+
+    Folders that are made are made durable, too.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    here = os.open(root, flags | os.O_NOFOLLOW)
+    for name in names:
+        try:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=here)
+                    os.fsync(here)
+            below = os.open(name, flags | os.O_NOFOLLOW, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
+    """Give a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, "something that is no file has that name: move it out of the way", name)
+    return descriptor
+
+
+def write_whole(folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool) -> None:
+    """Put a file in place in one step: whoever looks sees the old one or all of the new one."""
+    temporary = f".{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:  # noqa: PTH123 beside a descriptor
+            file.writelines(chunks)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    if durable:
+        os.fsync(folder)
+
+
+def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | None:
+    """Give the object in a small JSON file; ``None`` when it is not there, no regular file, or holds none."""
+    try:
+        descriptor = open_regular(folder, name, os.O_RDONLY)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 beside a descriptor
+        try:
+            found = json.loads(file.read(max_bytes))
+        except (ValueError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def json_line(record: Mapping[str, object]) -> bytes:
+    """Give *record* as one line of JSON; what JSON has no form for is written as text."""
+    return json.dumps(record, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
+
+
+def place(folder: int, source: str, target: str) -> None:
+    """Give the file *source* the name *target*; raises `FileExistsError` when anything has that name already."""
+    try:
+        # A rename would replace what is there; a link cannot, whoever else writes at the same moment.
+        os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    else:
+        os.unlink(source, dir_fd=folder)
+        return
+    if exists(folder, target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def exists(folder: int, name: str) -> bool:
+    """Say whether anything has that name, a link that leads nowhere included."""
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,250 @@
+"""The output tree: clips and their sidecars, and the private state folder beside them.
+
+Nothing here follows a symbolic link below the output folder, writes outside it, or replaces a file that batchvid
+did not make. An `OSError` becomes a `StorageError` that says what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from batchvid.core.mp4 import NotAClip, probe
+from batchvid.edge.clip_files import ForeignFileError, Names, Saved
+from batchvid.edge.disk import (
+    STATE_FILE_MODE,
+    STATE_FOLDER_MODE,
+    doing,
+    exists,
+    json_line,
+    open_folder,
+    open_regular,
+    place,
+    settled,
+    write_whole,
+)
+from batchvid.edge.part import Part
+from batchvid.errors import OutputBusyError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from io import FileIO
+
+__all__ = ["ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
+
+STATE_FOLDER = ".batchvid"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Where Linux says which start of the machine this is."""
+OWN_BOOT = os.urandom(8).hex()
+"""Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
+PID_MAX_CHARS = 20
+PROBE = ".batchvid-probe"
+CLIPS_FILE, ORPHANS_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "lock"
+
+
+class Outputs:
+    """One output folder. Make it before threads start, and `prepare` it before anything else.
+
+    *folder* is absolute and need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Reading the umask means setting it, for the whole process: once, here.
+        umask = os.umask(0o077)
+        os.umask(umask)
+        self._clip_mode = 0o666 & ~umask
+        self._boot = _boot()
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the journal, the lock and the logs are."""
+        return self.folder / STATE_FOLDER
+
+    def prepare(self) -> None:
+        """Make the folders, and prove by doing it that they can be written to; raises `StorageError`."""
+        with doing(f"use the output folder {self.folder}"):
+            if self.folder.is_symlink():
+                raise StorageError(
+                    f"cannot use the output folder {self.folder}: it is a symbolic link; "
+                    f"name the real folder, {self.folder.resolve()}"
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._prove_writable()
+        with doing(f"use the state folder {self.state_folder}"):
+            with suppress(FileExistsError):
+                self.state_folder.mkdir(mode=STATE_FOLDER_MODE)
+            self._prove_writable(STATE_FOLDER)
+            state = open_folder(str(self.folder), STATE_FOLDER, create=False)
+            try:
+                if stat.S_IMODE(os.fstat(state).st_mode) != STATE_FOLDER_MODE:
+                    os.fchmod(state, STATE_FOLDER_MODE)
+            finally:
+                os.close(state)
+
+    def _prove_writable(self, *names: str) -> None:
+        with self._opened(*names) as folder:
+            write_whole(folder, PROBE, [b"batchvid\n"], mode=STATE_FILE_MODE, durable=True)
+            os.unlink(PROBE, dir_fd=folder)
+
+    @contextmanager
+    def _opened(self, *names: str, create: bool = False) -> Iterator[int]:
+        folder = open_folder(str(self.folder), *names, create=create)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the output for one run; raises `OutputBusyError` at once when another run holds it.
+
+        It is the kernel's lock on a file, which ends with the process: it is never stale.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415 only a run needs it
+
+        path = self.state_folder / LOCK_FILE
+        holder = _holder(path)
+        lock = FileLock(path, mode=STATE_FILE_MODE, thread_local=False)
+        try:
+            with doing(f"lock {path}"):
+                lock.acquire(blocking=False)
+        except Timeout:
+            raise OutputBusyError(
+                f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
+            ) from None
+        try:
+            with doing(f"lock {path}"), self._opened(STATE_FOLDER) as state:
+                descriptor = open_regular(state, LOCK_FILE, os.O_WRONLY)
+                try:
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, b"%d\n" % os.getpid())
+                finally:
+                    os.close(descriptor)
+            yield
+        finally:
+            lock.release()
+
+    @asynccontextmanager
+    async def part(self, path: str, *, source: str) -> AsyncIterator[Part]:
+        """Open the part of the clip at *path*, with what is there of the same *source* (the task's id).
+
+        One at a time for each path. Its bytes stay when the block ends before the part is finished.
+        """
+        root = str(self.folder)
+        part = await settled(
+            lambda: Part.open(root, path, source=source, boot=self._boot, mode=self._clip_mode), undo=Part.close_now
+        )
+        try:
+            yield part
+        finally:
+            await part.close()
+
+    async def retire(self, path: str, attempt: int) -> str | None:
+        """Keep the clip of an earlier attempt, and its sidecar, beside their names; give the clip's new path.
+
+        ``None`` when there is no such clip. Doing it twice is the same as doing it once. Raises
+        `ForeignFileError` when something else has the new name.
+        """
+        return await settled(lambda: self._retire(path, attempt))
+
+    def _retire(self, path: str, attempt: int) -> str | None:
+        names = Names.of(path)
+        retired = names.retired(attempt)
+        with doing(f"keep the old {path}"):
+            try:
+                with self._opened(*names.folders) as folder:
+                    for old, new in ((names.sidecar, retired.sidecar), (names.clip, retired.clip)):
+                        if not exists(folder, old):
+                            continue
+                        try:
+                            place(folder, old, new)
+                        except FileExistsError:
+                            raise ForeignFileError(f"{path}: {new} is there already: move it away") from None
+                    os.fsync(folder)
+                    kept = exists(folder, retired.clip)
+            except FileNotFoundError:
+                return None
+        return str(PurePosixPath(*retired.folders, retired.clip)) if kept else None
+
+    async def check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
+        """Say what is wrong with a clip that was done, ``None`` when nothing is.
+
+        Its size is looked at; *full* also reads it, to compare the SHA-256 and walk its boxes.
+        """
+        return await settled(lambda: self._check(path, size_bytes=size_bytes, sha256=sha256, full=full))
+
+    def _check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
+        names = Names.of(path)
+        try:
+            with self._opened(*names.folders) as folder:
+                descriptor = open_regular(folder, names.clip, os.O_RDONLY)
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 a descriptor has no path
+            size = os.fstat(descriptor).st_size
+            if size != size_bytes:
+                return f"has {size:,} bytes instead of {size_bytes:,}"
+            return _content_trouble(file, size, sha256) if full else None
+
+    async def write_clips(self, lines: Iterable[Mapping[str, object]]) -> None:
+        """Replace ``clips.jsonl``, in one step."""
+        await settled(lambda: self._write_clips(lines))
+
+    def _write_clips(self, lines: Iterable[Mapping[str, object]]) -> None:
+        with doing(f"write {self.folder / CLIPS_FILE}"), self._opened() as folder:
+            write_whole(folder, CLIPS_FILE, map(json_line, lines), mode=self._clip_mode, durable=True)
+
+    def append_orphan(self, record: Mapping[str, object]) -> None:
+        """Keep a paid task id that could not be journaled: one line, synced before this returns. Blocks."""
+        with doing(f"write {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            descriptor = open_regular(state, ORPHANS_FILE, flags, mode=STATE_FILE_MODE)
+            try:
+                os.write(descriptor, json_line(record))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def free_bytes(self) -> int:
+        """Give how much more this user may write to the output's file system."""
+        with doing(f"look at the output folder {self.folder}"):
+            found = os.statvfs(self.folder)
+            return found.f_bavail * found.f_frsize
+
+
+def _content_trouble(file: FileIO, size_bytes: int, sha256: str) -> str | None:
+    """Say what is wrong with the content of a clip."""
+    try:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != sha256:
+            return f"was changed: its SHA-256 is {digest}"
+        probe(size_bytes, lambda offset, length: os.pread(file.fileno(), length, offset))
+    except NotAClip as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _boot() -> str:
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip() or OWN_BOOT
+    except (OSError, ValueError):
+        return OWN_BOOT
+
+
+def _holder(path: Path) -> str:
+    """Name the process that wrote its number into the lock, when that can be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(PID_MAX_CHARS).decode("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return f" (process {text})" if text.isdigit() else ""
