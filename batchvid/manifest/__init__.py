@@ -1,0 +1,44 @@
+"""The manifest: what a person writes about which clips should exist, read, checked and expanded into jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchvid.manifest.model import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from batchvid.core.job import Frame
+
+__all__ = ["Manifest", "json_schema", "load", "write_starter"]
+
+
+def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
+    """Read, check and expand a manifest, and every file that it names.
+
+    *read_frame* gives the frame of an image file (called once a file, with an absolute path), or
+    raises ``ValueError`` with what is wrong with it ("is a folder, not an image").
+    Raises `batchvid.errors.ManifestError` with every problem, in the order of the files' lines.
+    """
+    from batchvid.manifest.loading import load as load_now  # noqa: PLC0415 pydantic and YAML stay away from --help
+
+    return load_now(path, read_frame=read_frame)
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the manifest's JSON Schema (draft-07 subset), with a description of every key, for editors."""
+    from batchvid.manifest.schema import json_schema as schema_now  # noqa: PLC0415 as above
+
+    return schema_now()
+
+
+def write_starter(folder: Path) -> list[Path]:
+    """Write a commented manifest and two frames to start from, and give their paths.
+
+    Raises `batchvid.errors.ConfigError`, with nothing written, when one of them exists already.
+    """
+    from batchvid.manifest.starter import write_starter as write_now  # noqa: PLC0415 Pillow stays away from --help
+
+    return write_now(folder)

@@ -1,0 +1,230 @@
+"""Wishes become jobs: ids, frames, prices, paths and fingerprints, and no two jobs in each other's way."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from batchvid.core import fingerprint
+from batchvid.core.job import Frame, Job
+from batchvid.manifest import paths
+from batchvid.manifest.frames import Frames, frame_troubles, size_trouble
+from batchvid.manifest.template import Template, UnknownVariableError, parse
+from batchvid.manifest.units import shown
+
+if TYPE_CHECKING:
+    from batchvid.manifest.expand import Expander, Wish
+    from batchvid.manifest.prices import Prices
+    from batchvid.manifest.problems import Findings
+
+DEFAULT_MODEL = "veo3-fast"
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_SLUG_LENGTH = 40
+_CONTENT_DIGITS = 6
+_WORD = re.compile(r"[a-z0-9]+")
+_PRICED_BY = frozenset({"model", "size", "seconds", "price"})
+
+
+class Assembler:
+    """Builds the jobs of one manifest, and remembers what ids and paths are taken."""
+
+    def __init__(
+        self,
+        expander: Expander,
+        frames: Frames,
+        *,
+        prices: Prices,
+        template: Template | None,
+        findings: Findings,
+    ) -> None:
+        """Prepare to build; *template* is of the file names (``None``: wrong, and reported)."""
+        self._expander = expander
+        self._frames = frames
+        self._prices = prices
+        self._template = template
+        self._id_is_path = template == parse(paths.DEFAULT)
+        self._findings = findings
+        self._ids: dict[str, Wish] = {}
+        self._paths: dict[str, tuple[str, str, Wish]] = {}
+        self._known_prices: dict[tuple[str, str | None, str | None], int] = {}
+        self._contents: dict[str, str] = {}
+        self._base = ""
+        self._unpriced: dict[tuple[str, str | None], tuple[Wish, int]] = {}
+        self._warned: set[tuple[str, ...]] = set()
+
+    def jobs(self) -> list[Job]:
+        """Build every job; the list is complete when nothing was found wrong."""
+        found = [job for wish in self._expander.wishes() if (job := self._job(wish)) is not None]
+        for (model, size), (wish, count) in self._unpriced.items():
+            more = f" (and {count - 1:,} more jobs)" if count > 1 else ""
+            what = f"{model} at size {size}" if size else model
+            text = f"has no price, and there is a budget: add {what} to prices, or price: to the job{more}"
+            self._findings.add(self._expander.place(wish), text)
+        self._check_folders()
+        return found
+
+    def _job(self, wish: Wish) -> Job | None:
+        fields = wish.fields
+        model: str = fields.get("model", DEFAULT_MODEL)
+        size: str | None = fields.get("size")
+        seconds: str | None = fields.get("seconds")
+        sound = not wish.broken
+        prompt: str = fields.get("prompt", "")
+        if not prompt and "prompt" not in wish.broken:
+            self._findings.add(self._expander.place(wish), "has no prompt: write prompt: and what the clip shows")
+            sound = False
+        if "id" in fields:
+            sound = self._take_id(wish, _id_of_take(wish, fields["id"])) and sound
+        frames: tuple[Frame, ...] | None = ()
+        if "first_frame" in fields or "last_frame" in fields:
+            frames = self._frames_of(wish)
+        if size is not None:
+            self._warn_of_size(wish, size)
+        price = self._price(wish, model, size, seconds)
+        if not sound or frames is None or self._template is None:
+            return None
+        form = tuple(fields["form"].items()) if "form" in fields else ()
+        content = fingerprint.fingerprint(
+            fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form),
+            [frame.sha256 for frame in frames],
+        )
+        job_id = _id_of_take(wish, fields["id"]) if "id" in fields else self._derived_id(wish, prompt, content)
+        if job_id is None or (path := self._path(wish, job_id, self._template)) is None:
+            return None
+        where = self._expander.line(wish)
+        return Job(job_id, prompt, model, size, seconds, form, frames, price, path, content, where)
+
+    def _take_id(self, wish: Wish, job_id: str) -> bool:
+        """Take an id that was written; ``False`` when it is none, or somebody has it."""
+        if not _ID.fullmatch(job_id):
+            text = (
+                f"{shown(job_id)} is no id: write 1 to 100 letters, digits and . _ - and begin with a letter or digit"
+            )
+            self._findings.add(self._expander.spot(wish, "id"), text)
+            return False
+        holder = self._ids.setdefault(job_id.lower(), wish)
+        if holder is not wish:
+            text = f"{shown(job_id)} is the id of {self._named(holder)} too: ids are unique, without regard to case"
+            self._findings.add(self._expander.spot(wish, "id"), text)
+        return holder is wish
+
+    def _derived_id(self, wish: Wish, prompt: str, content: str) -> str | None:
+        """Give the id of a job that was given none: it follows from the content, and so survives re-ordering."""
+        if wish.take == 1:
+            self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
+        job_id = _id_of_take(wish, self._base)
+        holder = self._ids.setdefault(job_id.lower(), wish)
+        if holder is wish:
+            self._contents[job_id] = content
+            return job_id
+        if self._contents.get(job_id) == content:
+            text = f"is the same as {self._named(holder)}: for more clips of one content write takes: 2"
+        else:
+            text = f'would get the id "{job_id}", which {self._named(holder)} has: write an id: of its own'
+        self._findings.add(self._expander.place(wish), text)
+        return None
+
+    def _frames_of(self, wish: Wish) -> tuple[Frame, ...] | None:
+        """Give the job's frames in order; ``None`` when one of them is wrong."""
+        frames: list[Frame] = []
+        wanted = [field for field in ("first_frame", "last_frame") if field in wish.fields]
+        if "first_frame" not in wanted and "first_frame" not in wish.broken:
+            text = "stands without first_frame: write first_frame too, or name this one first_frame"
+            self._findings.add(self._expander.spot(wish, "last_frame"), text)
+        for field in wanted:
+            try:
+                frames.append(self._frames.get(wish.fields[field]))
+            except ValueError as error:
+                self._findings.add(self._expander.spot(wish, field), str(error))
+        if "first_frame" not in wanted or len(frames) < len(wanted):
+            return None
+        found = tuple(frames)
+        for field, text in frame_troubles(found, wish.fields.get("size")):
+            if self._is_news(field, wish.fields[field], text):
+                self._findings.warn(self._expander.spot(wish, field), text)
+        return found
+
+    def _warn_of_size(self, wish: Wish, size: str) -> None:
+        if (text := size_trouble(size)) and self._is_news(text):
+            self._findings.warn(self._expander.spot(wish, "size"), text)
+
+    def _is_news(self, *what: str) -> bool:
+        """Whether a warning is said for the first time: a thousand jobs may share one frame."""
+        known = what in self._warned
+        self._warned.add(what)
+        return not known
+
+    def _price(self, wish: Wish, model: str, size: str | None, seconds: str | None) -> int | None:
+        own = wish.fields.get("price")
+        key = model, size, seconds
+        if own is None and key in self._known_prices:
+            return self._known_prices[key]
+        if not _PRICED_BY.isdisjoint(wish.broken):
+            return None
+        price = own or self._prices.find(model, size)
+        if price is None:
+            if self._prices.required:
+                first, count = self._unpriced.get((model, size), (wish, 0))
+                self._unpriced[model, size] = first, count + 1
+            return None
+        try:
+            micros = price.of_clip(seconds)
+        except ValueError as error:
+            self._findings.add(self._expander.spot(wish, "seconds"), str(error))
+            return None
+        if own is None:
+            self._known_prices[key] = micros
+        return micros
+
+    def _path(self, wish: Wish, job_id: str, template: Template) -> str | None:
+        """Give the clip's path; ``None`` when it is none, or in another's way."""
+        if self._id_is_path:
+            return job_id + ".mp4"
+        fields = wish.fields
+        own = {"id": job_id, "model": fields.get("model", DEFAULT_MODEL), "size": fields.get("size", "default")}
+        try:
+            path = paths.clip_path(template, {**wish.variables, **own, "take": str(wish.take)})
+        except UnknownVariableError as error:
+            if self._is_news("filename", error.name):
+                self._findings.add(self._expander.top("filename"), f'{error} (in job "{job_id}")')
+            return None
+        except ValueError as error:
+            self._findings.add(self._expander.place(wish), str(error))
+            return None
+        holder = self._paths.setdefault(paths.same_file(path), (path, job_id, wish))
+        if holder[2] is not wish:
+            text = (
+                f'job "{job_id}" would be written to {shown(path)}, and so would job "{holder[1]}" of '
+                f"{self._named(holder[2])}: write {{id}} into filename"
+            )
+            self._findings.add(self._expander.place(wish), text)
+            return None
+        return path
+
+    def _check_folders(self) -> None:
+        """No clip may lie where another needs a folder."""
+        for path, job_id, wish in list(self._paths.values()):
+            for folder in paths.folders(path):
+                if holder := self._paths.get(paths.same_file(folder)):
+                    text = f'job "{job_id}" needs a folder {shown(folder)}, and job "{holder[1]}" a file of that name'
+                    self._findings.add(self._expander.place(wish), text)
+
+    def _named(self, wish: Wish) -> str:
+        return f"{self._expander.place(wish).where} ({self._expander.line(wish)})"
+
+
+def _id_of_take(wish: Wish, job_id: str) -> str:
+    return job_id if wish.take == 1 or wish.id_tells_takes else f"{job_id}-{wish.take}"
+
+
+def _slug(prompt: str) -> str:
+    """Give the first words of *prompt* as letters, digits and dashes."""
+    words = _WORD.findall(unicodedata.normalize("NFKD", prompt[:200]).encode("ascii", "ignore").decode().lower())
+    slug = words[0][:_SLUG_LENGTH] if words else "clip"
+    for word in words[1:]:
+        if len(slug) + 1 + len(word) > _SLUG_LENGTH:
+            break
+        slug += "-" + word
+    return slug

@@ -1,0 +1,116 @@
+"""Checks one section or one entry at a time, and says in people's words everything that is wrong with it.
+
+What is right of a section is given beside its mistakes, so that one wrong key does not hide the next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from batchvid.manifest.fields import QuoteError
+from batchvid.manifest.read import Plain
+from batchvid.manifest.schema import Entry, LimitsSection, Section, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchvid.manifest.read import TreePath
+
+NOT_YET = frozenset({"continues", "storyboard", "film", "films", "notify", "fit"})
+"""Keys of the contract that this version refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong, at a path inside what was checked."""
+
+    path: TreePath
+    text: str
+
+
+def check(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
+    """Check one section or entry: what is right of it (given keys only), the wrong keys, and every mistake."""
+    wrong: set[str] = set()
+    mistakes: list[Mistake] = []
+    try:
+        found = model.model_validate(tree)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=True)
+        mistakes = [_mistake(model, cast("dict[str, Any]", detail)) for detail in details]
+        wrong = {str(detail["loc"][0]) for detail in details}
+        found = model.model_validate({key: value for key, value in tree.items() if key not in wrong})
+    return _given(found), frozenset(wrong), mistakes
+
+
+def _given(found: BaseModel) -> dict[str, Any]:
+    fields = type(found).model_fields
+    return {fields[name].alias or name: getattr(found, name) for name in found.model_fields_set}
+
+
+def _mistake(  # noqa: PLR0911 one return a kind of mistake
+    model: type[BaseModel], detail: Mapping[str, Any]
+) -> Mistake:
+    path: TreePath = tuple(part for part in detail["loc"] if part != "[key]")
+    error = detail.get("ctx", {}).get("error")
+    match detail["type"]:
+        case "extra_forbidden":
+            return Mistake(path, _unknown_key(model, path))
+        case "too_short":
+            return Mistake(path, "is empty: write at least one value, or remove the key")
+        case "model_type" | "dict_type":
+            return Mistake(path, f"is {what(detail['input'])}, and a map (key: value) is wanted")
+        case "list_type":
+            return Mistake(path, f"is {what(detail['input'])}, and a list is wanted")
+        case _ if isinstance(error, QuoteError):
+            return Mistake(path, _quote(error.plain, path))
+        case _ if isinstance(error, ValueError):
+            return Mistake(path, str(error))
+        case _:
+            return Mistake(path, str(detail["msg"]))
+
+
+def _quote(plain: Plain, path: TreePath) -> str:
+    key = f"{path[-1]}: " if isinstance(path[-1], str) else ""
+    return f'{plain.text} without quotes reads as {plain.kind}, and text is wanted: write {key}"{plain.text}"'
+
+
+def what(value: object) -> str:
+    """Say in words what kind of value stands in the tree."""
+    match value:
+        case Plain(kind="nothing"):
+            return "empty"
+        case Plain():
+            return value.kind
+        case str():
+            return "text"
+        case dict():
+            return "a map"
+        case _:
+            return "a list"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Give the keys of a section as people write them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
+    for part in path[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    key = str(path[-1])
+    if key in NOT_YET:
+        return "not supported yet in this version"
+    known = _keys(model)
+    if close := difflib.get_close_matches(key, known, n=1):
+        return f"unknown key: did you mean {close[0]}?"
+    sections: dict[str, type[BaseModel]] = {"limits": LimitsSection, "service": Service, "jobs or defaults": Entry}
+    for name, section in sections.items():
+        if section is not model and key in _keys(section):
+            return f"unknown key here: it belongs under {name}"
+    return f"unknown key: the keys here are {', '.join(known)}"
