@@ -133,7 +133,7 @@ def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
     """Give from which verbosity on an event matters, its word, and what there is to say."""
     match event:
         case life.SubmitStarted():
-            return Verbosity.VERBOSE, "submitting", f"attempt {event.attempt}"
+            return Verbosity.VERBOSE, "sending", f"attempt {event.attempt}"
         case life.SubmitAccepted():
             return (
                 Verbosity.NORMAL,
