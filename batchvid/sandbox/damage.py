@@ -1,0 +1,77 @@
+"""What a rule does to an answer. Pure: the server carries out what `Transport` says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchvid.sandbox.faults import Garbage
+from batchvid.sandbox.reply import Reply, Transport
+
+if TYPE_CHECKING:
+    from batchvid.sandbox.faults import Rule
+
+WEB_PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
+TEMPORARY_REDIRECT = 307
+
+
+def damaged(reply: Reply, rule: Rule) -> Reply:
+    """Give *reply* as *rule* lets it go out."""
+    if rule.replaces_answer:
+        reply = _own(rule)
+    elif rule.set:
+        reply = _changed(reply, rule)
+    reply = _garbled(reply, rule)
+    headers = {**reply.headers, **rule.headers}
+    if rule.content_type is not None:
+        headers["content-type"] = rule.content_type
+    transport = Transport(
+        delay_s=rule.delay_s,
+        hang=rule.hang,
+        reset=rule.reset,
+        raw=rule.raw,
+        cut_at=rule.cut_at,
+        stall_s=rule.stall_s,
+        content_length=rule.content_length,
+    )
+    return replace(reply, headers=headers, transport=transport)
+
+
+def unanswered(rule: Rule) -> Reply:
+    """Give the answer to a call that *rule* keeps from happening."""
+    return damaged(Reply(200), rule)
+
+
+def _own(rule: Rule) -> Reply:
+    body = rule.body or ""
+    kind = "application/json" if body.lstrip()[:1] in {"{", "["} else "text/html; charset=utf-8"
+    headers = {"content-type": kind} if body else {}
+    if rule.redirect is not None:
+        return Reply(rule.status or TEMPORARY_REDIRECT, {**headers, "location": rule.redirect}, body.encode())
+    return Reply(rule.status or 200, headers, body.encode())
+
+
+def _changed(reply: Reply, rule: Rule) -> Reply:
+    """Change fields of the task, wherever its form keeps them."""
+    payload = json.loads(reply.body)
+    task = payload["data"] if isinstance(payload.get("data"), dict) else payload
+    task.update(rule.set)
+    for name, value in rule.set.items():
+        if value is None:
+            del task[name]
+    return replace(reply, body=json.dumps(payload).encode())
+
+
+def _garbled(reply: Reply, rule: Rule) -> Reply:
+    match rule.garbage:
+        case Garbage.HTML:
+            return replace(reply, headers={**reply.headers, "content-type": "text/html"}, body=WEB_PAGE)
+        case Garbage.JSON:
+            return replace(reply, headers={**reply.headers, "content-type": "application/json"}, body=b'{"ok": true}')
+        case Garbage.EMPTY:
+            return replace(reply, body=b"")
+        case Garbage.HALF:
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case _:
+            return reply
