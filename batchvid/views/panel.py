@@ -87,7 +87,7 @@ PLAIN = Glyphs(
 
 
 def panel(snapshot: Snapshot, manifest: str, *, width: int, glyphs: Glyphs = FINE) -> RenderableType:
-    """Give the picture: no line is longer than *width*, and at 80 columns it is at most 22 lines high."""
+    """Give the picture: no line is longer than *width*, and at 80 columns it fits 24 lines."""
     inner = width - 2
     wide = width >= WIDE_FROM
     lanes = Group(*_lanes(snapshot, glyphs))
