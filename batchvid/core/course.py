@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
 from batchvid.core.budget import Budget
+from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
 from batchvid.core.job import Progress, State
 from batchvid.core.policy import Tally
@@ -56,6 +57,8 @@ class Active:
     """When it was last polled by this run."""
     held: bool = False
     """Whether the budget holds its price: the newest attempt is neither refused nor over."""
+    accepted_before: int = 0
+    """How many requests the service had accepted when it last refused this job."""
     other_source: bool = False
     """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
 
@@ -85,36 +88,30 @@ class Course:
         self.busy: Counter[Step] = Counter()
         self.draining = False
 
+    @property
+    def downloading(self) -> int:
+        """Count the transfers under way."""
+        return self.busy[Step.DOWNLOAD]
+
     # ---- the start
 
     def place_all(
-        self,
-        rows: Mapping[str, Progress],
-        *,
-        settled: frozenset[str],
-        only: frozenset[str] | None,
-        now: float,
-        at: float,
+        self, rows: Mapping[str, Progress], *, held: frozenset[str], only: frozenset[str] | None, now: float, at: float
     ) -> None:
         """Put every job where it stands: *rows* are the journal's, by job id; a job without a row is new.
 
-        *settled* are the jobs whose newest attempt's money is spent for good. *only* are the ids that may be submitted.
+        *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted.
         """
         fresh = []
         for index, job in enumerate(self.jobs):
             row = rows.get(job.id)
             chosen = only is None or job.id in only
+            self.counts[State.PENDING if row is None else row.state] += 1
             if row is None:
-                self.counts[State.PENDING] += 1
                 if chosen:
                     fresh.append((0.0, index))
-                continue
-            self.counts[row.state] += 1
-            if row.state is State.PENDING and not chosen:
-                continue
-            if row.state in {State.PENDING, State.RUNNING, State.READY}:
-                one = Active(row, held=row.state is not State.PENDING and job.id not in settled)
-                self.active[index] = one
+            elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen):
+                one = self.active[index] = Active(row, held=job.id in held)
                 self._resume(index, one, now=now, at=at)
         self.schedule.submits.fill(fresh)
 
@@ -300,6 +297,16 @@ class Course:
         one = self.active[index]
         one.started, one.looked, one.tally = True, None, Tally()
         one.task_from, one.deadline = now, now + self.limits.task_timeout_s
+
+    def refused(self, index: int, fault: Fault) -> Tally:
+        """Take note of a refused submit, and give the tally that counts it if it may be the job's own fault.
+
+        While everybody is refused, nobody is to blame: a refusal counts when others were accepted since the last one.
+        """
+        one = self.active[index]
+        alone = self.brakes.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL
+        one.accepted_before = self.brakes.accepted
+        return self.bump(index, refusals=1) if alone else one.tally
 
     def is_late(self, index: int, *, now: float) -> bool:
         """Say whether the task's time is over."""

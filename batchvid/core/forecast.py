@@ -125,7 +125,8 @@ class Forecast:
 
 
 def _bin(age_s: float) -> float:
-    return min(max(0.0, math.log(max(age_s, SHORTEST_S) / SHORTEST_S) / math.log(STEP)), BINS - 1e-9)
+    place: float = math.log(max(age_s, SHORTEST_S) / SHORTEST_S) / math.log(STEP)
+    return min(max(0.0, place), BINS - 1e-9)
 
 
 def _kernel_width(logs: list[float]) -> float:

@@ -30,6 +30,8 @@ WITHOUT_URL_LOOKS = 3
 """A completed task may get its URL a little later; after that the clip is asked for behind ``/content``."""
 DOWNLOAD_TRIES = 8
 """Then the clip is left for the next run: the paid task is still there."""
+FRESH_URL_AFTER = {3, 6}
+"""After so many failures the host may be at fault: the service may name another one."""
 EXPIRIES = 4
 """So many URLs that were gone when they were used mean that the service has lost the clip for now."""
 
@@ -117,5 +119,7 @@ def after_download_fault(fault: Fault, tally: Tally, *, jitter: float, limits: L
     wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)
     if fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK} and tally.expiries < EXPIRIES:
         return Follow((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)
+    if fault.kind is FaultKind.UNAVAILABLE and tally.download_faults in FRESH_URL_AFTER:
+        return Follow((life.UrlExpired(f"a fresh URL is asked for, because {fault}"),), wait_s)
     parked = tally.download_faults >= DOWNLOAD_TRIES or tally.expiries >= EXPIRIES
     return Follow((life.DownloadFailed(str(fault), parked=parked),), wait_s)

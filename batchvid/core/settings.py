@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 MICROS = 1_000_000
@@ -51,3 +51,12 @@ class Limits:
     breaker: int = 10
     canary: int = 0
     on_change: OnChange = OnChange.KEEP
+
+    def sped_up(self, factor: float) -> Limits:
+        """Give the limits for a service that generates *factor* times as fast: the sandbox."""
+        return replace(
+            self,
+            typical_time_s=self.typical_time_s / factor,
+            poll_shortest_s=self.poll_shortest_s / factor,
+            poll_longest_s=self.poll_longest_s / factor,
+        )

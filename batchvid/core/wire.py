@@ -124,14 +124,15 @@ def _created(result: Answer, payload: Any) -> Created | Fault:
     task = _task_object(payload)
     for name in ("id", "task_id"):
         task_id = task.get(name)
-        if isinstance(task_id, str) and _usable_id(task_id):
+        if isinstance(task_id, str) and usable_id(task_id):
             model = task.get("model")
             return Created(task_id, clean(model, 200) if isinstance(model, str) and model else None)
     what = "cut off" if not result.complete else "without a usable task id"
     return _unsure(result, f"HTTP {result.status} {what}: {result.excerpt() or 'an empty answer'}")
 
 
-def _usable_id(task_id: str) -> bool:
+def usable_id(task_id: str) -> bool:
+    """Say whether *task_id* can be one: printable, of sane length, and no path segment of dots."""
     return 0 < len(task_id) <= TASK_ID_MAX and task_id.isprintable() and task_id.strip(". ") != ""
 
 

@@ -14,9 +14,12 @@ from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
 T = TypeVar("T")
 
+STATE_FOLDER = ".batchvid"
+"""Below the output folder; private."""
 STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 """What file systems without hard links (vfat, some network ones) answer to one."""
@@ -31,6 +34,7 @@ ADVICE = {
     errno.ENOENT: "it is no longer there: was the output folder removed or unmounted?",
     errno.ELOOP: "it is a symbolic link, which is never followed here: remove it, or name the real place",
     errno.ENOTDIR: "a part of the path is a symbolic link or a file, not a folder: move it out of the way",
+    errno.EEXIST: "something else has that name: move it out of the way",
     errno.EISDIR: "it is a folder: move it out of the way",
     errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
     errno.ESTALE: "the network file system lost it: mount it again",
@@ -46,7 +50,12 @@ def storage_error(error: OSError, what: str) -> StorageError:
     """Give what *error* means for people: *what* could not be done, why, and what to do."""
     if error.errno in OUT_OF_FILES:
         return TooManyFilesError(f"cannot {what}: too many open files; lower limits.downloads or raise ulimit -n")
-    return StorageError(f"cannot {what}: {ADVICE.get(error.errno or 0) or error.strerror or error}")
+    return StorageError(f"cannot {what}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """Say why it happened and what to do, for people."""
+    return ADVICE.get(error.errno or 0) or error.strerror or str(error)
 
 
 @contextmanager
@@ -96,12 +105,21 @@ def open_folder(root: str, *names: str, create: bool) -> int:
     return here
 
 
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
     """Give a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EEXIST, "something that is no file has that name: move it out of the way", name)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
     return descriptor
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
@@ -20,7 +21,7 @@ from batchvid.edge import journal_file
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, numbered, storable
 from batchvid.edge.journal_schema import migrate, newest_version, version_of
 from batchvid.edge.ledger import Attempt, Outcome, follow, held, money
-from batchvid.errors import ConfigError
+from batchvid.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +36,7 @@ TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
 COLUMNS = tuple(field.name for field in fields(Progress))
+ROW = attrgetter(*COLUMNS)
 ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
 INSERT_PROGRESS = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 as above
@@ -90,6 +92,24 @@ class Journal:
         return journal
 
     @classmethod
+    def reopen(cls, path: Path) -> Journal:
+        """Open the journal that exists at *path* for writing, whatever service it is of: for a person's decisions.
+
+        Raises as `open` does, and `StorageError` when there is none.
+        """
+        with journal_file.translated(path):
+            if not journal_file.refuse_doubtful(path):
+                raise StorageError(f"there is no journal {path}")
+            db = journal_file.connect(path)
+        journal = cls(db, path, readonly=False)
+        try:
+            journal._take_over(None)
+        except BaseException:
+            db.close()
+            raise
+        return journal
+
+    @classmethod
     def open_readonly(cls, path: Path) -> Journal | None:
         """Open the journal at *path* for reading, beside a writer if there is one; ``None`` if there is no journal.
 
@@ -108,7 +128,7 @@ class Journal:
             raise
         return cls(db, path, readonly=True)
 
-    def _take_over(self, service: str) -> None:
+    def _take_over(self, service: str | None) -> None:
         with journal_file.translated(self.path):
             journal_file.check_kind(self._db, self.path)
             journal_file.make_durable(self._db, self.path)
@@ -117,7 +137,7 @@ class Journal:
                 journal_file.copy_to(self._db, self.path.with_name(f"{self.path.name}.v{version}.bak"))
                 migrate(self._db)
         bound_to = self.meta_get("service")
-        if bound_to != service:
+        if service is not None and bound_to != service:
             raise ConfigError(
                 f"the journal {self.path} belongs to the service {bound_to}, and this manifest names {service}; "
                 "what was paid there is unknown here: use another `output`, or the old `service.base_url`"
@@ -127,10 +147,10 @@ class Journal:
                 journal_file.check_pages(self._db, self.path)
         self.meta_set("clean", "0")
 
-    def close(self) -> None:
-        """Close the journal; one that was written to notes that its last run ended properly."""
+    def close(self, *, clean: bool = True) -> None:
+        """Close the journal; it notes whether its use ended properly (*clean*), and so needs no check next time."""
         try:
-            if not self._readonly:
+            if clean and not self._readonly:
                 self.meta_set("clean", "1")
         finally:
             self._db.close()
@@ -141,7 +161,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(clean=error is None)
 
     # ------------------------------------------------------------------ writing
 
@@ -285,7 +305,7 @@ class Journal:
 
 
 def _row(progress: Progress) -> tuple[Any, ...]:
-    return tuple(map(storable, astuple(progress)))
+    return tuple(map(storable, ROW(progress)))
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:

@@ -54,6 +54,11 @@ def translated(path: Path) -> Iterator[None]:
         raise storage_error(error, f"use the journal {path}") from error
 
 
+def companions(path: Path) -> list[Path]:
+    """Give the files that SQLite keeps beside *path* while it is open, or after a crash."""
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
 def refuse_doubtful(path: Path) -> bool:
     """Say whether there is a journal at *path*; refuse what only looks like one.
 
@@ -61,7 +66,7 @@ def refuse_doubtful(path: Path) -> bool:
     is no plain file, and for an empty one, which SQLite would silently take for a fresh database.
     """
     exists = False
-    for place in (path.parent, path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+    for place in (path.parent, path, *companions(path)):
         try:
             found = place.lstat()
         except FileNotFoundError:
@@ -97,7 +102,8 @@ def create(path: Path, *, service: str) -> None:
     finally:
         db.close()
     growing.rename(path)
-    sync_folder(path.parent)
+    for folder in path.absolute().parents[:3]:  # its folder, the output and what that is in may all be new
+        sync_folder(folder)
 
 
 def make_private_file(path: Path) -> None:
@@ -106,8 +112,11 @@ def make_private_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in *folder* survive a power loss."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Make the names in *folder* survive a power loss; one that may not be read was not made just now."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
     finally:
@@ -115,21 +124,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Take the rights of others from the journal and its folder, where somebody has given them."""
-    for place, mode in ((path.parent, STATE_FOLDER_MODE), (path, STATE_FILE_MODE)):
+    """Take the rights of others from the journal's files and folder, where somebody has given them."""
+    files = [place for place in (path, *companions(path)) if place.exists()]
+    for place, mode in ((path.parent, STATE_FOLDER_MODE), *((file, STATE_FILE_MODE) for file in files)):
         if place.stat().st_mode & 0o077:
             place.chmod(mode)
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     """Open an existing database, with transactions begun and ended by hand only."""
-    # The connection is made by one thread and used by another, never by two at once.
-    mode = "ro" if readonly else "rw"
     db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}",
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
-        check_same_thread=False,
+        check_same_thread=False,  # made by one thread and handed to another, never used by two at once
         uri=True,
     )
     db.execute("PRAGMA foreign_keys = ON")

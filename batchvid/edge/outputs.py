@@ -6,6 +6,7 @@ did not make. An `OSError` becomes a `StorageError` that says what to do.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -17,6 +18,7 @@ from batchvid.core.mp4 import NotAClip, probe
 from batchvid.edge.clip_files import ForeignFileError, Names, Saved
 from batchvid.edge.disk import (
     STATE_FILE_MODE,
+    STATE_FOLDER,
     STATE_FOLDER_MODE,
     doing,
     exists,
@@ -24,7 +26,9 @@ from batchvid.edge.disk import (
     open_folder,
     open_regular,
     place,
+    reason,
     settled,
+    sync_folder,
     write_whole,
 )
 from batchvid.edge.part import Part
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
 
-STATE_FOLDER = ".batchvid"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux says which start of the machine this is."""
 OWN_BOOT = os.urandom(8).hex()
@@ -73,11 +76,16 @@ class Outputs:
                     f"cannot use the output folder {self.folder}: it is a symbolic link; "
                     f"name the real folder, {self.folder.resolve()}"
                 )
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for missing in reversed([path for path in (self.folder, *self.folder.parents) if not path.exists()]):
+                missing.mkdir(exist_ok=True)
+                sync_folder(missing.parent)
+            if not self.folder.is_dir():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             self._prove_writable()
         with doing(f"use the state folder {self.state_folder}"):
             with suppress(FileExistsError):
                 self.state_folder.mkdir(mode=STATE_FOLDER_MODE)
+                sync_folder(self.folder)
             self._prove_writable(STATE_FOLDER)
             state = open_folder(str(self.folder), STATE_FOLDER, create=False)
             try:
@@ -108,7 +116,7 @@ class Outputs:
         from filelock import FileLock, Timeout  # noqa: PLC0415 only a run needs it
 
         path = self.state_folder / LOCK_FILE
-        holder = _holder(path)
+        holder = self._holder()
         lock = FileLock(path, mode=STATE_FILE_MODE, thread_local=False)
         try:
             with doing(f"lock {path}"):
@@ -128,6 +136,17 @@ class Outputs:
             yield
         finally:
             lock.release()
+
+    def _holder(self) -> str:
+        """Name the process that wrote its number into the lock, when that can be read."""
+        try:
+            with self._opened(STATE_FOLDER) as state:
+                descriptor = open_regular(state, LOCK_FILE, os.O_RDONLY)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+                text = file.read(PID_MAX_CHARS).strip()
+        except OSError:
+            return ""
+        return f" (process {text.decode()})" if text.isdigit() else ""
 
     @asynccontextmanager
     async def part(self, path: str, *, source: str) -> AsyncIterator[Part]:
@@ -186,7 +205,7 @@ class Outputs:
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
-            return f"cannot be read: {error.strerror}"
+            return f"cannot be read: {reason(error)}"
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 a descriptor has no path
             size = os.fstat(descriptor).st_size
             if size != size_bytes:
@@ -229,7 +248,7 @@ def _content_trouble(file: FileIO, size_bytes: int, sha256: str) -> str | None:
     except NotAClip as error:
         return str(error)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {reason(error)}"
     return None
 
 
@@ -238,13 +257,3 @@ def _boot() -> str:
         return BOOT_ID.read_text(encoding="ascii").strip() or OWN_BOOT
     except (OSError, ValueError):
         return OWN_BOOT
-
-
-def _holder(path: Path) -> str:
-    """Name the process that wrote its number into the lock, when that can be read."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(PID_MAX_CHARS).decode("ascii").strip()
-    except (OSError, ValueError):
-        return ""
-    return f" (process {text})" if text.isdigit() else ""

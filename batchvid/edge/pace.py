@@ -43,11 +43,15 @@ class Pace:
             while self._owed >= 1:
                 await self._limiter.acquire()
                 self._owed -= 1
-        self._sent_at.append(asyncio.get_running_loop().time())
+        self._sent_at.append(self._forget_before_last_minute())
 
     def per_minute(self) -> float:
         """Give how many requests were let through in the last minute."""
+        self._forget_before_last_minute()
+        return float(len(self._sent_at))
+
+    def _forget_before_last_minute(self) -> float:
         now = asyncio.get_running_loop().time()
         while self._sent_at and self._sent_at[0] < now - 60:
             self._sent_at.popleft()
-        return float(len(self._sent_at))
+        return now

@@ -114,6 +114,7 @@ class Part:
     def __init__(self, where: _Where, *, note: Note, file: HashingFile, mode: int) -> None:
         self._folder, self._names, self._path = where.folder, where.names, where.path
         self._note = note
+        self._on_disk: Note | None = None
         self._file = file
         self._async_file = wrap(file)
         self._mode = mode
@@ -150,9 +151,10 @@ class Part:
 
     async def remember(self, validator: str | None) -> None:
         """Note which version of the source the bytes belong to; without this a later try begins from zero."""
-        if validator == self._note.validator and self.offset_bytes:
+        note = replace(self._note, validator=validator, size_bytes=None, sha256=None)
+        if note == self._on_disk:
             return
-        self._note = replace(self._note, validator=validator, size_bytes=None, sha256=None)
+        self._note = self._on_disk = note
         await self._settled("note the source of", lambda: self._note.write(self._folder, self._names.note))
 
     async def write(self, block: bytes) -> None:
@@ -162,7 +164,7 @@ class Part:
 
     async def restart(self) -> None:
         """Drop all bytes, and what was noted of them, to begin from zero."""
-        self._note = replace(self._note, validator=None, size_bytes=None, sha256=None)
+        self._note, self._on_disk = replace(self._note, validator=None, size_bytes=None, sha256=None), None
         await self._settled("empty", self._restart)
 
     def _restart(self) -> None:
@@ -220,6 +222,8 @@ class Part:
         try:
             place(folder, names.part, names.clip)
         except (FileExistsError, FileNotFoundError):
+            if not exists(folder, names.clip):
+                raise
             if not _holds(folder, names.clip, self._note):
                 raise ForeignFileError(_foreign(self._path, names.clip)) from None
             _remove(folder, names.part)
@@ -245,14 +249,18 @@ class Part:
 
 def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFile:
     """Open the part itself, empty unless *note* vouches for what is in it."""
-    file = HashingFile(open_regular(folder, names.part, os.O_RDWR | os.O_CREAT, mode=STATE_FILE_MODE))
+    flags = os.O_RDWR | os.O_CREAT
+    file = HashingFile(open_regular(folder, names.part, flags, mode=STATE_FILE_MODE))
     try:
-        if fresh:
+        status = os.fstat(file.fileno())
+        # A crash may have come between the two names of a finished clip: emptying one would empty the other.
+        if fresh or status.st_nlink > 1:
+            file.close()
             _remove(folder, names.note)
-            file.restart()
-        else:
-            size_bytes = os.fstat(file.fileno()).st_size
-            file.take_up(size_bytes if note.size_bytes is None else min(size_bytes, note.size_bytes))
+            _remove(folder, names.part)
+            return HashingFile(open_regular(folder, names.part, flags | os.O_EXCL, mode=STATE_FILE_MODE))
+        file.take_up(status.st_size if note.size_bytes is None else min(status.st_size, note.size_bytes))
+        file.truncate(file.size_bytes)
     except BaseException:
         file.close()
         raise
@@ -263,7 +271,8 @@ def _finished_before(folder: int, names: Names, note: Note) -> HashingFile | Non
     """Open the clip itself, when it is the one that *note* says was finished."""
     if note.sha256 is None or not _holds(folder, names.clip, note):
         return None
-    file = HashingFile(open_regular(folder, names.clip, os.O_RDWR))
+    # Read only: nothing that is done to a part may ever change a clip.
+    file = HashingFile(open_regular(folder, names.clip, os.O_RDONLY))
     file.take_up(note.size_bytes or 0)
     return file
 
@@ -271,7 +280,7 @@ def _finished_before(folder: int, names: Names, note: Note) -> HashingFile | Non
 def _holds(folder: int, name: str, note: Note) -> bool:
     """Say whether the file has the size and the hash of *note*."""
     try:
-        file = HashingFile(open_regular(folder, name, os.O_RDWR))
+        file = HashingFile(open_regular(folder, name, os.O_RDONLY))
     except OSError:
         return False
     with file:

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
+from batchvid.errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -56,8 +58,9 @@ class InlineRecorder:
 class Recorder:
     """Records in a thread of its own, which has the journal to itself until `close`.
 
-    One commit is under way at a time. When a group cannot be committed, it was rolled back as
-    a whole, so each of its changes goes again alone and only the guilty one's caller hears of it.
+    One commit is under way at a time. When one change spoils a group, the group was rolled back as a
+    whole, so each of its changes goes again alone and only the guilty one's caller hears of it. When the disk
+    refuses a group, all its callers hear of it at once: one by one they would wait for the same disk again.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -112,7 +115,7 @@ class Recorder:
     def _committed(self, group: Sequence[tuple[Change, asyncio.Future[None]]], commit: asyncio.Future[None]) -> None:
         self._under_way = None
         error = commit.exception()
-        if error is not None and len(group) > 1:
+        if error is not None and len(group) > 1 and not isinstance(error, StorageError):
             self._waiting.extendleft(reversed(group))
             self._alone = len(group)
         else:

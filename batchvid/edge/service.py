@@ -43,6 +43,8 @@ CONNECTIONS = 64
 KEEP_ALIVE_S = 4.0
 """Shorter than servers keep idle connections, so that a paid POST hardly ever meets one that is being closed."""
 BLOCK_BYTES = 1024 * 1024
+BLOCK_S = 5.0
+"""A slow body is handed on in smaller blocks, so that its speed can be judged and what came of it is kept."""
 REDIRECTS_AT_MOST = 5
 
 
@@ -78,10 +80,12 @@ class Transfer:
         self.headers = _headers(response)
 
     async def read_block(self) -> bytes | NoAnswer:
-        """Give about `BLOCK_BYTES` of the body, ``b""`` at its end, or what cut it off."""
+        """Give about `BLOCK_BYTES` of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + BLOCK_S
         blocks: list[bytes] = []
         size = 0
-        while size < BLOCK_BYTES:
+        while size < BLOCK_BYTES and (not blocks or clock() < until):
             try:
                 block = await self._response.content.readany()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:

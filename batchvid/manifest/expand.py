@@ -1,7 +1,8 @@
 """Entries become wishes: takes, matrices, rows and pairs are multiplied out, templates are filled in.
 
 A wish is one clip's fields before anything is looked up or computed. Three layers make a field: the
-row (literal: it is data), the entry and the defaults (templates). An entry that is nothing but plain
+row (literal: it is data), the entry and the defaults (templates); a template that names its own
+column wraps the row's text. An entry that is nothing but plain
 text, as most of a hundred thousand are, takes a short cut that gives the same.
 """
 
@@ -161,7 +162,11 @@ class Expander:
 
     def _row(self, wish: Wish, row: Map, given: dict[str, Any]) -> Iterator[Wish]:
         """Expand one row: its job fields are literal, and all of its texts are variables."""
-        fields: dict[str, Any] = {key: value for key, value in row.items() if key in _ROW_KEYS}
+        fields: dict[str, Any] = {
+            key: value for key, value in row.items() if key in _ROW_KEYS and not _wraps(given.get(key), key)
+        }
+        if wish.rows is not None and wish.rows.names and "id" in given:
+            fields.pop("id", None)  # a pair's own id is only its name
         if not _is_plain(fields, braces=True):
             fields, broken, mistakes = check(Row, fields)
             wish = wish._replace(broken=wish.broken | broken)
@@ -289,6 +294,11 @@ def _is_plain(fields: Mapping[str, Any], *, braces: bool = False) -> bool:
         if not braces and has_braces(value):
             return False
     return True
+
+
+def _wraps(text: object, column: str) -> bool:
+    """Whether an entry's field is made from the column of its own name, as in ``prompt: "{prompt}, at night"``."""
+    return isinstance(text, str) and f"{{{column}}}" in text
 
 
 def _field(key: FieldKey) -> str:

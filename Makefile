@@ -1,0 +1,40 @@
+# make for paid video clips. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT := jobs/out/demo-sandbox
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "batchvid needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.ready ## Make .venv and install batchvid with everything its tests need
+
+demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP4s, nothing paid
+	$(BIN)/batchvid run jobs/demo.yaml --sandbox --output $(DEMO_OUT)
+	@echo "clips: $(DEMO_OUT)/*.mp4   again: make demo (does nothing)   anew: rm -r $(DEMO_OUT)"
+
+test: $(VENV)/.ready ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/batchvid check jobs/*.yaml
+
+format: $(VENV)/.ready ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment, caches and what the demo made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist jobs/out

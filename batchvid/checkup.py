@@ -1,0 +1,125 @@
+"""What ``batchvid doctor`` looks at: everything outside the manifest that can keep a run from going well."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from batchvid import __version__
+from batchvid.core.answer import NoAnswer
+from batchvid.environment import find_key
+from batchvid.errors import BatchvidError, ConfigError, Exit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchvid.manifest.model import Manifest
+
+PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "pydantic", "av", "Pillow")
+SQLITE_SOUND_FROM = (3, 51, 3)
+"""Older ones can damage a journal that two processes write at once, which batchvid's lock prevents."""
+SQLITE_NEEDED = (3, 37, 0)
+CLOCK_MAY_BE_OFF_S = 120.0
+DEFAULT_BASE_URL, DEFAULT_KEY_ENV = "https://api.cometapi.com/v1", "COMETAPI_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    text: str
+    exit_code: Exit | None = None
+
+
+async def checkup(
+    manifest: Manifest | None, *, base_url: str | None, key_file: Path | None, ca_file: str | None
+) -> list[Finding]:
+    """Look at everything, and go on after what is found wrong. Sends one request that costs nothing."""
+    findings = [_versions(), _sqlite()]
+    key_env = manifest.key_env if manifest is not None else DEFAULT_KEY_ENV
+    url = manifest.base_url if manifest is not None else base_url or DEFAULT_BASE_URL
+    try:
+        key = find_key(key_env, key_file=key_file)
+        findings.append(Finding("key", ok=True, text=f"found ({key_env}); it is not shown"))
+    except ConfigError as error:
+        key = ""
+        findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
+    if manifest is not None:
+        findings += _output(manifest)
+    findings += await _service(url, key, ca_file)
+    return findings
+
+
+def _versions() -> Finding:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            return Finding("versions", ok=False, text=f"{name} is not installed", exit_code=Exit.CONFIG)
+    return Finding(
+        "versions", ok=True, text=f"batchvid {__version__}, Python {platform.python_version()}, " + ", ".join(found)
+    )
+
+
+def _sqlite() -> Finding:
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < SQLITE_NEEDED:
+        return Finding("journal", ok=False, text=f"{text}: 3.37 or newer is needed", exit_code=Exit.CONFIG)
+    if sqlite3.sqlite_version_info < SQLITE_SOUND_FROM:
+        text += " (safe here: one writer at a time; do not write to the journal with other programs)"
+    return Finding("journal", ok=True, text=text)
+
+
+def _output(manifest: Manifest) -> list[Finding]:
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only with a manifest
+    from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
+
+    outputs = Outputs(manifest.output)
+    try:
+        outputs.prepare()
+        findings = [Finding("output", ok=True, text=f"{manifest.output} can be written to")]
+    except BatchvidError as error:
+        return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
+    try:
+        journal = Journal.open_readonly(outputs.state_folder / "journal.db")
+    except BatchvidError as error:
+        return [*findings, Finding("journal", ok=False, text=str(error), exit_code=error.exit_code)]
+    if journal is not None:
+        with journal:
+            number = sum(journal.counts().values())
+        findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
+    return findings
+
+
+async def _service(url: str, key: str, ca_file: str | None) -> list[Finding]:
+    from batchvid.edge.service import Service  # noqa: PLC0415 loaded last: it is the slowest
+
+    async with Service(url, key or "none", ca_file=ca_file) as service:
+        answer = await service.get("/models")
+    if isinstance(answer, NoAnswer):
+        return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
+    findings = [_clock(answer.headers.get("date"))]
+    if answer.status == 401 and key:  # noqa: PLR2004 HTTP's word for it
+        return [*findings, Finding("service", ok=False, text=f"{url}: the key is refused", exit_code=Exit.ACCOUNT)]
+    if answer.json() is None:
+        text = f"{url}: HTTP {answer.status} and no JSON: check base_url"
+        return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.CONFIG)]
+    return [*findings, Finding("service", ok=True, text=f"{url} answers (HTTP {answer.status})")]
+
+
+def _clock(date: str | None) -> Finding:
+    try:
+        off_s = time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("clock", ok=True, text="the service sent no time to compare with")
+    if abs(off_s) > CLOCK_MAY_BE_OFF_S:
+        return Finding("clock", ok=False, text=f"is {abs(off_s):.0f} s off the service's clock: set it")
+    return Finding("clock", ok=True, text="agrees with the service's")

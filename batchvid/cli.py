@@ -1,0 +1,99 @@
+"""The command line: finds the command, runs it, and turns every end into a message and a promised exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from batchvid import __version__
+from batchvid.errors import BatchvidError, Exit, ManifestError
+
+COMMANDS = {
+    "init": ("setup", "Write a commented manifest and two frames to start from."),
+    "check": ("look", "Read, expand and validate manifests; nothing is sent or written."),
+    "plan": ("look", "Show what a run would do, and what it would cost."),
+    "run": ("run", "Do what is left to do, then exit."),
+    "status": ("look", "Show how the jobs stand; works beside a running run."),
+    "retry": ("mend", "Reopen failed, timed-out or in-doubt jobs."),
+    "adopt": ("mend", "Give an in-doubt job the task id found on the service's dashboard."),
+    "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
+    "export": ("look", "Write one row a job, as CSV or JSON lines."),
+    "sandbox": ("setup", "Serve the stand-in for the paid service."),
+    "schema": ("setup", "Print the manifest's JSON Schema, for editors."),
+    "doctor": ("setup", "Check versions, key, output, clock and service."),
+}
+"""In the order of a first week with batchvid: the module and the line in the list of commands."""
+
+
+class Commands(click.Group):
+    """The commands by name. Listing them loads none of them, so that ``--help`` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's interface
+        """Name the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 as above
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"batchvid.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 as above
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    epilog="Start here:  batchvid init kites && batchvid run kites/kites.yaml --sandbox",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="batchvid %(version)s")
+def batchvid() -> None:
+    """Make for paid video clips: a manifest says which clips should exist, and each is paid for once.
+
+    Running it again does what is left, and nothing twice. `batchvid COMMAND --help` tells the rest.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with the promised exit code."""
+    sys.exit(int(run_command()))
+
+
+def run_command() -> int:
+    """Run the command line; give the exit code."""
+    try:
+        code = batchvid.main(prog_name="batchvid", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except ManifestError as error:
+        number = len(error.problems)
+        complain(f"{error}\n{number} problem{'s' if number != 1 else ''}: nothing was sent")
+        return error.exit_code
+    except BatchvidError as error:
+        complain(f"batchvid: {error}")
+        return error.exit_code
+    except Exception:  # noqa: BLE001 the one place that catches everything, to keep the promise of the exit code
+        import traceback  # noqa: PLC0415 only a bug needs it
+
+        complain(traceback.format_exc())
+        complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")
+        return Exit.BUG
+    return code if isinstance(code, int) else Exit.OK
+
+
+def complain(text: str) -> None:
+    """Write to stderr, which may be closed."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        return

@@ -1,0 +1,92 @@
+"""What several commands share: their options, and the manifest as flags and environment change it.
+
+A flag wins over its variable ``BATCHVID_*``, that over the manifest, and that over the default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+import batchvid
+from batchvid.core.snapshot import Money
+from batchvid.environment import PREFIX
+from batchvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchvid.core.job import Progress
+    from batchvid.manifest.model import Manifest
+
+STATE_FOLDER, JOURNAL_FILE = ".batchvid", "journal.db"
+Command = TypeVar("Command", bound="Callable[..., object]")
+
+manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+manifests_argument = click.argument("manifests", type=click.Path(path_type=Path), nargs=-1, required=True)
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=f"{PREFIX}OUTPUT",
+    help="Use this output folder instead of the manifest's.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+key_file_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    envvar=f"{PREFIX}API_KEY_FILE",
+    help="Read the key from this file (mode 600), instead of the variable that service.key_env names.",
+)
+ca_file_option = click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar=f"{PREFIX}CA_FILE",
+    help="Trust the certificate authorities in this file only.",
+)
+base_url_option = click.option(
+    "--base-url",
+    envvar=f"{PREFIX}BASE_URL",
+    help="Use the service at this address instead of the manifest's service.base_url.",
+)
+
+
+def load(path: Path, *, output: Path | None = None, base_url: str | None = None) -> Manifest:
+    """Read a manifest, and let the flags win over it."""
+    manifest = batchvid.load(path)
+    if output is not None:
+        manifest = replace(manifest, output=output.absolute())
+    if base_url is not None:
+        manifest = replace(manifest, base_url=_normalised(base_url))
+    for warning in manifest.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return manifest
+
+
+def _normalised(base_url: str) -> str:
+    from batchvid.manifest.service import base_url as normalised  # noqa: PLC0415 only commands with a manifest
+
+    try:
+        return normalised(base_url)
+    except ValueError as error:
+        raise ConfigError(f"the base URL {error}") from None
+
+
+def journal_path(manifest: Manifest) -> Path:
+    """Give the path of the manifest's journal."""
+    return manifest.output / STATE_FOLDER / JOURNAL_FILE
+
+
+def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
+    """Read what the journal holds, beside a run if there is one: the rows by job id, and the money."""
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 only commands with a journal
+
+    journal = Journal.open_readonly(journal_path(manifest))
+    budget = manifest.limits.budget_micros
+    if journal is None:
+        return {}, Money(budget_micros=budget)
+    with journal:
+        rows = {row.job_id: row for row in journal.all_progress()}
+        return rows, replace(journal.money(), budget_micros=budget)

@@ -1,0 +1,124 @@
+"""``init``, ``schema``, ``sandbox`` and ``doctor``: what is needed before the first run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from batchvid.commands.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.errors import Exit
+
+if TYPE_CHECKING:
+    from batchvid.checkup import Finding
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+def init_command(folder: Path) -> int:
+    """Write a commented manifest and two frames to start from into FOLDER; never overwrites."""
+    from batchvid.manifest import write_starter  # noqa: PLC0415 loaded only to write
+
+    written = write_starter(folder)
+    for path in written:
+        click.echo(f"wrote {path}")
+    manifest = next(path for path in written if path.suffix == ".yaml")
+    click.echo(f"next: batchvid run {manifest} --sandbox (costs nothing)")
+    return Exit.OK
+
+
+@click.command("schema")
+def schema_command() -> int:
+    """Print the JSON Schema (draft-07) of the manifest, for editors."""
+    from batchvid.manifest import json_schema  # noqa: PLC0415 loaded only to print
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return Exit.OK
+
+
+@click.command("doctor")
+@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@base_url_option
+@key_file_option
+@ca_file_option
+@json_option
+def doctor_command(
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+) -> int:
+    """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
+
+    With a MANIFEST, for that one; sends one request that costs nothing.
+    """
+    from batchvid.checkup import checkup  # noqa: PLC0415 loaded only to look
+
+    loaded = None if manifest is None else load(manifest, base_url=base_url)
+    findings = asyncio.run(
+        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
+    )
+    for finding in findings:
+        _print(finding, as_json=as_json)
+    return max((finding.exit_code for finding in findings if finding.exit_code), default=Exit.OK)
+
+
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
+        return
+    click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
+
+
+@click.command("sandbox")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Generate so much faster."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same clips and times.")
+@click.option(
+    "--faults", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Misbehave as this file says."
+)
+@click.option("--faults-help", is_flag=True, help="Tell how a faults file is written.")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Remember tasks in this folder.")
+@click.option("--rate", type=click.IntRange(min=1), help="Answer 429 to creates above so many a minute.")
+@click.option("--clip", type=click.Choice(["full", "tiny"]), default="full", show_default=True, help="What to render.")
+def sandbox_command(  # noqa: PLR0913 one argument an option
+    *,
+    port: int,
+    key: str,
+    speed: float,
+    seed: int,
+    faults: Path | None,
+    faults_help: bool,
+    state: Path | None,
+    rate: int | None,
+    clip: Literal["full", "tiny"],
+) -> int:
+    """Serve the stand-in for the paid service, on this machine only. Nothing is paid.
+
+    It rejects what the real one would reject, and bills every create in a ledger: GET /_sandbox/ledger.
+    """
+    from batchvid.sandbox.faults import FAULTS_HELP  # noqa: PLC0415 loaded only to serve
+    from batchvid.sandbox.options import Options  # noqa: PLC0415 as above
+    from batchvid.sandbox.server import serve  # noqa: PLC0415 as above
+
+    if faults_help:
+        click.echo(FAULTS_HELP)
+        return Exit.OK
+    options = Options(
+        port=port, key=key, speed=speed, seed=seed, faults_path=faults, state_dir=state, rate_per_minute=rate, clip=clip
+    )
+
+    def ready(api: str, files: str) -> None:
+        click.echo(f"the sandbox serves {api} (clips at {files}); Ctrl-C ends it", err=True)
+        click.echo(f"next: COMETAPI_KEY={key} batchvid run MANIFEST --base-url {api}", err=True)
+        sys.stderr.flush()
+
+    try:
+        asyncio.run(serve(options, ready=ready))
+    except KeyboardInterrupt:
+        return Exit.OK
+    return Exit.OK

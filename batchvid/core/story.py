@@ -1,0 +1,46 @@
+"""What is told of a clip beside it: its sidecar, and its line in ``clips.jsonl``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.figures import dollars, rfc3339
+
+if TYPE_CHECKING:
+    from batchvid.core.job import Job, Progress
+
+
+def sidecar(job: Job, progress: Progress) -> dict[str, Any]:
+    """Give the story of a clip that stands beside it, but for what only the file itself can say."""
+    return {
+        "id": job.id,
+        "prompt": job.prompt,
+        "model": job.model,
+        "resolved_model": progress.resolved_model,
+        "size": job.size,
+        "seconds": job.seconds,
+        "form": dict(job.form),
+        "frames": [{"file": frame.path, "sha256": frame.sha256} for frame in job.frames],
+        "fingerprint": progress.fingerprint,
+        "attempt": progress.attempt,
+        "task_id": progress.task_id,
+        "submitted_at": rfc3339(progress.submitted_at),
+        "price": dollars(progress.price_micros),
+    }
+
+
+def clip_line(job: Job, progress: Progress) -> dict[str, Any]:
+    """Give a clip's line of ``clips.jsonl``."""
+    return {
+        "id": job.id,
+        "path": progress.path,
+        "size_bytes": progress.size_bytes,
+        "sha256": progress.sha256,
+        "model": job.model,
+        "resolved_model": progress.resolved_model,
+        "task_id": progress.task_id,
+        "attempt": progress.attempt,
+        "price": dollars(progress.price_micros),
+        "submitted_at": rfc3339(progress.submitted_at),
+        "finished_at": rfc3339(progress.finished_at),
+    }

@@ -1,0 +1,54 @@
+"""What comes from the surroundings: environment variables and the key. The only module that reads them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "BATCHVID_"
+OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
+
+
+def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """Give the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
+
+    Raises `ConfigError`, which never shows any of the key, when there is none or it cannot be one.
+    """
+    environ = os.environ if environ is None else environ
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / key_env).is_file():
+        return _checked(_read(Path(credentials) / key_env), f"the credential {key_env}")
+    if key_file is not None:
+        if not key_file.is_file():
+            raise ConfigError(f"the key file {key_file} does not exist")
+        if key_file.stat().st_mode & OTHERS_CAN_READ:
+            raise ConfigError(f"the key file {key_file} can be read by others: run `chmod 600 {key_file}`")
+        return _checked(_read(key_file), f"the key file {key_file}")
+    key = environ.get(key_env)
+    if not key:
+        raise ConfigError(
+            f"no API key: set the variable {key_env}, or name a file with --api-key-file "
+            "(or try it without one: --sandbox)"
+        )
+    return _checked(key, f"the variable {key_env}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{where} holds no key: one word of ASCII characters is expected")
+    return key

@@ -1,0 +1,156 @@
+"""The loop of a run: whose turn is it → do one step → look again. The only place that starts tasks.
+
+The course (`batchvid.core.course`) decides and the steps (`batchvid.steps`) do; this module only brings them together.
+A fixed number of workers serves each kind of step. A job that waits occupies none of them: of all
+the workers of a kind that have nothing to do, one watches the clock, and the others wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.course import Course, Step
+from batchvid.core.standing import Standing
+from batchvid.errors import Exit, StorageError
+from batchvid.steps import Edges, Steps
+
+if TYPE_CHECKING:
+    from batchvid.core.snapshot import Snapshot
+
+SUBMIT_WORKERS = 16
+POLL_WORKERS = 24
+"""With the downloads, not more than the service's connections."""
+STATS_EVERY_S = 0.25
+
+
+class Runner:
+    """One run over a course. `run` returns when nothing is left that it could do.
+
+    Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
+    or in ``orphans.jsonl``. To be made inside a running event loop.
+    """
+
+    def __init__(self, course: Course, edges: Edges) -> None:
+        self.course = course
+        self.edges = edges
+        self.standing = Standing(course, started=self._now())
+        self._steps = Steps(course, edges, self.standing)
+        self._changed = {step: asyncio.Event() for step in Step}
+        self._turns = {step: asyncio.Lock() for step in Step}
+        self._idle: set[asyncio.Task[Any]] = set()
+        self._failure: StorageError | None = None
+        self._over = False
+
+    async def run(self) -> None:
+        """Do what is left to do."""
+        limits = self.course.limits
+        workers = {
+            Step.SUBMIT: min(SUBMIT_WORKERS, limits.in_flight),
+            Step.POLL: min(POLL_WORKERS, limits.in_flight),
+            Step.DOWNLOAD: limits.downloads,
+        }
+        async with asyncio.TaskGroup() as group:
+            for step, number in workers.items():
+                for place in range(number):
+                    group.create_task(self._work(step), name=f"{step}-{place + 1}")
+            group.create_task(self._watch(), name="watch")
+        if self._failure is not None:
+            raise self._failure
+
+    def snapshot(self) -> Snapshot:
+        """Give the run as it stands now."""
+        return self.standing.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
+
+    def drain(self) -> None:
+        """Send nothing new; let the requests in flight end and record them."""
+        self.course.draining = True
+        self._look_again()
+
+    # ---- workers
+
+    async def _work(self, step: Step) -> None:
+        do = {Step.SUBMIT: self._steps.submit, Step.POLL: self._steps.poll, Step.DOWNLOAD: self._steps.download}[step]
+        while (index := await self._turn(step)) is not None:
+            wait_s = None
+            try:
+                wait_s = await do(index)
+            except StorageError as error:
+                self._fail(error)
+            self.course.finish(step, index, wait_s=wait_s, now=self._now())
+            self._look_again()
+
+    async def _turn(self, step: Step) -> int | None:
+        """Wait for a job whose turn it is and for the pace; ``None`` when the run is over."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        self._idle.add(task)
+        try:
+            async with self._turns[step]:
+                while not self._over:
+                    if self.course.turn(step, self._now()):
+                        await self._pace(step)
+                        index = self.course.take(step, self._now())
+                        if index is not None:
+                            return index
+                    else:
+                        self._look_again_if_over()
+                        await self._sleep(step)
+        finally:
+            self._idle.discard(task)
+        return None
+
+    async def _pace(self, step: Step) -> None:
+        share = self.course.brakes.throttle.share
+        if step is Step.SUBMIT:
+            await self.edges.submit_pace.acquire(share=share)
+        elif step is Step.POLL:
+            await self.edges.request_pace.acquire(share=share)
+
+    async def _sleep(self, step: Step) -> None:
+        """Wait until something changes, or the moment comes at which a turn may come by itself."""
+        changed = self._changed[step]
+        wake_at = self.course.wake_at(step, self._now())
+        timer = None if wake_at is None else asyncio.get_running_loop().call_at(wake_at, changed.set)
+        try:
+            await changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        changed.clear()
+
+    def _look_again(self) -> None:
+        self._look_again_if_over()
+        for changed in self._changed.values():
+            changed.set()
+
+    def _look_again_if_over(self) -> None:
+        """End the run when nothing is left to do: workers without work are let go, wherever they wait."""
+        if not self._over and self.course.is_over():
+            self._over = True
+            current = asyncio.current_task()
+            for task in self._idle:
+                if task is not current:
+                    task.cancel()
+
+    def _fail(self, error: StorageError) -> None:
+        """Stop because of the disk: let requests in flight end, and collect nothing more."""
+        self._failure = self._failure or error
+        self.course.brakes.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
+        self.course.draining = True
+
+    async def _watch(self) -> None:
+        """Show how the run stands, until it is over."""
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._idle.add(task)
+        while not self._over:
+            self.edges.view.stats(self.snapshot())
+            self.edges.log.flush()
+            await asyncio.sleep(STATS_EVERY_S)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

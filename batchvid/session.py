@@ -1,0 +1,264 @@
+"""One run, from the lock on the output to the exit code: opens everything, lets the runner work, closes everything."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import signal
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.brakes import Brakes
+from batchvid.core.course import Course
+from batchvid.core.job import Progress, State
+from batchvid.core.opening import Wishes, opening
+from batchvid.core.outcome import exit_code
+from batchvid.core.standing import Standing
+from batchvid.core.story import clip_line
+from batchvid.core.summary import Summary
+from batchvid.edge.change import Change
+from batchvid.edge.eventlog import EventLog
+from batchvid.edge.journal import Journal
+from batchvid.edge.media import frame_bytes
+from batchvid.edge.outputs import Outputs
+from batchvid.edge.pace import Pace
+from batchvid.edge.recorder import Recorder
+from batchvid.edge.service import Service
+from batchvid.errors import Exit
+from batchvid.runner import Runner
+from batchvid.steps import Edges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batchvid.manifest.model import Manifest
+    from batchvid.views.view import View
+
+JOURNAL, LOG = "journal.db", "log.jsonl"
+ROWS_AT_ONCE = 500
+"""How many rows of an earlier run are taken up in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the person asked of this run beyond the manifest."""
+
+    wishes: Wishes = field(default_factory=Wishes)
+    stop_submitting_at: float | None = None
+    """UTC epoch seconds."""
+    max_cost_micros: int | None = None
+    max_jobs: int | None = None
+    only: str | None = None
+    """A pattern of job ids (``*``, ``?``, ``[…]``): no other job is submitted; what is paid is still collected."""
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the paid requests go, and with which key. Its repr does not show the key."""
+
+    base_url: str
+    key: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """The signals that end a run: the first drains it, the second stops it at once."""
+
+    runner: Runner | None = None
+    task: asyncio.Task[object] | None = None
+    code: Exit | None = None
+    at_once: bool = False
+
+    def install(self) -> None:
+        """Listen to SIGINT, SIGTERM and SIGHUP in the running loop."""
+        loop = asyncio.get_running_loop()
+        for number, code in (
+            (signal.SIGINT, Exit.INTERRUPTED),
+            (signal.SIGTERM, Exit.TERMINATED),
+            (signal.SIGHUP, Exit.TERMINATED),
+        ):
+            loop.add_signal_handler(number, self.received, code)
+
+    def received(self, code: Exit) -> None:
+        """Drain the run, or stop it when it is draining already."""
+        if self.code is None:
+            self.code = code
+            if self.runner is not None:
+                self.runner.edges.view.note(
+                    "stopping: nothing new is sent, requests in flight end and are recorded; "
+                    "once more stops at once (paid tasks stay in the journal)"
+                )
+                self.runner.drain()
+        elif self.task is not None and not self.at_once:
+            self.at_once = True
+            self.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything that one run needs to be told."""
+
+    manifest: Manifest
+    named: str
+    """The manifest as the person wrote it."""
+    identity: str
+    """What the journal is bound to: the base URL, or ``sandbox``."""
+    account: Callable[[], Account]
+    """Asked only when there is something to do."""
+    options: Options
+    view: View
+    interrupts: Interrupts | None = None
+
+
+async def run(order: Order) -> Summary:
+    """Do what is left of the manifest, and tell how it ended.
+
+    Raises `ConfigError`, `OutputBusyError` or `StorageError` when the run cannot begin, and `StorageError` when the
+    journal fails in its midst.
+    """
+    manifest, options = order.manifest, order.options
+    started = time.monotonic()
+    now = asyncio.get_running_loop().time()
+    outputs = Outputs(manifest.output)
+    outputs.prepare()
+    with outputs.lock(), Journal.open(outputs.state_folder / JOURNAL, service=order.identity) as journal:
+        _take_up(journal, order)
+        ids = {job.id for job in manifest.jobs}
+        rows, closed = _rows(journal.all_progress(), ids)
+        brakes = Brakes(
+            manifest.limits,
+            stop_submitting_at=_on_clock(options.stop_submitting_at, now=now),
+            max_jobs=options.max_jobs,
+            clips_before=sum(row.state is State.DONE for row in closed.values()),
+        )
+        course = Course(
+            manifest.jobs,
+            manifest.limits,
+            brakes=brakes,
+            money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
+            run_limit_micros=options.max_cost_micros,
+            timings=journal.timings(),
+        )
+        only = None if options.only is None else frozenset(fnmatch.filter(ids, options.only))
+        course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=time.time())
+        runner = None if course.is_over() else await _work(order, course, rows, journal, outputs)
+        summary = _summary(order, course, runner, rows | closed, elapsed_s=time.monotonic() - started)
+        await outputs.write_clips(_clip_lines(journal, manifest))
+    order.view.summary(summary)
+    return summary
+
+
+def _on_clock(at: float | None, *, now: float) -> float | None:
+    """Give a moment of the wall clock on the monotonic one, which nobody sets."""
+    return None if at is None else now + at - time.time()
+
+
+def _take_up(journal: Journal, order: Order) -> None:
+    """Record what an earlier run's end means for its jobs, and what the person asked for."""
+    jobs = {job.id: job for job in order.manifest.jobs}
+    at = time.time()
+    changes = []
+    for row in journal.all_progress():
+        events = opening(jobs.get(row.job_id), row, wishes=order.options.wishes, limits=order.manifest.limits)
+        if events:
+            changes.append(Change.of(row, *((event, at) for event in events)))
+    for first in range(0, len(changes), ROWS_AT_ONCE):
+        journal.record(changes[first : first + ROWS_AT_ONCE])
+
+
+def _rows(rows: Iterable[Progress], ids: set[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
+    """Part the rows of the manifest's jobs into open and closed ones; of a closed one only what a summary shows."""
+    opened, closed = {}, {}
+    for row in rows:
+        if row.job_id not in ids:
+            continue
+        if row.state.is_open:
+            opened[row.job_id] = row
+        else:
+            closed[row.job_id] = Progress(row.job_id, row.state, reason=row.reason)
+    return opened, closed
+
+
+async def _work(order: Order, course: Course, rows: dict[str, Progress], journal: Journal, outputs: Outputs) -> Runner:
+    """Let the runner work until it is over."""
+    account, limits = order.account(), order.manifest.limits
+    async with AsyncExitStack() as stack:
+        edges = Edges(
+            service=await stack.enter_async_context(
+                Service(account.base_url, account.key, ca_file=order.options.ca_file)
+            ),
+            records=await stack.enter_async_context(Recorder(journal)),
+            outputs=outputs,
+            log=EventLog(outputs.state_folder / LOG),
+            view=order.view,
+            read_frame=frame_bytes,
+            submit_pace=Pace(limits.submits),
+            request_pace=Pace(limits.requests),
+        )
+        runner = Runner(course, edges)
+        for row in rows.values():
+            runner.standing.take_over(row)
+        try:
+            await _interruptible(runner, order.interrupts)
+        finally:
+            edges.log.flush()
+            order.view.stats(runner.snapshot())
+        return runner
+
+
+async def _interruptible(runner: Runner, interrupts: Interrupts | None) -> None:
+    if interrupts is None:
+        await runner.run()
+        return
+    interrupts.runner, interrupts.task = runner, asyncio.current_task()
+    if interrupts.code is not None:
+        runner.drain()
+    try:
+        await runner.run()
+    except asyncio.CancelledError:
+        if not interrupts.at_once or interrupts.task is None:
+            raise
+        interrupts.task.uncancel()
+
+
+def _summary(
+    order: Order, course: Course, runner: Runner | None, rows: dict[str, Progress], *, elapsed_s: float
+) -> Summary:
+    """Give the run's end as a value."""
+    halt = course.brakes.worst
+    interrupted = order.interrupts.code if order.interrupts is not None else None
+    counts = {state: course.counts[state] for state in State}
+    standing = Standing(course, started=0.0) if runner is None else runner.standing
+    for row in rows.values():
+        if row.state is State.FAILED or runner is None:
+            standing.take_over(row)
+    return Summary(
+        manifest=order.named,
+        output=str(order.manifest.output),
+        counts=counts,
+        parked=len(course.parked),
+        money=course.budget.money,
+        elapsed_s=elapsed_s,
+        submits=standing.submits,
+        polls=standing.polls,
+        downloaded_bytes=standing.downloaded_bytes,
+        exit_code=exit_code(
+            counts,
+            parked=len(course.parked),
+            halts=[one.exit_code for one in course.brakes.halts],
+            interrupted=interrupted,
+        ),
+        stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else None),
+        needs_person=tuple(standing.needs_person.values()),
+    )
+
+
+def _clip_lines(journal: Journal, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield one object per clip on disk, in the manifest's order."""
+    done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE}
+    for job in manifest.jobs:
+        if (row := done.get(job.id)) is not None:
+            yield clip_line(job, row)

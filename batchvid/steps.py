@@ -1,0 +1,245 @@
+"""The three steps of a job as the run does them: a stage's request, the policy's verdict, and the record of both.
+
+Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step gives
+the wait until the job's next one, or ``None`` to leave that to the schedule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from batchvid.core import lifecycle as life
+from batchvid.core import policy
+from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.figures import rfc3339
+from batchvid.core.settings import InDoubt
+from batchvid.core.story import sidecar
+from batchvid.core.wire import Phase, content_path
+from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
+from batchvid.edge.outputs import ForeignFileError
+from batchvid.errors import StorageError
+from batchvid.stages.download import Fetches, download
+from batchvid.stages.poll import Gets, poll
+from batchvid.stages.submit import Posts, request_body, submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchvid.core.course import Course
+    from batchvid.core.job import Frame, Job, Progress
+    from batchvid.core.lifecycle import Event
+    from batchvid.core.policy import Follow
+    from batchvid.core.standing import Standing
+    from batchvid.core.wire import Created
+    from batchvid.edge.eventlog import EventLog
+    from batchvid.edge.outputs import Outputs
+    from batchvid.edge.pace import Pace
+    from batchvid.edge.recorder import Records
+    from batchvid.views.view import View
+
+GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
+"""The clip is not where it was said to be; a poll tells where it is."""
+
+
+class ServicePort(Posts, Gets, Fetches, Protocol):
+    """What a run needs of the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What touches the world on behalf of a run."""
+
+    service: ServicePort
+    records: Records
+    outputs: Outputs
+    log: EventLog
+    view: View
+    read_frame: Callable[[Frame], bytes]
+    submit_pace: Pace
+    request_pace: Pace
+    wall: Callable[[], float] = time.time
+    jitter: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of one run over *course*."""
+
+    course: Course
+    edges: Edges
+    standing: Standing
+
+    async def submit(self, index: int) -> float | None:
+        """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
+        job = self.course.jobs[index]
+        try:
+            body = await request_body(job, self.edges.read_frame)
+        except ValueError as error:
+            self.course.withdraw(index)
+            await self._record(index, life.GaveUp(f"not sent: {error}"))
+            return None
+        one = self.course.active[index]
+        new = not one.started
+        started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
+        try:
+            await self._record(index, started)
+        except StorageError:
+            self.course.withdraw(index)
+            raise
+        sent = self._now()
+        outcome = await submit(self.edges.service, body, wall=self.edges.wall)
+        if not isinstance(outcome, Fault):
+            await self._accepted(index, outcome)
+            return None
+        if outcome.kind is FaultKind.UNSURE:
+            await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
+            return None
+        return await self._refused(index, outcome, sent=sent, new=new)
+
+    async def _accepted(self, index: int, created: Created) -> None:
+        """Keep the task id of a paid attempt, by whatever means are left."""
+        try:
+            await self._record(index, life.SubmitAccepted(created.task_id, created.resolved_model))
+        except TaskOwnedError as error:
+            reason = f"the service named task {created.task_id}, which already belongs to job {error.owner!r}"
+            await self._unsure(index, life.SubmitUnsure(reason))
+            return
+        except StorageError:
+            self._orphan(index, created)
+            raise
+        self.course.task_began(index, now=self._now())
+        self.course.brakes.submit_accepted(now=self._now())
+
+    def _orphan(self, index: int, created: Created) -> None:
+        """Save a paid task id that the journal did not take: beside it, and in front of the person's eyes."""
+        job = self.course.jobs[index]
+        attempt = self.course.active[index].progress.attempt
+        where = "it is kept in .batchvid/orphans.jsonl"
+        try:
+            self.edges.outputs.append_orphan(
+                {"job_id": job.id, "attempt": attempt, "task_id": created.task_id, "at": rfc3339(self.edges.wall())}
+            )
+        except StorageError:
+            where = "it could not be written anywhere: note it down"
+        self.edges.view.note(
+            f"PAID, NOT JOURNALED: job {job.id!r}, attempt {attempt}, task {created.task_id}; {where}. "
+            f"Next: batchvid adopt MANIFEST {job.id} {created.task_id}"
+        )
+
+    async def _unsure(self, index: int, unsure: life.SubmitUnsure) -> None:
+        """Hold an attempt whose outcome is unknown; buy another only where the manifest says so."""
+        limits = self.course.limits
+        events: list[Event] = [unsure]
+        used = life.attempts_used(self.course.active[index].progress)
+        if limits.in_doubt is InDoubt.RESUBMIT and used < limits.attempts:
+            events.append(life.Reopened("in_doubt: resubmit", by_person=False))
+        await self._record(index, *events)
+        self.course.brakes.submit_unsure()
+
+    async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
+        course, jitter = self.course, self.edges.jitter()
+        course.brakes.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
+        tally = course.refused(index, fault)
+        follow = policy.after_refusal(fault, tally, jitter=jitter, limits=course.limits)
+        await self._record(index, *follow.events)
+        return follow.wait_s
+
+    async def poll(self, index: int) -> float | None:
+        """Look at the job's task once."""
+        course = self.course
+        one = course.active[index]
+        sent = self._now()
+        self.standing.polls += 1
+        report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
+        now, jitter = self._now(), self.edges.jitter()
+        late = course.is_late(index, now=now)
+        timing = None
+        if isinstance(report, Fault):
+            course.brakes.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
+            unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
+            tally = course.bump(index, poll_faults=1, unknown_looks=unknown)
+            follow = policy.after_poll_fault(
+                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=course.limits
+            )
+        else:
+            course.brakes.poll_answered(now=now)
+            without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
+            tally = course.bump(index, poll_faults=0, unknown_looks=0, without_url_looks=without_url)
+            follow = policy.after_report(report, one.progress, tally, late=late, limits=course.limits)
+            timing = self._timing(index, follow, now=now)
+        await self._record(index, *follow.events, timing=timing)
+        return follow.wait_s
+
+    def _timing(self, index: int, follow: Follow, *, now: float) -> Timing | None:
+        finished = isinstance(follow.events[0], life.TaskSucceeded)
+        took_s = self.course.looked(index, now=now, finished=finished)
+        if took_s is None:
+            return None
+        self.standing.task_took(took_s)
+        return Timing(self.course.jobs[index].timing_class, took_s, self.edges.wall())
+
+    async def download(self, index: int) -> float | None:
+        """Fetch the job's clip, or what is left of it, once."""
+        course, edges = self.course, self.edges
+        job, one = course.jobs[index], course.active[index]
+        source = one.progress.url
+        if source is None or one.other_source:
+            source = content_path(one.progress.task_id or "")
+            await edges.request_pace.acquire(share=course.brakes.throttle.share)
+        try:
+            await self._retire_older_clip(job, one.progress)
+            outcome = await download(
+                edges.service,
+                edges.outputs,
+                path=job.path,
+                task_id=one.progress.task_id or "",
+                source=source,
+                sidecar=sidecar(job, one.progress),
+                wall=edges.wall,
+            )
+        except ForeignFileError as error:
+            await self._record(index, life.DownloadFailed(str(error), parked=True))
+            return None
+        if not isinstance(outcome, Fault):
+            await self._record(index, outcome)
+            return None
+        one.other_source = outcome.kind in {FaultKind.BROKEN, FaultKind.FORBIDDEN} and not one.other_source
+        gone = int(outcome.kind in GONE)
+        tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=course.limits)
+        await self._record(index, *follow.events)
+        return follow.wait_s
+
+    async def _retire_older_clip(self, job: Job, progress: Progress) -> None:
+        """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
+        if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
+            return
+        outputs = self.edges.outputs
+        changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
+        if changed is None:
+            await outputs.retire(job.path, progress.allowance_from)
+
+    async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
+        """Make *events* durable, and only then true for the run, the log and the view."""
+        at = self.edges.wall()
+        kept = tuple(event for event in events if type(event) in DURABLE)
+        after = self.course.active[index].progress
+        if kept:
+            before, after = self.course.change(index, kept, at=at)
+            await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
+            self.course.commit(index, kept, after)
+        for event in events:
+            self.standing.happened(event, after, at=at)
+            self.edges.log.append(
+                {"at": rfc3339(at), "job": after.job_id, "attempt": after.attempt, "event": type(event).__name__}
+                | event_data(event)
+            )
+            self.edges.view.event(after.job_id, event, after)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,63 @@
+"""Real clips for every test that wants one."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import av
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class MakeClip(Protocol):
+    """Give the bytes of a tiny MP4."""
+
+    def __call__(self, *, frames: int = 10, audio: bool = False, movflags: str = "", codec: str = "libx264") -> bytes:
+        """Encode it; the same arguments give the same bytes, encoded once."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
+    """Give a maker of clips of 64x36 at 24 frames a second."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    @cache
+    def make(*, frames: int = 10, audio: bool = False, movflags: str = "", codec: str = "libx264") -> bytes:
+        path = folder / "clip.mp4"
+        _encode(path, frames=frames, audio=audio, movflags=movflags, codec=codec)
+        return path.read_bytes()
+
+    return make
+
+
+def _encode(path: Path, *, frames: int, audio: bool, movflags: str, codec: str) -> None:
+    options = {"movflags": movflags} if movflags else {}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        video = container.add_stream(codec, rate=24, options={"g": "4"})
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
+        sound = container.add_stream("aac", rate=48_000) if audio else None
+        for number in range(frames):
+            picture = av.VideoFrame(64, 36, "yuv420p")
+            for plane in picture.planes:
+                plane.update(bytes([number * 20 % 256]) * plane.buffer_size)
+            picture.pts = number
+            container.mux(video.encode(picture))
+            if sound is not None:
+                assert isinstance(sound, av.AudioStream)
+                container.mux(sound.encode(_silence(at=number * 1024)))
+        container.mux(video.encode(None))
+        if isinstance(sound, av.AudioStream):
+            container.mux(sound.encode(None))
+
+
+def _silence(*, at: int) -> av.AudioFrame:
+    frame = av.AudioFrame(format="fltp", layout="stereo", samples=1024)
+    frame.sample_rate, frame.pts = 48_000, at
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return frame
