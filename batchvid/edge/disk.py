@@ -35,6 +35,7 @@ ADVICE = {
     errno.ELOOP: "it is a symbolic link, which is never followed here: remove it, or name the real place",
     errno.ENOTDIR: "a part of the path is a symbolic link or a file, not a folder: move it out of the way",
     errno.EEXIST: "something else has that name: move it out of the way",
+    errno.ENXIO: "something else has that name: move it out of the way",
     errno.EISDIR: "it is a folder: move it out of the way",
     errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
     errno.ESTALE: "the network file system lost it: mount it again",

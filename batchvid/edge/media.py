@@ -130,7 +130,7 @@ def _read(path: Path | str) -> bytes:
     try:
         # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+        try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
                 raise ValueError("is a folder, not an image")
@@ -138,7 +138,10 @@ def _read(path: Path | str) -> bytes:
                 raise ValueError("is not a regular file: a frame must be an image file")
             if status.st_size > FRAME_MAX_BYTES:
                 raise ValueError(_too_large(status.st_size))
-            data = file.read(FRAME_MAX_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(FRAME_MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ValueError(_unreadable(error)) from None
     if not data:

@@ -118,13 +118,13 @@ class Outputs:
         path = self.state_folder / LOCK_FILE
         holder = self._holder()
         lock = FileLock(path, mode=STATE_FILE_MODE, thread_local=False)
-        try:
-            with doing(f"lock {path}"):
+        with doing(f"lock {path}"):
+            try:
                 lock.acquire(blocking=False)
-        except Timeout:
-            raise OutputBusyError(
-                f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
-            ) from None
+            except Timeout:
+                raise OutputBusyError(
+                    f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
+                ) from None
         try:
             with doing(f"lock {path}"), self._opened(STATE_FOLDER) as state:
                 descriptor = open_regular(state, LOCK_FILE, os.O_WRONLY)

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from batchvid.edge.media import FrameChangedError, decode_clip, frame_bytes, pre
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     MakeClip = Callable[..., bytes]
 
@@ -174,13 +174,13 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
             (tmp_path, "is a folder, not an image"),
             (fifo, "is not a regular file"),
             (bound, "is not a regular file"),
-            ("/dev/zero", "is not a regular file"),
+            (Path("/dev/zero"), "is not a regular file"),
             (tmp_path / "none.png", "does not exist"),
             (tmp_path / "fifo" / "x.png", "does not exist: a part of its path is a file"),
             (tmp_path / ("x" * 300), "has a path that is too long"),
         ]:
             with pytest.raises(ValueError, match=text):
-                read_frame(type(tmp_path)(path))
+                read_frame(path)
 
 
 def test_a_link_that_leads_back_to_itself_is_refused(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_damage_inside_the_media_is_found(tmp_path: Path, make_clip: MakeClip) -
     data[begin : begin + 200] = bytes(range(200))
     path = tmp_path / "clip.mp4"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="does not decode to its end|is damaged"):
+    with pytest.raises(ValueError, match=r"does not decode to its end|is damaged"):
         decode_clip(path)
 
 

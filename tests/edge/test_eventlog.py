@@ -1,0 +1,71 @@
+"""The event log: buffered, rotated, and never a reason to stop."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchvid.edge import eventlog
+from batchvid.edge.eventlog import EventLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_events_are_lines_of_json_after_a_flush(tmp_path: Path) -> None:
+    """What has no form in JSON is written as text; the file is private."""
+    path = tmp_path / "log.jsonl"
+    log = EventLog(path)
+    log.append({"type": "SubmitAccepted", "job": "kite"})
+    log.append({"path": path})
+    assert not path.exists()
+    log.flush()
+    log.flush()
+    assert [json.loads(line) for line in path.read_text().splitlines()][1] == {"path": str(path)}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_full_buffer_is_written_by_itself(tmp_path: Path) -> None:
+    """Memory stays bounded however many events there are."""
+    log = EventLog(tmp_path / "log.jsonl")
+    log.append({"text": "x" * eventlog.BUFFER_BYTES})
+    assert (tmp_path / "log.jsonl").stat().st_size > eventlog.BUFFER_BYTES
+
+
+def test_old_logs_are_kept_up_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest log has the plain name; the disk it takes is bounded; no line is cut in two."""
+    monkeypatch.setattr(eventlog, "ROTATE_BYTES", 100)
+    log = EventLog(tmp_path / "log.jsonl")
+    for number in range(40):
+        log.append({"number": number, "text": "x" * 20})
+        log.flush()
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["log.jsonl", "log.jsonl.1", "log.jsonl.2", "log.jsonl.3"]
+    numbers = [
+        json.loads(line)["number"] for name in reversed(files) for line in (tmp_path / name).read_text().splitlines()
+    ]
+    assert numbers == list(range(numbers[0], 40))
+    assert all((tmp_path / name).stat().st_size <= 100 for name in files)
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "link", "missing"])
+def test_a_log_that_cannot_be_written_is_given_up_quietly(tmp_path: Path, obstacle: str) -> None:
+    """A run never fails because of its log; the reason is kept to be shown once."""
+    path = tmp_path / "state" / "log.jsonl"
+    if obstacle != "missing":
+        path.parent.mkdir()
+    if obstacle == "folder":
+        path.mkdir()
+    elif obstacle == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    log = EventLog(path)
+    log.append({"number": 1})
+    log.flush()
+    assert log.failed is not None
+    assert "is no longer written" in log.failed
+    log.append({"number": 2})
+    log.flush()
+    assert not (tmp_path / "elsewhere").exists()
