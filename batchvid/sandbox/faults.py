@@ -45,7 +45,7 @@ The true answer, damaged (a create is billed):
   set: {field: value}   status_word: X   fields of the task changed (null removes one)
   wrapped: true   no_url: true           another form of the task
   ignore_range: true   etag: change      for content and file
-  expire: true                           the URL has expired (file), or will be expired when used (poll)
+  expire: true                           the URL has expired (file, content), or will have when used (poll)
 
 The task itself:
   fail: REASON                           it ends as failed (create), or is failed now (poll)
@@ -167,7 +167,11 @@ def _rule(item: Any, where: str) -> Rule:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}, see 'batchvid sandbox --help'")
     if "on" not in found:
         raise ConfigError(f"{where}: 'on' is missing: create, poll, content or file")
-    return Rule(**{key: _value(key, value, where) for key, value in found.items()})
+    rule = Rule(**{key: _value(key, value, where) for key, value in found.items()})
+    for key in found.keys() & _MEANT_FOR.keys():
+        if rule.on not in _MEANT_FOR[key]:
+            raise ConfigError(f"{where}: {key} has no meaning for a {rule.on}, only for {', '.join(_MEANT_FOR[key])}")
+    return rule
 
 
 def _value(key: str, value: Any, where: str) -> Any:
@@ -228,6 +232,20 @@ def _runs(value: Any) -> tuple[tuple[int, int | None], ...]:
     first, dash, last = str(value).partition("-")
     return ((int(first), (int(last) if last else None) if dash else int(first)),)
 
+
+_MEANT_FOR: Mapping[str, tuple[Call, ...]] = {
+    "effect": (Call.CREATE,),
+    "forget": (Call.CREATE, Call.POLL, Call.CONTENT),
+    "set": (Call.CREATE, Call.POLL),
+    "wrapped": (Call.CREATE, Call.POLL),
+    "no_url": (Call.POLL,),
+    "ignore_range": (Call.CONTENT, Call.FILE),
+    "etag": (Call.CONTENT, Call.FILE),
+    "expire": (Call.POLL, Call.CONTENT, Call.FILE),
+    "fail": (Call.CREATE, Call.POLL),
+    "never": (Call.CREATE, Call.POLL),
+}
+"""The calls of the keys that are not for all of them."""
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "on": Call,

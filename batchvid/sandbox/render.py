@@ -58,7 +58,11 @@ def instant_clips(order: ClipOrder) -> bytes:
 def tiny_clips(order: ClipOrder) -> bytes:
     """Give a very small clip at once, the same for all orders of one shape and length: for thousands of jobs."""
     upright = order.height > order.width
-    return _tiny(replace(order, prompt="tiny", frames=(), width=36 if upright else 64, height=64 if upright else 36))
+    return _tiny(
+        replace(
+            order, prompt="tiny", frames=(), frame_hashes=(), width=36 if upright else 64, height=64 if upright else 36
+        )
+    )
 
 
 @lru_cache(maxsize=TINY_CLIPS_KEPT)

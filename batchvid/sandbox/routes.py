@@ -11,6 +11,8 @@ from batchvid.sandbox.reply import Reply, Request, as_json, nested
 if TYPE_CHECKING:
     from batchvid.sandbox.world import World
 
+WEBSITE = Reply(200, {"content-type": "text/html; charset=utf-8"}, b"<!DOCTYPE html><title>Sandbox</title>")
+"""What a base URL without its /v1 leads to, as at the service: a page, and status 200."""
 NO_ROUTE = nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
 
 
@@ -31,6 +33,8 @@ def answer_api(world: World, request: Request, *, now: float) -> Reply:  # noqa:
             return as_json(world.ledger())
         case "GET", ["_sandbox", "health"]:
             return as_json({"ok": True, "tasks": len(world.tasks)})
+        case "GET", [top, *_] if top != "v1":
+            return WEBSITE
         case _:
             return NO_ROUTE
 

@@ -50,7 +50,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
     script = Script(read_faults(options.faults_path))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
-        memory = StateFolder(options.state_dir) if options.state_dir else None
+        memory = stack.enter_context(StateFolder(options.state_dir).held()) if options.state_dir else None
         world = World(
             options.terms,
             clips=_clips(options, memory, stack),
@@ -112,6 +112,9 @@ def _runner(world: World, route: Route, options: Options) -> web.AppRunner:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return await send(request, too_large())
+        except ConnectionError:
+            # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
+            return web.Response()
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Request(request.method, request.rel_url.raw_path, headers, body)
         await asyncio.sleep(options.latency_s)

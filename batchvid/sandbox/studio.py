@@ -58,7 +58,5 @@ class Studio:
 
 
 def _name(order: ClipOrder) -> str:
-    digest = hashlib.sha256(f"{order.seed}:{order.width}x{order.height}:{order.seconds}:{order.prompt}".encode())
-    for frame in order.frames:
-        digest.update(hashlib.sha256(frame).digest())
-    return digest.hexdigest()[:40]
+    parts = [order.seed, order.width, order.height, order.seconds, *order.frame_hashes, order.prompt]
+    return hashlib.sha256(":".join(map(str, parts)).encode()).hexdigest()[:40]

@@ -64,8 +64,10 @@ class ClipOrder:
     width: int
     height: int
     seconds: int
-    frames: tuple[bytes, ...]
     seed: int
+    frames: tuple[bytes, ...] = ()
+    """First, last."""
+    frame_hashes: tuple[str, ...] = ()
 
 
 class Clips(Protocol):
@@ -297,7 +299,8 @@ class World:
     def _made(self, task: Task) -> bytes | None:
         width, height = task.model.sizes[task.size]
         frames = tuple(self._frames[sha256] for sha256 in task.frame_hashes)
-        return self._clips(ClipOrder(task.prompt, width, height, task.seconds, frames, self.terms.seed))
+        order = ClipOrder(task.prompt, width, height, task.seconds, self.terms.seed, frames, task.frame_hashes)
+        return self._clips(order)
 
     def _issue_url(self, task: Task, *, expired: bool, now: float) -> None:
         """Give the task a URL that holds; one that still does is kept, as at the service."""
