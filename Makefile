@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test soak check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP
 
 test: $(VENV)/.ready ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.ready ## 200 jobs of all kinds, killed three times and resumed; the sandbox's ledger tells what was paid
+	$(BIN)/python tests/soak.py
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .
