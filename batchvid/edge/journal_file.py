@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING
 
 from batchvid.edge.disk import STATE_FILE_MODE, STATE_FOLDER_MODE, storage_error
@@ -29,7 +29,7 @@ ADVICE = {
     sqlite3.SQLITE_IOERR: "the disk did not read or write it; look at the disk's health and free space, then run again",
     sqlite3.SQLITE_CORRUPT: f"it is damaged; restore it from a backup, or try the sqlite3 shell's .recover. {KEEP}",
     sqlite3.SQLITE_NOTADB: f"it is not a journal, or its first bytes are damaged; restore it from a backup. {KEEP}",
-    sqlite3.SQLITE_READONLY: "it cannot be written; give the account that runs batchvid the right to write it",
+    sqlite3.SQLITE_READONLY: "it cannot be written; give the account that runs batchvid the right to it and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; give the account that runs batchvid the right to its folder",
     sqlite3.SQLITE_PERM: "it may not be opened; give the account that runs batchvid the right to read and write it",
     sqlite3.SQLITE_BUSY: "another program keeps it locked; close what has it open and run again",
@@ -124,11 +124,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Take the rights of others from the journal's files and folder, where somebody has given them."""
-    files = [place for place in (path, *companions(path)) if place.exists()]
-    for place, mode in ((path.parent, STATE_FOLDER_MODE), *((file, STATE_FILE_MODE) for file in files)):
+    """Take the rights of others from the journal's files and folder, where somebody has given them.
+
+    SQLite gives its companions the rights that the journal has at that moment. If it was not to be written
+    then, they would stay so and block it for good, so they get the right to be written as well.
+    """
+    for place, mode in ((path.parent, STATE_FOLDER_MODE), (path, STATE_FILE_MODE)):
         if place.stat().st_mode & 0o077:
             place.chmod(mode)
+    for place in companions(path):
+        if place.exists() and S_IMODE(place.stat().st_mode) != STATE_FILE_MODE:
+            place.chmod(STATE_FILE_MODE)
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:

@@ -1,0 +1,75 @@
+"""A journal on a real disk, and changes to put into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchvid.core.job import Progress
+from batchvid.edge.change import Change
+from batchvid.edge.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchvid.core.lifecycle import Event
+
+SERVICE = "https://api.example.com/v1"
+
+
+@dataclass
+class Life:
+    """A job whose events are recorded one after the other, a second apart."""
+
+    journal: Journal
+    progress: Progress
+    now: float = 1_800_000_000.0
+    history: list[Event] = field(default_factory=list)
+
+    def change(self, *events: Event) -> Change:
+        """Give the change that *events* would make, without recording it."""
+        return Change.of(self.progress, *((event, self.now + number) for number, event in enumerate(events)))
+
+    def goes(self, *events: Event) -> Life:
+        """Record *events*, each as a change of its own."""
+        for event in events:
+            change = self.change(event)
+            self.journal.record([change])
+            self.progress = change.after
+            self.history.append(event)
+            self.now += 1
+        return self
+
+
+@pytest.fixture
+def service() -> str:
+    """Name the service that the journals of these tests belong to."""
+    return SERVICE
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Say where a run keeps its journal."""
+    return tmp_path / "out" / ".batchvid" / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    """Give a fresh journal, open for writing."""
+    with Journal.open(path, service=SERVICE) as opened:
+        yield opened
+
+
+@pytest.fixture
+def life(journal: Journal) -> Life:
+    """Give the life of job ``kite``, before anything has happened."""
+    return Life(journal, Progress.fresh("kite"))
+
+
+@pytest.fixture
+def other(journal: Journal) -> Life:
+    """Give the life of another job in the same journal."""
+    return Life(journal, Progress.fresh("dawn"))
