@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ class Envelope:
     """A well-formed error of the service."""
 
     code: str
-    """In lower case; often empty."""
+    """In lower case, harmless to show; often empty."""
     message: str
     nested: bool
     """Whether it stood in an ``error`` object: some meanings differ by that."""
@@ -117,7 +118,7 @@ def envelope(payload: Any) -> Envelope | None:
 
 
 def _code(value: Any) -> str:
-    return "" if value is None or isinstance(value, (dict, list)) else str(value).strip().lower()[:100]
+    return "" if value is None or isinstance(value, (dict, list)) else clean(str(value), 100).lower()
 
 
 def _text(value: Any) -> str:
@@ -145,10 +146,11 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
             wait_s = float(value) * unit_s
         except ValueError:
             try:
-                wait_s = parsedate_to_datetime(value).timestamp() - now
+                until = parsedate_to_datetime(value)
             except (ValueError, OverflowError, TypeError):
                 continue
-            wait_s = max(0.0, wait_s)
+            until = until.replace(tzinfo=until.tzinfo or UTC)  # the asctime form names no zone, and means UTC
+            wait_s = max(0.0, until.timestamp() - now)
         if math.isfinite(wait_s) and wait_s >= 0:
             return min(wait_s, RETRY_AFTER_MAX_S)
     return None

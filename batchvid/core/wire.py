@@ -8,7 +8,6 @@ Whatever else comes back, even an error page, leaves the attempt in doubt.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ TASK_ID_MAX = 512
 URL_MAX = 8192
 MILLISECONDS_FROM = 10**11
 """An epoch number above this is in milliseconds: in seconds it would lie beyond the year 5000."""
+EPOCH_MAX = 10**15
+"""No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
 OUTCOME_UNKNOWN = {408, 499, 504, 524}
 """Somebody on the way gave up waiting; the request may have gone through."""
@@ -121,12 +122,12 @@ def read_create(result: Answer | NoAnswer, *, now: float) -> Created | Fault:
 
 
 def _created(result: Answer, payload: Any) -> Created | Fault:
-    task = _task_object(payload)
-    for name in ("id", "task_id"):
-        task_id = task.get(name)
-        if isinstance(task_id, str) and usable_id(task_id):
-            model = task.get("model")
-            return Created(task_id, clean(model, 200) if isinstance(model, str) and model else None)
+    for task in (_task_object(payload), payload if isinstance(payload, dict) else {}):
+        for name in ("id", "task_id"):
+            task_id = task.get(name)
+            if isinstance(task_id, str) and usable_id(task_id):
+                model = task.get("model")
+                return Created(task_id, clean(model, 200) if isinstance(model, str) and model else None)
     what = "cut off" if not result.complete else "without a usable task id"
     return _unsure(result, f"HTTP {result.status} {what}: {result.excerpt() or 'an empty answer'}")
 
@@ -184,7 +185,7 @@ def read_poll(  # noqa: PLR0911 a return a shape
     if isinstance(result, NoAnswer):
         return Fault(FaultKind.UNAVAILABLE, str(result))
     payload = result.json()
-    if result.status != 200:  # noqa: PLR2004
+    if not 200 <= result.status < 300:  # noqa: PLR2004 a gateway may say 202 of a task that is under way
         return _poll_refused(result, envelope(payload), now=now)
     if not isinstance(payload, dict):
         if result.body.lstrip()[:1] == b"<":
@@ -192,6 +193,9 @@ def read_poll(  # noqa: PLR0911 a return a shape
         return Fault(FaultKind.BROKEN, f"the answer could not be read: {result.excerpt() or 'it is empty'}")
     task = _task_object(payload)
     error = envelope(payload)
+    if error is not None and not error.nested and not task.get("status"):
+        # A failed fetch, not a failed task: taken for one, it would buy the clip a second time.
+        return _classified(result, error, now=now)
     if (error is not None and error.code in NO_TASK_CODES) or ("data" in payload and not task):
         return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task")
     named = {task[name] for name in ("id", "task_id") if isinstance(task.get(name), str)}
@@ -230,9 +234,8 @@ def _report(task: dict[str, Any], payload: dict[str, Any], error: Envelope | Non
     phase = PHASES.get(status.lower(), Phase.UNHEARD)
     url = next(_urls(task), None)
     complaint = _complaint(task) or (error.message if error else None)
-    if phase is Phase.WAITING and not status and complaint:
-        phase = Phase.FAILED
-    if phase is Phase.SUCCEEDED and url is None and _truthy_error(task, payload):
+    says_nothing_else = not status or (phase is Phase.SUCCEEDED and url is None)
+    if says_nothing_else and (task.get("error") or payload.get("error")):
         phase = Phase.FAILED
     model = task.get("model")
     return TaskReport(
@@ -244,10 +247,6 @@ def _report(task: dict[str, Any], payload: dict[str, Any], error: Envelope | Non
         resolved_model=clean(model, 200) if isinstance(model, str) and model else None,
         error=clean(complaint, 300) if complaint else None,
     )
-
-
-def _truthy_error(task: dict[str, Any], payload: dict[str, Any]) -> bool:
-    return bool(task.get("error") or payload.get("error"))
 
 
 def _complaint(task: dict[str, Any]) -> str | None:
@@ -287,12 +286,12 @@ def _urls(task: dict[str, Any], *, depth: int = 2) -> Iterator[str]:
 
 
 def is_http_url(text: str) -> bool:
-    """Say whether *text* is an http(s) URL with a host."""
+    """Say whether *text* is an http(s) URL with a host, and with a port that exists if it names one."""
     if len(text) > URL_MAX or not text.isprintable() or " " in text:
         return False
     try:
         parts = urlsplit(text)
-        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname)
+        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 
@@ -309,6 +308,6 @@ def _percent(value: Any) -> float | None:
 
 
 def _epoch_s(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < EPOCH_MAX:
         return None
     return value / 1000 if value > MILLISECONDS_FROM else float(value)
