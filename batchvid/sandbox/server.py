@@ -108,6 +108,8 @@ def _url(listening: socket.socket) -> str:
 
 def _runner(world: World, route: Route, options: Options) -> web.AppRunner:
     async def handle(request: web.Request) -> web.StreamResponse:
+        if (request.content_length or 0) > BODY_MAX_BYTES:
+            return await send(request, too_large())
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:

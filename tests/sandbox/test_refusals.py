@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchvid.core.answer import Answer
 from batchvid.core.fault import Fault, FaultKind
-from batchvid.core.wire import Answer, read_create
+from batchvid.core.wire import read_create
 from batchvid.sandbox.form import FormError, read_form
 from batchvid.sandbox.order import read_order, read_upload
 from batchvid.sandbox.reply import BODY_MAX_BYTES, Reply, Request
