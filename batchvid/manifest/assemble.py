@@ -62,7 +62,6 @@ class Assembler:
             what = f"{model} at size {size}" if size else model
             text = f"has no price, and there is a budget: add {what} to prices, or price: to the job{more}"
             self._findings.add(self._expander.place(wish), text)
-        self._check_folders()
         return found
 
     def _job(self, wish: Wish) -> Job | None:
@@ -202,14 +201,6 @@ class Assembler:
             self._findings.add(self._expander.place(wish), text)
             return None
         return path
-
-    def _check_folders(self) -> None:
-        """No clip may lie where another needs a folder."""
-        for path, job_id, wish in list(self._paths.values()):
-            for folder in paths.folders(path):
-                if holder := self._paths.get(paths.same_file(folder)):
-                    text = f'job "{job_id}" needs a folder {shown(folder)}, and job "{holder[1]}" a file of that name'
-                    self._findings.add(self._expander.place(wish), text)
 
     def _named(self, wish: Wish) -> str:
         return f"{self._expander.place(wish).where} ({self._expander.line(wish)})"

@@ -33,7 +33,10 @@ class Mistake:
 
 
 def check(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
-    """Check one section or entry: what is right of it (given keys only), the wrong keys, and every mistake."""
+    """Check one section or entry: what is right of it (given keys only), the wrong keys, and every mistake.
+
+    A key that is probably meant by a misspelt one counts as wrong too.
+    """
     wrong: set[str] = set()
     mistakes: list[Mistake] = []
     try:
@@ -42,6 +45,9 @@ def check(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any]
         details = error.errors(include_url=False, include_input=True)
         mistakes = [_mistake(model, cast("dict[str, Any]", detail)) for detail in details]
         wrong = {str(detail["loc"][0]) for detail in details}
+        keys = _keys(model)
+        for unknown in wrong - set(keys):
+            wrong.update(difflib.get_close_matches(unknown, keys, n=1))  # "promt" is not a missing prompt too
         found = model.model_validate({key: value for key, value in tree.items() if key not in wrong})
     return _given(found), frozenset(wrong), mistakes
 
@@ -106,6 +112,8 @@ def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
     key = str(path[-1])
     if key in NOT_YET:
         return "not supported yet in this version"
+    if key == "<<":
+        return "merge keys are not read: put what the jobs share under defaults"
     known = _keys(model)
     if close := difflib.get_close_matches(key, known, n=1):
         return f"unknown key: did you mean {close[0]}?"

@@ -1,9 +1,9 @@
 """Entries become wishes: takes, matrices, rows and pairs are multiplied out, templates are filled in.
 
 A wish is one clip's fields before anything is looked up or computed. Three layers make a field: the
-row (literal: it is data), the entry and the defaults (templates); a template that names its own
-column wraps the row's text. An entry that is nothing but plain
-text, as most of a hundred thousand are, takes a short cut that gives the same.
+row (literal: it is data), the entry and the defaults (templates). An entry's template that names the
+column of its own field wraps the row's text instead of giving way to it. An entry that is nothing but
+plain text, as most of a hundred thousand are, takes a short cut that gives the same.
 """
 
 from __future__ import annotations

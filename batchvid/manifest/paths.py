@@ -1,4 +1,8 @@
-"""Where a clip goes below the output folder: the rules of a file name, and who is in whose way."""
+"""Where a clip goes below the output folder: the rules of a file name.
+
+Folders come only from the slashes of the template, never from a value, so all clips of a manifest lie
+equally deep, and none can be where another needs a folder.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from batchvid.manifest.template import Template, parse
 from batchvid.manifest.units import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 DEFAULT = "{id}.mp4"
 MAX_PART_BYTES = 200
@@ -71,11 +75,3 @@ def same_file(path: str) -> str:
     return (
         path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     )
-
-
-def folders(path: str) -> Iterator[str]:
-    """Give every folder that *path* goes through."""
-    end = path.find("/")
-    while end >= 0:
-        yield path[:end]
-        end = path.find("/", end + 1)

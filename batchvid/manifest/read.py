@@ -134,7 +134,7 @@ class Document:
         self._positions: dict[TreePath, tuple[int, int]] = {}
         builder = _Builder(text)
         self.slips: list[TextError] = builder.slips
-        """What is wrong without keeping the tree from being built: a duplicate key, a tag, a merge key."""
+        """What is wrong without keeping the tree from being built: a duplicate key, a tag."""
         try:
             self.tree: Any = builder.build()
         except ReaderError as error:
@@ -182,7 +182,7 @@ class _Builder:
             raise _at(event, "a second document (---) begins here: a file holds one")
         return tree
 
-    def _document(self) -> Any:  # noqa: C901, PLR0912, PLR0915 one flat loop: a call per event would double the time
+    def _document(self) -> Any:  # noqa: C901, PLR0912 one flat loop: a call per event would double the time
         read: Callable[[], Any] = self._parser.get_event
         outer: list[tuple[Any, str | None, str | None, int]] = []
         top: list[Any] = []
@@ -229,11 +229,9 @@ class _Builder:
             if type(box) is not Map:
                 box.append(value)
             elif key is None:
-                key = value if type(value) is str else self._odd_key(event, value)
+                key = value if type(value) is str else _odd_key(event, value)
                 if key in box:
                     self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
-                elif key == "<<":
-                    self.slips.append(_at(event, "merge keys (<<) are not read: put what jobs share under defaults"))
             else:
                 box[key] = value
                 key = None
@@ -256,11 +254,12 @@ class _Builder:
             raise _at(event, f"aliases repeat more than {MAX_ALIASED_NODES:,} values: write fewer, or use defaults")
         return value
 
-    def _odd_key(self, event: Any, value: Any) -> str:
-        if isinstance(value, Plain):
-            return value.text
-        self.slips.append(_at(event, "a key must be text, not a list or a map"))
-        return "?"
+
+def _odd_key(event: Any, value: Any) -> str:
+    """Give a key that looks like a number or so as it is written."""
+    if isinstance(value, Plain):
+        return value.text
+    raise _at(event, "a key must be text, and this is a list or a map")
 
 
 def _at(event: Any, text: str) -> TextError:
@@ -283,7 +282,7 @@ def _positions(text: str) -> dict[TreePath, tuple[int, int]]:
         found.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
         if type(event) is MappingStartEvent:
             while type(key := read()) is not MappingEndEvent:
-                inner = (*path, key.value if type(key) is ScalarEvent else "?")
+                inner = (*path, key.value if type(key) is ScalarEvent else "*")
                 visit(key, inner)
                 visit(read(), inner)
         elif type(event) is SequenceStartEvent:

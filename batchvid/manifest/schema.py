@@ -43,14 +43,14 @@ class Section(BaseModel):
 
 
 class Service(Section):
-    """Which service makes the clips."""
+    """The ``service`` section."""
 
     base_url: BaseUrl = _key(description="Where the API is; with or without /v1.")
     key_env: KeyEnv = _key(description="The NAME of the variable that holds the key; never the key itself.")
 
 
 class LimitsSection(Section):
-    """What a run is allowed to do."""
+    """The ``limits`` section."""
 
     submits: RateLimit = _key(description="Rate of paid requests, evenly spaced: N/s, N/min, N/h or unlimited.")
     requests: RateLimit = _key(description="Rate of all other API calls: N/s, N/min, N/h or unlimited.")
@@ -79,7 +79,7 @@ class LimitsSection(Section):
 
 
 class Defaults(Section):
-    """What every job has that does not say otherwise."""
+    """The ``defaults`` section: the job fields that jobs may share."""
 
     prompt: Text = _key(description="What the clip shows. May hold {variables}; {{ and }} are braces.")
     model: Text = _key(description="The model, passed through; veo3-fast when nothing is said.")
