@@ -154,6 +154,14 @@ def test_an_attempt_tells_its_whole_story(life: Life, journal: Journal) -> None:
     assert (attempt.started_at, attempt.accepted_at, attempt.finished_at) == (life.now - 3, life.now - 2, life.now - 1)
 
 
+def test_a_task_is_over_at_its_first_success(life: Life, journal: Journal) -> None:
+    """A fresh URL for an old clip does not move the time at which its task ended."""
+    life.goes(STARTED, ACCEPTED, life_events.TaskSucceeded("u"))
+    over_at = life.now - 1
+    life.goes(life_events.UrlExpired("403"), life_events.TaskSucceeded("v"))
+    assert journal.attempts("kite")[0].finished_at == over_at
+
+
 def test_polls_leave_no_event_behind(life: Life, journal: Journal) -> None:
     """What comes with every poll may be passed with a change, and is not kept."""
     life.goes(STARTED, ACCEPTED, life_events.StillRunning("queued"), life_events.PollFailed("502"))
