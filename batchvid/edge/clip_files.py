@@ -70,10 +70,11 @@ class Names:
         """The JSON beside the clip."""
         return f"{self.clip.removesuffix('.mp4')}.json"
 
-    def retired(self, attempt: int) -> Names:
-        """Give the names under which the clip of an earlier attempt is kept."""
+    def retired(self, attempt: int, *, copy: int) -> Names:
+        """Give the names under which the clip of an earlier attempt is kept; a first, a second ... *copy* of it."""
         stem = self.clip.removesuffix(".mp4")
-        return Names(self.folders, f"{stem}.attempt-{attempt}{self.clip[len(stem) :]}")
+        number = attempt if copy == 1 else f"{attempt}.{copy}"
+        return Names(self.folders, f"{stem}.attempt-{number}{self.clip[len(stem) :]}")
 
 
 @dataclass(frozen=True, slots=True)

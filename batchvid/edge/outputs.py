@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -166,29 +167,19 @@ class Outputs:
     async def retire(self, path: str, attempt: int) -> str | None:
         """Keep the clip of an earlier attempt, and its sidecar, beside their names; give the clip's new path.
 
-        ``None`` when there is no such clip. Doing it twice is the same as doing it once. Raises
-        `ForeignFileError` when something else has the new name.
+        ``None`` when there is no such clip. What was kept before, of the same attempt too, is never replaced:
+        a second one becomes ``kite.attempt-1.2.mp4``.
         """
         return await settled(lambda: self._retire(path, attempt))
 
     def _retire(self, path: str, attempt: int) -> str | None:
         names = Names.of(path)
-        retired = names.retired(attempt)
         with doing(f"keep the old {path}"):
             try:
                 with self._opened(*names.folders) as folder:
-                    for old, new in ((names.sidecar, retired.sidecar), (names.clip, retired.clip)):
-                        if not exists(folder, old):
-                            continue
-                        try:
-                            place(folder, old, new)
-                        except FileExistsError:
-                            raise ForeignFileError(f"{path}: {new} is there already: move it away") from None
-                    os.fsync(folder)
-                    kept = exists(folder, retired.clip)
+                    return _retired(folder, names, attempt)
             except FileNotFoundError:
                 return None
-        return str(PurePosixPath(*retired.folders, retired.clip)) if kept else None
 
     async def check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
         """Say what is wrong with a clip that was done, ``None`` when nothing is.
@@ -236,6 +227,18 @@ class Outputs:
         with doing(f"look at the output folder {self.folder}"):
             found = os.statvfs(self.folder)
             return found.f_bavail * found.f_frsize
+
+
+def _retired(folder: int, names: Names, attempt: int) -> str | None:
+    if not exists(folder, names.clip):
+        return None
+    copies = (names.retired(attempt, copy=copy) for copy in count(1))
+    new = next(each for each in copies if not exists(folder, each.clip))
+    place(folder, names.clip, new.clip)
+    if exists(folder, names.sidecar) and not exists(folder, new.sidecar):
+        place(folder, names.sidecar, new.sidecar)
+    os.fsync(folder)
+    return str(PurePosixPath(*new.folders, new.clip))
 
 
 def _content_trouble(file: FileIO, size_bytes: int, sha256: str) -> str | None:

@@ -244,10 +244,11 @@ def test_damage_inside_the_media_is_found(tmp_path: Path, make_clip: MakeClip) -
         decode_clip(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"#EXTM3U\n#EXTINF:1,\nother.mp4\n"])
-def test_what_is_no_clip_does_not_decode(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"hello", b"ffconcat version 1.0\nfile other.mp4\n"])
+def test_what_is_no_clip_does_not_decode(tmp_path: Path, make_clip: MakeClip, data: bytes) -> None:
     """A playlist that is called a clip opens nothing else."""
     path = tmp_path / "clip.mp4"
+    (tmp_path / "other.mp4").write_bytes(make_clip())
     path.write_bytes(data)
     with pytest.raises(ValueError, match="does not decode to its end"):
         decode_clip(path)

@@ -64,6 +64,11 @@ def names(outputs: Outputs) -> set[str]:
     return {path.name for path in outputs.folder.iterdir()} - {".batchvid"}
 
 
+def open_descriptors() -> int:
+    """Count this process's open files."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_a_clip_is_saved_with_its_sidecar_and_nothing_else(outputs: Outputs, clip: bytes) -> None:
     """The final name holds the bytes, the sidecar what is known, and no part or note is left."""
     saved = asyncio.run(save(outputs, clip))
@@ -292,6 +297,29 @@ def test_a_new_attempt_never_empties_an_old_clip_through_a_second_name(outputs: 
     assert (outputs.folder / "kite.attempt-1.mp4").read_bytes() == clip
 
 
+def test_beginning_anew_leaves_a_clip_alone_that_shares_the_part_s_bytes(
+    outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, when the crash left the note and a person has moved the clip since."""
+
+    def crash(folder: int, source: str, target: str) -> None:
+        os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(part_module, "place", crash)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(save(outputs, clip))
+    monkeypatch.undo()
+    (outputs.folder / "kite.mp4").rename(outputs.folder / "moved.mp4")
+
+    async def begin() -> None:
+        async with outputs.part("kite.mp4", source="task_1") as part:
+            await part.restart()
+
+    asyncio.run(begin())
+    assert (outputs.folder / "moved.mp4").read_bytes() == clip
+
+
 def test_nothing_done_to_a_finished_part_changes_the_clip(
     outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,15 +368,18 @@ def test_where_links_are_not_supported_a_clip_is_renamed_and_still_never_replace
 
 
 def test_an_old_clip_is_kept_with_its_attempt_number(outputs: Outputs, clip: bytes) -> None:
-    """Retiring renames clip and sidecar, never deletes, and may be repeated after a crash."""
+    """Retiring renames clip and sidecar and never replaces what was kept before."""
     asyncio.run(save(outputs, clip, path="a/kite.mp4"))
     assert asyncio.run(outputs.retire("a/kite.mp4", 1)) == "a/kite.attempt-1.mp4"
-    assert asyncio.run(outputs.retire("a/kite.mp4", 1)) == "a/kite.attempt-1.mp4"
-    assert {path.name for path in (outputs.folder / "a").iterdir()} == {"kite.attempt-1.mp4", "kite.attempt-1.json"}
+    assert asyncio.run(outputs.retire("a/kite.mp4", 1)) is None
     asyncio.run(save(outputs, clip, path="a/kite.mp4", source="task_2"))
-    with pytest.raises(ForeignFileError, match="is there already"):
-        asyncio.run(outputs.retire("a/kite.mp4", 1))
-    assert asyncio.run(outputs.retire("a/none.mp4", 1)) is None
+    assert asyncio.run(outputs.retire("a/kite.mp4", 1)) == "a/kite.attempt-1.2.mp4"
+    assert {path.name for path in (outputs.folder / "a").iterdir()} == {
+        "kite.attempt-1.mp4",
+        "kite.attempt-1.json",
+        "kite.attempt-1.2.mp4",
+        "kite.attempt-1.2.json",
+    }
     assert asyncio.run(outputs.retire("none/none.mp4", 1)) is None
 
 
@@ -556,6 +587,63 @@ def test_a_cancelled_finish_comes_to_its_end_first(
     assert names(outputs) == {"kite.mp4", "kite.json"}
 
 
+def test_a_part_opened_for_a_cancelled_caller_is_closed(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while parts are being opened leaks no descriptors."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(root: str, *names: str, create: bool) -> int:
+        reached.set()
+        assert go_on.wait(10)
+        return open_folder(root, *names, create=create)
+
+    monkeypatch.setattr(part_module, "open_folder", slow)
+
+    async def interrupted() -> tuple[int, int]:
+        before = open_descriptors()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(save(outputs, b""))
+            await asyncio.to_thread(reached.wait, 10)
+            task.cancel()
+            asyncio.get_running_loop().call_soon(go_on.set)
+        return before, open_descriptors()
+
+    before, after = asyncio.run(interrupted())
+    assert before == after
+    assert names(outputs) == set()
+
+
+def test_closing_waits_for_the_write_under_way(outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled write goes on in its thread; its descriptor must not become another file's meanwhile."""
+    reached, go_on, order = threading.Event(), threading.Event(), list[str]()
+    real_write, real_close = os.pwrite, os.close
+
+    def slow(descriptor: int, data: bytes, offset: int) -> int:
+        reached.set()
+        assert go_on.wait(10)
+        order.append("written")
+        return real_write(descriptor, data, offset)
+
+    def close(descriptor: int) -> None:
+        order.append("closed")
+        real_close(descriptor)
+
+    async def interrupted() -> None:
+        async with outputs.part("kite.mp4", source="task_1") as part, asyncio.TaskGroup() as group:
+            await part.remember(ETAG)
+            await part.write(clip[:100])
+            monkeypatch.setattr(os, "pwrite", slow)
+            monkeypatch.setattr(os, "close", close)
+            task = group.create_task(part.write(clip[100:]))
+            await asyncio.to_thread(reached.wait, 10)
+            task.cancel()
+            asyncio.get_running_loop().call_later(0.05, go_on.set)
+
+    asyncio.run(interrupted())
+    monkeypatch.undo()
+    assert order[:2] == ["written", "closed"]
+    assert (outputs.folder / "kite.mp4.part").read_bytes() == clip
+
+
 def test_a_result_that_nobody_receives_is_taken_back() -> None:
     """A file that was opened for a cancelled caller is closed."""
     begun, go_on, undone = threading.Event(), threading.Event(), list[int]()
@@ -588,9 +676,9 @@ def test_no_descriptor_is_left_open(outputs: Outputs, clip: bytes) -> None:
             await outputs.retire(f"{number}.mp4", 1)
 
     asyncio.run(rounds())
-    before = len(list(Path("/dev/fd").iterdir()))
+    before = open_descriptors()
     asyncio.run(_again(outputs, clip))
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert open_descriptors() == before
 
 
 async def _again(outputs: Outputs, clip: bytes) -> None:
