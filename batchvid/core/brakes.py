@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 RETRIES_AT_MOST = 120.0
 """Refusals in a row that a run stands: at the longest backoff of a minute, about two hours without the service."""
 RETRIES_PER_SUCCESS = 0.5
-"""What an accepted request gives back: a service that refuses two thirds of all requests ends the run."""
+"""What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
 UNSURE_IN_A_ROW = 3
 """So many attempts in doubt one after the other are no accident; each further one might cost money."""
 SLOWEST = 1 / 64
-RECOVERY_STEP = 0.1
-"""Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"."""
+RECOVERY_STEP = 1 / 8
+"""Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"; binary, so that the sum is exact."""
 RECOVERY_EVERY_S = 15.0
 
 

@@ -26,6 +26,8 @@ REFUSALS_ALONE = 10
 UNKNOWN_TASK_GRACE_S = 60.0
 """A new id takes a few seconds to become known on every server of the service."""
 UNKNOWN_TASK_LOOKS = 5
+THROTTLED_LOOKS = 10
+"""A late task whose looks have all been throttled for so long is left to the next run, or this one would never end."""
 WITHOUT_URL_LOOKS = 3
 """A completed task may get its URL a little later; after that the clip is asked for behind ``/content``."""
 DOWNLOAD_TRIES = 8
@@ -109,7 +111,7 @@ def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
     if fault.kind is FaultKind.UNKNOWN_TASK:
         if tally.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
             return Follow((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
-    elif late and fault.kind is not FaultKind.THROTTLED:
+    elif late and (fault.kind is not FaultKind.THROTTLED or tally.poll_faults >= THROTTLED_LOOKS):
         return Follow((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
     return Follow((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
 
