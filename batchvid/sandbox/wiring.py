@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -26,11 +28,17 @@ async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
     connection = request.transport
     if connection is not None:
         if way.reset in {Reset.BEFORE, Reset.AFTER_EFFECT}:
-            connection.abort()
+            _reset(connection)
         else:
             await _write(connection, reply)
     # The connection is closed by now, so this reaches nobody; aiohttp wants an answer from every handler.
     return web.Response(status=reply.status)
+
+
+def _reset(connection: asyncio.Transport) -> None:
+    """Close with a TCP reset; without the linger option the client would see an orderly end."""
+    connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.abort()
 
 
 async def _write(connection: asyncio.Transport, reply: Reply) -> None:

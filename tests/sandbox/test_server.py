@@ -184,7 +184,7 @@ def test_a_connection_dies_where_the_rule_says(
     with pytest.raises((error, urllib.error.URLError)) as caught:
         faulty.create(prompt)
     cause = caught.value.reason if isinstance(caught.value, urllib.error.URLError) else caught.value
-    assert isinstance(cause, error)
+    assert type(cause) is error
     assert faulty.ledger()["by_prompt"].get(prompt, 0) == billed
 
 
@@ -265,6 +265,13 @@ def test_a_taken_port_is_said() -> None:
             pass
 
 
+WAITING = """
+    try:
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    sys.stdin.read()
+"""
 PARENT = """
 import sys
 from batchvid.sandbox.embedded import running
@@ -273,6 +280,29 @@ with running(Options(clip="tiny")) as (base, key):
     print(base, flush=True)
     sys.stdin.read()
 """
+
+
+def test_an_interrupt_from_the_terminal_does_not_end_the_sandbox() -> None:
+    """Ctrl-C reaches every process of the terminal's group; the run still needs the service to drain."""
+    home = Path(__file__).parents[2]
+    # A shell may have left SIGINT ignored, and then the group would make no difference.
+    patient = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    patient += PARENT.replace("    sys.stdin.read()\n", WAITING)
+    with subprocess.Popen(
+        [sys.executable, "-c", patient],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=home,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout is not None
+        base = parent.stdout.readline().strip()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == "interrupted\n"
+        assert ask(base.removesuffix("/v1") + "/_sandbox/health")[0] == 200
+        parent.communicate("")
+        assert parent.returncode == 0
 
 
 def test_a_killed_parent_leaves_no_sandbox_behind() -> None:
