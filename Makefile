@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check format clean
+.PHONY: help setup demo test soak faults check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/.ready ## Run the whole test suite
 
 soak: $(VENV)/.ready ## 200 jobs of all kinds, killed three times and resumed; the sandbox's ledger tells what was paid
 	$(BIN)/python tests/soak.py
+
+faults: $(VENV)/.ready ## Let every fault of the list happen to the real program, and print what held
+	$(BIN)/python -m tests.faults.bench
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .

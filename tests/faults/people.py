@@ -1,0 +1,1 @@
+"""F79 to F84: manifests, images and people."""

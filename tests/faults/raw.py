@@ -1,0 +1,104 @@
+"""A server that answers with whatever bytes a case likes, one connection a thread, on the loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: bytes
+    connection: socket.socket = field(repr=False)
+
+
+@dataclass(slots=True)
+class Raw:
+    """A running raw server."""
+
+    url: str
+    """Its root, without a slash at the end."""
+    requests: list[Request]
+
+
+@contextmanager
+def serving(answer: Callable[[Request], bytes | None], *, read_body: bool = True) -> Iterator[Raw]:
+    """Serve until the block ends. *answer* gives the raw bytes of the answer, after which the connection is closed.
+
+    ``None`` means that *answer* has dealt with ``request.connection`` itself.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    raw = Raw(f"http://127.0.0.1:{listener.getsockname()[1]}", [])
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError, ValueError):
+            request = _read(connection, read_body=read_body)
+            if request is None:
+                return
+            raw.requests.append(request)
+            data = answer(request)
+            if data is not None:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(5)
+                while connection.recv(65536):
+                    pass
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield raw
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def _read(connection: socket.socket, *, read_body: bool) -> Request | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        block = connection.recv(65536)
+        if not block:
+            return None
+        data += block
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    length = int(headers.get("content-length", "0"))
+    while read_body and len(body) < length:
+        block = connection.recv(65536)
+        if not block:
+            break
+        body += block
+    return Request(method, path, headers, body, connection)
+
+
+def http(status: str, body: bytes = b"", **headers: str) -> bytes:
+    """Give the bytes of an answer; underscores in header names become hyphens, a length is added unless named."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if not {"content-length", "transfer-encoding"} & {name.lower() for name in named}:
+        named["Content-Length"] = str(len(body))
+    named.setdefault("Connection", "close")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
