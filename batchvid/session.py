@@ -32,8 +32,10 @@ from batchvid.steps import Edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from batchvid.manifest.model import Manifest
+    from batchvid.steps import ServicePort
     from batchvid.views.view import View
 
 JOURNAL, LOG = "journal.db", "log.jsonl"
@@ -61,6 +63,11 @@ class Account:
 
     base_url: str
     key: str = field(repr=False)
+
+
+def over_http(account: Account, options: Options) -> AbstractAsyncContextManager[ServicePort]:
+    """Give the way to the service over the network."""
+    return Service(account.base_url, account.key, ca_file=options.ca_file)
 
 
 @dataclass(slots=True)
@@ -111,6 +118,8 @@ class Order:
     options: Options
     view: View
     interrupts: Interrupts | None = None
+    connect: Callable[[Account, Options], AbstractAsyncContextManager[ServicePort]] = over_http
+    wall: Callable[[], float] = time.time
 
 
 async def run(order: Order) -> Summary:
@@ -120,7 +129,6 @@ async def run(order: Order) -> Summary:
     journal fails in its midst.
     """
     manifest, options = order.manifest, order.options
-    started = time.monotonic()
     now = asyncio.get_running_loop().time()
     outputs = Outputs(manifest.output)
     outputs.prepare()
@@ -130,7 +138,7 @@ async def run(order: Order) -> Summary:
         rows, closed = _rows(journal.all_progress(), ids)
         brakes = Brakes(
             manifest.limits,
-            stop_submitting_at=_on_clock(options.stop_submitting_at, now=now),
+            stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
             max_jobs=options.max_jobs,
             clips_before=sum(row.state is State.DONE for row in closed.values()),
         )
@@ -143,23 +151,23 @@ async def run(order: Order) -> Summary:
             timings=journal.timings(),
         )
         only = None if options.only is None else frozenset(fnmatch.filter(ids, options.only))
-        course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=time.time())
+        course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None if course.is_over() else await _work(order, course, rows, journal, outputs)
-        summary = _summary(order, course, runner, rows | closed, elapsed_s=time.monotonic() - started)
+        summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)
         await outputs.write_clips(_clip_lines(journal, manifest))
     order.view.summary(summary)
     return summary
 
 
-def _on_clock(at: float | None, *, now: float) -> float | None:
+def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     """Give a moment of the wall clock on the monotonic one, which nobody sets."""
-    return None if at is None else now + at - time.time()
+    return None if moment is None else now + moment - at
 
 
 def _take_up(journal: Journal, order: Order) -> None:
     """Record what an earlier run's end means for its jobs, and what the person asked for."""
     jobs = {job.id: job for job in order.manifest.jobs}
-    at = time.time()
+    at = order.wall()
     changes = []
     for row in journal.all_progress():
         events = opening(jobs.get(row.job_id), row, wishes=order.options.wishes, limits=order.manifest.limits)
@@ -187,9 +195,7 @@ async def _work(order: Order, course: Course, rows: dict[str, Progress], journal
     account, limits = order.account(), order.manifest.limits
     async with AsyncExitStack() as stack:
         edges = Edges(
-            service=await stack.enter_async_context(
-                Service(account.base_url, account.key, ca_file=order.options.ca_file)
-            ),
+            service=await stack.enter_async_context(order.connect(account, order.options)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
             log=EventLog(outputs.state_folder / LOG),
@@ -197,6 +203,7 @@ async def _work(order: Order, course: Course, rows: dict[str, Progress], journal
             read_frame=frame_bytes,
             submit_pace=Pace(limits.submits),
             request_pace=Pace(limits.requests),
+            wall=order.wall,
         )
         runner = Runner(course, edges)
         for row in rows.values():

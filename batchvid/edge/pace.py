@@ -28,6 +28,7 @@ class Pace:
 
     def __init__(self, rate: Rate | None) -> None:
         self._limiter: AsyncLimiter | None = None
+        self._turn = asyncio.Lock()
         self._owed = 0.0
         self._sent_at: deque[float] = deque()
         if rate is not None:
@@ -39,10 +40,13 @@ class Pace:
     async def acquire(self, *, share: float = 1.0) -> None:
         """Wait until one more request may be sent."""
         if self._limiter is not None:
-            self._owed += 1 / share
-            while self._owed >= 1:
-                await self._limiter.acquire()
-                self._owed -= 1
+            # One at a time: what is owed for one request must not be paid for by the next, or both leave at once.
+            async with self._turn:
+                owed = self._owed + 1 / share
+                while owed >= 1:
+                    await self._limiter.acquire()
+                    owed -= 1
+                self._owed = owed
         self._sent_at.append(self._forget_before_last_minute())
 
     def per_minute(self) -> float:

@@ -1,0 +1,272 @@
+"""A place to run batchvid in: one output folder, one world, one clock; and the promises that hold after every run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from batchvid.core.fingerprint import fields, fingerprint
+from batchvid.core.job import Job, State
+from batchvid.core.mp4 import probe
+from batchvid.core.settings import Limits, Rate
+from batchvid.edge.journal import Journal
+from batchvid.edge.ledger import Outcome
+from batchvid.manifest.model import Manifest
+from batchvid.sandbox.faults import Script, parse_rules
+from batchvid.sandbox.render import tiny_clips
+from batchvid.sandbox.world import Terms, World
+from batchvid.session import Account, Interrupts, Options, Order
+from batchvid.session import run as run_session
+from batchvid.views.view import Silent
+from tests.run.memory import KEY, MemoryService
+from tests.run.virtual import run as run_virtually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from batchvid.core.job import Frame, Progress
+    from batchvid.core.lifecycle import Event
+    from batchvid.core.snapshot import Snapshot
+    from batchvid.core.summary import Summary
+    from batchvid.edge.ledger import Attempt
+
+STARTS_AT = 1_800_000_000.0
+BASE_URL = "https://api.example.com/v1"
+PRICE = 400_000
+QUICK = Limits(submits=Rate(60, 60), requests=Rate(50, 1), in_flight=8, typical_time_s=60.0)
+"""Limits that are no test's subject."""
+
+
+def job(  # noqa: PLR0913 a job has as many sides
+    job_id: str,
+    *,
+    prompt: str | None = None,
+    model: str = "veo3-fast",
+    size: str | None = None,
+    frames: Sequence[Frame] = (),
+    price: int | None = PRICE,
+) -> Job:
+    """Give a job; its prompt names it, unless said otherwise."""
+    text = prompt or f"The clip {job_id}."
+    sent = fields(prompt=text, model=model, size=size, seconds=None, form=())
+    return Job(
+        id=job_id,
+        prompt=text,
+        model=model,
+        size=size,
+        seconds=None,
+        form=(),
+        frames=tuple(frames),
+        price_micros=price,
+        path=f"{job_id}.mp4",
+        fingerprint=fingerprint(sent, (frame.sha256 for frame in frames)),
+        where="test.yaml:1",
+    )
+
+
+def jobs(number: int, **like: Any) -> list[Job]:
+    """Give so many jobs, ``job-01`` and so on."""
+    return [job(f"job-{n:02}", **like) for n in range(1, number + 1)]
+
+
+@dataclass
+class Watcher(Silent):
+    """A view that remembers."""
+
+    notes: list[str] = field(default_factory=list)
+    events: list[tuple[str, Event]] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    committed_micros: int = 0
+    """The most money that was spent and held at once."""
+    at_event: Callable[[str, Event], None] | None = None
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view is told more than this one keeps
+        """Remember it."""
+        self.events.append((job_id, event))
+        if self.at_event is not None:
+            self.at_event(job_id, event)
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Remember the pace and the money."""
+        self.shares.append(snapshot.slowed_to)
+        money = snapshot.money
+        self.committed_micros = max(self.committed_micros, money.spent_micros + money.reserved_micros)
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.notes.append(text)
+
+
+class Bench:
+    """Runs manifests against one world, one after the other, on one clock that goes on between them."""
+
+    def __init__(self, folder: Path, rules: Iterable[dict[str, Any]] = (), **terms: Any) -> None:
+        self.folder = folder
+        self.now = STARTS_AT
+        self._loop_began: float | None = None
+        script = Script(parse_rules(list(rules)))
+        world = World(Terms(**terms), clips=tiny_clips, script=script, files_url="https://files.sandbox.example")
+        self.service = MemoryService(world, wall=self.wall)
+        self.world = world
+        self.view = Watcher()
+        self.interrupts = Interrupts()
+
+    def wall(self) -> float:
+        """Give the time of day, which goes as the loop's clock does."""
+        if self._loop_began is None:
+            return self.now
+        return self.now + asyncio.get_running_loop().time() - self._loop_began
+
+    def script(self, *rules: dict[str, Any]) -> None:
+        """Let other things go wrong from now on."""
+        self.world.script = Script(parse_rules(list(rules)))
+
+    def run(
+        self,
+        wanted: Sequence[Job],
+        limits: Limits = QUICK,
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        checked: bool = True,
+        **options: Any,
+    ) -> Summary:
+        """Run, and check what must hold after every run. *meanwhile* is called when the loop has started."""
+        self.view, self.interrupts = Watcher(), Interrupts()
+        manifest = Manifest(
+            path=self.folder.parent / "test.yaml",
+            base_url=BASE_URL,
+            key_env="KEY",
+            output=self.folder,
+            limits=limits,
+            jobs=tuple(wanted),
+        )
+        order = Order(
+            manifest=manifest,
+            named="test.yaml",
+            identity=BASE_URL,
+            account=lambda: Account(BASE_URL, KEY),
+            options=Options(**options),
+            view=self.view,
+            interrupts=self.interrupts,
+            connect=lambda _account, _options: self.service,
+            wall=self.wall,
+        )
+
+        async def main() -> Summary:
+            loop = asyncio.get_running_loop()
+            self._loop_began = loop.time()
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+                return await run_session(order)
+            finally:
+                self.now, self._loop_began = self.wall(), None
+
+        try:
+            return run_virtually(main())
+        finally:
+            if checked:
+                self.check()
+
+    # ---- what came of it
+
+    @property
+    def creates(self) -> list[dict[str, Any]]:
+        """Every create that the service bills, oldest first."""
+        found: list[dict[str, Any]] = self.world.ledger()["creates"]
+        return found
+
+    def bought(self) -> Counter[str]:
+        """Count the billed creates by prompt."""
+        return Counter(line["prompt"] for line in self.creates)
+
+    def rows(self) -> dict[str, Progress]:
+        """Give what the journal holds of every job."""
+        journal = Journal.open_readonly(self.folder / ".batchvid" / "journal.db")
+        if journal is None:
+            return {}
+        with journal:
+            return {row.job_id: row for row in journal.all_progress()}
+
+    def row(self, job_id: str) -> Progress:
+        """Give what the journal holds of one job."""
+        return self.rows()[job_id]
+
+    def attempts(self) -> dict[str, list[Attempt]]:
+        """Give the paid attempts of every job."""
+        journal = Journal.open_readonly(self.folder / ".batchvid" / "journal.db")
+        if journal is None:
+            return {}
+        with journal:
+            return {row.job_id: journal.attempts(row.job_id) for row in list(journal.all_progress())}
+
+    def clip(self, path: str) -> bytes:
+        """Give a file of the output."""
+        return (self.folder / path).read_bytes()
+
+    def check(self) -> None:
+        """Check what must hold whatever has happened, once a run has opened the journal.
+
+        At most one create a job and attempt; every task is known or its job in doubt; a final name holds the clip
+        that the journal knows, whole; the key went nowhere but to the service.
+        """
+        rows, attempts = self.rows(), self.attempts()
+        assert self.world.ledger()["violations"] == []
+        known = {one.task_id for tries in attempts.values() for one in tries}
+        known |= {line.task_id for line in self._orphans()}
+        of_prompt: Counter[str] = Counter()
+        doubtful: Counter[str] = Counter()
+        for job_id, tries in attempts.items():
+            of_prompt[f"The clip {job_id}."] += len(tries)
+            doubtful[f"The clip {job_id}."] += sum(one.task_id is None for one in tries)
+        for prompt, creates in self.bought().items():
+            assert creates <= of_prompt[prompt], f"{prompt} was bought {creates} times in {of_prompt[prompt]} attempts"
+        unknown = Counter(line["prompt"] for line in self.creates if line["task_id"] not in known)
+        for prompt, number in unknown.items():
+            assert number <= doubtful[prompt], f"{number} paid tasks of {prompt} are lost"
+        for row in rows.values():
+            if row.state is State.DONE:
+                self._check_clip(row)
+        opened = {row.job_id for row in rows.values() if row.state in {State.SUBMITTING, State.IN_DOUBT}}
+        for job_id, tries in attempts.items():
+            assert all(one.outcome is not Outcome.IN_DOUBT or job_id in opened for one in tries)
+
+    def _check_clip(self, row: Progress) -> None:
+        assert row.path is not None
+        data = self.clip(row.path)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (row.size_bytes, row.sha256)
+        probe(len(data), lambda offset, length: data[offset : offset + length])
+
+    def _orphans(self) -> list[_Orphan]:
+        path = self.folder / ".batchvid" / "orphans.jsonl"
+        if not path.exists():
+            return []
+        return [_Orphan(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+@dataclass(frozen=True)
+class _Orphan:
+    job_id: str
+    attempt: int
+    task_id: str
+    at: str
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """Give a folder in memory where the system has such a disk: these runs sync thousands of times."""
+    memory = Path("/dev/shm")  # noqa: S108 TemporaryDirectory makes a private folder in it
+    with TemporaryDirectory(prefix="batchvid-test-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def changed(one: Job, prompt: str) -> Job:
+    """Give the job with another content under the same id."""
+    return replace(job(one.id, prompt=prompt), path=one.path)

@@ -1,0 +1,205 @@
+"""The sandbox's world as a run meets it, without a network: the same calls, the same faults, virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from batchvid.core.answer import Answer, Lost, NoAnswer
+from batchvid.edge.service import CREATE_SILENCE_S, SILENCE_S, Transfer
+from batchvid.sandbox.reply import Reply, Request, Reset
+from batchvid.sandbox.routes import answer_api, answer_files
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from types import TracebackType
+
+    from batchvid.core.multipart import Multipart
+    from batchvid.sandbox.world import World
+
+UPLOAD_S, ANSWER_S = 0.25, 0.15
+"""From the client to the service's door, and back."""
+BLOCK_BYTES = 4096
+"""The tiny clips have about 11 KB: so that a transfer has several blocks."""
+BLOCK_S = 0.05
+KEY = "sk-sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From when to when (wall clock) nothing reaches the service, and how that looks."""
+
+    from_at: float
+    to_at: float
+    lost: Lost = Lost.UNREACHABLE
+    takes_s: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the client sent it."""
+
+    at: float
+    what: str
+    """``post``, ``get`` or ``fetch``."""
+    where: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _no_effect(_what: str) -> None:
+    """Let everything happen."""
+
+
+class MemoryTransfer(Transfer):
+    """A clip on its way, out of the world's reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.headers = dict(reply.headers)
+        way = reply.transport
+        self._body = reply.body if way.cut_at is None else reply.body[: int(len(reply.body) * way.cut_at)]
+        self._at = 0
+        self._stall_s = way.stall_s
+        length = way.content_length or str(len(reply.body))
+        if length != "none":
+            self.headers["content-length"] = length
+        announced = int(length) if length.isdigit() else len(self._body)
+        self._breaks_off = len(self._body) < announced
+
+    async def read_block(self) -> bytes | NoAnswer:
+        """Give the next block."""
+        await asyncio.sleep(BLOCK_S)
+        if self._stall_s and self._at >= len(self._body) // 2:
+            stall_s, self._stall_s = self._stall_s, 0.0
+            await asyncio.sleep(min(stall_s, SILENCE_S))
+            if stall_s > SILENCE_S:
+                return NoAnswer(Lost.SILENT)
+        block = self._body[self._at : self._at + BLOCK_BYTES]
+        self._at += len(block)
+        if not block and self._breaks_off:
+            return NoAnswer(Lost.RESET, "the connection was closed")
+        return block
+
+    async def answer(self) -> Answer:
+        """Give all of it."""
+        return Answer(self.status, self.headers, self._body, complete=not self._breaks_off)
+
+
+class MemoryService:
+    """The way from a run to a `World`; remembers every request."""
+
+    def __init__(self, world: World, *, wall: Callable[[], float]) -> None:
+        self.world = world
+        self.calls: list[Call] = []
+        self.outages: list[Outage] = []
+        self.key = KEY
+        self.effect: Callable[[str], None] = _no_effect
+        """Called before everything that changes the world or brings an answer from it."""
+        self.peak = 0
+        """The most tasks at once that were not over for the client, with the creates that were under way."""
+        self._unfinished: set[str | object] = set()
+        self._wall = wall
+
+    async def __aenter__(self) -> Self:
+        """Do nothing."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing."""
+
+    def sent(self, what: str) -> list[Call]:
+        """Give the requests of one kind."""
+        return [call for call in self.calls if call.what == what]
+
+    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+        """Send a create."""
+        self._called("post", path)
+        under_way = object()
+        self._unfinished.add(under_way)
+        self.peak = max(self.peak, len(self._unfinished))
+        try:
+            await asyncio.sleep(UPLOAD_S)
+            if lost := await self._lost():
+                return lost
+            self.effect("post")
+            headers = {"authorization": f"Bearer {self.key}", "content-type": body.content_type}
+            before = set(self.world.tasks)
+            request = Request("POST", f"/v1{path}", headers, b"".join(body.pieces))
+            reply = answer_api(self.world, request, now=self._wall())
+            if created := self.world.tasks.keys() - before:
+                self._unfinished.discard(under_way)
+                self._unfinished |= created
+            return await _answered(reply, silence_s=CREATE_SILENCE_S)
+        finally:
+            self._unfinished.discard(under_way)
+
+    async def get(self, path: str) -> Answer | NoAnswer:
+        """Poll."""
+        self._called("get", path)
+        await asyncio.sleep(UPLOAD_S)
+        if lost := await self._lost():
+            return lost
+        self.effect("get")
+        headers = {"authorization": f"Bearer {self.key}"}
+        reply = answer_api(self.world, Request("GET", f"/v1{path}", headers), now=self._wall())
+        answer = await _answered(reply, silence_s=SILENCE_S)
+        self._unfinished = {one for one in self._unfinished if not self._is_over(one)}
+        return answer
+
+    def _is_over(self, task_id: str | object) -> bool:
+        task = self.world.tasks.get(task_id) if isinstance(task_id, str) else None
+        return task is not None and not task.never and self._wall() >= task.created_at + task.took_s
+
+    @asynccontextmanager
+    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
+        """Ask for a clip."""
+        self._called("fetch", source, headers)
+        await asyncio.sleep(UPLOAD_S)
+        lost = await self._lost()
+        if lost:
+            yield lost
+            return
+        self.effect("fetch")
+        asked = {name.lower(): value for name, value in headers.items()}
+        if source.startswith("/"):
+            asked["authorization"] = f"Bearer {self.key}"
+            reply = answer_api(self.world, Request("GET", f"/v1{source}", asked), now=self._wall())
+        else:
+            path = source.removeprefix(self.world.files_url)
+            reply = answer_files(self.world, Request("GET", path, asked), now=self._wall())
+        way = reply.transport
+        await asyncio.sleep(ANSWER_S + way.delay_s)
+        if way.hang or way.reset or way.raw is not None:
+            yield NoAnswer(Lost.RESET)
+            return
+        yield MemoryTransfer(reply)
+
+    def _called(self, what: str, where: str, headers: Mapping[str, str] | None = None) -> None:
+        self.calls.append(Call(self._wall(), what, where, dict(headers or {})))
+
+    async def _lost(self) -> NoAnswer | None:
+        now = self._wall()
+        for outage in self.outages:
+            if outage.from_at <= now < outage.to_at:
+                await asyncio.sleep(outage.takes_s)
+                return NoAnswer(outage.lost)
+        return None
+
+
+async def _answered(reply: Reply, *, silence_s: float) -> Answer | NoAnswer:
+    """Bring *reply* to the client in the way that its transport says."""
+    way = reply.transport
+    await asyncio.sleep(silence_s if way.hang else min(silence_s, ANSWER_S + way.delay_s))
+    if way.hang or way.delay_s > silence_s:
+        return NoAnswer(Lost.SILENT)
+    if way.reset in set(Reset):
+        return NoAnswer(Lost.RESET, "Connection reset by peer")
+    if way.raw is not None:
+        return NoAnswer(Lost.GARBLED)
+    if way.cut_at is not None:
+        return Answer(reply.status, reply.headers, reply.body[: int(len(reply.body) * way.cut_at)], complete=False)
+    return Answer(reply.status, reply.headers, reply.body)

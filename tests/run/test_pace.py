@@ -1,0 +1,112 @@
+"""The rate limits, alone under virtual time: evenly spaced, never above the number in any window, slowed by a share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchvid.core.settings import Rate
+from batchvid.edge.pace import Pace
+from tests.run.virtual import run
+
+RATES = [Rate(10, 60), Rate(10, 1), Rate(1000, 1), Rate(1, 60), Rate(50, 3600)]
+
+
+def let_through(rate: Rate | None, *, number: int, share: float = 1.0, gaps: list[float] | None = None) -> list[float]:
+    """Give the moments at which *number* requests get through; each waits for its turn, or comes after its gap."""
+
+    async def main() -> list[float]:
+        pace = Pace(rate)
+        clock = asyncio.get_running_loop().time
+        moments: list[float] = []
+
+        async def one(gap_s: float) -> None:
+            await asyncio.sleep(gap_s)
+            await pace.acquire(share=share)
+            moments.append(clock())
+
+        async with asyncio.TaskGroup() as group:
+            for gap_s in gaps or [0.0] * number:
+                group.create_task(one(gap_s))
+        return moments
+
+    return run(main())
+
+
+def most_in_a_window(moments: list[float], period_s: float) -> int:
+    """Give the most moments that any half-open window of this length holds."""
+    return max(sum(first <= at < first + period_s for at in moments) for first in moments)
+
+
+@pytest.mark.parametrize("rate", RATES, ids=str)
+def test_no_window_holds_more_than_the_limit(rate: Rate) -> None:
+    """However many wait at once, no window of the limit's length lets more through, and nearly as many it does."""
+    number = int(rate.count * 2.5) + 3
+    moments = let_through(rate, number=number)
+    assert most_in_a_window(moments, rate.period_s) <= rate.count
+    fastest_s = (number - 1) / rate.count * rate.period_s
+    assert moments[-1] - moments[0] == pytest.approx(fastest_s, rel=0.02, abs=rate.period_s / rate.count)
+
+
+@pytest.mark.parametrize("rate", [Rate(10, 60), Rate(10, 1), Rate(1, 60)], ids=str)
+def test_requests_are_evenly_spaced(rate: Rate) -> None:
+    """No burst at the start, none after an idle time: the gaps are those of the rate."""
+    gap_s = rate.period_s / rate.count
+    moments = let_through(rate, number=0, gaps=[0.0] * 5 + [100 * gap_s] * 5)
+    assert min(later - earlier for earlier, later in pairwise(moments)) > 0.95 * gap_s
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=60), st.sampled_from([Rate(10, 60), Rate(7, 20), Rate(3, 1)]))
+def test_the_limit_holds_for_requests_that_come_at_any_time(gaps: list[float], rate: Rate) -> None:
+    """Whenever requests come, no window holds more than the limit."""
+    assert most_in_a_window(let_through(rate, number=0, gaps=gaps), rate.period_s) <= rate.count
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3, 1 / 64])
+def test_a_share_slows_the_pace_by_itself(share: float) -> None:
+    """At half the share requests need twice the time, also when the share is no simple fraction."""
+    moments = let_through(Rate(10, 1), number=41, share=share)
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) == pytest.approx(10 * share, rel=0.05)
+
+
+def test_no_limit_is_no_wait() -> None:
+    """``unlimited`` lets everything through at once."""
+    moments = let_through(None, number=100)
+    assert moments[-1] - moments[0] < 0.01
+
+
+def test_the_pace_counts_what_it_let_through_in_the_last_minute() -> None:
+    """The number that people are shown is that of the last minute, and older requests are forgotten."""
+
+    async def main() -> tuple[float, float]:
+        pace = Pace(None)
+        for _ in range(5):
+            await pace.acquire()
+            await asyncio.sleep(10)
+        early = pace.per_minute()
+        await asyncio.sleep(35)
+        return early, pace.per_minute()
+
+    assert run(main()) == (5.0, 2.0)
+
+
+def test_a_waiter_that_gives_up_takes_nobody_elses_turn() -> None:
+    """A request that is cancelled while it waits leaves the others' pace as it was."""
+
+    async def main() -> float:
+        pace = Pace(Rate(1, 1))
+        await pace.acquire()
+        began = asyncio.get_running_loop().time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await pace.acquire()
+        await pace.acquire()
+        return asyncio.get_running_loop().time() - began
+
+    assert run(main()) == pytest.approx(1.0, abs=0.05)
