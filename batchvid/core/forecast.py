@@ -1,19 +1,20 @@
 """When to poll next: where the chance of "finished since the last look" is worth a request.
 
-How long tasks take is learned per class (model, size, seconds) from the tasks that finished. With the hazard h(t),
-the chance per second that a task of age t which is still running finishes now, looks are placed so that
+How long tasks take is learned per class (model, size, seconds) from the tasks that finished. With F(t), the chance
+that a task has finished by the age t, the look after one at the age a comes at the age b at which
 
-    the integral of sqrt(h / 2k) from one look to the next is 1,
+    the integral of (F(t) - F(a)) / (1 - F(a)) from a to b is k:
 
-which is Keller's optimum for checking when a look costs as much as k seconds of not knowing
-(J. B. Keller, "Optimum checking schedules for systems subject to random failure", 1974). Ages at which nothing
-ever finishes add nothing to the integral, so they are skipped; a narrow peak is looked at closely.
+when the seconds for which a finished clip is expected to have lain there unseen are worth one request. Where tasks
+finish at a steady rate h, that is every sqrt(2k / h) seconds, the optimum for checking when a look costs k
+(J. B. Keller, "Optimum checking schedules for systems subject to random failure", 1974). Ages at which nothing ever
+finishes add nothing, so they are skipped; behind a narrow peak, where all is finished, the look comes within about k.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 LOOK_WORTH_S = 1.5
-"""k: one request is worth this many seconds of knowing later."""
+"""k: one request is worth this many seconds of knowing later ..."""
+LOOK_WORTH_SHARE = 1 / 30
+"""... or this share of ``limits.typical_time``, where that is less: where everything is fast, so are the looks."""
 SAMPLES_KEPT = 128
 """The newest durations of a class; older ones say little about the service's load now."""
 SHORTEST_S = 0.01
@@ -32,8 +35,8 @@ EDGES: list[float] = [SHORTEST_S * STEP**n for n in range(BINS + 1)]
 PRIOR_SPREAD = 0.6
 """How far, in natural logarithms, an unknown class may be from ``limits.typical_time``."""
 PRIOR_WEIGHT = 2.0
-"""The prior counts as much as this many samples: enough to bridge the first few tasks."""
-DOUBT = 0.03
+"""With this many samples the prior counts for a quarter: enough to bridge the first few tasks."""
+DOUBT = 0.003
 """A share of the prior that never goes away, so that a class that changes is still found."""
 NARROWEST = 0.02
 """The least width of the kernel, in natural logarithms: clocks and polls are no finer."""
@@ -44,17 +47,18 @@ class TimingClass:
 
     def __init__(self, typical_s: float, samples_s: Iterable[float] = ()) -> None:
         self._typical_s = typical_s
-        self._samples_s: deque[float] = deque(samples_s, maxlen=SAMPLES_KEPT)
-        self._unseen = 0
-        self._cumulated = self._cumulate()
+        self._look_worth_s = min(LOOK_WORTH_S, typical_s * LOOK_WORTH_SHARE)
+        self._samples_s = deque((max(took_s, SHORTEST_S) for took_s in samples_s), maxlen=SAMPLES_KEPT)
+        self._uncounted = 0
+        self._finished, self._unseen_s = self._sums()
 
     def learn(self, took_s: float) -> None:
         """Take note that a task took this long."""
         self._samples_s.append(max(took_s, SHORTEST_S))
-        self._unseen += 1
-        if self._unseen * 8 >= len(self._samples_s):
-            self._cumulated = self._cumulate()
-            self._unseen = 0
+        self._uncounted += 1
+        if self._uncounted * 8 >= len(self._samples_s):
+            self._finished, self._unseen_s = self._sums()
+            self._uncounted = 0
 
     @property
     def typical_s(self) -> float:
@@ -65,31 +69,36 @@ class TimingClass:
 
     def next_look_s(self, age_s: float) -> float:
         """Give the age at which a task that is still running at *age_s* is worth the next look."""
-        place = _bin(age_s)
-        goal = self._at(place) + 1.0
-        after = bisect_left(self._cumulated, goal, lo=min(int(place), BINS))
-        if after >= len(self._cumulated):
-            return EDGES[-1]
-        before = self._cumulated[after - 1]
-        part = (goal - before) / (self._cumulated[after] - before) if after else 0.0
-        looked_at_s: float = SHORTEST_S * STEP ** (after - 1 + part)
-        return max(age_s, looked_at_s)
+        place = bisect_right(EDGES, age_s, hi=BINS) - 1
+        finished, unseen_s = self._at(max(place, 0), age_s)
+        running = max(1.0 - finished, 1e-9)
 
-    def _at(self, place: float) -> float:
-        whole = min(int(place), BINS - 1)
-        return self._cumulated[whole] + (place - whole) * (self._cumulated[whole + 1] - self._cumulated[whole])
+        def waits_s(edge: int) -> float:
+            return (self._unseen_s[edge] - unseen_s - finished * (EDGES[edge] - age_s)) / running
 
-    def _cumulate(self) -> list[float]:
-        """Give the integral of sqrt(h / 2k) up to each of `EDGES`."""
-        mass = self._mass()
-        running, total, result = 1.0, 0.0, [0.0]
-        for index, share in enumerate(mass):
+        after = bisect_left(range(BINS + 1), self._look_worth_s, lo=place + 1, key=waits_s)
+        if after > BINS:
+            return max(age_s, EDGES[-1])
+        from_s, before_s = (EDGES[after - 1], waits_s(after - 1)) if after > place + 1 else (age_s, 0.0)
+        part = (self._look_worth_s - before_s) / (waits_s(after) - before_s)
+        return max(age_s, from_s + part * (EDGES[after] - from_s))
+
+    def _at(self, place: int, age_s: float) -> tuple[float, float]:
+        """Give F and its integral at *age_s*, which lies in the bin *place*: F grows evenly within a bin."""
+        into_s = max(0.0, age_s - EDGES[place])
+        before = self._finished[place]
+        slope = (self._finished[place + 1] - before) / (EDGES[place + 1] - EDGES[place])
+        into_s = min(into_s, EDGES[place + 1] - EDGES[place])
+        return before + slope * into_s, self._unseen_s[place] + (before + slope * into_s / 2) * into_s
+
+    def _sums(self) -> tuple[list[float], list[float]]:
+        """Give F and its integral at each of `EDGES`."""
+        finished, unseen_s = [0.0], [0.0]
+        for index, share in enumerate(self._mass()):
+            finished.append(min(1.0, finished[-1] + share))
             width_s = EDGES[index + 1] - EDGES[index]
-            hazard = share / max(running, 1e-9) / width_s
-            total += math.sqrt(hazard / (2 * LOOK_WORTH_S)) * width_s
-            running -= share
-            result.append(total)
-        return result
+            unseen_s.append(unseen_s[-1] + (finished[-2] + finished[-1]) / 2 * width_s)
+        return finished, unseen_s
 
     def _mass(self) -> list[float]:
         """Give the chance that a task ends in each bin: a kernel estimate over log-age, mixed with the prior."""
@@ -98,7 +107,7 @@ class TimingClass:
         if not samples:
             return prior
         bells = _smoothed(samples, _kernel_width(samples))
-        doubt = max(DOUBT, PRIOR_WEIGHT / (PRIOR_WEIGHT + len(samples)))
+        doubt = max(DOUBT, (PRIOR_WEIGHT / (PRIOR_WEIGHT + len(samples))) ** 2)
         return [doubt * before + (1 - doubt) * seen for before, seen in zip(prior, bells, strict=True)]
 
 
@@ -124,17 +133,12 @@ class Forecast:
         return gap_s if first else min(gap_s, longest_s)
 
 
-def _bin(age_s: float) -> float:
-    place: float = math.log(max(age_s, SHORTEST_S) / SHORTEST_S) / math.log(STEP)
-    return min(max(0.0, place), BINS - 1e-9)
-
-
 def _kernel_width(logs: list[float]) -> float:
     """Give Silverman's width over the spread between the quartiles, which one outlier does not widen."""
     ordered = sorted(logs)
     quartile = len(ordered) // 4
     spread = (ordered[-1 - quartile] - ordered[quartile]) / 1.35
-    return max(NARROWEST, 0.9 * spread * len(ordered) ** -0.2)
+    return max(NARROWEST, 0.9 * spread * math.pow(len(ordered), -0.2))
 
 
 def _smoothed(logs: list[float], width: float) -> list[float]:
