@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
-from batchvid.core.job import Progress, State
-from batchvid.core.opening import Wishes, opening
+from batchvid.core.job import State
+from batchvid.core.opening import Wishes
 from batchvid.core.outcome import exit_code
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
-from batchvid.edge.change import Change
 from batchvid.edge.eventlog import EventLog
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import frame_bytes
@@ -29,18 +28,18 @@ from batchvid.edge.service import Service
 from batchvid.errors import Exit
 from batchvid.runner import Runner
 from batchvid.steps import Edges
+from batchvid.takeover import parted, take_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from batchvid.core.job import Progress
     from batchvid.manifest.model import Manifest
     from batchvid.steps import ServicePort
     from batchvid.views.view import View
 
 JOURNAL, LOG = "journal.db", "log.jsonl"
-ROWS_AT_ONCE = 500
-"""How many rows of an earlier run are taken up in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,12 @@ async def run(order: Order) -> Summary:
     outputs = Outputs(manifest.output)
     outputs.prepare()
     with outputs.lock(), Journal.open(outputs.state_folder / JOURNAL, service=order.identity) as journal:
-        _take_up(journal, order)
+        take_up(
+            journal, outputs, jobs={job.id: job for job in manifest.jobs}, wishes=options.wishes,
+            limits=manifest.limits, at=order.wall(), note=order.view.note,
+        )  # fmt: skip
         ids = {job.id for job in manifest.jobs}
-        rows, closed = _rows(journal.all_progress(), ids)
+        rows, closed = parted(journal.all_progress(), ids)
         brakes = Brakes(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
@@ -162,32 +164,6 @@ async def run(order: Order) -> Summary:
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     """Give a moment of the wall clock on the monotonic one, which nobody sets."""
     return None if moment is None else now + moment - at
-
-
-def _take_up(journal: Journal, order: Order) -> None:
-    """Record what an earlier run's end means for its jobs, and what the person asked for."""
-    jobs = {job.id: job for job in order.manifest.jobs}
-    at = order.wall()
-    changes = []
-    for row in journal.all_progress():
-        events = opening(jobs.get(row.job_id), row, wishes=order.options.wishes, limits=order.manifest.limits)
-        if events:
-            changes.append(Change.of(row, *((event, at) for event in events)))
-    for first in range(0, len(changes), ROWS_AT_ONCE):
-        journal.record(changes[first : first + ROWS_AT_ONCE])
-
-
-def _rows(rows: Iterable[Progress], ids: set[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
-    """Part the rows of the manifest's jobs into open and closed ones; of a closed one only what a summary shows."""
-    opened, closed = {}, {}
-    for row in rows:
-        if row.job_id not in ids:
-            continue
-        if row.state.is_open:
-            opened[row.job_id] = row
-        else:
-            closed[row.job_id] = Progress(row.job_id, row.state, reason=row.reason)
-    return opened, closed
 
 
 async def _work(order: Order, course: Course, rows: dict[str, Progress], journal: Journal, outputs: Outputs) -> Runner:

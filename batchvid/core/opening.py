@@ -10,6 +10,8 @@ from batchvid.core.job import State
 from batchvid.core.settings import InDoubt, Limits, OnChange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchvid.core.job import Job, Progress
     from batchvid.core.lifecycle import Event
 
@@ -25,37 +27,41 @@ class Wishes:
     resubmit_in_doubt: bool = False
 
 
-def opening(job: Job | None, progress: Progress, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
+def opening(
+    job: Job | None, progress: Progress, *, orphans: Mapping[tuple[str, int], str], wishes: Wishes, limits: Limits
+) -> tuple[Event, ...]:
     """Give the events that a job's row calls for when a run begins; *job* is ``None`` when the manifest dropped it.
 
-    A job that was caught submitting is in doubt, whatever the manifest says of it now. Everything else
-    happens only to jobs that the manifest still wants.
+    *orphans* are the task ids that an earlier run was given and could not journal, by job id and attempt.
+    A job that was caught submitting is in doubt, whatever the manifest says of it now, and is given its orphaned
+    task. Everything else happens only to jobs that the manifest still wants.
     """
     events: tuple[Event, ...] = ()
     state = progress.state
     if state is State.SUBMITTING:
         events = (life.SubmitUnsure(CRASHED),)
         state = State.IN_DOUBT
+    task_id = orphans.get((progress.job_id, progress.attempt))
+    if state is State.IN_DOUBT and task_id is not None:
+        return (*events, life.TaskAdopted(task_id))
     if job is None:
         return events
+    return events + _reopened(job, progress, state, wishes=wishes, limits=limits)
+
+
+def _reopened(job: Job, progress: Progress, state: State, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
+    """Give the event that opens a job again which is closed or in doubt, when there is a reason to."""
+    changed = progress.fingerprint != job.fingerprint
+    reopened = None
     match state:
-        case State.IN_DOUBT:
-            return events + _resubmitted(progress, wishes, limits)
-        case State.DONE:
-            rebuy = wishes.rebuy or limits.on_change is OnChange.REBUY
-            if rebuy and progress.fingerprint != job.fingerprint:
-                return (life.Reopened("its content changed, and rebuying was asked for"),)
-        case State.FAILED:
-            if wishes.retry_failed:
-                return (life.Reopened("--retry-failed"),)
-            if progress.attempt == 0 and progress.fingerprint != job.fingerprint:
-                return (life.Reopened("its content changed, and nothing had been paid for it"),)
-    return events
-
-
-def _resubmitted(progress: Progress, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
-    if wishes.resubmit_in_doubt:
-        return (life.Reopened("--resubmit-in-doubt"),)
-    if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
-        return (life.Reopened("in_doubt: resubmit", by_person=False),)
-    return ()
+        case State.IN_DOUBT if wishes.resubmit_in_doubt:
+            reopened = life.Reopened("--resubmit-in-doubt")
+        case State.IN_DOUBT if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
+            reopened = life.Reopened("in_doubt: resubmit", by_person=False)
+        case State.DONE if changed and (wishes.rebuy or limits.on_change is OnChange.REBUY):
+            reopened = life.Reopened("its content changed, and rebuying was asked for")
+        case State.FAILED if wishes.retry_failed:
+            reopened = life.Reopened("--retry-failed")
+        case State.FAILED if changed and progress.attempt == 0:
+            reopened = life.Reopened("its content changed, and nothing had been paid for it")
+    return () if reopened is None else (reopened,)

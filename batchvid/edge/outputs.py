@@ -13,8 +13,9 @@ import stat
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from batchvid.core.answer import loads
 from batchvid.core.mp4 import NotAClip, probe
 from batchvid.edge.clip_files import ForeignFileError, Names, Saved
 from batchvid.edge.disk import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from io import FileIO
 
-__all__ = ["ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
+__all__ = ["STATE_FOLDER", "ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux says which start of the machine this is."""
@@ -47,7 +48,7 @@ OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PID_MAX_CHARS = 20
 PROBE = ".batchvid-probe"
-CLIPS_FILE, ORPHANS_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "lock"
+CLIPS_FILE, ORPHANS_FILE, ADOPTED_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "orphans.adopted.jsonl", "lock"
 
 
 class Outputs:
@@ -221,6 +222,23 @@ class Outputs:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """Give the task ids that an earlier run could not journal; a line that was cut off is passed over. Blocks."""
+        with doing(f"read {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
+            try:
+                descriptor = open_regular(state, ORPHANS_FILE, os.O_RDONLY)
+            except FileNotFoundError:
+                return []
+            with open(descriptor, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 a descriptor has no path
+                found = [loads(line) for line in file]
+        return [record for record in found if isinstance(record, dict)]
+
+    def put_away_orphans(self) -> None:
+        """Keep the orphans file under another name: what is in it is in the journal now. Blocks."""
+        with doing(f"put away {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
+            os.rename(ORPHANS_FILE, ADOPTED_FILE, src_dir_fd=state, dst_dir_fd=state)
+            os.fsync(state)
 
     def free_bytes(self) -> int:
         """Give how much more this user may write to the output's file system."""

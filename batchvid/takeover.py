@@ -1,0 +1,83 @@
+"""How a run takes up what the one before it left: interrupted submits, orphaned task ids, a person's wishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchvid.core.job import Progress
+from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
+from batchvid.core.opening import Wishes, opening
+from batchvid.edge.change import Change, TaskOwnedError
+from batchvid.edge.mounts import network_file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from batchvid.core.job import Job
+    from batchvid.core.settings import Limits
+    from batchvid.edge.journal import Journal
+    from batchvid.edge.outputs import Outputs
+
+ROWS_AT_ONCE = 500
+"""How many rows are taken up in one transaction."""
+
+
+def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
+    journal: Journal,
+    outputs: Outputs,
+    *,
+    jobs: Mapping[str, Job],
+    wishes: Wishes,
+    limits: Limits,
+    at: float,
+    note: Callable[[str], None],
+) -> None:
+    """Record what the end of the run before means for its jobs, and what the person asked for."""
+    kind = network_file_system(outputs.folder)
+    if kind is not None:
+        note(f"the output is on a network file system ({kind}), whose locks may not hold: run on one machine only")
+    lost = outputs.orphans()
+    orphans = {
+        (record["job_id"], record["attempt"]): str(record["task_id"])
+        for record in lost
+        if {"job_id", "attempt", "task_id"} <= record.keys()
+    }
+    changes: list[Change] = []
+    adoptions: list[Change] = []
+    for row in journal.all_progress():
+        events = opening(jobs.get(row.job_id), row, orphans=orphans, wishes=wishes, limits=limits)
+        if events:
+            change = Change.of(row, *((event, at) for event in events))
+            (adoptions if isinstance(events[-1], TaskAdopted) else changes).append(change)
+    for first in range(0, len(changes), ROWS_AT_ONCE):
+        journal.record(changes[first : first + ROWS_AT_ONCE])
+    for change in adoptions:
+        _adopt(journal, change, note)
+    if lost:
+        outputs.put_away_orphans()
+
+
+def _adopt(journal: Journal, change: Change, note: Callable[[str], None]) -> None:
+    """Give a job the task id that an earlier run could not journal."""
+    job_id, task_id = change.after.job_id, change.after.task_id
+    try:
+        journal.record([change])
+        note(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
+    except TaskOwnedError as error:
+        note(f"{job_id} stays in doubt: its orphaned task {task_id} belongs to job {error.owner!r} already")
+        doubt = [(event, at) for event, at in change.events if isinstance(event, SubmitUnsure)]
+        if doubt:
+            journal.record([Change.of(change.before, *doubt)])
+
+
+def parted(rows: Iterable[Progress], ids: set[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
+    """Part the rows of these jobs into open and closed ones; of a closed one only what a summary shows is kept."""
+    opened, closed = {}, {}
+    for row in rows:
+        if row.job_id not in ids:
+            continue
+        if row.state.is_open:
+            opened[row.job_id] = row
+        else:
+            closed[row.job_id] = Progress(row.job_id, row.state, reason=row.reason)
+    return opened, closed
