@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.core import lifecycle as life
+from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.job import State
-from batchvid.views import text
 from batchvid.views.beat import Beat
 from batchvid.views.stream import Unfailing
 from batchvid.views.summary import MEANINGS, money_json, summary_json
@@ -80,7 +80,7 @@ def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dic
     """Give a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
     told = {
         "type": "job",
-        "at": text.rfc3339(at),
+        "at": rfc3339(at),
         "id": job_id,
         "event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower(),
         "state": progress.state.value,
@@ -92,9 +92,9 @@ def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dic
         "path": progress.path,
         "size_bytes": progress.size_bytes,
         "sha256": progress.sha256,
-        "price": text.dollars(progress.price_micros),
-        "submitted_at": text.rfc3339(progress.submitted_at),
-        "finished_at": text.rfc3339(progress.finished_at),
+        "price": dollars(progress.price_micros),
+        "submitted_at": rfc3339(progress.submitted_at),
+        "finished_at": rfc3339(progress.finished_at),
     }
     if isinstance(event, life.StillRunning):
         told |= {"status": event.status, "progress_percent": event.progress_percent}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.figures import dollars
 from batchvid.core.plan import Action
 from batchvid.core.text import clean
 from batchvid.views import text
@@ -100,7 +101,7 @@ def plan_json(plan: Plan, money: Money | None = None) -> Iterator[dict[str, Any]
             "action": row.action.value,
             "state": row.state.value,
             "submits": row.submits,
-            "price": text.dollars(row.price_micros),
+            "price": dollars(row.price_micros),
             "reason": row.reason or None,
         }
     yield plan_sums_json(plan, money)
@@ -112,7 +113,7 @@ def plan_sums_json(plan: Plan, money: Money | None = None) -> dict[str, Any]:
         "type": "plan",
         "counts": {action.value: number for action, number in plan.counts.items()},
         "submits": plan.submits,
-        "price": text.dollars(plan.price_micros),
+        "price": dollars(plan.price_micros),
         "unpriced": plan.unpriced,
         "estimated_s": round(plan.wall_s),
         "fits_budget": None if money is None else _missing_micros(plan, money) <= 0,

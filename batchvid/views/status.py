@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.job import Progress, State
 from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.text import clean
@@ -58,9 +59,9 @@ def _job_object(job: Job, known: Progress) -> dict[str, Any]:
         "path": known.path,
         "size_bytes": known.size_bytes,
         "sha256": known.sha256,
-        "price": text.dollars(known.price_micros if known.attempt else job.price_micros),
-        "submitted_at": text.rfc3339(known.submitted_at),
-        "finished_at": text.rfc3339(known.finished_at),
+        "price": dollars(known.price_micros if known.attempt else job.price_micros),
+        "submitted_at": rfc3339(known.submitted_at),
+        "finished_at": rfc3339(known.finished_at),
     }
 
 
@@ -98,7 +99,7 @@ def status_text(
         name_width = max(len(text.job_name(job_id)) for job_id, _ in newest)
         for job_id, row in newest:
             name = text.job_name(job_id)
-            when = text.rfc3339(row.finished_at) or "time unknown"
+            when = rfc3339(row.finished_at) or "time unknown"
             yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
 
 

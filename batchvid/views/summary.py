@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.figures import dollars
 from batchvid.core.job import State
 from batchvid.core.text import clean
 from batchvid.errors import Exit
@@ -126,7 +127,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 def money_json(money: Money) -> dict[str, float | None]:
     """Give the sums in dollars; no budget is ``None``."""
     return {
-        "spent": text.dollars(money.spent_micros),
-        "reserved": text.dollars(money.reserved_micros),
-        "budget": text.dollars(money.budget_micros),
+        "spent": dollars(money.spent_micros),
+        "reserved": dollars(money.reserved_micros),
+        "budget": dollars(money.budget_micros),
     }

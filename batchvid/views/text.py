@@ -6,7 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from batchvid.core.settings import MICROS
 from batchvid.core.text import clean
 
 if TYPE_CHECKING:
@@ -30,11 +29,6 @@ def money(micros: int) -> str:
     shown = f"{decimals:04d}".rstrip("0").ljust(2, "0")
     sign = "-" if micros < 0 and hundredths else ""
     return f"{sign}${whole:,}.{shown}"
-
-
-def dollars(micros: int | None) -> float | None:
-    """Give the amount as the decimal number that JSON holds: ``0.4``; unknown stays unknown."""
-    return None if micros is None else micros / MICROS
 
 
 def duration(seconds: float) -> str:
@@ -94,11 +88,6 @@ def count(number: int, noun: str) -> str:
 def clock(at: float) -> str:
     """Give the time of day of *at* (UTC epoch seconds) as ``HH:MM:SSZ``."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
-
-
-def rfc3339(at: float | None) -> str | None:
-    """Give *at* (UTC epoch seconds) as ``2026-03-12T08:00:29Z``; unknown stays unknown."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def state_counts(counts: Mapping[State, int], order: Sequence[State]) -> str:

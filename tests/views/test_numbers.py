@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.settings import Rate
 from batchvid.views import text
 from batchvid.views.beat import Beat
@@ -45,9 +46,9 @@ def test_money_is_exact_to_a_hundredth_of_a_cent(micros: int) -> None:
 @given(st.integers(0, 10**12))
 def test_a_price_in_json_reads_back_as_the_same_millionths(micros: int) -> None:
     """The decimal number of dollars loses nothing."""
-    dollars = text.dollars(micros)
-    assert dollars is not None
-    assert round(Decimal(repr(dollars)) * 1_000_000) == micros
+    number = dollars(micros)
+    assert number is not None
+    assert round(Decimal(repr(number)) * 1_000_000) == micros
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,8 @@ def test_a_rate_reads_as_the_manifest_writes_it() -> None:
 def test_times_are_in_utc_and_say_so() -> None:
     """Independent of the machine's time zone; unknown stays unknown."""
     assert text.clock(1_773_306_000.9) == "09:00:00Z"
-    assert text.rfc3339(1_773_306_000.9) == "2026-03-12T09:00:00Z"
-    assert text.rfc3339(None) is None
+    assert rfc3339(1_773_306_000.9) == "2026-03-12T09:00:00Z"
+    assert rfc3339(None) is None
 
 
 def test_a_beat_is_due_once_a_period_and_follows_a_clock_that_starts_anew() -> None:
