@@ -25,10 +25,14 @@ from batchvid.edge.media import decode_clip
 from batchvid.edge.outputs import STATE_FOLDER
 from batchvid.sandbox.embedded import running
 from batchvid.sandbox.options import Options
+from tests.faults.raw import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import ssl
+    from collections.abc import Callable, Sequence
     from contextlib import ExitStack
+
+    from tests.faults.raw import Raw, Request
 
 KEY = "sk-canary-5f1d7c0b9a3e"
 """Looked for in everything that is written."""
@@ -42,6 +46,16 @@ QUICK = (
     " backoff: 0.02s..0.2s, budget: 100}\nprices: {veo3-fast: 0.40}\ndefaults: {model: veo3-fast, size: 16x9}\n"
 )
 """The head of a manifest whose waits are short."""
+WITH_CONSTANTS = """
+import importlib, json, sys
+for name, value in json.loads(sys.argv.pop(1)).items():
+    module, _, constant = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), constant), name
+    setattr(importlib.import_module(module), constant, value)
+from batchvid.cli import main
+main()
+"""
+"""The command line as it is, but for constants that are set first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,10 @@ class Lab:
     stack: ExitStack
     api: str | None = None
     """The sandbox's base URL, once `sandbox` has been called."""
+    front: str | None = None
+    """The base URL that runs use in place of the sandbox's, once `in_front` has been called."""
+    constants: dict[str, float] = field(default_factory=dict)
+    """Set in batchvid before it starts, such as a time-out of minutes: ``{"batchvid.edge.service.SILENCE_S": 1}``."""
     ran: list[Ran] = field(default_factory=list)
     manifest_path: Path = Path()
     held: set[str] = field(default_factory=set)
@@ -112,15 +130,20 @@ class Lab:
         self.api, _ = self.stack.enter_context(running(Options(**wanted)))
         return self.api
 
+    def in_front(self, answer: Callable[[Request], bytes | None], *, tls: ssl.SSLContext | None = None) -> Raw:
+        """Put a server of the case's own before the sandbox: runs speak to it, and `relayed` passes a request on."""
+        raw = self.stack.enter_context(serving(answer, tls=tls))
+        self.front = f"{raw.url}/v1"
+        return raw
+
     # ---- running
 
     def command(self, *arguments: str | Path, api: str | None = None) -> list[str]:
         """Give the command line of ``batchvid ARGUMENTS``; a run gets the sandbox's address."""
-        url = api or self.api
+        url = api or self.front or self.api
         known = arguments[0] in {"run", "verify", "doctor"} and url is not None
-        return [
-            sys.executable, "-m", "batchvid", *map(str, arguments), *(["--base-url", url or ""] if known else [])
-        ]  # fmt: skip
+        program = ["-c", WITH_CONSTANTS, json.dumps(self.constants)] if self.constants else ["-m", "batchvid"]
+        return [sys.executable, *program, *map(str, arguments), *(["--base-url", url or ""] if known else [])]
 
     def environment(self, **more: str) -> dict[str, str]:
         """Give the environment of a run."""

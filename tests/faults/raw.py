@@ -6,9 +6,12 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 
@@ -34,16 +37,21 @@ class Raw:
 
 
 @contextmanager
-def serving(answer: Callable[[Request], bytes | None], *, read_body: bool = True) -> Iterator[Raw]:
+def serving(
+    answer: Callable[[Request], bytes | None], *, read_body: bool = True, tls: ssl.SSLContext | None = None
+) -> Iterator[Raw]:
     """Serve until the block ends. *answer* gives the raw bytes of the answer, after which the connection is closed.
 
-    ``None`` means that *answer* has dealt with ``request.connection`` itself.
+    ``None`` means that *answer* has dealt with ``request.connection`` itself. With *tls*, it speaks HTTPS.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    raw = Raw(f"http://127.0.0.1:{listener.getsockname()[1]}", [])
+    raw = Raw(f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}", [])
 
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError, ValueError):
+    def serve(accepted: socket.socket) -> None:
+        with (
+            suppress(OSError, ValueError),
+            tls.wrap_socket(accepted, server_side=True) if tls else accepted as connection,
+        ):
             request = _read(connection, read_body=read_body)
             if request is None:
                 return
@@ -102,3 +110,23 @@ def http(status: str, body: bytes = b"", **headers: str) -> bytes:
     named.setdefault("Connection", "close")
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
+
+
+def relayed(request: Request, api: str) -> bytes:
+    """Pass a request on to the server of *api*, and give its answer as raw bytes."""
+    server = HTTPConnection(urlsplit(api).netloc, timeout=30)
+    try:
+        server.putrequest(request.method, request.path, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            if name not in {"host", "connection"}:
+                server.putheader(name, value)
+        server.endheaders(request.body)
+        answer = server.getresponse()
+        headers = {
+            name.replace("-", "_"): value
+            for name, value in answer.getheaders()
+            if name.lower() not in {"connection", "content-length", "transfer-encoding"}
+        }
+        return http(f"{answer.status} {answer.reason}", answer.read(), **headers)
+    finally:
+        server.close()
