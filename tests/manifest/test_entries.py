@@ -9,7 +9,7 @@ import pytest
 from batchvid.core import fingerprint
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 
 def test_a_job_is_what_the_entry_says_over_the_defaults(desk: Desk) -> None:

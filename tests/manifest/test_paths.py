@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchvid.manifest.paths import MAX_PART_BYTES, clip_path, file_name
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 
 def test_the_output_is_relative_to_the_manifest_or_absolute(desk: Desk) -> None:

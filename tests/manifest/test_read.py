@@ -16,7 +16,7 @@ from batchvid.errors import ManifestError
 from batchvid.manifest.read import MAX_BYTES, Document, Plain
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from batchvid import manifest
 from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 JOBS = Path(__file__).parents[2] / "jobs"
 EXAMPLES = sorted(JOBS.glob("*.yaml"))

@@ -14,7 +14,7 @@ from batchvid.manifest.read import scalar
 from batchvid.manifest.service import base_url
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 JOBS = "jobs: [{id: kite, prompt: A kite.}]\n"
 

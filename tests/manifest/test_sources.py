@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from tests.manifest.conftest import Desk
 
 
 @pytest.mark.parametrize(
