@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from batchvid import __version__
+from batchvid.commands.streams import complain
 from batchvid.errors import BatchvidError, Exit, ManifestError
 
 COMMANDS = {
@@ -89,11 +90,3 @@ def run_command() -> int:
         complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")
         return Exit.BUG
     return code if isinstance(code, int) else Exit.OK
-
-
-def complain(text: str) -> None:
-    """Write to stderr, which may be closed."""
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        return

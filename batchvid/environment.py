@@ -16,6 +16,12 @@ PREFIX = "BATCHVID_"
 OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
+def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
+    """Say whether the terminal, if there is one, knows how to move its cursor."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
+
+
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
     """Give the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
+from batchvid.core.forecast import Forecast
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.outcome import exit_code
+from batchvid.core.plan import plan
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.core.job import Progress
+    from batchvid.core.plan import Plan
+    from batchvid.core.snapshot import Money
     from batchvid.manifest.model import Manifest
     from batchvid.steps import ServicePort
     from batchvid.views.view import View
@@ -79,14 +83,15 @@ class Interrupts:
     at_once: bool = False
 
     def install(self) -> None:
-        """Listen to SIGINT, SIGTERM and SIGHUP in the running loop."""
+        """Listen to SIGINT, SIGTERM and SIGHUP in the running loop; to SIGHUP not where it is ignored (``nohup``)."""
         loop = asyncio.get_running_loop()
         for number, code in (
             (signal.SIGINT, Exit.INTERRUPTED),
             (signal.SIGTERM, Exit.TERMINATED),
             (signal.SIGHUP, Exit.TERMINATED),
         ):
-            loop.add_signal_handler(number, self.received, code)
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.received, code)
 
     def received(self, code: Exit) -> None:
         """Drain the run, or stop it when it is draining already."""
@@ -119,6 +124,8 @@ class Order:
     interrupts: Interrupts | None = None
     connect: Callable[[Account, Options], AbstractAsyncContextManager[ServicePort]] = over_http
     wall: Callable[[], float] = time.time
+    planned: Callable[[Plan, Money], None] | None = None
+    """Told what the run is going to do, before it does anything."""
 
 
 async def run(order: Order) -> Summary:
@@ -136,6 +143,8 @@ async def run(order: Order) -> Summary:
             journal, outputs, jobs={job.id: job for job in manifest.jobs}, wishes=options.wishes,
             limits=manifest.limits, at=order.wall(), note=order.view.note,
         )  # fmt: skip
+        if order.planned is not None:
+            order.planned(*_plan(journal, manifest))
         ids = {job.id for job in manifest.jobs}
         rows, closed = parted(journal.all_progress(), ids)
         brakes = Brakes(
@@ -164,6 +173,19 @@ async def run(order: Order) -> Summary:
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     """Give a moment of the wall clock on the monotonic one, which nobody sets."""
     return None if moment is None else now + moment - at
+
+
+def _plan(journal: Journal, manifest: Manifest) -> tuple[Plan, Money]:
+    """Give what is left to do, and the money so far."""
+    forecast = Forecast(manifest.limits.typical_time_s, journal.timings())
+    money = replace(journal.money(), budget_micros=manifest.limits.budget_micros)
+    made = plan(
+        manifest.jobs,
+        {row.job_id: row for row in journal.all_progress()},
+        limits=manifest.limits,
+        typical_s=lambda timing_class: forecast.of(timing_class).typical_s,
+    )
+    return made, money
 
 
 async def _work(order: Order, course: Course, rows: dict[str, Progress], journal: Journal, outputs: Outputs) -> Runner:

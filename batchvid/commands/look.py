@@ -6,11 +6,13 @@ import csv
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchvid.commands.options import (
+    journal_path,
     json_option,
     load,
     manifest_argument,
@@ -18,7 +20,8 @@ from batchvid.commands.options import (
     output_option,
     read_journal,
 )
-from batchvid.errors import Exit, ManifestError, OutputBusyError
+from batchvid.commands.streams import tell
+from batchvid.errors import Exit, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,13 +64,13 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
             problems.extend(error.problems)
             continue
         if not as_json:
-            click.echo(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
+            tell(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
     if as_json:
         rows = [
             {"file": one.file, "line": one.line, "column": one.column, "where": one.where, "text": one.text}
             for one in problems
         ]
-        click.echo(json.dumps({"problems": rows}))
+        tell(json.dumps({"problems": rows}))
         return Exit.MANIFEST if problems else Exit.OK
     if problems:
         raise ManifestError(problems)
@@ -85,8 +88,7 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     """
     from batchvid.core.forecast import Forecast  # noqa: PLC0415 loaded only to plan
     from batchvid.core.plan import plan  # noqa: PLC0415 as above
-    from batchvid.views.live import console_on  # noqa: PLC0415 as above
-    from batchvid.views.plan import plan_json, print_plan  # noqa: PLC0415 as above
+    from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output)
     rows, money = read_journal(loaded)
@@ -95,10 +97,15 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
         loaded.jobs, rows, limits=loaded.limits, typical_s=lambda timing_class: forecast.of(timing_class).typical_s
     )
     if as_json:
-        for line in plan_json(made, money):
-            click.echo(json.dumps(line))
-    else:
+        for row in plan_json(made, money):
+            tell(json.dumps(row))
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from batchvid.views.live import console_on  # noqa: PLC0415 rich only on a terminal
+
         print_plan(console_on(sys.stdout), made, money)
+    else:
+        for line in plan_lines(made, money):
+            tell(line)
     return Exit.OK
 
 
@@ -110,57 +117,72 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
 def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
     """Show how the jobs stand: states, money, what needs a person. Works beside a running run."""
     loaded = load(manifest, output=output)
-    while True:
-        if watch and sys.stdout.isatty():
-            click.clear()
+    if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
-        if not watch:
-            return Exit.OK
-        time.sleep(WATCH_EVERY_S)
+        return Exit.OK
+    with suppress(KeyboardInterrupt):
+        while True:
+            if not as_json:
+                click.clear()
+            _print_status(loaded, str(manifest), as_json=as_json)
+            time.sleep(WATCH_EVERY_S)
+    return Exit.OK
 
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
-    from batchvid.views.status import status_object, status_text  # noqa: PLC0415 loaded only for a status
+    from batchvid.edge.outputs import Outputs  # noqa: PLC0415 loaded only for a status
+    from batchvid.views.advice import command  # noqa: PLC0415 as above
+    from batchvid.views.status import status_object, status_text  # noqa: PLC0415 as above
 
     rows, money = read_journal(manifest)
     if as_json:
-        click.echo(json.dumps(status_object(manifest, rows, money)))
+        tell(json.dumps(status_object(manifest, rows, money)))
         return
-    for line in status_text(manifest, rows, money, named=named, run_active=_run_is_active(manifest)):
-        click.echo(line)
-
-
-def _run_is_active(manifest: Manifest) -> bool:
-    from batchvid.edge.outputs import Outputs  # noqa: PLC0415 loaded only for a status
-
-    outputs = Outputs(manifest.output)
-    if not outputs.state_folder.is_dir():
-        return False
-    try:
-        with outputs.lock():
-            return False
-    except OutputBusyError:
-        return True
+    for line in status_text(manifest, rows, money, named=named, run_active=Outputs(manifest.output).is_held()):
+        tell(line)
+    if not journal_path(manifest).exists():
+        tell(
+            f"Nothing was ever run into this output. Next: {command('plan', named)} tells what it would cost, "
+            f"{command('run', named)} does it."
+        )
 
 
 @click.command("export")
 @manifest_argument
 @output_option
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="Commas with a line of names first, or one JSON object a line.",
+)
 @click.option("--safe-cells", is_flag=True, help="Defuse CSV cells that a spreadsheet would take for formulas.")
 def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells: bool) -> int:
-    """Write one row a job to stdout: state, task, prices, times, file, hash, prompt."""
+    """Write one row a job to standard output: state, task, price, times, file, hash, prompt.
+
+    A prompt may begin with = + - or @, which a spreadsheet takes for a formula: --safe-cells puts a ' before it.
+    """
     loaded = load(manifest, output=output)
     rows = _rows(loaded)
     if form == "jsonl":
         for row in rows:
-            click.echo(json.dumps(row))
+            tell(json.dumps(row))
         return Exit.OK
-    writer = csv.DictWriter(sys.stdout, EXPORTED, lineterminator="\n")
+    writer = csv.DictWriter(_Told(), EXPORTED, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _defused(value) if safe_cells else value for name, value in row.items()})
     return Exit.OK
+
+
+class _Told:
+    """Standard output as the csv module wants it."""
+
+    def write(self, text: str) -> None:
+        """Write one row."""
+        tell(text, end="")
 
 
 def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:

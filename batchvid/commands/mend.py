@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.commands.options import load, manifest_argument, output_option
+from batchvid.commands.options import journal_path, load, manifest_argument, output_option
+from batchvid.commands.streams import tell
 from batchvid.core import lifecycle as life
 from batchvid.core.job import State
 from batchvid.core.opening import CRASHED
+from batchvid.core.text import clean
 from batchvid.errors import ConfigError, Exit
+from batchvid.views.advice import LISTED_AT_MOST, command
+from batchvid.views.text import count, money, why, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +36,9 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     from batchvid.edge.journal import Journal  # noqa: PLC0415 the engine is loaded only to write
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
 
-    path = Outputs(manifest.output).state_folder / "journal.db"
+    path = journal_path(manifest)
     if not path.exists():
-        raise ConfigError(f"nothing was ever run into {manifest.output}: there is nothing to mend")
+        raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     with Outputs(manifest.output).lock(), Journal.reopen(path) as journal:
         yield journal
 
@@ -48,7 +54,12 @@ def _record(journal: Journal, row: Progress, *events: Event) -> None:
 @manifest_argument
 @click.argument("ids", nargs=-1)
 @click.option("--failed", is_flag=True, help="Reopen every failed job.")
-@click.option("--timed-out", is_flag=True, help="Buy every timed-out job again; its task may still be running.")
+@click.option(
+    "--timed-out",
+    is_flag=True,
+    help="Buy again every job that is parked: its task timed out, or its clip could not be fetched. "
+    "Both are paid, and a plain run looks for them again at no price.",
+)
 @click.option("--in-doubt", is_flag=True, help="Reopen every in-doubt job; some may be paid twice.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, for scripts.")
 @output_option
@@ -70,62 +81,93 @@ def retry_command(  # noqa: PLR0913 one argument an option
         raise click.UsageError("name job ids, or --failed, --timed-out or --in-doubt")
     loaded = load(manifest, output=output)
     jobs = {job.id: job for job in loaded.jobs}
+    asked = {kind for kind, wanted in zip(Stuck, (failed, timed_out, in_doubt), strict=True) if wanted}
     with _writing(loaded) as journal:
-        chosen = [
-            row
-            for row in journal.all_progress()
-            if row.job_id in jobs and _is_meant(row, ids, failed=failed, timed_out=timed_out, in_doubt=in_doubt)
-        ]
-        _complain_of(set(ids) - {row.job_id for row in chosen}, jobs, in_doubt=in_doubt)
+        rows = {row.job_id: row for row in journal.all_progress() if row.job_id in jobs}
+        if ids:
+            chosen = [_named(job_id, rows, jobs, in_doubt=in_doubt) for job_id in dict.fromkeys(ids)]
+        else:
+            chosen = [row for row in rows.values() if _stuck(row) in asked]
         if not chosen:
-            click.echo("no such job: nothing was changed")
+            tell(f"no job is {' or '.join(kind for kind in Stuck if kind in asked)}: nothing was changed")
             return Exit.OK
         _tell_cost(chosen, jobs)
-        if not yes and not click.confirm("Reopen them?", default=True):
+        if not yes and not _confirmed():
+            tell("nothing was changed")
             return Exit.OK
         for row in chosen:
             _record(journal, row, *_reopening(row))
-    click.echo(f"reopened {len(chosen)}: next, batchvid run {manifest}")
+    tell(f"reopened {len(chosen)}. Next: {command('run', str(manifest))}")
     return Exit.OK
 
 
-def _is_meant(row: Progress, ids: tuple[str, ...], *, failed: bool, timed_out: bool, in_doubt: bool) -> bool:
-    doubtful = row.state in {State.IN_DOUBT, State.SUBMITTING}
-    kinds = {
-        "failed": row.state is State.FAILED,
-        "timed out": row.state is State.RUNNING and row.parked,
-        "in doubt": doubtful,
-    }
-    asked = {"failed": failed, "timed out": timed_out, "in doubt": in_doubt}
-    if ids:
-        return row.job_id in ids and any(kinds.values()) and (in_doubt or not doubtful)
-    return any(kinds[kind] and asked[kind] for kind in kinds)
+class Stuck(StrEnum):
+    """Why a job goes no further until a person says so, in the order of the options that name it."""
+
+    FAILED = "failed"
+    PARKED = "timed out or not fetched"
+    IN_DOUBT = "in doubt"
 
 
-def _complain_of(missing: set[str], jobs: dict[str, Job], *, in_doubt: bool) -> None:
-    for job_id in sorted(missing):
-        if job_id not in jobs:
-            raise click.UsageError(f"the manifest has no job {job_id!r}")
-        hint = "" if in_doubt else " (an in-doubt job may be paid twice: add --in-doubt)"
-        raise click.UsageError(f"job {job_id!r} is neither failed nor timed out{hint}")
+def _stuck(row: Progress) -> Stuck | None:
+    if row.state in {State.IN_DOUBT, State.SUBMITTING}:
+        return Stuck.IN_DOUBT
+    if row.parked:
+        return Stuck.PARKED
+    return Stuck.FAILED if row.state is State.FAILED else None
+
+
+def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_doubt: bool) -> Progress:
+    """Give the row of a job that was named, if it can be reopened; raises ``click.UsageError``."""
+    if job_id not in jobs:
+        raise click.UsageError(f"the manifest has no job {job_id!r}")
+    row = rows.get(job_id)
+    stuck = None if row is None else _stuck(row)
+    if row is None or stuck is None:
+        standing = "new" if row is None else word(row.state)
+        raise click.UsageError(f"job {job_id!r} is {standing}: only failed, parked and in-doubt jobs can be reopened")
+    if stuck is Stuck.IN_DOUBT and not in_doubt:
+        raise click.UsageError(f"job {job_id!r} is in doubt, and may be paid already: add --in-doubt to buy it again")
+    return row
+
+
+def _confirmed() -> bool:
+    """Ask the person; raises ``click.UsageError`` when there is nobody to ask."""
+    try:
+        return click.confirm("Reopen them?", default=False)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody is there to be asked: add --yes") from None
 
 
 def _tell_cost(rows: list[Progress], jobs: dict[str, Job]) -> None:
-    from batchvid.views.text import money  # noqa: PLC0415 as above
-
     prices = [jobs[row.job_id].price_micros for row in rows]
     known = sum(price for price in prices if price is not None)
     unknown = sum(price is None for price in prices)
     extra = f", and {unknown} of unknown price" if unknown else ""
-    click.echo(f"{len(rows)} job{'s' if len(rows) != 1 else ''} would be submitted again, for {money(known)}{extra}:")
-    for row in rows[:20]:
-        click.echo(f"  {row.job_id}: {row.state.replace('_', ' ')}; {row.reason or 'no reason on record'}")
-    if len(rows) > 20:  # noqa: PLR2004 a screenful
-        click.echo(f"  and {len(rows) - 20} more")
-    if any(row.state in {State.IN_DOUBT, State.SUBMITTING} for row in rows):
-        click.echo("jobs in doubt may have been paid already: look at the service's dashboard first")
-    if any(row.state is State.RUNNING for row in rows):
-        click.echo("timed-out tasks are paid, and may still finish: a plain run polls them again for nothing")
+    tell(f"{count(len(rows), 'job')} would be submitted again, for {money(known)}{extra}:")
+    for row in rows[:LISTED_AT_MOST]:
+        tell(f"  {row.job_id}: {_standing(row)}; {why(row.reason)}")
+    if len(rows) > LISTED_AT_MOST:
+        tell(f"  and {len(rows) - LISTED_AT_MOST:,} more")
+    kinds = {_stuck(row) for row in rows}
+    if Stuck.IN_DOUBT in kinds:
+        tell("Jobs in doubt may have been paid already: look at the service's dashboard first.")
+    if Stuck.PARKED in kinds:
+        tell("What timed out or was not fetched is paid, and may still come: a plain run looks again at no price.")
+
+
+def _standing(row: Progress) -> str:
+    match row.state:
+        case State.SUBMITTING:
+            return "in doubt"
+        case State.RUNNING:
+            return "timed out"
+        case State.READY:
+            return "finished, but its clip could not be fetched"
+        case _:
+            return word(row.state)
 
 
 def _reopening(row: Progress) -> tuple[Event, ...]:
@@ -136,6 +178,8 @@ def _reopening(row: Progress) -> tuple[Event, ...]:
             return (life.SubmitUnsure(CRASHED), reopened)
         case State.RUNNING:
             return (life.GaveUp("a person gave the timed-out task up"), reopened)
+        case State.READY:
+            return (life.GaveUp("a person gave up the clip that could not be fetched"), reopened)
         case _:
             return (reopened,)
 
@@ -147,7 +191,7 @@ def _reopening(row: Progress) -> tuple[Event, ...]:
 @output_option
 def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | None) -> int:
     """Give the in-doubt job ID the task id that you found on the service's dashboard; the next run collects it."""
-    from batchvid.core.wire import usable_id  # noqa: PLC0415 as above
+    from batchvid.core.wire import TASK_ID_MAX, usable_id  # noqa: PLC0415 as above
     from batchvid.edge.change import TaskOwnedError  # noqa: PLC0415 as above
 
     if not usable_id(task_id):
@@ -156,7 +200,7 @@ def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | N
     with _writing(loaded) as journal:
         row = journal.progress(job_id)
         if row is None or row.state not in {State.IN_DOUBT, State.SUBMITTING}:
-            standing = "new" if row is None else row.state.replace("_", " ")
+            standing = "new" if row is None else word(row.state)
             raise click.UsageError(f"job {job_id!r} is {standing}, not in doubt: there is nothing to adopt")
         events: tuple[Event, ...] = (life.TaskAdopted(task_id),)
         if row.state is State.SUBMITTING:
@@ -164,6 +208,8 @@ def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | N
         try:
             _record(journal, row, *events)
         except TaskOwnedError as error:
-            raise click.UsageError(f"task {task_id} belongs to job {error.owner!r} already") from None
-    click.echo(f"job {job_id} has task {task_id}: next, batchvid run {manifest}")
+            raise click.UsageError(
+                f"task {clean(task_id, TASK_ID_MAX)} belongs to job {error.owner!r} already"
+            ) from None
+    tell(f"job {job_id} has task {clean(task_id, TASK_ID_MAX)}. Next: {command('run', str(manifest))}")
     return Exit.OK

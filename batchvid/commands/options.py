@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 import batchvid
+from batchvid.commands.streams import complain
 from batchvid.core.snapshot import Money
 from batchvid.environment import PREFIX
 from batchvid.errors import ConfigError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
 
 STATE_FOLDER, JOURNAL_FILE = ".batchvid", "journal.db"
+SANDBOX_SPEED = 20.0
+"""So that a rehearsal with the embedded sandbox takes seconds."""
 Command = TypeVar("Command", bound="Callable[..., object]")
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
@@ -31,24 +34,32 @@ output_option = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     envvar=f"{PREFIX}OUTPUT",
-    help="Use this output folder instead of the manifest's.",
+    metavar="FOLDER",
+    show_envvar=True,
+    help="Use this output folder instead of the manifest's; relative to the current folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 key_file_option = click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     envvar=f"{PREFIX}API_KEY_FILE",
+    metavar="FILE",
+    show_envvar=True,
     help="Read the key from this file (mode 600), instead of the variable that service.key_env names.",
 )
 ca_file_option = click.option(
     "--ca-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     envvar=f"{PREFIX}CA_FILE",
+    metavar="FILE",
+    show_envvar=True,
     help="Trust the certificate authorities in this file only.",
 )
 base_url_option = click.option(
     "--base-url",
     envvar=f"{PREFIX}BASE_URL",
+    metavar="URL",
+    show_envvar=True,
     help="Use the service at this address instead of the manifest's service.base_url.",
 )
 
@@ -61,7 +72,7 @@ def load(path: Path, *, output: Path | None = None, base_url: str | None = None)
     if base_url is not None:
         manifest = replace(manifest, base_url=_normalised(base_url))
     for warning in manifest.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(f"warning: {warning}")
     return manifest
 
 
@@ -90,3 +101,14 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     with journal:
         rows = {row.job_id: row for row in journal.all_progress()}
         return rows, replace(journal.money(), budget_micros=budget)
+
+
+def bound_service(manifest: Manifest) -> str | None:
+    """Give the service that the journal belongs to; ``None`` when there is no journal."""
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+
+    journal = Journal.open_readonly(journal_path(manifest))
+    if journal is None:
+        return None
+    with journal:
+        return journal.meta_get("service")

@@ -7,118 +7,91 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path  # noqa: TC003 click looks at it
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from batchvid.commands.options import (
+    SANDBOX_SPEED,
     base_url_option,
     ca_file_option,
+    journal_path,
     json_option,
     key_file_option,
     load,
     manifests_argument,
     output_option,
 )
-from batchvid.environment import PREFIX, find_key
-from batchvid.errors import BatchvidError, Exit
+from batchvid.commands.streams import complain
+from batchvid.commands.values import Amount, Duration, Moment
+from batchvid.environment import PREFIX, terminal_can_draw
+from batchvid.errors import BatchvidError, Exit, OutputBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from types import TracebackType
 
+    from batchvid.core.plan import Plan
+    from batchvid.core.snapshot import Money
     from batchvid.core.summary import Summary
     from batchvid.manifest.model import Manifest
     from batchvid.session import Account, Options
+    from batchvid.views.jsonl import JsonLines
     from batchvid.views.view import View
-
-SANDBOX = "sandbox"
-"""What a journal is bound to that the embedded sandbox served."""
-SANDBOX_SPEED = 20.0
-
-
-class Moment(click.ParamType[float]):
-    """A time of day (the next one, in local time) or a full RFC 3339 moment; gives UTC epoch seconds."""
-
-    name = "HH:MM"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        if isinstance(value, float):
-            return value
-        now = datetime.now().astimezone()
-        try:
-            if "T" in str(value):
-                return datetime.fromisoformat(str(value)).astimezone().timestamp()
-            time_of_day = datetime.strptime(str(value), "%H:%M").time()  # noqa: DTZ007 local by meaning
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 06:00, or 2026-01-31T06:00:00", param, ctx)
-        moment = datetime.combine(now.date(), time_of_day).astimezone()
-        if moment <= now:
-            moment = datetime.combine(now.date() + timedelta(days=1), time_of_day).astimezone()
-        return moment.timestamp()
-
-
-class Duration(click.ParamType[float]):
-    """A length of time such as ``8h`` or ``1h30m``; gives seconds."""
-
-    name = "8h"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        from batchvid.manifest.units import duration_s  # noqa: PLC0415 only where one is given
-
-        if isinstance(value, float):
-            return value
-        try:
-            return duration_s(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Amount(click.ParamType[int]):
-    """An amount of money such as ``25.00``; gives millionths."""
-
-    name = "25.00"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it."""
-        from batchvid.manifest.units import money_micros  # noqa: PLC0415 only where one is given
-
-        if isinstance(value, int):
-            return value
-        try:
-            return money_micros(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command("run")
 @manifests_argument
-@click.option("--until", type=Moment(), envvar=f"{PREFIX}UNTIL", help="Stop submitting at this time of day; collect.")
-@click.option("--for", "for_s", type=Duration(), envvar=f"{PREFIX}FOR", help="Stop submitting after so long; collect.")
-@click.option("--max-cost", type=Amount(), envvar=f"{PREFIX}MAX_COST", help="Spend no more than this in this run.")
-@click.option("--max-jobs", type=click.IntRange(min=0), help="Submit no more jobs than this in this run.")
+@click.option(
+    "--until",
+    type=Moment(),
+    metavar="06:00",
+    envvar=f"{PREFIX}UNTIL",
+    show_envvar=True,
+    help="Stop submitting at this time of day (local), collect what is paid, and exit.",
+)
+@click.option(
+    "--for",
+    "for_s",
+    type=Duration(),
+    metavar="8h",
+    envvar=f"{PREFIX}FOR",
+    show_envvar=True,
+    help="Stop submitting after so long, collect what is paid, and exit.",
+)
+@click.option(
+    "--max-cost",
+    type=Amount(),
+    metavar="25.00",
+    envvar=f"{PREFIX}MAX_COST",
+    show_envvar=True,
+    help="Spend no more than this in this run.",
+)
+@click.option("--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this in this run.")
 @click.option("--only", metavar="GLOB", help="Submit only jobs whose id matches, such as 'kite*'.")
-@click.option("--retry-failed", is_flag=True, help="Submit failed jobs again (each costs its price again).")
+@click.option("--retry-failed", is_flag=True, help="Submit failed jobs again; each costs its price again.")
 @click.option("--rebuy", is_flag=True, help="Buy clips again whose content changed after they were paid.")
 @click.option("--resubmit-in-doubt", is_flag=True, help="Submit in-doubt jobs again; some may be paid twice.")
-@click.option("--sandbox", is_flag=True, help="Use the embedded stand-in for the service; nothing is paid.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="Use the embedded stand-in for the service; nothing is paid. A real run needs another --output afterwards.",
+)
 @click.option(
     "--sandbox-speed",
     type=click.FloatRange(min=0.1),
+    metavar="N",
     default=SANDBOX_SPEED,
     show_default=True,
-    help="How many times as fast as the service the embedded sandbox generates.",
+    help="Let the sandbox generate so many times as fast as the service.",
 )
 @output_option
 @base_url_option
 @key_file_option
 @ca_file_option
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell polls too.")
+@click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
 def run_command(  # noqa: PLR0913 one argument an option
     manifests: tuple[Path, ...],
     *,
@@ -145,31 +118,87 @@ def run_command(  # noqa: PLR0913 one argument an option
     The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
     tasks stay in the journal either way, and the next run collects them.
     """
-    from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to run
-    from batchvid.session import Options  # noqa: PLC0415 as above
+    with _Ending(as_json=as_json) as ending:
+        from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.session import Options  # noqa: PLC0415 as above
 
-    if output is not None and len(manifests) > 1:
-        raise click.UsageError("--output goes with one manifest: two cannot share an output")
-    loaded = [load(path, output=output, base_url=base_url) for path in manifests]
-    until_s = min(
-        (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
-        default=None,
-    )
-    options = Options(
-        wishes=Wishes(retry_failed=retry_failed, rebuy=rebuy, resubmit_in_doubt=resubmit_in_doubt),
-        stop_submitting_at=until_s,
-        max_cost_micros=max_cost,
-        max_jobs=max_jobs,
-        only=only,
-        ca_file=None if ca_file is None else str(ca_file),
-    )
-    verbosity = -1 if quiet else int(verbose)
-    work = _Work(options, sandbox_speed if sandbox else None, api_key_file, as_json=as_json, verbosity=verbosity)
-    return work.do([(str(path), manifest) for path, manifest in zip(manifests, loaded, strict=True)])
+        if output is not None and len(manifests) > 1:
+            raise click.UsageError("--output goes with one manifest: two cannot share an output")
+        loaded = [load(path, output=output, base_url=base_url) for path in manifests]
+        until_s = min(
+            (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
+            default=None,
+        )
+        options = Options(
+            wishes=Wishes(retry_failed=retry_failed, rebuy=rebuy, resubmit_in_doubt=resubmit_in_doubt),
+            stop_submitting_at=until_s,
+            max_cost_micros=max_cost,
+            max_jobs=max_jobs,
+            only=only,
+            ca_file=None if ca_file is None else str(ca_file),
+        )
+        verbosity = -1 if quiet else int(verbose)
+        work = _Work(options, sandbox_speed if sandbox else None, api_key_file, as_json=as_json, verbosity=verbosity)
+        for path, manifest in zip(manifests, loaded, strict=True):
+            try:
+                summary = work.run(str(path), manifest)
+            except OutputBusyError as error:  # that output is being taken care of; the others wait for us
+                complain(f"batchvid: {error}")
+                ending.add(error.exit_code, str(error))
+                continue
+            ending.add(summary.exit_code, summary.stopped)
+            if summary.exit_code in {Exit.INTERRUPTED, Exit.TERMINATED}:
+                break
+    return ending.code
+
+
+class _Ending:
+    """How the call ends: the exit code that wins and, for ``--json``, the ``exit`` object, whatever ends it."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._codes: list[Exit] = []
+        self._reason: str | None = None
+
+    @property
+    def code(self) -> Exit:
+        """Give the exit code so far."""
+        from batchvid.core.outcome import worst  # noqa: PLC0415 as above
+
+        return worst(self._codes)
+
+    def add(self, code: Exit, reason: str | None) -> None:
+        """Take note of how one manifest ended."""
+        self._codes.append(code)
+        self._reason = self._reason or reason
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the last line; what ended the call goes on to be told on standard error."""
+        match error:
+            case None:
+                code = self.code
+            case BatchvidError():
+                code, self._reason = error.exit_code, str(error)
+            case click.ClickException():
+                code, self._reason = Exit.USAGE, error.format_message()
+            case KeyboardInterrupt():
+                code = Exit.INTERRUPTED
+            case _:
+                code, self._reason = Exit.BUG, type(error).__name__
+        if self._as_json:
+            from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 only for --json
+
+            JsonLines(sys.stdout).exit(code, self._reason)
 
 
 class _Work:
-    """The manifests of one call, one after the other."""
+    """What one call does for each of its manifests."""
 
     def __init__(
         self,
@@ -186,37 +215,18 @@ class _Work:
         self._as_json = as_json
         self._verbosity = verbosity
 
-    def do(self, manifests: Sequence[tuple[str, Manifest]]) -> int:
-        """Run them; give the exit code that wins."""
-        from batchvid.core.outcome import worst  # noqa: PLC0415 as above
-
-        codes, reason = [], None
-        try:
-            for named, manifest in manifests:
-                summary = self._run(named, manifest)
-                codes.append(summary.exit_code)
-                reason = reason or summary.stopped
-                if summary.exit_code in {Exit.INTERRUPTED, Exit.TERMINATED}:
-                    break
-        except BatchvidError as error:
-            codes.append(error.exit_code)
-            reason = str(error)
-            raise
-        finally:
-            code = worst(codes)
-            if self._as_json:
-                from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 only for --json
-
-                JsonLines(sys.stdout).exit(code, reason)
-        return code
-
-    def _run(self, named: str, manifest: Manifest) -> Summary:
+    def run(self, named: str, manifest: Manifest) -> Summary:
+        """Run one manifest."""
+        from batchvid.commands.accounts import SANDBOX, service_account  # noqa: PLC0415 as above
         from batchvid.session import Interrupts, Order, run  # noqa: PLC0415 as above
 
         if self._speed is not None:
             manifest = replace(manifest, limits=manifest.limits.sped_up(self._speed))
+        elif not journal_path(manifest).exists():
+            # Without a key the first run ends here, before it leaves a folder or a journal behind.
+            service_account(manifest, key_file=self._key_file)
         with ExitStack() as stack:
-            view = self._view(named)
+            view, told = self._view(named)
             stack.callback(view.close)
             interrupts = Interrupts()
             order = Order(
@@ -227,6 +237,7 @@ class _Work:
                 options=self._options,
                 view=view,
                 interrupts=interrupts,
+                planned=lambda plan, money: _tell_plan(plan, money, view=view, told=told),
             )
 
             async def interruptible() -> Summary:
@@ -236,27 +247,39 @@ class _Work:
             return asyncio.run(interruptible())
 
     def _account(self, manifest: Manifest, stack: ExitStack) -> Account:
-        from batchvid.session import Account  # noqa: PLC0415 as above
+        from batchvid.commands.accounts import sandbox_account, service_account  # noqa: PLC0415 as above
 
         if self._speed is None:
-            return Account(manifest.base_url, find_key(manifest.key_env, key_file=self._key_file))
-        from batchvid.sandbox.embedded import running  # noqa: PLC0415 only for --sandbox
-        from batchvid.sandbox.options import Options as SandboxOptions  # noqa: PLC0415 as above
+            return service_account(manifest, key_file=self._key_file)
+        return sandbox_account(manifest, stack, speed=self._speed)
 
-        state = manifest.output / ".batchvid" / SANDBOX
-        base_url, key = stack.enter_context(running(SandboxOptions(port=0, speed=self._speed, state_dir=state)))
-        return Account(base_url, key)
-
-    def _view(self, named: str) -> View:
+    def _view(self, named: str) -> tuple[View, JsonLines | None]:
+        """Give the view, and the part of it that writes JSON."""
         from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 as above
         from batchvid.views.lines import PlainLines  # noqa: PLC0415 as above
         from batchvid.views.view import Several, Verbosity  # noqa: PLC0415 as above
 
         verbosity = Verbosity(self._verbosity)
         if self._as_json:
-            return Several([JsonLines(sys.stdout, verbosity), PlainLines(sys.stderr, verbosity, manifest=named)])
-        if sys.stdout is not None and sys.stdout.isatty() and verbosity is Verbosity.NORMAL:
+            told = JsonLines(sys.stdout, verbosity)
+            return Several([told, PlainLines(sys.stderr, verbosity, manifest=named)]), told
+        is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
+        if is_terminal and verbosity is Verbosity.NORMAL:
             from batchvid.views.live import LiveView, console_on  # noqa: PLC0415 rich only on a terminal
 
-            return LiveView(console_on(sys.stdout), manifest=named)
-        return PlainLines(sys.stdout, verbosity, manifest=named)
+            return LiveView(console_on(sys.stdout), manifest=named), None
+        return PlainLines(sys.stdout, verbosity, manifest=named), None
+
+
+def _tell_plan(plan: Plan, money: Money, *, view: View, told: JsonLines | None) -> None:
+    """Begin the run's story: its plan for programs, and for people what they might not expect of it."""
+    from batchvid.core.plan import Action  # noqa: PLC0415 as above
+    from batchvid.views.plan import plan_sums_json  # noqa: PLC0415 as above
+    from batchvid.views.text import count  # noqa: PLC0415 as above
+
+    if told is not None:
+        told.write(plan_sums_json(plan, money))
+    if changed := plan.counts[Action.CHANGED]:
+        view.note(f"{count(changed, 'job')} changed after being paid: kept as paid (--rebuy buys the new content)")
+    if orphaned := plan.counts[Action.ORPHANED]:
+        view.note(f"{count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from batchvid.commands.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.commands.streams import complain, tell
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 def init_command(folder: Path) -> int:
     """Write a commented manifest and two frames to start from into FOLDER; never overwrites."""
     from batchvid.manifest import write_starter  # noqa: PLC0415 loaded only to write
+    from batchvid.views.advice import command  # noqa: PLC0415 as above
 
     written = write_starter(folder)
     for path in written:
-        click.echo(f"wrote {path}")
+        tell(f"wrote {path}")
     manifest = next(path for path in written if path.suffix == ".yaml")
-    click.echo(f"next: batchvid run {manifest} --sandbox (costs nothing)")
+    rehearsal = command("run", str(manifest), "--sandbox", "--output", str(folder / "rehearsal"))
+    tell(f"Next: {rehearsal} makes the clips with a stand-in, at no price.")
     return Exit.OK
 
 
@@ -36,7 +39,7 @@ def schema_command() -> int:
     """Print the JSON Schema (draft-07) of the manifest, for editors."""
     from batchvid.manifest import json_schema  # noqa: PLC0415 loaded only to print
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    tell(json.dumps(json_schema(), indent=2))
     return Exit.OK
 
 
@@ -54,6 +57,7 @@ def doctor_command(
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
     from batchvid.checkup import checkup  # noqa: PLC0415 loaded only to look
+    from batchvid.core.outcome import worst  # noqa: PLC0415 as above
 
     loaded = None if manifest is None else load(manifest, base_url=base_url)
     findings = asyncio.run(
@@ -61,30 +65,47 @@ def doctor_command(
     )
     for finding in findings:
         _print(finding, as_json=as_json)
-    return max((finding.exit_code for finding in findings if finding.exit_code), default=Exit.OK)
+    return worst(finding.exit_code for finding in findings if finding.exit_code)
 
 
 def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
+        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
         return
-    click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
+    tell(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
 
 
 @click.command("sandbox")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", default=8765, show_default=True, help="0 takes a free one."
+)
 @click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
 @click.option(
-    "--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Generate so much faster."
+    "--speed",
+    type=click.FloatRange(min=0.01),
+    metavar="N",
+    default=1.0,
+    show_default=True,
+    help="Generate so many times as fast.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same clips and times.")
+@click.option(
+    "--seed", type=int, metavar="N", default=1, show_default=True, help="The same seed makes the same clips and times."
+)
 @click.option(
     "--faults", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Misbehave as this file says."
 )
 @click.option("--faults-help", is_flag=True, help="Tell how a faults file is written.")
-@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Remember tasks in this folder.")
-@click.option("--rate", type=click.IntRange(min=1), help="Answer 429 to creates above so many a minute.")
-@click.option("--clip", type=click.Choice(["full", "tiny"]), default="full", show_default=True, help="What to render.")
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), help="Remember tasks in this folder, across restarts."
+)
+@click.option("--rate", type=click.IntRange(min=1), metavar="N", help="Answer 429 to creates above so many a minute.")
+@click.option(
+    "--clip",
+    type=click.Choice(["full", "tiny"]),
+    default="full",
+    show_default=True,
+    help="Render whole clips, or one very small one for all, for load tests.",
+)
 def sandbox_command(  # noqa: PLR0913 one argument an option
     *,
     port: int,
@@ -106,17 +127,17 @@ def sandbox_command(  # noqa: PLR0913 one argument an option
     from batchvid.sandbox.server import serve  # noqa: PLC0415 as above
 
     if faults_help:
-        click.echo(FAULTS_HELP)
+        tell(FAULTS_HELP)
         return Exit.OK
     options = Options(
         port=port, key=key, speed=speed, seed=seed, faults_path=faults, state_dir=state, rate_per_minute=rate, clip=clip
     )
 
     def ready(api: str, files: str) -> None:
-        click.echo(f"the sandbox serves {api} (clips at {files}); Ctrl-C ends it", err=True)
-        click.echo(f"next: COMETAPI_KEY={key} batchvid run MANIFEST --base-url {api}", err=True)
-        sys.stderr.flush()
+        complain(f"the sandbox serves {api} (clips at {files}); Ctrl-C ends it")
+        complain(f"next: COMETAPI_KEY={key} batchvid run MANIFEST --base-url {api}")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does, and nothing is left behind
     try:
         asyncio.run(serve(options, ready=ready))
     except KeyboardInterrupt:

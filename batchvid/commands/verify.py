@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from batchvid.commands.options import (
     base_url_option,
+    bound_service,
     ca_file_option,
     json_option,
     key_file_option,
@@ -18,9 +20,9 @@ from batchvid.commands.options import (
     output_option,
     read_journal,
 )
+from batchvid.commands.streams import tell
 from batchvid.core.job import State
-from batchvid.environment import find_key
-from batchvid.errors import Exit
+from batchvid.errors import ConfigError, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from batchvid.core.job import Job, Progress
     from batchvid.edge.outputs import Outputs
     from batchvid.manifest.model import Manifest
+    from batchvid.session import Account
 
 
 @click.command("verify")
@@ -51,9 +54,13 @@ def verify_command(  # noqa: PLR0913 one argument an option
     ca_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says."""
+    """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
+
+    What --repair finds under a clip's name is kept beside it, with the attempt's number.
+    """
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 the engine is loaded only to verify
     from batchvid.mending import Mender  # noqa: PLC0415 as above
+    from batchvid.views.advice import command  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output, base_url=base_url)
     outputs = Outputs(loaded.output)
@@ -61,29 +68,40 @@ def verify_command(  # noqa: PLR0913 one argument an option
     damaged = asyncio.run(_damaged(outputs, done, deep=deep))
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
-        mender = Mender(
-            outputs,
-            base_url=loaded.base_url,
-            key=find_key(loaded.key_env, key_file=api_key_file),
-            ca_file=None if ca_file is None else str(ca_file),
-        )
-        with outputs.lock():
+        with ExitStack() as stack:
+            stack.enter_context(outputs.lock())
+            account = _account(loaded, stack, key_file=api_key_file)
+            mender = Mender(
+                outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
+            )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))
     for job_id, wrong in told.items():
         if as_json:
-            click.echo(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
+            tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
         else:
-            click.echo(f"{job_id}: {wrong}")
+            tell(f"{job_id}: {wrong}")
     mended = len(damaged) - len(told)
     if as_json:
-        click.echo(json.dumps({"type": "verify", "clips": len(done), "wrong": len(told), "repaired": mended}))
+        tell(json.dumps({"type": "verify", "clips": len(done), "wrong": len(told), "repaired": mended}))
     else:
         good = f"{len(done) - len(damaged):,} of {len(done):,} clips are as the journal says"
-        click.echo(good + (f", {mended} repaired" if mended else ""))
+        tell(good + (f", {mended} repaired" if mended else ""))
         if told and not repair:
-            click.echo(f"next: batchvid verify {manifest} --repair (fetches them again, for nothing)")
+            tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, at no price.")
     return Exit.FAILED if told else Exit.OK
+
+
+def _account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
+    """Give the account whose tasks the clips come from; raises `ConfigError` when it is not the manifest's."""
+    from batchvid.commands.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to repair
+
+    service = bound_service(manifest)
+    if service == SANDBOX:
+        return sandbox_account(manifest, stack)
+    if service != manifest.base_url:
+        raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
+    return service_account(manifest, key_file=key_file)
 
 
 def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:

@@ -139,8 +139,8 @@ class Journal:
         bound_to = self.meta_get("service")
         if service is not None and bound_to != service:
             raise ConfigError(
-                f"the journal {self.path} belongs to the service {bound_to}, and this manifest names {service}; "
-                "what was paid there is unknown here: use another `output`, or the old `service.base_url`"
+                f"the journal {self.path} belongs to the service {bound_to}, and this run is for {service}; "
+                f"what was paid there is unknown here: choose another output (--output FOLDER)"
             )
         if self.meta_get("clean") != "1":
             with journal_file.translated(self.path):

@@ -7,6 +7,7 @@ did not make. An `OSError` becomes a `StorageError` that says what to do.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -47,6 +48,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PID_MAX_CHARS = 20
+LOCK_PATIENCE_S = 0.25
+"""Longer than the moment for which `Outputs.is_held` touches the lock: a look must not turn a run away."""
 PROBE = ".batchvid-probe"
 CLIPS_FILE, ORPHANS_FILE, ADOPTED_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "orphans.adopted.jsonl", "lock"
 
@@ -122,7 +125,7 @@ class Outputs:
         lock = FileLock(path, mode=STATE_FILE_MODE, thread_local=False)
         with doing(f"lock {path}"):
             try:
-                lock.acquire(blocking=False)
+                lock.acquire(timeout=LOCK_PATIENCE_S, poll_interval=LOCK_PATIENCE_S / 5)
             except Timeout:
                 raise OutputBusyError(
                     f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
@@ -138,6 +141,21 @@ class Outputs:
             yield
         finally:
             lock.release()
+
+    def is_held(self) -> bool:
+        """Say whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
+        try:
+            with self._opened(STATE_FOLDER) as state:
+                descriptor = open_regular(state, LOCK_FILE, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look are not in each other's way
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        finally:
+            os.close(descriptor)
+        return False
 
     def _holder(self) -> str:
         """Name the process that wrote its number into the lock, when that can be read."""

@@ -69,13 +69,21 @@ class Unfailing(io.TextIOBase):
 
     def _give_up(self) -> None:
         stream, self._stream = self._stream, None
-        if stream is None or not any(stream is standard for standard in (sys.__stdout__, sys.__stderr__)):
-            return
-        # What is left in the buffer of a standard stream is written once more when the interpreter
-        # ends; failing again, it would turn the promised exit code into 120.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.dup2(nowhere, stream.fileno())
-            finally:
-                os.close(nowhere)
+        if stream is not None:
+            silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Let a standard stream that refused a write lead nowhere from now on; any other one is left as it is.
+
+    What is left in its buffer is written once more when the interpreter ends; failing again, it would
+    turn the promised exit code into 120.
+    """
+    if not any(stream is standard for standard in (sys.__stdout__, sys.__stderr__)):
+        return
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)

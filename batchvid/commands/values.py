@@ -1,0 +1,63 @@
+"""The values that options take, as people write them: moments, lengths of time, amounts of money."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import click
+
+
+class Moment(click.ParamType[float]):
+    """A time of day (the next one, in local time) or a full RFC 3339 moment; gives UTC epoch seconds."""
+
+    name = "HH:MM"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        if isinstance(value, float):
+            return value
+        now = datetime.now().astimezone()
+        try:
+            if "T" in str(value):
+                return datetime.fromisoformat(str(value)).astimezone().timestamp()
+            time_of_day = datetime.strptime(str(value), "%H:%M").time()  # noqa: DTZ007 local by meaning
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 06:00, or 2026-01-31T06:00:00", param, ctx)
+        moment = datetime.combine(now.date(), time_of_day).astimezone()
+        if moment <= now:
+            moment = datetime.combine(now.date() + timedelta(days=1), time_of_day).astimezone()
+        return moment.timestamp()
+
+
+class Duration(click.ParamType[float]):
+    """A length of time such as ``8h`` or ``1h30m``; gives seconds."""
+
+    name = "8h"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        from batchvid.manifest.units import duration_s  # noqa: PLC0415 only where one is given
+
+        if isinstance(value, float):
+            return value
+        try:
+            return duration_s(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Amount(click.ParamType[int]):
+    """An amount of money such as ``25.00``; gives millionths."""
+
+    name = "25.00"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        from batchvid.manifest.units import money_micros  # noqa: PLC0415 only where one is given
+
+        if isinstance(value, int):
+            return value
+        try:
+            return money_micros(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
