@@ -156,10 +156,10 @@ class Steps:
         self.standing.polls += 1
         report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
         now, jitter = self._now(), self.edges.jitter()
-        late = course.is_late(index, now=now)
         timing = None
         if isinstance(report, Fault):
             course.brakes.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
+            late = course.is_late(index, now=now)
             unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
             tally = course.bump(index, poll_faults=1, unknown_looks=unknown)
             follow = policy.after_poll_fault(
@@ -167,6 +167,7 @@ class Steps:
             )
         else:
             course.brakes.poll_answered(now=now)
+            late = course.is_late(index, now=now)
             without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
             tally = course.bump(index, poll_faults=0, unknown_looks=0, without_url_looks=without_url)
             follow = policy.after_report(report, one.progress, tally, late=late, limits=course.limits)

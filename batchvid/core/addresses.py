@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
+UNICAST = IPv6Network("2000::/3")
+"""RFC 4291: all of the IPv6 internet; what lies outside is local, deprecated or not given out."""
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address in the last 32 bits."""
 
@@ -14,12 +16,15 @@ def is_public(address: str) -> bool:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(part.is_global and not part.is_multicast for part in _parts(ip))
+    return all(
+        part.is_global and not part.is_multicast and (isinstance(part, IPv4Address) or part in UNICAST)
+        for part in _parts(ip)
+    )
 
 
 def is_loopback(host: str) -> bool:
     """Say whether *host*, as it stands in a URL, is this machine itself."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ip_address(host).is_loopback

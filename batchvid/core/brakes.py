@@ -14,10 +14,12 @@ from batchvid.errors import Exit
 if TYPE_CHECKING:
     from batchvid.core.settings import Limits
 
-RETRIES_AT_MOST = 120.0
-"""Refusals in a row that a run stands: at the longest backoff of a minute, about two hours without the service."""
+RETRIES_AT_MOST = 240.0
+"""Refusals in a row that a run stands: at waits of half a minute on average, two hours without the service."""
 RETRIES_PER_SUCCESS = 0.5
 """What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
+AWAY_AT_MOST_S = 7200.0
+"""So long without one answer to anybody, the tasks' time-outs wait: nobody could have said that they are done."""
 UNSURE_IN_A_ROW = 3
 """So many attempts in doubt one after the other are no accident; each further one might cost money."""
 SLOWEST = 1 / 64
@@ -89,6 +91,8 @@ class Brakes:
         self._jobs_left = max_jobs
         self._retries = RETRIES_AT_MOST
         self._away = 0
+        self._refused_at = float("-inf")
+        self._silent_since: float | None = None
         self._failed_in_a_row = 0
         self._unsure_in_a_row = 0
         self._bad_polls_in_a_row = 0
@@ -170,6 +174,7 @@ class Brakes:
         """Take note that the service took a paid request."""
         self.accepted += 1
         self._away = 0
+        self._silent_since = None
         self._unsure_in_a_row = 0
         self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
         self.throttle.went_well(now=now)
@@ -184,29 +189,41 @@ class Brakes:
             )
 
     def submit_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, new: bool) -> None:
-        """Slow down or stop as the fault demands; nothing was created."""
+        """Slow down or stop as the fault demands; nothing was created.
+
+        Many requests may be under way when the service goes; only those sent after the last refusal tell something new.
+        """
         self.submit_untried(new=new)
+        self._heard(fault, sent_at=sent_at)
         match fault.kind:
             case FaultKind.ACCOUNT:
                 self.halt(Exit.ACCOUNT, str(fault))
             case FaultKind.MISCONFIGURED:
                 self.halt(Exit.CONFIG, str(fault))
-            case FaultKind.THROTTLED:
-                self._spend_retry()
-                self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
-            case FaultKind.UNAVAILABLE:
-                self._spend_retry()
-                self._away += 1
-                wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
-                self._resume_at = max(self._resume_at, now + wait_s)
+            case FaultKind.THROTTLED | FaultKind.UNAVAILABLE:
+                self._wait(fault, sent_at=sent_at, now=now, jitter=jitter)
+
+    def _wait(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
+        is_news = sent_at >= self._refused_at
+        if fault.kind is FaultKind.THROTTLED:
+            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+        else:
+            self._away += is_news
+            wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
+            self._resume_at = max(self._resume_at, now + wait_s)
+        if is_news:
+            self._refused_at = now
+            self._spend_retry(self.submits_resume_at - now)
 
     def poll_answered(self, *, now: float) -> None:
         """Take note that a poll brought an answer."""
         self._bad_polls_in_a_row = 0
+        self._silent_since = None
         self.throttle.went_well(now=now)
 
     def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
         """Slow down or stop as the fault demands."""
+        self._heard(fault, sent_at=sent_at)
         if fault.kind is FaultKind.THROTTLED:
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         elif fault.kind is FaultKind.ACCOUNT:
@@ -217,6 +234,16 @@ class Brakes:
     def _hopeless(self) -> bool:
         self._bad_polls_in_a_row += 1
         return self._bad_polls_in_a_row >= UNSURE_IN_A_ROW
+
+    def is_away(self, now: float) -> bool:
+        """Say whether nobody has had an answer lately, and that is still to be waited out."""
+        return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST_S
+
+    def _heard(self, fault: Fault, *, sent_at: float) -> None:
+        if fault.kind is not FaultKind.UNAVAILABLE:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = sent_at
 
     def job_ended(self, *, well: bool, reason: str = "") -> None:
         """Take note that a job became a clip on disk, or failed."""
@@ -230,7 +257,8 @@ class Brakes:
                 Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
             )
 
-    def _spend_retry(self) -> None:
-        self._retries -= 1
+    def _spend_retry(self, wait_s: float) -> None:
+        """Count a refusal; one that asks for a longer wait than our own longest counts as several."""
+        self._retries -= max(1.0, wait_s / self._limits.backoff_longest_s)
         if self._retries <= 0:
             self.halt(Exit.STOPPED, "the service has been away or too busy for too long; run again later")

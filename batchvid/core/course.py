@@ -309,8 +309,8 @@ class Course:
         return self.bump(index, refusals=1) if alone else one.tally
 
     def is_late(self, index: int, *, now: float) -> bool:
-        """Say whether the task's time is over."""
-        return now >= self.active[index].deadline
+        """Say whether the task's time is over. It does not run out while the service answers nobody."""
+        return now >= self.active[index].deadline and not self.brakes.is_away(now)
 
     def looked(self, index: int, *, now: float, finished: bool) -> float | None:
         """Take note of a poll; give how long the task took when it has *finished* and this run saw it begin.

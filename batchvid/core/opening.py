@@ -51,7 +51,7 @@ def opening(
 
 def _reopened(job: Job, progress: Progress, state: State, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
     """Give the event that opens a job again which is closed or in doubt, when there is a reason to."""
-    changed = progress.fingerprint != job.fingerprint
+    changed = progress.fingerprint is not None and progress.fingerprint != job.fingerprint
     reopened = None
     match state:
         case State.IN_DOUBT if wishes.resubmit_in_doubt:

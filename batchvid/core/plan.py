@@ -4,7 +4,8 @@
 2. A job that is done is *done*; if its content has changed since it was paid it is *changed*, and would be
    submitted again only under ``on_change: rebuy``.
 3. A job that failed stays failed, unless its content has changed and no attempt of it was ever accepted.
-4. A job whose outcome is unknown is *in doubt*, and would be submitted again only under ``in_doubt: resubmit``.
+4. A job whose outcome is unknown is *in doubt*, and would be submitted again only under ``in_doubt: resubmit``,
+   while it has attempts left.
 5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
 6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
 """
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchvid.core.job import Progress, State
+from batchvid.core.lifecycle import attempts_used
 from batchvid.core.settings import InDoubt, OnChange
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def _standing(  # noqa: PLR0911 a flat table, one return a rule
             return Action.NEW, True, _joined(f"attempt {known.attempt + 1}" if known.attempt else "", why)
         case State.SUBMITTING | State.IN_DOUBT:
             doubt = why or "a paid request was under way, and its answer is not recorded"
-            if limits.in_doubt is InDoubt.RESUBMIT:
+            if limits.in_doubt is InDoubt.RESUBMIT and attempts_used(known) < limits.attempts:
                 return Action.IN_DOUBT, True, _joined("bought again (in_doubt: resubmit)", doubt)
             return Action.IN_DOUBT, False, doubt
         case State.RUNNING | State.READY:

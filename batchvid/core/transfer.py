@@ -22,6 +22,8 @@ CLIP_MAX_BYTES = 4 * 1024**3
 SLOWEST_BYTES_PER_S = 1024
 """A transfer that brings less than this, over `SPEED_WINDOW_S`, is given up and resumed."""
 SPEED_WINDOW_S = 60.0
+DIGITS_MAX = 18
+"""Of a length in a header; no clip needs more, and Python refuses to convert thousands."""
 GONE = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
 
@@ -71,10 +73,14 @@ def read_headers(status: int, headers: Mapping[str, str], held: Held) -> Reading
     if status == 200:  # noqa: PLR2004
         return Reading(Body.FROM_ZERO, _number(headers.get("content-length")), validator)
     if status == 206 and held.offset_bytes:  # noqa: PLR2004
-        found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", headers.get("content-range", "").strip())
+        found = re.fullmatch(
+            r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", headers.get("content-range", "").strip()
+        )
         same = validator is None or validator == held.validator
-        if found and int(found[1]) == held.offset_bytes and same:
-            return Reading(Body.APPEND, _number(found[3]), held.validator)
+        if found and same:
+            first, last, total = int(found[1]), int(found[2]), _number(found[3])
+            if held.offset_bytes == first <= last and (total is None or last < total):
+                return Reading(Body.APPEND, total, held.validator)
         return Reading(Body.ASK_AGAIN)
     if status in {206, 416}:
         return Reading(Body.ASK_AGAIN)
@@ -103,7 +109,7 @@ def read_beginning(first: bytes) -> Fault | None:
 
     *first* holds at least 8 bytes unless the body has fewer. What the box walk finds later is not asked here.
     """
-    text = first.lstrip()[:1]
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if text not in {b"<", b"{", b"["} or first[4:8] == b"ftyp":
         return None
     answer = Answer(200, {}, first)
@@ -126,4 +132,4 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and len(text) <= DIGITS_MAX and text.isascii() and text.isdigit() else None
