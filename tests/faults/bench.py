@@ -1,7 +1,8 @@
 """The fault bench: every fault of the list happens to the real program, and a table tells what held. ``make faults``.
 
-The last line is ``survived n/N``; ``--json FILE`` writes the same as JSON; names of faults as arguments pick some.
-A fault that cannot be made on this machine is shown with the reason, and does not count as survived.
+The last line is ``survived n/84`` and counts the faults of the list only. Kills (``K01`` …) and security (``S01`` …) are
+rows of the same table, with a line of their own. ``--json FILE`` writes the same as JSON; names of faults as arguments
+pick some. A fault that cannot be made on this machine is shown with the reason, and does not count as survived.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from pathlib import Path
 from tests.faults.cases import CASES, Case, NotHereError
 from tests.faults.lab import BrokenError, Lab
 
-MODULES = ("submit", "poll", "download", "disk", "process", "people")
-PROMISES = 10
+MODULES = ("submit", "poll", "download", "disk", "process", "people", "kills", "security")
+FAULTS = 84
+"""The length of the list, whether or not each of them has its case."""
+BESIDES = {"K": "kills", "S": "security"}
+"""Rows that are not faults of the list, by the first letter of their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,12 @@ def main() -> int:
         print(f"{row.fault:<6} {' '.join(row.held):<34} {row.seconds:>6.1f}  {row.done}")  # noqa: T201
         if row.note:
             print(f"{'':<6} {row.note}")  # noqa: T201
-    survived = sum(row.survived for row in rows)
-    print(f"survived {survived}/{len(rows)}")  # noqa: T201
+    for letter, what in BESIDES.items():
+        beside = [row for row in rows if row.fault.startswith(letter)]
+        if beside:
+            print(f"{what}: {sum(row.survived for row in beside)} of {len(beside)} held")  # noqa: T201
+    listed = [row for row in rows if row.fault.startswith("F")]
+    print(f"survived {sum(row.survived for row in listed)}/{len(listed) if chosen.faults else FAULTS}")  # noqa: T201
     return int(any(not row.survived and row.note.startswith("BROKEN") for row in rows))
 
 
