@@ -149,13 +149,15 @@ class Lab:
         """Give the environment of a run."""
         return {**os.environ, "COMETAPI_KEY": KEY, "PYTHONPATH": str(REPOSITORY), **more}
 
-    def start(self, *arguments: str | Path, api: str | None = None, **popen: Any) -> subprocess.Popen[str]:
-        """Start batchvid and go on."""
+    def start(
+        self, *arguments: str | Path, api: str | None = None, under: Sequence[str | Path] = (), **popen: Any
+    ) -> subprocess.Popen[str]:
+        """Start batchvid and go on. *under* is a command that starts it, such as strace or setpriv with its options."""
         settings: dict[str, Any] = {
             "env": self.environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
             "cwd": self.folder,
         } | popen  # fmt: skip
-        return subprocess.Popen(self.command(*arguments, api=api), **settings)
+        return subprocess.Popen([*map(str, under), *self.command(*arguments, api=api)], **settings)
 
     def wait(self, process: subprocess.Popen[str], *, timeout_s: float = RUN_TIMEOUT_S) -> Ran:
         """Wait for a process; one that does not end in time breaks I8."""

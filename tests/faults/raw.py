@@ -38,14 +38,18 @@ class Raw:
 
 @contextmanager
 def serving(
-    answer: Callable[[Request], bytes | None], *, read_body: bool = True, tls: ssl.SSLContext | None = None
+    answer: Callable[[Request], bytes | None],
+    *,
+    read_body: bool = True,
+    tls: ssl.SSLContext | None = None,
+    address: tuple[str, int] = ("127.0.0.1", 0),
 ) -> Iterator[Raw]:
     """Serve until the block ends. *answer* gives the raw bytes of the answer, after which the connection is closed.
 
     ``None`` means that *answer* has dealt with ``request.connection`` itself. With *tls*, it speaks HTTPS.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
-    raw = Raw(f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}", [])
+    listener = socket.create_server(address)
+    raw = Raw(f"http{'s' if tls else ''}://{address[0]}:{listener.getsockname()[1]}", [])
 
     def serve(accepted: socket.socket) -> None:
         with (
