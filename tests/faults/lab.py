@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from batchvid.edge.media import decode_clip
 from batchvid.edge.outputs import STATE_FOLDER
 from batchvid.sandbox.embedded import running
@@ -46,6 +48,15 @@ QUICK = (
     " backoff: 0.02s..0.2s, budget: 100}\nprices: {veo3-fast: 0.40}\ndefaults: {model: veo3-fast, size: 16x9}\n"
 )
 """The head of a manifest whose waits are short."""
+
+
+def quick(**limits: Any) -> str:
+    """Give `QUICK` with other limits, such as ``attempts=1``."""
+    tree = yaml.safe_load(QUICK)
+    tree["limits"] |= limits
+    return str(yaml.safe_dump(tree))
+
+
 WITH_CONSTANTS = """
 import importlib, json, sys
 for name, value in json.loads(sys.argv.pop(1)).items():
@@ -130,11 +141,19 @@ class Lab:
         self.api, _ = self.stack.enter_context(running(Options(**wanted)))
         return self.api
 
-    def in_front(self, answer: Callable[[Request], bytes | None], *, tls: ssl.SSLContext | None = None) -> Raw:
+    def in_front(
+        self, answer: Callable[[Request], bytes | None], *, tls: ssl.SSLContext | None = None, read_body: bool = True
+    ) -> Raw:
         """Put a server of the case's own before the sandbox: runs speak to it, and `relayed` passes a request on."""
-        raw = self.stack.enter_context(serving(answer, tls=tls))
+        raw = self.stack.enter_context(serving(answer, tls=tls, read_body=read_body))
         self.front = f"{raw.url}/v1"
         return raw
+
+    def beside(self, name: str) -> Lab:
+        """Give a lab in a folder of its own, for a variant of the case that needs a world of its own."""
+        folder = self.folder / name
+        folder.mkdir()
+        return Lab(folder, self.stack, held=self.held)
 
     # ---- running
 

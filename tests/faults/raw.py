@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -97,13 +98,26 @@ def _read(connection: socket.socket, *, read_body: bool) -> Request | None:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, path, _ = first.split(" ", 2)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    length = int(headers.get("content-length", "0"))
-    while read_body and len(body) < length:
-        block = connection.recv(65536)
+    request = Request(method, path, headers, body, connection)
+    if read_body:
+        read_rest(request)
+    return request
+
+
+def read_rest(request: Request) -> None:
+    """Read what is left of the body."""
+    length = int(request.headers.get("content-length", "0"))
+    while len(request.body) < length:
+        block = request.connection.recv(65536)
         if not block:
             break
-        body += block
-    return Request(method, path, headers, body, connection)
+        request.body += block
+
+
+def reset(request: Request) -> None:
+    """Close the connection with a TCP reset."""
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.connection.close()
 
 
 def http(status: str, body: bytes = b"", **headers: str) -> bytes:
