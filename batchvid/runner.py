@@ -96,7 +96,8 @@ class Runner:
                             return index
                     else:
                         self._look_again_if_over()
-                        await self._sleep(step)
+                        if not self._over:  # whoever finds that the run is over is not woken up by anybody
+                            await self._sleep(step)
         finally:
             self._idle.discard(task)
         return None

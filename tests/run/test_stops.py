@@ -1,0 +1,216 @@
+"""What stops a run early: the account, the budget, the breaker, the window, a person. What is paid is still collected."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batchvid.core import lifecycle as life
+from batchvid.core.job import State
+from batchvid.core.opening import Wishes
+from batchvid.core.settings import Rate
+from batchvid.errors import Exit
+from tests.run.bench import PRICE, QUICK, STARTS_AT, Bench, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.run.conftest import MakeBench
+
+NO_QUOTA = {"code": None, "message": "user quota is not enough"}
+INVALID = {"error": {"code": "invalid_request", "message": "no such size"}}
+
+
+def test_a_refused_key_ends_the_run_before_anything_else_is_submitted(make_bench: MakeBench) -> None:
+    """401 on the first create: exit 6, one POST, every job still pending."""
+    bench = make_bench()
+    bench.service.key = "sk-wrong"
+    summary = bench.run(jobs(10))
+    assert summary.exit_code is Exit.ACCOUNT
+    assert len(bench.service.sent("post")) == 1
+    assert summary.counts[State.PENDING] == 10
+
+
+def test_when_the_quota_ends_the_rest_is_collected(make_bench: MakeBench) -> None:
+    """No money left in the midst of a run: no further submit, the paid tasks become clips, exit 6."""
+    bench = make_bench({"on": "create", "scope": "call", "nth": "4-", "status": 403, "body": NO_QUOTA})
+    summary = bench.run(jobs(10))
+    assert summary.exit_code is Exit.ACCOUNT
+    assert summary.counts[State.DONE] == 3
+    assert summary.counts[State.PENDING] == 7
+    assert "quota" in (summary.stopped or "")
+    bench.script()
+    assert bench.run(jobs(10)).exit_code is Exit.OK
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirected_create_is_not_followed(make_bench: MakeBench, status: int) -> None:
+    """A redirect means a wrong base URL: exit 78 after one POST, and nobody is sent the prompt."""
+    bench = make_bench({"on": "create", "status": status, "redirect": "https://elsewhere.example/v1/videos"})
+    summary = bench.run(jobs(5))
+    assert summary.exit_code is Exit.CONFIG
+    assert "base_url" in (summary.stopped or "")
+    assert len(bench.service.sent("post")) == 1
+
+
+@pytest.mark.parametrize(("in_flight", "submits"), [(1, Rate(60, 60)), (8, Rate(60, 60)), (20, None)])
+@pytest.mark.parametrize("rules", [[], [{"on": "create", "prompt": "*", "nth": 1, "fail": "blocked"}]])
+def test_the_budget_is_reached_and_never_exceeded(
+    make_bench: MakeBench, in_flight: int, submits: Rate | None, rules: list[dict[str, Any]]
+) -> None:
+    """Under any concurrency, and with tasks that fail after they are charged, spent and held money fit the budget."""
+    bench = make_bench(*rules)
+    budget = int(5.5 * PRICE)
+    limits = replace(QUICK, budget_micros=budget, in_flight=in_flight, submits=submits)
+    summary = bench.run(jobs(12), limits)
+    assert summary.exit_code is Exit.BUDGET
+    assert len(bench.creates) == 5
+    assert bench.view.committed_micros <= budget
+    again = bench.run(jobs(12), limits)
+    assert again.exit_code is Exit.BUDGET
+    assert len(bench.creates) == 5
+
+
+def test_a_runs_own_limit_counts_only_what_this_run_buys(make_bench: MakeBench) -> None:
+    """``--max-cost`` bounds what a run adds: two runs add twice as much."""
+    bench = make_bench()
+    for expected in (2, 4):
+        assert bench.run(jobs(12), max_cost_micros=2 * PRICE).exit_code is Exit.BUDGET
+        assert len(bench.creates) == expected
+
+
+def test_refused_requests_use_up_no_budget(make_bench: MakeBench) -> None:
+    """A request that surely created nothing gives its money back."""
+    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
+    bench = make_bench({"on": "create", "nth": "1-3", "status": 503, "body": busy})
+    limits = replace(QUICK, budget_micros=3 * PRICE)
+    assert bench.run(jobs(3), limits).exit_code is Exit.OK
+
+
+def test_the_breaker_stops_after_so_many_failures_in_a_row(make_bench: MakeBench) -> None:
+    """Ten thousand broken prompts are not tried to the end."""
+    bench = make_bench({"on": "create", "status": 400, "body": INVALID})
+    summary = bench.run(jobs(30), replace(QUICK, breaker=4))
+    assert summary.exit_code is Exit.STOPPED
+    assert summary.counts[State.FAILED] == 4
+    assert "breaker" in (summary.stopped or "")
+
+
+def test_the_rest_waits_for_the_canaries_clips(make_bench: MakeBench) -> None:
+    """With ``canary: 2``, the third create leaves only after two clips are on disk."""
+    bench = make_bench()
+    assert bench.run(jobs(6), replace(QUICK, canary=2)).exit_code is Exit.OK
+    events = [event for _, event in bench.view.events if isinstance(event, life.SubmitStarted | life.ClipSaved)]
+    kinds = [type(event) for event in events[:5]]
+    assert kinds == [*[life.SubmitStarted] * 2, *[life.ClipSaved] * 2, life.SubmitStarted]
+
+
+@pytest.mark.parametrize("fault", [{"fail": "blocked"}, {"reset": "after-effect"}, {"never": True}])
+def test_a_canary_that_brings_no_clip_holds_the_rest_back(make_bench: MakeBench, fault: dict[str, Any]) -> None:
+    """Failed, in doubt or never finished: the other jobs are not started."""
+    bench = make_bench({"on": "create", "prompt": "*job-01*", **fault})
+    summary = bench.run(jobs(6), replace(QUICK, canary=1, attempts=1))
+    assert summary.exit_code in {Exit.STOPPED, Exit.IN_DOUBT}
+    assert set(bench.bought()) == {"The clip job-01."}
+    assert "canary" in (summary.stopped or "")
+
+
+def test_no_more_jobs_than_asked_for_are_submitted(make_bench: MakeBench) -> None:
+    """``--max-jobs 3`` submits three jobs and says that there are more; refused requests do not count."""
+    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
+    bench = make_bench({"on": "create", "scope": "call", "nth": [1, 3, 4], "status": 503, "body": busy})
+    summary = bench.run(jobs(8), max_jobs=3)
+    assert summary.exit_code is Exit.STOPPED
+    assert summary.counts[State.DONE] == len(bench.creates) == 3
+
+
+def test_a_limit_that_is_just_enough_is_no_early_stop(make_bench: MakeBench) -> None:
+    """``--max-jobs 3`` with three jobs, and a budget for exactly these, end with 0."""
+    bench = make_bench()
+    limits = replace(QUICK, budget_micros=3 * PRICE)
+    assert bench.run(jobs(3), limits, max_jobs=3).exit_code is Exit.OK
+
+
+def test_when_the_window_closes_what_is_out_is_collected(make_bench: MakeBench) -> None:
+    """``--until``: nothing is submitted after that moment, what was is fetched, exit 5."""
+    bench = make_bench()
+    closes_at = STARTS_AT + 4.5
+    summary = bench.run(jobs(20), stop_submitting_at=closes_at)
+    assert summary.exit_code is Exit.STOPPED
+    assert max(call.at for call in bench.service.sent("post")) < closes_at
+    assert summary.counts[State.DONE] == len(bench.creates) == 5
+
+
+def test_a_window_that_closed_before_submits_nothing(make_bench: MakeBench) -> None:
+    """A run that starts too late only collects."""
+    bench = make_bench()
+    summary = bench.run(jobs(3), stop_submitting_at=STARTS_AT - 1)
+    assert summary.exit_code is Exit.STOPPED
+    assert bench.service.calls == []
+
+
+def test_a_window_that_closes_after_the_last_submit_is_no_early_stop(make_bench: MakeBench) -> None:
+    """Everything was submitted in time: 0."""
+    bench = make_bench()
+    assert bench.run(jobs(3), stop_submitting_at=STARTS_AT + 10).exit_code is Exit.OK
+
+
+def signals(bench: Bench, *after_s: float, code: Exit = Exit.INTERRUPTED) -> Callable[[], None]:
+    """Give what sends the signals so many seconds after the start."""
+
+    def plan() -> None:
+        loop = asyncio.get_running_loop()
+        for moment_s in after_s:
+            loop.call_at(loop.time() + moment_s, bench.interrupts.received, code)
+
+    return plan
+
+
+@pytest.mark.parametrize("code", [Exit.INTERRUPTED, Exit.TERMINATED])
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 5.1, 5.35, 30.0, 50.0, 52.3])
+def test_a_signal_drains_the_run(make_bench: MakeBench, after_s: float, code: Exit) -> None:
+    """Nothing new is sent after the first signal; what was under way is recorded; the next run completes the rest."""
+    bench = make_bench()
+    summary = bench.run(jobs(12), meanwhile=signals(bench, after_s, code=code))
+    assert summary.exit_code is code
+    assert all(call.at <= STARTS_AT + after_s + 0.02 for call in bench.service.calls)
+    assert summary.elapsed_s < after_s + 2
+    known = {one.task_id for tries in bench.attempts().values() for one in tries}
+    assert {line["task_id"] for line in bench.creates} <= known
+    assert summary.counts[State.IN_DOUBT] + summary.counts[State.SUBMITTING] == 0
+    assert bench.run(jobs(12)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
+@pytest.mark.parametrize("after_s", [5.05, 5.1, 5.35, 30.0, 50.0, 52.3])
+def test_a_second_signal_stops_at_once_and_loses_nothing(make_bench: MakeBench, after_s: float) -> None:
+    """Requests under way are given up: they are in doubt, or known; no create is ever sent twice."""
+    bench = make_bench()
+    summary = bench.run(jobs(12), meanwhile=signals(bench, after_s, after_s + 0.01))
+    assert summary.exit_code in {Exit.INTERRUPTED, Exit.IN_DOUBT}
+    assert summary.elapsed_s < after_s + 0.1
+    later = bench.run(jobs(12))
+    assert set(bench.bought().values()) == {1}
+    doubtful = [row for row in bench.rows().values() if row.state is State.IN_DOUBT]
+    assert later.exit_code is (Exit.IN_DOUBT if doubtful else Exit.OK)
+    assert len(doubtful) <= 1
+
+
+def test_a_signal_when_everything_is_done_changes_nothing(make_bench: MakeBench) -> None:
+    """A run that has nothing left to do ends with 0, whatever comes."""
+    bench = make_bench()
+    bench.run(jobs(2))
+    assert bench.run(jobs(2), meanwhile=signals(bench, 0.0)).exit_code is Exit.OK
+
+
+def test_failed_jobs_are_bought_again_only_when_asked(make_bench: MakeBench) -> None:
+    """A plain run leaves a failed job alone; ``--retry-failed`` grants it its attempts anew."""
+    bench = make_bench({"on": "create", "prompt": "*job-01*", "nth": "1-2", "fail": "blocked"})
+    assert bench.run(jobs(2)).exit_code is Exit.FAILED
+    assert bench.run(jobs(2)).exit_code is Exit.FAILED
+    assert bench.bought()["The clip job-01."] == 2
+    assert bench.run(jobs(2), wishes=Wishes(retry_failed=True)).exit_code is Exit.OK
+    assert bench.bought()["The clip job-01."] == 3
