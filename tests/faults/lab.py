@@ -203,11 +203,15 @@ class Lab:
 
     def kill_when(self, process: subprocess.Popen[str], reached: Any, *, number: int = signal.SIGKILL) -> Ran:
         """Send a signal as soon as *reached()* is true (looked at every 5 ms), then wait."""
+        self.until(reached, process)
+        process.send_signal(number)
+        return self.wait(process)
+
+    def until(self, reached: Any, process: subprocess.Popen[str]) -> None:
+        """Wait until *reached()* is true (looked at every 5 ms), or the process has ended."""
         until = time.monotonic() + RUN_TIMEOUT_S
         while process.poll() is None and not reached() and time.monotonic() < until:
             time.sleep(0.005)
-        process.send_signal(number)
-        return self.wait(process)
 
     # ---- looking
 
@@ -251,10 +255,11 @@ class Lab:
         self.expect("I1", not over, f"billed more often than the journal has attempts: {over}")
 
     def _prompts_of_attempts(self) -> list[str]:
-        prompts = {row["id"]: row["prompt"] for row in self._exported()}
+        prompts = {row["id"]: row["prompt"] for row in self.exported()}
         return [prompts.get(job_id, job_id) for (job_id,) in self.query("SELECT job_id FROM attempts")]
 
-    def _exported(self) -> list[dict[str, Any]]:
+    def exported(self) -> list[dict[str, Any]]:
+        """Give the rows of ``batchvid export``."""
         done = subprocess.run(
             self.command("export", self.manifest_path, "--format", "jsonl"),
             env=self.environment(), capture_output=True, text=True, check=False, cwd=self.folder,
@@ -267,7 +272,7 @@ class Lab:
         orphans = self.output / STATE_FOLDER / "orphans.jsonl"
         if orphans.exists():
             kept |= {json.loads(line)["task_id"] for line in orphans.read_text("utf-8").splitlines() if line}
-        doubtful = {row["prompt"] for row in self._exported() if row["state"] in {"in_doubt", "submitting"}}
+        doubtful = {row["prompt"] for row in self.exported() if row["state"] in {"in_doubt", "submitting"}}
         lost = [line for line in self.creates() if line["task_id"] not in kept and line["prompt"] not in doubtful]
         self.expect("I2", not lost, f"paid and nowhere on record: {[line['task_id'] for line in lost]}")
 
@@ -285,7 +290,7 @@ class Lab:
     def converges(self, *more: str | Path, codes: Sequence[int] = (0,), runs: int = 3) -> None:
         """I4: plain runs lead to an end state, and no create is made for what is done or was paid."""
         before = {job for job, state in self.states().items() if state == "done"}
-        prompts = {row["id"]: row["prompt"] for row in self._exported()}
+        prompts = {row["id"]: row["prompt"] for row in self.exported()}
         billed = Counter(line["prompt"] for line in self.creates()) if self.api else Counter()
         last = None
         for _ in range(runs):
