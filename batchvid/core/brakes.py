@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RETRIES_AT_MOST = 240.0
 """Refusals in a row that a run stands: at waits of half a minute on average, two hours without the service."""
+REFUSAL_COUNTS_AT_MOST = 15.0
+"""For a wait of 15 minutes; what is longer was no wait for the service but for room."""
 RETRIES_PER_SUCCESS = 0.5
 """What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
 AWAY_AT_MOST_S = 7200.0
@@ -92,6 +94,7 @@ class Brakes:
         self._retries = RETRIES_AT_MOST
         self._away = 0
         self._refused_at = float("-inf")
+        self._waiting_since: float | None = None
         self._silent_since: float | None = None
         self._failed_in_a_row = 0
         self._unsure_in_a_row = 0
@@ -174,6 +177,7 @@ class Brakes:
         """Take note that the service took a paid request."""
         self.accepted += 1
         self._away = 0
+        self._waiting_since = None
         self._silent_since = None
         self._unsure_in_a_row = 0
         self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
@@ -213,7 +217,7 @@ class Brakes:
             self._resume_at = max(self._resume_at, now + wait_s)
         if is_news:
             self._refused_at = now
-            self._spend_retry(self.submits_resume_at - now)
+            self._spend_retry(now=now)
 
     def poll_answered(self, *, now: float) -> None:
         """Take note that a poll brought an answer."""
@@ -257,8 +261,10 @@ class Brakes:
                 Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
             )
 
-    def _spend_retry(self, wait_s: float) -> None:
-        """Count a refusal; one that asks for a longer wait than our own longest counts as several."""
-        self._retries -= max(1.0, wait_s / self._limits.backoff_longest_s)
+    def _spend_retry(self, *, now: float) -> None:
+        """Count a refusal; one that comes after a longer wait than our own longest counts as several."""
+        waited_s = 0.0 if self._waiting_since is None else now - self._waiting_since
+        self._waiting_since = now
+        self._retries -= min(max(1.0, waited_s / self._limits.backoff_longest_s), REFUSAL_COUNTS_AT_MOST)
         if self._retries <= 0:
             self.halt(Exit.STOPPED, "the service has been away or too busy for too long; run again later")

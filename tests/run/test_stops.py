@@ -1,4 +1,4 @@
-"""What stops a run early: the account, the budget, the breaker, the window, a person. What is paid is still collected."""
+"""What stops a run early: the account, the budget, the breaker, the window, a person. What is paid is collected."""
 
 from __future__ import annotations
 

@@ -1,0 +1,262 @@
+"""What is paid is collected: tasks that never end, URLs that expire, transfers that break, names that are taken."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from batchvid.core.job import State
+from batchvid.core.opening import Wishes
+from batchvid.core.settings import OnChange
+from batchvid.edge.media import read_frame
+from batchvid.errors import Exit
+from tests.run.bench import QUICK, changed, job, jobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.run.conftest import MakeBench
+
+
+def test_a_task_that_never_ends_is_left_for_the_next_run_and_not_bought_again(make_bench: MakeBench) -> None:
+    """Timed out: exit 5 and parked; each further run polls it again; when it ends after all, its clip is collected."""
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "never": True})
+    limits = replace(QUICK, task_timeout_s=300)
+    for _ in range(2):
+        polls = len(bench.service.sent("get"))
+        summary = bench.run(jobs(3), limits)
+        assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
+        assert "task_timeout" in (bench.row("job-02").reason or "")
+        assert len(bench.service.sent("get")) > polls
+    for task in bench.world.tasks.values():
+        task.never = False
+    assert bench.run(jobs(3), limits).exit_code is Exit.OK
+    assert len(bench.creates) == 3
+
+
+def test_a_task_that_its_service_forgot_is_parked_as_lost(make_bench: MakeBench) -> None:
+    """An id that stays unknown is a person's business: shown, polled by the next run, never bought again by itself."""
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "forget": True})
+    summary = bench.run(jobs(3))
+    assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
+    assert "lost" in (bench.row("job-02").reason or "")
+    assert [need.job_id for need in summary.needs_person] == ["job-02"]
+    bench.run(jobs(3))
+    assert len(bench.creates) == 3
+
+
+def test_an_expired_url_is_replaced_by_a_poll(make_bench: MakeBench) -> None:
+    """403 from the file host: the task is polled for a fresh URL, and no create is sent."""
+    bench = make_bench({"on": "file", "nth": 1, "expire": True})
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert len(bench.service.sent("post")) == 3
+    assert len({call.where for call in bench.service.sent("fetch")}) == 6
+
+
+def test_urls_that_always_expire_are_left_for_the_next_run(make_bench: MakeBench) -> None:
+    """A file host that refuses every fresh URL does not keep the run awake, and costs no second create."""
+    bench = make_bench({"on": "file", "prompt": "*job-02*", "expire": True})
+    summary = bench.run(jobs(3))
+    assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
+    assert len(bench.service.sent("fetch")) < 12
+    bench.script()
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert len(bench.creates) == 3
+
+
+def test_a_run_that_sleeps_past_its_urls_polls_for_fresh_ones(make_bench: MakeBench) -> None:
+    """A clip that an earlier run left at a URL which is long gone is collected all the same."""
+    bench = make_bench({"on": "file", "reset": "before"})
+    assert bench.run(jobs(2)).exit_code is Exit.STOPPED
+    bench.script()
+    bench.now += 7200
+    assert bench.run(jobs(2)).exit_code is Exit.OK
+    assert len(bench.creates) == 2
+
+
+def test_a_cut_transfer_is_resumed_where_it_broke_off(make_bench: MakeBench) -> None:
+    """The second request names the byte to go on from and the version that is held."""
+    bench = make_bench({"on": "file", "nth": 1, "cut_at": 0.6})
+    assert bench.run(jobs(1)).exit_code is Exit.OK
+    first, second = bench.service.sent("fetch")
+    held_bytes = int(len(bench.clip("job-01.mp4")) * 0.6)
+    assert "Range" not in first.headers
+    assert second.headers["Range"] == f"bytes={held_bytes}-"
+    assert second.headers["If-Range"].startswith('"')
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"cut_at": 0.4, "etag": "change"},
+        {"cut_at": 0.4, "ignore_range": True},
+        {"cut_at": 0.5, "content_length": "none"},
+        {"garbage": "html", "content_type": "video/mp4"},
+        {"garbage": "json"},
+        {"garbage": "half"},
+        {"garbage": "empty"},
+        {"cut_at": 0.0},
+        {"stall_s": 120},
+        {"status": 503, "body": "<html>busy</html>"},
+        {"reset": "before"},
+        {"content_length": "1"},
+        {"content_length": "99999999"},
+    ],
+    ids=str,
+)
+def test_a_transfer_that_goes_wrong_twice_ends_as_the_right_clip(make_bench: MakeBench, fault: dict[str, Any]) -> None:
+    """Whatever the file host does for a while, the clip that comes to stand there is whole, and nothing is rebought."""
+    bench = make_bench({"on": "file", "nth": "1-2", **fault})
+    assert bench.run(jobs(2)).exit_code is Exit.OK
+    assert len(bench.creates) == 2
+
+
+def test_a_file_host_that_brings_no_clip_is_passed_by(make_bench: MakeBench) -> None:
+    """A URL that only brings web pages: the clip is asked for behind ``/content``, with the key."""
+    bench = make_bench({"on": "file", "garbage": "html"})
+    assert bench.run(jobs(2)).exit_code is Exit.OK
+    assert any(call.where.endswith("/content") for call in bench.service.sent("fetch"))
+
+
+def test_a_completed_task_without_a_url_is_fetched_from_the_service(make_bench: MakeBench) -> None:
+    """After a few looks for a URL, ``/content`` is asked."""
+    bench = make_bench({"on": "poll", "no_url": True})
+    assert bench.run(jobs(2)).exit_code is Exit.OK
+    assert all(call.where.endswith("/content") for call in bench.service.sent("fetch"))
+
+
+HOSTILE = {
+    "deep JSON": {"body": "[" * 100_000},
+    "NaN": {"body": '{"id": NaN, "status": Infinity}'},
+    "another task's answer": {"set": {"id": "task_of_somebody_else"}},
+    "a number": {"body": "12"},
+    "cut off": {"cut_at": 0.5},
+    "not UTF-8": {"body": "\ufeff\u0000\udcff".encode("utf-8", "surrogatepass").decode("latin-1")},
+    "an unheard word": {"set": {"status": "pondering"}},
+    "a status that is a list": {"set": {"status": ["completed"]}},
+}
+
+
+@pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
+def test_a_job_with_hostile_answers_leaves_the_others_finished(make_bench: MakeBench, answer: dict[str, Any]) -> None:
+    """No worker dies of an answer: the one job is parked at its time-out, and comes through when the answers heal."""
+    bench = make_bench({"on": "poll", "prompt": "*job-02*", **answer})
+    limits = replace(QUICK, task_timeout_s=300)
+    summary = bench.run(jobs(4), limits)
+    assert summary.counts[State.DONE] == 3
+    assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
+    bench.script()
+    assert bench.run(jobs(4), limits).exit_code is Exit.OK
+    assert len(bench.creates) == 4
+
+
+def test_polls_that_bring_only_web_pages_end_the_run(make_bench: MakeBench) -> None:
+    """Not the service any more: exit 78, the tasks are kept for a run with the right base URL."""
+    bench = make_bench({"on": "poll", "garbage": "html"})
+    summary = bench.run(jobs(5))
+    assert summary.exit_code is Exit.CONFIG
+    bench.script()
+    assert bench.run(jobs(5)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
+# ---- files
+
+
+def test_a_file_of_somebody_else_is_left_alone(make_bench: MakeBench) -> None:
+    """The clip's name is taken: the file is untouched, the job parked; once it is moved away, the clip is put there."""
+    bench = make_bench()
+    bench.folder.mkdir()
+    (bench.folder / "job-01.mp4").write_bytes(b"my own film")
+    summary = bench.run(jobs(2))
+    assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
+    assert bench.clip("job-01.mp4") == b"my own film"
+    assert "move it away" in (bench.row("job-01").reason or "")
+    fetched = len(bench.service.sent("fetch"))
+    (bench.folder / "job-01.mp4").unlink()
+    assert bench.run(jobs(2)).exit_code is Exit.OK
+    assert len(bench.service.sent("fetch")) == fetched
+    assert len(bench.creates) == 2
+
+
+def test_a_clip_that_is_bought_again_stands_beside_the_old_one(make_bench: MakeBench) -> None:
+    """``--rebuy`` after a change: the new clip has the name, the old one is kept under its attempt's number."""
+    bench = make_bench()
+    kite = job("kite", size="16x9")
+    bench.run([kite])
+    old = bench.clip("kite.mp4")
+    new_kite = job("kite", size="9x16")
+    assert bench.run([new_kite]).exit_code is Exit.OK
+    assert len(bench.creates) == 1
+    assert bench.run([new_kite], wishes=Wishes(rebuy=True)).exit_code is Exit.OK
+    assert len(bench.creates) == 2
+    assert bench.clip("kite.attempt-1.mp4") == old
+    assert bench.clip("kite.mp4") != old
+    assert json.loads(bench.clip("kite.attempt-1.json"))["attempt"] == 1
+    assert json.loads(bench.clip("kite.json"))["attempt"] == 2
+
+
+def test_on_change_rebuy_buys_once_for_each_change(make_bench: MakeBench) -> None:
+    """``on_change: rebuy`` follows the manifest, and an unchanged manifest costs nothing."""
+    bench = make_bench()
+    limits = replace(QUICK, on_change=OnChange.REBUY)
+    kite = job("kite")
+    for wanted, creates in ((kite, 1), (kite, 1), (changed(kite, "A red kite."), 2), (changed(kite, "A red kite."), 2)):
+        assert bench.run([wanted], limits, checked=False).exit_code is Exit.OK
+        assert len(bench.creates) == creates
+    assert bench.row("kite").attempt == 2
+
+
+def test_a_rebuy_that_fails_keeps_the_old_clip_in_its_place(make_bench: MakeBench) -> None:
+    """As long as no new clip is there, the old one is not moved."""
+    bench = make_bench()
+    bench.run([job("kite", size="16x9")])
+    old = bench.clip("kite.mp4")
+    bench.script({"on": "create", "fail": "blocked"})
+    summary = bench.run([job("kite", size="9x16")], wishes=Wishes(rebuy=True))
+    assert summary.exit_code is Exit.FAILED
+    assert bench.clip("kite.mp4") == old
+
+
+# ---- frames
+
+
+def picture(path: Path, colour: str) -> Path:
+    """Give a picture of one colour, in a file."""
+    Image.new("RGB", (64, 36), colour).save(path)
+    return path
+
+
+def test_frames_are_sent_in_order_and_as_they_are(make_bench: MakeBench, tmp_path: Path) -> None:
+    """First and last frame: two parts, first then last, byte for byte."""
+    bench = make_bench()
+    frames = [read_frame(picture(tmp_path / f"{colour}.png", colour)) for colour in ("red", "blue")]
+    assert bench.run([job("pair", frames=frames), job("one", frames=frames[:1])]).exit_code is Exit.OK
+    sent = {line["prompt"]: line["frames"] for line in bench.creates}
+    assert sent["The clip pair."] == [frame.sha256 for frame in frames]
+    assert sent["The clip one."] == [frames[0].sha256]
+
+
+@pytest.mark.parametrize("change", ["repainted", "deleted", "no picture"])
+def test_a_frame_that_changed_since_the_check_is_not_sent(make_bench: MakeBench, tmp_path: Path, change: str) -> None:
+    """The bytes are hashed as they go out: the job fails with the reason, nothing is sent for it, the others go on."""
+    bench = make_bench()
+    path = picture(tmp_path / "dawn.png", "red")
+    wanted = [job("dawn", frames=[read_frame(path)]), *jobs(2)]
+    match change:
+        case "repainted":
+            picture(path, "green")
+        case "deleted":
+            path.unlink()
+        case _:
+            path.write_bytes(b"no picture")
+    summary = bench.run(wanted)
+    assert summary.exit_code is Exit.FAILED
+    assert "The clip dawn." not in bench.bought()
+    assert "dawn.png" in (bench.row("dawn").reason or "")
+    assert summary.counts[State.DONE] == 2
+    assert len(bench.service.sent("post")) == 2
