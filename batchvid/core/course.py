@@ -87,6 +87,7 @@ class Course:
         self.parked: set[int] = set()
         self.busy: Counter[Step] = Counter()
         self.draining = False
+        self._front = 0.0
 
     @property
     def downloading(self) -> int:
@@ -109,7 +110,7 @@ class Course:
             self.counts[State.PENDING if row is None else row.state] += 1
             if row is None:
                 if chosen:
-                    fresh.append((0.0, index))
+                    fresh.append((float(index), index))
             elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen):
                 one = self.active[index] = Active(row, held=job.id in held)
                 self._resume(index, one, now=now, at=at)
@@ -147,6 +148,8 @@ class Course:
         index = self.schedule.submits.peek(now)
         if index is None or not self.schedule.has_room:
             return False
+        if self.busy[Step.SUBMIT] and not self.brakes.accepted:
+            return False  # the first one goes alone: a bad key or address is found out by one request, not by many
         if not self.brakes.may_submit(now=now, new=self._is_new(index)):
             return False
         if self.budget.fits(self.jobs[index].price_micros):
@@ -169,6 +172,7 @@ class Course:
         self.busy[step] += 1
         if step is Step.SUBMIT:
             one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
+            self._front = max(self._front, float(index))
             self.brakes.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
             self.schedule.in_flight += 1
@@ -272,7 +276,9 @@ class Course:
         due_at = now + (wait_s or 0.0)
         match one.progress.state:
             case State.PENDING:
-                self.schedule.submits.put(index, rank=-1.0, due_at=due_at)
+                # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
+                rank = -1.0 if wait_s is None else self._front + 1.5
+                self.schedule.submits.put(index, rank=rank, due_at=due_at)
             case State.RUNNING:
                 if wait_s is None:
                     due_at = self._next_poll_at(index, one, now=now)
