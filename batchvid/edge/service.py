@@ -12,9 +12,10 @@ import socket
 import ssl
 import zlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from batchvid import __version__
@@ -87,11 +88,11 @@ class Transfer:
         size = 0
         while size < BLOCK_BYTES and (not blocks or clock() < until):
             try:
-                block = await self._response.content.readany()
+                block = await _arrived(self._response)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if blocks:
                     break
-                return _lost(error)
+                return _kept_back(self._response.content, error) or _lost(error)
             if not block:
                 break
             blocks.append(block)
@@ -243,18 +244,36 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
+async def _arrived(response: aiohttp.ClientResponse) -> bytes:
+    """Wait for more of a body and give it, ``b""`` at its end; raises only what the network can do to it."""
+    try:
+        return await response.content.readany()
+    except (RuntimeError, HttpProcessingError) as error:
+        # What aiohttp says of a connection that it closed because of a chunk that it could not read.
+        raise ConnectionResetError(str(error)) from None
+
+
+def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
+    """Give what had arrived before *error*: aiohttp raises it first, and keeps up to 2 MiB of a paid clip back."""
+    content.set_exception(cast("BaseException", None))
+    rest = content.read_nowait()
+    content.set_exception(error)
+    return rest
+
+
 async def _answer(response: aiohttp.ClientResponse) -> Answer:
     """Read a body under the cap; one that is cut off or too long is marked as not complete."""
     blocks, size, complete = [], 0, True
     try:
-        while block := await response.content.readany():
+        while block := await _arrived(response):
             blocks.append(block)
             size += len(block)
             if size > ANSWER_MAX_BYTES:
                 complete = False
                 response.close()
                 break
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        blocks.append(_kept_back(response.content, error))
         complete = False
     body = b"".join(blocks)[:ANSWER_MAX_BYTES]
     if response.headers.get("Content-Encoding", "identity").lower() in {"gzip", "x-gzip", "deflate"}:
