@@ -119,6 +119,13 @@ def read_beginning(first: bytes) -> Fault | None:
     return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if text == b'<' else 'JSON'}: {answer.excerpt()}")
 
 
+def too_large(size_bytes: int | None) -> Fault | None:
+    """Say so when a body of so many bytes, or one that announces so many, is no clip."""
+    if size_bytes is None or size_bytes <= CLIP_MAX_BYTES:
+        return None
+    return Fault(FaultKind.BROKEN, f"not a clip: its body has more than {CLIP_MAX_BYTES / 1024**3:.3g} GiB")
+
+
 def too_slow(received_bytes: int, *, in_s: float) -> bool:
     """Say whether a transfer that brought so much in so long should be given up and resumed."""
     return in_s >= SPEED_WINDOW_S and received_bytes < SLOWEST_BYTES_PER_S * in_s

@@ -80,6 +80,8 @@ async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable
                 return transfer.read_refusal(await answer.answer(), now=wall())
             if reading.body is Body.ASK_AGAIN:
                 return Body.ASK_AGAIN
+            if wrong := transfer.too_large(reading.total_bytes):
+                return wrong
             if reading.body is Body.FROM_ZERO and part.offset_bytes:
                 await part.restart()
             await part.remember(reading.validator)
@@ -106,9 +108,9 @@ async def _copy(answer: Transfer, part: Part, reading: Reading) -> Fault | None:
         if not block:
             break
         await part.write(block)
-        if part.offset_bytes > transfer.CLIP_MAX_BYTES:
+        if wrong := transfer.too_large(part.offset_bytes):
             await part.restart()
-            return Fault(FaultKind.BROKEN, f"the body has more than {transfer.CLIP_MAX_BYTES // 1024**3} GiB")
+            return wrong
         if slow := speed.too_slow(len(block)):
             return Fault(FaultKind.UNAVAILABLE, slow)
     if reading.total_bytes is not None and part.offset_bytes != reading.total_bytes:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batchvid.core.answer import Answer
 from batchvid.core.fault import FaultKind
 from batchvid.core.transfer import (
+    CLIP_MAX_BYTES,
     SLOWEST_BYTES_PER_S,
     SPEED_WINDOW_S,
     Body,
@@ -21,6 +22,7 @@ from batchvid.core.transfer import (
     read_headers,
     read_refusal,
     request_headers,
+    too_large,
     too_slow,
 )
 
@@ -207,3 +209,13 @@ def test_a_trickle_is_given_up_and_a_slow_line_is_not() -> None:
     assert too_slow(enough - 1, in_s=SPEED_WINDOW_S)
     assert not too_slow(enough, in_s=SPEED_WINDOW_S)
     assert too_slow(enough, in_s=2 * SPEED_WINDOW_S)
+
+
+def test_a_body_larger_than_any_clip_is_refused_by_what_it_announces() -> None:
+    """F45: before a byte of it is taken; a length that nobody announced is judged as it grows."""
+    assert too_large(None) is None
+    assert too_large(CLIP_MAX_BYTES) is None
+    fault = too_large(CLIP_MAX_BYTES + 1)
+    assert fault is not None
+    assert fault.kind is FaultKind.BROKEN
+    assert "more than 4 GiB" in fault.reason
