@@ -208,9 +208,9 @@ class Steps:
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
             return None
-        one.other_source = outcome.kind in {FaultKind.BROKEN, FaultKind.FORBIDDEN} and not one.other_source
         gone = int(outcome.kind in GONE)
         tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        one.other_source = policy.wants_other_source(outcome, tally) and not one.other_source
         follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=course.limits)
         await self._record(index, *follow.events)
         return follow.wait_s

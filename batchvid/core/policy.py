@@ -116,6 +116,22 @@ def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
     return Follow((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
 
 
+def wants_other_source(fault: Fault, tally: Tally) -> bool:
+    """Say whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
+
+    A URL that brings no clip brings none the next time; a host that fails again and again may not be reachable at all.
+    """
+    match fault.kind:
+        case FaultKind.BROKEN | FaultKind.FORBIDDEN:
+            return True
+        case FaultKind.EXPIRED:
+            return tally.expiries > 1
+        case FaultKind.UNAVAILABLE:
+            return tally.download_faults == max(FRESH_URL_AFTER)
+        case _:
+            return False
+
+
 def after_download_fault(fault: Fault, tally: Tally, *, jitter: float, limits: Limits) -> Follow:
     """Say what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
     wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)

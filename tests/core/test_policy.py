@@ -25,6 +25,7 @@ from batchvid.core.policy import (
     after_poll_fault,
     after_refusal,
     after_report,
+    wants_other_source,
 )
 from batchvid.core.settings import Limits
 from batchvid.core.wire import Phase, TaskReport
@@ -225,6 +226,19 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
         if follow.events == (life.DownloadFailed("why", parked=True),):
             return
     pytest.fail("it is fetched for ever")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first_at"),
+    [(FaultKind.BROKEN, 1), (FaultKind.FORBIDDEN, 1), (FaultKind.EXPIRED, 2), (FaultKind.UNAVAILABLE, 6)],
+)
+def test_a_url_that_brings_no_clip_is_left_for_the_service_itself(kind: FaultKind, first_at: int) -> None:
+    """Before the run gives the clip up; but a transfer that only broke off is first resumed where it was."""
+    tallies = [
+        Tally(download_faults=n, expiries=n if kind is FaultKind.EXPIRED else 0) for n in range(1, DOWNLOAD_TRIES)
+    ]
+    wanted = [wants_other_source(Fault(kind, "why"), tally) for tally in tallies]
+    assert wanted.index(True) + 1 == first_at
 
 
 def test_a_transfer_waits_for_as_long_as_the_host_asks() -> None:

@@ -57,9 +57,20 @@ def test_an_expired_url_is_replaced_by_a_poll(make_bench: MakeBench) -> None:
     assert len({call.where for call in bench.service.sent("fetch")}) == 6
 
 
+@pytest.mark.parametrize("trouble", [{"expire": True}, {"reset": "before"}, {"hang": True}])
+def test_a_clip_whose_host_never_gives_it_is_fetched_from_the_service(
+    make_bench: MakeBench, trouble: dict[str, object]
+) -> None:
+    """URLs that are refused whenever they are used, or a host that cannot be reached: ``/content`` is left."""
+    bench = make_bench({"on": "file", "prompt": "*job-02*", **trouble})
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert len(bench.creates) == 3
+
+
 def test_urls_that_always_expire_are_left_for_the_next_run(make_bench: MakeBench) -> None:
-    """A file host that refuses every fresh URL does not keep the run awake, and costs no second create."""
-    bench = make_bench({"on": "file", "prompt": "*job-02*", "expire": True})
+    """A clip that no fresh URL and no other way brings does not keep the run awake, and costs no second create."""
+    always = {"prompt": "*job-02*", "expire": True}
+    bench = make_bench({"on": "file", **always}, {"on": "content", **always})
     summary = bench.run(jobs(3))
     assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
     assert len(bench.service.sent("fetch")) < 12
@@ -70,7 +81,7 @@ def test_urls_that_always_expire_are_left_for_the_next_run(make_bench: MakeBench
 
 def test_a_run_that_sleeps_past_its_urls_polls_for_fresh_ones(make_bench: MakeBench) -> None:
     """A clip that an earlier run left at a URL which is long gone is collected all the same."""
-    bench = make_bench({"on": "file", "reset": "before"})
+    bench = make_bench({"on": "file", "reset": "before"}, {"on": "content", "reset": "before"})
     assert bench.run(jobs(2)).exit_code is Exit.STOPPED
     bench.script()
     bench.now += 7200
