@@ -108,6 +108,17 @@ class Note:
         known = isinstance(size_bytes, int)
         return Note(str(source), str(boot), validator, size_bytes if known else None, sha256 if known else None)
 
+    @staticmethod
+    def of_sidecar(folder: int, name: str, *, source: str, boot: str) -> Note | None:
+        """Give what the sidecar of a finished clip says, when the clip is of *source*: its note is gone by then."""
+        found = read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {}
+        size_bytes, sha256 = found.get("size_bytes"), found.get("sha256")
+        if SIDECAR_MARK not in found or found.get("task_id") != source:
+            return None
+        if not isinstance(size_bytes, int) or not isinstance(sha256, str):
+            return None
+        return Note(source, boot, size_bytes=size_bytes, sha256=sha256)
+
     def write(self, folder: int, name: str) -> None:
         """Put the note in place."""
         write_whole(folder, name, [json_line(asdict(self))], mode=STATE_FILE_MODE, durable=False)

@@ -4,8 +4,8 @@
 * What is there of an earlier try counts only if it belongs to the same source, and if the machine has not
   been started anew since: bytes that were never synced may be holes after a power loss.
 * The final name appears only after the box walk and the fsync, and never in place of something else.
-* The note beside the part (``.part.meta``) is the last to go, so that a crash between any two steps leaves
-  either a part that can be taken up or a clip that is recognised as finished.
+* The note beside the part (``.part.meta``) is the last to go, and then the sidecar says the same, so that a crash
+  between any two steps leaves either a part that can be taken up or a clip that is recognised as finished.
 """
 
 from __future__ import annotations
@@ -128,7 +128,11 @@ class Part:
             try:
                 found = Note.read(folder, names.note)
                 note = found if found and found.continues(source, boot=boot) else Note(source, boot)
-                file = _finished_before(folder, names, note) or _opened(folder, names, note, fresh=note is not found)
+                file = _finished_before(folder, names, note)
+                if file is None and (told := Note.of_sidecar(folder, names.sidecar, source=source, boot=boot)):
+                    file = _finished_before(folder, names, told)
+                    note = told if file else note
+                file = file or _opened(folder, names, note, fresh=note is not found)
             except BaseException:
                 os.close(folder)
                 raise

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from batchvid.core.snapshot import Snapshot
     from batchvid.core.summary import Summary
     from batchvid.edge.ledger import Attempt
+    from batchvid.sandbox.world import Clips
 
 STARTS_AT = 1_800_000_000.0
 BASE_URL = "https://api.example.com/v1"
@@ -107,12 +108,14 @@ class Watcher(Silent):
 class Bench:
     """Runs manifests against one world, one after the other, on one clock that goes on between them."""
 
-    def __init__(self, folder: Path, rules: Iterable[dict[str, Any]] = (), **terms: Any) -> None:
+    def __init__(
+        self, folder: Path, rules: Iterable[dict[str, Any]] = (), *, clips: Clips = tiny_clips, **terms: Any
+    ) -> None:
         self.folder = folder
         self.now = STARTS_AT
         self._loop_began: float | None = None
         script = Script(parse_rules(list(rules)))
-        world = World(Terms(**terms), clips=tiny_clips, script=script, files_url="https://files.sandbox.example")
+        world = World(Terms(**terms), clips=clips, script=script, files_url="https://files.sandbox.example")
         self.service = MemoryService(world, wall=self.wall)
         self.world = world
         self.view = Watcher()
