@@ -105,6 +105,8 @@ class Brakes:
         self.accepted = 0
         self.throttle = Throttle()
         self.halts: list[Halt] = []
+        self.slowed_by = ""
+        """Why the run was last slowed or paused."""
 
     @property
     def submits_stopped(self) -> bool:
@@ -209,6 +211,7 @@ class Brakes:
 
     def _wait(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
         is_news = sent_at >= self._refused_at
+        self.slowed_by = _slower(fault)
         if fault.kind is FaultKind.THROTTLED:
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         else:
@@ -217,7 +220,7 @@ class Brakes:
             self._resume_at = max(self._resume_at, now + wait_s)
         if is_news:
             self._refused_at = now
-            self._spend_retry(now=now)
+            self._spend_retry(fault, now=now)
 
     def poll_answered(self, *, now: float) -> None:
         """Take note that a poll brought an answer."""
@@ -229,6 +232,7 @@ class Brakes:
         """Slow down or stop as the fault demands."""
         self._heard(fault, sent_at=sent_at)
         if fault.kind is FaultKind.THROTTLED:
+            self.slowed_by = _slower(fault)
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         elif fault.kind is FaultKind.ACCOUNT:
             self.halt(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
@@ -261,10 +265,17 @@ class Brakes:
                 Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
             )
 
-    def _spend_retry(self, *, now: float) -> None:
+    def _spend_retry(self, fault: Fault, *, now: float) -> None:
         """Count a refusal; one that comes after a longer wait than our own longest counts as several."""
         waited_s = 0.0 if self._waiting_since is None else now - self._waiting_since
         self._waiting_since = now
         self._retries -= min(max(1.0, waited_s / self._limits.backoff_longest_s), REFUSAL_COUNTS_AT_MOST)
-        if self._retries <= 0:
-            self.halt(Exit.STOPPED, "the service has been away or too busy for too long; run again later")
+        if self._retries <= 0 and not self.submits_stopped:
+            self.halt(
+                Exit.STOPPED,
+                f"the service has been away or too busy for too long; run again later (the last time: {fault})",
+            )
+
+
+def _slower(fault: Fault) -> str:
+    return 'the service said "too fast"' if fault.kind is FaultKind.THROTTLED else str(fault)

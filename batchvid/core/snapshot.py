@@ -69,7 +69,7 @@ class Snapshot:
     slowed_to: float
     """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
     paused_s: float
-    """For how long nothing is sent, because the service asked for it."""
+    """For how long nothing is sent, because the service asked for it or is away."""
     polls: int
     """Polls sent by this run."""
     submits: int
@@ -77,6 +77,8 @@ class Snapshot:
     downloaded_bytes: int
     stopping: str | None
     """Why no more jobs are submitted, when that is so."""
+    slowed_by: str = ""
+    """Why the run was last slowed or paused."""
     newest: tuple[NewClip, ...] = ()
     """Newest first, at most eight."""
     needs_person: tuple[NeedsPerson, ...] = field(default=())

@@ -32,6 +32,8 @@ class Standing:
         self.downloaded_bytes = 0
         self.newest: deque[NewClip] = deque(maxlen=SHOWN)
         self.needs_person: dict[str, NeedsPerson] = {}
+        # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
+        self._first_with_url: dict[int, str] = {}
 
     def take_over(self, row: Progress) -> None:
         """Take note of a job that an earlier run left for a person."""
@@ -51,6 +53,11 @@ class Standing:
             self.needs_person[progress.job_id] = NeedsPerson(progress.job_id, progress.state, progress.reason or "")
         elif self.needs_person:
             self.needs_person.pop(progress.job_id, None)
+
+    def other_with(self, url: str, *, job_id: str) -> str | None:
+        """Give the job for which this run was told the same URL before; ``None`` when there is no other."""
+        first = self._first_with_url.setdefault(hash(url), job_id)
+        return first if first != job_id else None
 
     def task_took(self, took_s: float) -> None:
         """Take note of how long a task of this run took."""
@@ -90,6 +97,7 @@ class Standing:
             submit_limit=course.limits.submits,
             slowed_to=brakes.throttle.share,
             paused_s=max(0.0, brakes.submits_resume_at - now),
+            slowed_by=brakes.slowed_by,
             polls=self.polls,
             submits=self.submits,
             downloaded_bytes=self.downloaded_bytes,

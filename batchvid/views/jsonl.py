@@ -120,6 +120,7 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "submits_per_min_limit": _number(limit.count / limit.period_s * 60) if limit else None,
         "slowed_to": _number(snapshot.slowed_to),
         "paused_s": _number(snapshot.paused_s),
+        "slowed_by": snapshot.slowed_by or None,
         "submits": snapshot.submits,
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,

@@ -101,14 +101,18 @@ class PlainLines:
 
 
 def is_slowed(snapshot: Snapshot) -> bool:
-    """Say whether the run goes slower than its limits allow, because the service asked for it."""
+    """Say whether the run goes slower than its limits allow, because the service asked for it or is away."""
     return snapshot.slowed_to < FULL_PACE or snapshot.paused_s > 0
 
 
 def slowed_text(snapshot: Snapshot) -> str:
-    """Give ``to 50 %, pause 12 s: the service said "too fast"``."""
-    pause = f", pause {text.duration(snapshot.paused_s)}" if snapshot.paused_s >= 1 else ""
-    return f'to {max(1, round(snapshot.slowed_to * 100))} %{pause}: the service said "too fast"'
+    """Give ``to 50 %, pause 12 s: the service said "too fast"``, or what else is the reason."""
+    parts = []
+    if snapshot.slowed_to < FULL_PACE:
+        parts.append(f"to {max(1, round(snapshot.slowed_to * 100))} %")
+    if snapshot.paused_s >= 1:
+        parts.append(f"pause {text.duration(snapshot.paused_s)}")
+    return f"{', '.join(parts) or 'for a moment'}: {text.why(snapshot.slowed_by)}"
 
 
 def stats_line(snapshot: Snapshot) -> str:

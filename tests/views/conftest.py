@@ -47,6 +47,7 @@ def snapshot() -> Snapshot:
         submits=363,
         downloaded_bytes=1_430_000_000,
         stopping=None,
+        slowed_by='the service said "too fast"',
         newest=tuple(
             NewClip(f"kite-{n}", f"day/kite-{n}.mp4", 3_100_000, NINE_AM - 5 * (337 - n)) for n in range(337, 329, -1)
         ),

@@ -156,6 +156,18 @@ def test_a_slowed_run_says_so_and_when_it_is_over(snapshot: Snapshot) -> None:
     ]
 
 
+def test_a_service_that_is_away_is_not_said_to_be_too_busy(snapshot: Snapshot) -> None:
+    """A pause names its own reason, and a full pace is not called a slow one."""
+    watched = Watched()
+    away = replace(snapshot, paused_s=12.0, slowed_by="the host name could not be resolved\x1b[2J")
+    watched.view.stats(replace(away, elapsed_s=1.0))
+    watched.view.stats(replace(away, elapsed_s=40.0, paused_s=0.5))
+    assert [line[10:] for line in watched.lines] == [
+        "slowed    pause 12 s: the host name could not be resolved",
+        "slowed    for a moment: the host name could not be resolved",
+    ]
+
+
 def test_the_reason_to_stop_is_told_once_at_any_verbosity(snapshot: Snapshot) -> None:
     """A quiet log still says why a night's run stopped buying."""
     watched = Watched(Verbosity.QUIET)

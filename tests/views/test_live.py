@@ -56,7 +56,9 @@ def test_the_picture_at_a_hundred_columns(snapshot: Snapshot) -> None:
 
 def test_at_eighty_columns_the_newest_clips_stand_below_the_lanes(snapshot: Snapshot) -> None:
     """Nothing that matters is lost on a small terminal, and the picture fits its 24 lines."""
-    worst = replace(snapshot, slowed_to=0.5, paused_s=12.0, stopping="the time window has closed")
+    worst = replace(
+        snapshot, slowed_to=0.5, paused_s=12.0, stopping="the time window has closed", slowed_by="away " * 40
+    )
     lines = drawn(replace(worst, needs_person=snapshot.needs_person * 4), 80)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 23, "the cursor needs the 24th"
