@@ -24,7 +24,7 @@ AWAY_AT_MOST_S = 7200.0
 """So long without one answer to anybody, the tasks' time-outs wait: nobody could have said that they are done."""
 UNSURE_IN_A_ROW = 3
 """So many attempts in doubt one after the other are no accident; each further one might cost money."""
-SLOWEST = 1 / 64
+SLOWEST = 1 / 16
 RECOVERY_STEP = 1 / 8
 """Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"; binary, so that the sum is exact."""
 RECOVERY_EVERY_S = 15.0
