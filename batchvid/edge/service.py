@@ -184,6 +184,8 @@ class Service:
             request = session.get(URL(url, encoded="%" in url), headers=headers, timeout=timeout, allow_redirects=False)
             try:
                 response = await request
+            except aiohttp.InvalidURL:
+                raise ForbiddenAddressError(f"the clip's URL is not allowed: its host is {_url(url).host}") from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if forbidden := _forbidden(error):
                     raise forbidden from None
