@@ -16,6 +16,7 @@ from batchvid.core import lifecycle as life
 from batchvid.core import policy
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.figures import rfc3339
+from batchvid.core.job import State
 from batchvid.core.settings import InDoubt
 from batchvid.core.story import sidecar
 from batchvid.core.wire import Phase, content_path
@@ -173,7 +174,20 @@ class Steps:
             follow = policy.after_report(report, one.progress, tally, late=late, limits=course.limits)
             timing = self._timing(index, follow, now=now)
         await self._record(index, *follow.events, timing=timing)
+        self._warn_of_shared_url(one.progress)
         return follow.wait_s
+
+    def _warn_of_shared_url(self, progress: Progress) -> None:
+        """Tell a person when the service names one URL for two clips: one of the two jobs gets the other's."""
+        if progress.state is not State.READY or progress.url is None:
+            return
+        other = self.standing.other_with(progress.url, job_id=progress.job_id)
+        if other is not None:
+            self.edges.view.note(
+                f"jobs {other!r} and {progress.job_id!r}: the service named the same URL for both clips, so one of "
+                "them is hardly what was asked for; look at both, and tell the service's support their task ids "
+                "(batchvid export)"
+            )
 
     def _timing(self, index: int, follow: Follow, *, now: float) -> Timing | None:
         finished = isinstance(follow.events[0], life.TaskSucceeded)

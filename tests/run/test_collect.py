@@ -89,6 +89,16 @@ def test_a_run_that_sleeps_past_its_urls_polls_for_fresh_ones(make_bench: MakeBe
     assert len(bench.creates) == 2
 
 
+def test_one_url_for_two_clips_is_told_to_a_person(make_bench: MakeBench) -> None:
+    """Both are saved, and named once; a job whose URL is its own, or is named again, is not."""
+    same = {"set": {"video_url": "http://files.sandbox.invalid/one.mp4"}}
+    bench = make_bench({"on": "poll", "prompt": "*job-0[12]*", **same})
+    bench.run(jobs(3))
+    (note,) = [note for note in bench.view.notes if "same URL" in note]
+    assert "'job-01'" in note
+    assert "'job-02'" in note
+
+
 def test_a_cut_transfer_is_resumed_where_it_broke_off(make_bench: MakeBench) -> None:
     """The second request names the byte to go on from and the version that is held."""
     bench = make_bench({"on": "file", "nth": 1, "cut_at": 0.6})
