@@ -99,16 +99,25 @@ class FileHost:
         return [one.headers.get(header, "") for one in self.raw.requests if one.path == f"/{name}.mp4"]
 
 
-def hosting(lab: Lab, scripts: Mapping[str, Sequence[Answer]], *, rules: str = "", head: str | None = None) -> FileHost:
+def hosting(
+    lab: Lab,
+    scripts: Mapping[str, Sequence[Answer]],
+    *,
+    rules: str = "",
+    both: str | None = None,
+    head: str | None = None,
+) -> FileHost:
     """Write a manifest of a job for each script and the job "well", and serve all of it.
 
     The prompt of the job "gone" is "The gone one". *rules* are further rules of the sandbox, before the poll's own.
+    *both* is the one whose URL all jobs get.
     """
     host = FileHost(scripts)
     host.raw = lab.stack.enter_context(serving(host.answer))
     manifest(lab, scripts, head=head)
     urls = [
-        f'- {{on: poll, prompt: "The {name} one", set: {{video_url: "{host.raw.url}/{name}.mp4"}}}}' for name in scripts
+        f'- {{on: poll, prompt: "The {name} one", set: {{video_url: "{host.raw.url}/{both or name}.mp4"}}}}'
+        for name in scripts
     ]
     lab.sandbox("\n".join([*rules.splitlines(), *urls]))
     return host
