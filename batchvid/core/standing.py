@@ -34,6 +34,7 @@ class Standing:
         self.needs_person: dict[str, NeedsPerson] = {}
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
+        self._with_url_of_another: set[str] = set()
 
     def take_over(self, row: Progress) -> None:
         """Take note of a job that an earlier run left for a person."""
@@ -55,9 +56,12 @@ class Standing:
             self.needs_person.pop(progress.job_id, None)
 
     def other_with(self, url: str, *, job_id: str) -> str | None:
-        """Give the job for which this run was told the same URL before; ``None`` when there is no other."""
+        """Give the job for which this run was told the same URL before; ``None`` when there is none, or it was told."""
         first = self._first_with_url.setdefault(hash(url), job_id)
-        return first if first != job_id else None
+        if first == job_id or job_id in self._with_url_of_another:
+            return None
+        self._with_url_of_another.add(job_id)
+        return first
 
     def task_took(self, took_s: float) -> None:
         """Take note of how long a task of this run took."""
