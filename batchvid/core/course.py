@@ -229,7 +229,7 @@ class Course:
         self.counts[before.state] -= 1
         self.counts[after.state] += 1
         for event in events:
-            self._follow_money(index, one, event)
+            self._follow_money(one, event)
         if before.state.in_flight and (not after.state.in_flight or after.parked):
             self.schedule.in_flight -= 1
         elif before.state is State.READY and after.state is State.RUNNING:
@@ -243,16 +243,15 @@ class Course:
         elif after.state is State.FAILED:
             self.brakes.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
 
-    def _follow_money(self, index: int, one: Active, event: Event) -> None:
-        price = self.jobs[index].price_micros if one.progress.price_micros is None else one.progress.price_micros
+    def _follow_money(self, one: Active, event: Event) -> None:
         if not one.held:
             return
         match event:
             case life.SubmitRefused():
-                self.budget.release(price)
+                self.budget.release(one.progress.price_micros)
                 one.held = False
             case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
-                self.budget.settle(price)
+                self.budget.settle(one.progress.price_micros)
                 one.held = False
 
     def withdraw(self, index: int) -> None:
