@@ -23,10 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import batchvid
+from batchvid.commands.options import read_journal
 from batchvid.edge.media import decode_clip
 from batchvid.edge.outputs import STATE_FOLDER
+from batchvid.errors import BatchvidError
 from batchvid.sandbox.embedded import running
 from batchvid.sandbox.options import Options
+from batchvid.views.status import status_object
 from tests.faults.raw import serving
 
 if TYPE_CHECKING:
@@ -259,12 +263,13 @@ class Lab:
         return [prompts.get(job_id, job_id) for (job_id,) in self.query("SELECT job_id FROM attempts")]
 
     def exported(self) -> list[dict[str, Any]]:
-        """Give the rows of ``batchvid export``."""
-        done = subprocess.run(
-            self.command("export", self.manifest_path, "--format", "jsonl"),
-            env=self.environment(), capture_output=True, text=True, check=False, cwd=self.folder,
-        )  # fmt: skip
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        """Give the rows of ``batchvid export``, with the prompts; nothing where it would refuse to tell."""
+        try:
+            manifest = batchvid.load(self.manifest_path)
+            rows = status_object(manifest, *read_journal(manifest))["jobs"]
+        except BatchvidError:
+            return []
+        return [row | {"prompt": job.prompt} for row, job in zip(rows, manifest.jobs, strict=True)]
 
     def every_task_on_record(self) -> None:
         """I2: every accepted task id is in the journal, or in orphans.jsonl, or its job is shown in doubt."""
