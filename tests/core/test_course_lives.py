@@ -117,7 +117,7 @@ def check(drive: Drive, *, start_micros: int, wanted: int, chosen: int) -> None:
     assert drive.in_lanes() + course.busy.total() == idle_open - len(course.parked) - (wanted - chosen)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(LIMITS, BEGINNINGS, ROWS, st.data())
 def test_every_story_ends_and_loses_nothing(
     limits: Limits, beginning: dict[str, Any], states: list[State | None], data: st.DataObject

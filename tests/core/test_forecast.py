@@ -8,7 +8,7 @@ from random import Random
 from statistics import fmean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.core.forecast import SAMPLES_KEPT, Forecast, TimingClass
@@ -61,7 +61,6 @@ def test_a_tight_class_is_rarely_looked_at_before_its_peak(around_s: float) -> N
     assert len(early) <= 0.1 * len(times)
 
 
-@settings(deadline=None)
 @given(
     st.floats(0.05, 5000),
     st.lists(st.floats(0, 20_000), max_size=200),
@@ -83,7 +82,6 @@ def test_a_gap_is_within_its_bounds_and_never_in_the_past(
     assert forecast.of("m").next_look_s(age_s) >= age_s
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 5000), max_size=40))
 def test_later_ages_are_never_looked_at_earlier(samples_s: list[float]) -> None:
     """The plan of looks runs forward."""

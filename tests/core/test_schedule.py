@@ -64,7 +64,7 @@ class AgainstASortedList(RuleBasedStateMachine):
 
 
 TestAgainstASortedList = AgainstASortedList.TestCase
-TestAgainstASortedList.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAgainstASortedList.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 class Counted(float):
