@@ -89,7 +89,8 @@ class Runner:
         try:
             async with self._turns[step]:
                 while not self._over:
-                    if self.course.turn(step, self._now()):
+                    now = self._now()
+                    if self.course.turn(step, now):
                         await self._pace(step)
                         index = self.course.take(step, self._now())
                         if index is not None:
@@ -97,7 +98,7 @@ class Runner:
                     else:
                         self._look_again_if_over()
                         if not self._over:  # whoever finds that the run is over is not woken up by anybody
-                            await self._sleep(step)
+                            await self._sleep(step, now)
         finally:
             self._idle.discard(task)
         return None
@@ -109,10 +110,13 @@ class Runner:
         elif step is Step.POLL:
             await self.edges.request_pace.acquire(share=share)
 
-    async def _sleep(self, step: Step) -> None:
-        """Wait until something changes, or the moment comes at which a turn may come by itself."""
+    async def _sleep(self, step: Step, now: float) -> None:
+        """Wait until something changes, or the moment comes at which a turn may come by itself.
+
+        *now* is when there was no turn yet: a moment that has come since must wake this worker, and not be past to it.
+        """
         changed = self._changed[step]
-        wake_at = self.course.wake_at(step, self._now())
+        wake_at = self.course.wake_at(step, now)
         timer = None if wake_at is None else asyncio.get_running_loop().call_at(wake_at, changed.set)
         try:
             await changed.wait()

@@ -14,6 +14,7 @@ from batchvid.core.settings import Rate
 from batchvid.errors import Exit
 from tests.run.bench import QUICK, STARTS_AT, jobs
 from tests.run.memory import Outage
+from tests.run.virtual import VirtualLoop
 
 if TYPE_CHECKING:
     from tests.run.conftest import MakeBench
@@ -171,3 +172,20 @@ def test_polls_that_fail_cost_nothing_but_time(make_bench: MakeBench) -> None:
     )
     assert bench.run(jobs(4), replace(QUICK, poll_longest_s=6, typical_time_s=10)).exit_code is Exit.OK
     assert len(bench.creates) == 4
+
+
+def test_a_moment_that_comes_while_it_is_looked_for_is_not_missed(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time passes between "not yet" and the question when: no worker sleeps through the moment in between."""
+
+    def time_passes(loop: VirtualLoop) -> float:
+        loop._jumping.now += 0.05
+        return loop._jumping.now
+
+    monkeypatch.setattr(VirtualLoop, "time", time_passes)
+    monkeypatch.setattr("tests.run.virtual.LONGEST_S", HOUR_S)
+    bench = make_bench({"on": "create", "scope": "call", "nth": "1-40", "status": 503, "body": BUSY})
+    limits = replace(QUICK, submits=None, backoff_first_s=0.2, backoff_longest_s=2.0)
+    assert bench.run(jobs(2), limits).exit_code is Exit.OK
+    assert len(bench.creates) == 2
