@@ -1,4 +1,4 @@
-"""Examples of hypothesis are never too slow here: how long one takes says how busy the machine is, not what is wrong."""
+"""No example of hypothesis is too slow here: its time says how busy the machine is, not what is wrong."""
 
 from __future__ import annotations
 
