@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 
@@ -26,6 +27,11 @@ COMMANDS = {
     "doctor": ("setup", "Check versions, key, output, clock and service."),
 }
 """In the order of a first week with batchvid: the module and the line in the list of commands."""
+STARVED = (
+    "out of memory, or of threads (ulimit -v, ulimit -u, the limits of a container): the journal is intact; "
+    "give it more and run again, which goes on from there"
+)
+STARVED_WORDS = ("can't start new thread", "Cannot allocate memory", "failed to map segment")
 
 
 class Commands(click.Group):
@@ -83,10 +89,28 @@ def run_command() -> int:
     except BatchvidError as error:
         complain(f"batchvid: {error}")
         return error.exit_code
-    except Exception:  # noqa: BLE001 the one place that catches everything, to keep the promise of the exit code
-        import traceback  # noqa: PLC0415 only a bug needs it
-
-        complain(traceback.format_exc())
-        complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")
-        return Exit.BUG
+    except Exception as error:  # noqa: BLE001 the one place that catches everything, to keep the exit code's promise
+        return unexpected(error)
     return code if isinstance(code, int) else Exit.OK
+
+
+def unexpected(error: Exception) -> Exit:
+    """Tell of an exception that nobody raised on purpose: the machine is short of something, or batchvid has a bug."""
+    if is_starved(error):
+        complain(f"batchvid: {STARVED}")
+        return Exit.STOPPED
+    import traceback  # noqa: PLC0415 only a bug needs it
+
+    complain("".join(traceback.format_exception(error)))
+    complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")
+    return Exit.BUG
+
+
+def is_starved(error: BaseException) -> bool:
+    """Say whether the machine had no memory or no thread left to give, which is nobody's bug."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_starved, error.exceptions))
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # The interpreter and the dynamic loader have no class and no number for it, only these words.
+    return isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in STARVED_WORDS)
