@@ -185,6 +185,19 @@ def test_a_signal_drains_the_run(make_bench: MakeBench, after_s: float, code: Ex
     assert set(bench.bought().values()) == {1}
 
 
+@pytest.mark.parametrize("after_s", [1.03, 20.0, 40.0, 60.0])
+def test_a_signal_drains_a_run_in_which_much_is_under_way(make_bench: MakeBench, after_s: float) -> None:
+    """With requests of every kind overlapping, none begins after the signal."""
+    bench = make_bench()
+    limits = replace(QUICK, submits=Rate(20, 1), requests=Rate(50, 1), in_flight=60)
+    wanted = jobs(90)
+    summary = bench.run(wanted, limits, meanwhile=signals(bench, after_s))
+    assert summary.exit_code is Exit.INTERRUPTED
+    assert all(call.at <= STARTS_AT + after_s + 0.02 for call in bench.service.calls)
+    assert bench.run(wanted, limits).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
 @pytest.mark.parametrize("after_s", [5.05, 5.1, 5.35, 30.0, 50.0, 52.3])
 def test_a_second_signal_stops_at_once_and_loses_nothing(make_bench: MakeBench, after_s: float) -> None:
     """Requests under way are given up: they are in doubt, or known; no create is ever sent twice."""
