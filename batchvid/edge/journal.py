@@ -68,6 +68,7 @@ class Journal:
     def __init__(self, db: sqlite3.Connection, path: Path, *, readonly: bool) -> None:
         self._db = db
         self._readonly = readonly
+        self._identity: tuple[int, int] | None = None
         self.path = path
 
     @classmethod
@@ -130,6 +131,7 @@ class Journal:
 
     def _take_over(self, service: str | None) -> None:
         with journal_file.translated(self.path):
+            self._identity = journal_file.identity(self.path)
             journal_file.check_kind(self._db, self.path)
             journal_file.make_durable(self._db, self.path)
             version = version_of(self._db)
@@ -170,8 +172,12 @@ class Journal:
 
         Raises `StaleProgressError` when a change does not start from what the journal holds (a bug),
         `TaskOwnedError` when one names a task that another attempt has, and `StorageError` when
-        the disk does not take them.
+        the disk does not take them, or the journal was moved or removed: SQLite would go on writing to a file
+        that no later run finds.
         """
+        with journal_file.translated(self.path):
+            if journal_file.identity(self.path) != self._identity:
+                raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
         with self._transaction():
             for change in changes:
                 self._write(change)

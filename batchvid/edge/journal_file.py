@@ -30,7 +30,8 @@ ADVICE = {
     sqlite3.SQLITE_CORRUPT: f"it is damaged; restore it from a backup, or try the sqlite3 shell's .recover. {KEEP}",
     sqlite3.SQLITE_NOTADB: f"it is not a journal, or its first bytes are damaged; restore it from a backup. {KEEP}",
     sqlite3.SQLITE_READONLY: "it cannot be written; give the account that runs batchvid the right to it and its folder",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; give the account that runs batchvid the right to its folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; give the account that runs batchvid the right to its folder, "
+    "and enough open files (ulimit -n)",
     sqlite3.SQLITE_PERM: "it may not be opened; give the account that runs batchvid the right to read and write it",
     sqlite3.SQLITE_BUSY: "another program keeps it locked; close what has it open and run again",
     sqlite3.SQLITE_LOCKED: "another program keeps it locked; close what has it open and run again",
@@ -86,6 +87,12 @@ def refuse_doubtful(path: Path) -> bool:
                     f"the journal {path} is empty, so what was paid is unknown; restore it from a backup"
                 )
     return exists
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Give the device and the number of the file at *path*, which tell it from any other."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def create(path: Path, *, service: str) -> None:

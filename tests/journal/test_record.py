@@ -18,6 +18,7 @@ from batchvid.core.snapshot import Money
 from batchvid.edge.change import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
 from batchvid.edge.journal import TIMINGS_KEPT, UNFINISHED, Journal
 from batchvid.edge.ledger import Outcome
+from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
     from tests.journal.conftest import Life
@@ -54,6 +55,24 @@ def test_every_field_of_progress_is_a_column(journal: Journal) -> None:
     """A field that is added to the value needs a new version of the schema."""
     columns = [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
     assert columns == [field.name for field in fields(Progress)]
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_journal_that_was_moved_or_removed_takes_nothing_more(life: Life, path: Path, *, put_back: bool) -> None:
+    """SQLite would go on writing to a file without a name, and a run would go on buying; put back, it is whole."""
+    life.goes(STARTED)
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    with pytest.raises(StorageError, match="removed or unmounted"):
+        life.goes(ACCEPTED)
+    if put_back:
+        away.rename(path.parent)
+        life.goes(ACCEPTED)
+        return
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(StorageError, match="replaced"):
+        life.goes(ACCEPTED)
 
 
 def test_a_change_from_an_old_version_is_refused_whole(life: Life, journal: Journal) -> None:
