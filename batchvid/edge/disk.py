@@ -41,6 +41,8 @@ ADVICE = {
     errno.ESTALE: "the network file system lost it: mount it again",
 }
 OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+ROOM_KEPT_BYTES, ROOM_KEPT_SHARE = 4 * 1024 * 1024, 1 / 16
+"""No clip takes so much of the end of a disk, nor this share of a very small one: the journal needs it."""
 
 
 class TooManyFilesError(StorageError):
@@ -122,6 +124,17 @@ def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
         os.close(descriptor)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
     return descriptor
+
+
+def leave_room(descriptor: int, size_bytes: int) -> None:
+    """Raise the `OSError` of a full disk when *size_bytes* more would leave too little for the ids of paid tasks.
+
+    A disk that says nothing of its size (some network ones) is taken at its word when it is full.
+    """
+    found = os.fstatvfs(descriptor)
+    kept = min(ROOM_KEPT_BYTES, found.f_blocks * found.f_frsize * ROOM_KEPT_SHARE)
+    if found.f_blocks and found.f_bavail * found.f_frsize - size_bytes < kept:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_whole(folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool) -> None:

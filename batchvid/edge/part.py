@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -27,6 +28,7 @@ from batchvid.edge.disk import (
     doing,
     exists,
     json_line,
+    leave_room,
     open_folder,
     open_regular,
     place,
@@ -34,6 +36,7 @@ from batchvid.edge.disk import (
     settled,
     write_whole,
 )
+from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HASH_BLOCK_BYTES = 1024 * 1024
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 SIDECAR_FORM = 1
 """Of the sidecar; additions do not change it."""
 
@@ -63,6 +67,7 @@ class HashingFile(io.FileIO):
         """Append *block*."""
         with self._busy:
             rest = memoryview(block)
+            leave_room(self.fileno(), len(rest))
             while rest:
                 written = os.pwrite(self.fileno(), rest, self.size_bytes)
                 self.sha256.update(rest[:written])
@@ -162,9 +167,15 @@ class Part:
         await self._settled("note the source of", lambda: self._note.write(self._folder, self._names.note))
 
     async def write(self, block: bytes) -> None:
-        """Append *block*."""
+        """Append *block*. When the disk is full, the part makes room: the ids of paid tasks need it more."""
         with doing(f"write {self._path}.part"):
-            await self._async_file.write(block)
+            try:
+                await self._async_file.write(block)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    with suppress(StorageError):
+                        await self.restart()
+                raise
 
     async def restart(self) -> None:
         """Drop all bytes, and what was noted of them, to begin from zero."""
