@@ -21,6 +21,7 @@ from batchvid.core.settings import InDoubt
 from batchvid.core.story import sidecar
 from batchvid.core.wire import Phase, content_path
 from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
+from batchvid.edge.disk import TooManyFilesError
 from batchvid.edge.outputs import ForeignFileError
 from batchvid.errors import StorageError
 from batchvid.stages.download import Fetches, download
@@ -126,7 +127,7 @@ class Steps:
             )
         except StorageError:
             where = "it could not be written anywhere: note it down"
-        self.edges.view.note(
+        self.edges.view.warn(
             f"PAID, NOT JOURNALED: job {job.id!r}, attempt {attempt}, task {created.task_id}; {where}. "
             f"Next: batchvid adopt MANIFEST {job.id} {created.task_id}"
         )
@@ -183,7 +184,7 @@ class Steps:
             return
         other = self.standing.other_with(progress.url, job_id=progress.job_id)
         if other is not None:
-            self.edges.view.note(
+            self.edges.view.warn(
                 f"jobs {other!r} and {progress.job_id!r}: the service named the same URL for both clips, so one of "
                 "them is hardly what was asked for; look at both, and tell the service's support their task ids "
                 "(batchvid export)"
@@ -219,6 +220,8 @@ class Steps:
         except ForeignFileError as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
+        except TooManyFilesError as error:
+            outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
             return None

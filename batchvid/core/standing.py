@@ -86,7 +86,8 @@ class Standing:
         """Give the run as it stands now."""
         course, brakes = self._course, self._course.brakes
         halt = brakes.worst
-        stopping = "interrupted: requests in flight end, nothing new is sent" if course.draining else None
+        interrupted = course.draining and not brakes.downloads_stopped
+        stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
         return Snapshot(
             counts={state: course.counts[state] for state in State},
             parked=len(course.parked),

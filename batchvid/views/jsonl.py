@@ -64,6 +64,9 @@ class JsonLines:
     def note(self, text: str) -> None:
         """Write nothing: notes are for people, who read the other stream."""
 
+    def warn(self, text: str) -> None:
+        """Write nothing, as for a note."""
+
     def summary(self, summary: Summary) -> None:
         """Write a ``summary`` object."""
         self.write(summary_json(summary))

@@ -79,6 +79,10 @@ class PlainLines:
         if self._verbosity >= Verbosity.NORMAL:
             self._line("note", clean(text, 1000))
 
+    def warn(self, text: str) -> None:
+        """Write a line that must not be missed, at any verbosity."""
+        self._line("warning", clean(text, 1000))
+
     def summary(self, summary: Summary) -> None:
         """Write how the run ended, at any verbosity."""
         for line in summary_lines(summary):

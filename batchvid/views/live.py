@@ -66,6 +66,10 @@ class LiveView:
         """Print a line above the picture."""
         self._console.print(Text(clean(text, 1000)))
 
+    def warn(self, text: str) -> None:
+        """Print a line above the picture."""
+        self.note(text)
+
     def summary(self, summary: Summary) -> None:
         """Draw the last picture and leave it there, with the summary below."""
         if self._newest is not None:

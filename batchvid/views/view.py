@@ -36,6 +36,9 @@ class View(Protocol):
     def note(self, text: str) -> None:
         """Tell something that concerns the run and no single job."""
 
+    def warn(self, text: str) -> None:
+        """Tell something that a person must know, however little they want to read."""
+
     def summary(self, summary: Summary) -> None:
         """Tell how the run ended. Nothing but `close` comes after it."""
 
@@ -53,6 +56,9 @@ class Silent:
         """Say nothing."""
 
     def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
         """Say nothing."""
 
     def summary(self, summary: Summary) -> None:
@@ -82,6 +88,11 @@ class Several:
         """Pass it on."""
         for view in self._views:
             view.note(text)
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        for view in self._views:
+            view.warn(text)
 
     def summary(self, summary: Summary) -> None:
         """Pass it on."""

@@ -104,6 +104,10 @@ class Watcher(Silent):
         """Remember it."""
         self.notes.append(text)
 
+    def warn(self, text: str) -> None:
+        """Keep it."""
+        self.notes.append(text)
+
 
 class Bench:
     """Runs manifests against one world, one after the other, on one clock that goes on between them."""
@@ -113,6 +117,8 @@ class Bench:
     ) -> None:
         self.folder = folder
         self.now = STARTS_AT
+        self.skew_s = 0.0
+        """How wrong the clock of the machine is that batchvid runs on; the service's own is always right."""
         self._loop_began: float | None = None
         script = Script(parse_rules(list(rules)))
         world = World(Terms(**terms), clips=clips, script=script, files_url="https://files.sandbox.example")
@@ -126,6 +132,10 @@ class Bench:
         if self._loop_began is None:
             return self.now
         return self.now + asyncio.get_running_loop().time() - self._loop_began
+
+    def clock(self) -> float:
+        """Give the time of day as the machine has it."""
+        return self.wall() + self.skew_s
 
     def script(self, *rules: dict[str, Any]) -> None:
         """Let other things go wrong from now on."""
@@ -142,25 +152,7 @@ class Bench:
     ) -> Summary:
         """Run, and check what must hold after every run. *meanwhile* is called when the loop has started."""
         self.view, self.interrupts = Watcher(), Interrupts()
-        manifest = Manifest(
-            path=self.folder.parent / "test.yaml",
-            base_url=BASE_URL,
-            key_env="KEY",
-            output=self.folder,
-            limits=limits,
-            jobs=tuple(wanted),
-        )
-        order = Order(
-            manifest=manifest,
-            named="test.yaml",
-            identity=BASE_URL,
-            account=lambda: Account(BASE_URL, KEY),
-            options=Options(**options),
-            view=self.view,
-            interrupts=self.interrupts,
-            connect=lambda _account, _options: self.service,
-            wall=self.wall,
-        )
+        order = self.order(wanted, limits, **options)
 
         async def main() -> Summary:
             loop = asyncio.get_running_loop()
@@ -177,6 +169,28 @@ class Bench:
         finally:
             if checked:
                 self.check()
+
+    def order(self, wanted: Sequence[Job], limits: Limits = QUICK, **options: Any) -> Order:
+        """Give the order for a run."""
+        manifest = Manifest(
+            path=self.folder.parent / "test.yaml",
+            base_url=BASE_URL,
+            key_env="KEY",
+            output=self.folder,
+            limits=limits,
+            jobs=tuple(wanted),
+        )
+        return Order(
+            manifest=manifest,
+            named="test.yaml",
+            identity=BASE_URL,
+            account=lambda: Account(BASE_URL, KEY),
+            options=Options(**options),
+            view=self.view,
+            interrupts=self.interrupts,
+            connect=lambda _account, _options: self.service,
+            wall=self.clock,
+        )
 
     # ---- what came of it
 

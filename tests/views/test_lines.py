@@ -71,6 +71,17 @@ def test_a_quiet_run_tells_problems_only() -> None:
     assert words(Verbosity.QUIET) == {"in doubt", "timed out", "not saved", "failed"}
 
 
+def test_a_warning_is_told_at_any_verbosity_and_a_note_is_not() -> None:
+    """A paid id that could be written nowhere stands in such a line, and only there."""
+    for verbosity in Verbosity:
+        watched = Watched(verbosity)
+        watched.view.note("in passing")
+        watched.view.warn("PAID, NOT JOURNALED:\x1b[2J task_1")
+        told = [line[10:] for line in watched.lines]
+        assert told[-1] == "warning   PAID, NOT JOURNALED: task_1"
+        assert len(told) == 1 + (verbosity >= Verbosity.NORMAL)
+
+
 def test_a_run_tells_what_costs_money_and_what_came_of_it() -> None:
     """Submits, clips and failures; not the polls, which are most of what happens."""
     told = words(Verbosity.NORMAL)
