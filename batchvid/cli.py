@@ -57,7 +57,7 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
-    epilog="Start here:  batchvid init kites && batchvid run kites/clips.yaml --sandbox",
+    epilog="Start here:  batchvid init kites && batchvid run kites/clips.yaml --sandbox --output kites/rehearsal",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="batchvid %(version)s")

@@ -139,18 +139,21 @@ async def run(order: Order) -> Summary:
     outputs = Outputs(manifest.output)
     outputs.prepare()
     with outputs.lock(), Journal.open(outputs.state_folder / JOURNAL, service=order.identity) as journal:
+        jobs = {job.id: job for job in manifest.jobs}
+        only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
+        chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         take_up(
-            journal, outputs, jobs={job.id: job for job in manifest.jobs}, wishes=options.wishes,
-            limits=manifest.limits, at=order.wall(), note=order.view.note,
+            journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
+            at=order.wall(), note=order.view.note,
         )  # fmt: skip
         if order.planned is not None:
             order.planned(*_plan(journal, manifest))
-        ids = {job.id for job in manifest.jobs}
-        rows, closed = parted(journal.all_progress(), ids)
+        rows, closed = parted(journal.all_progress(), jobs.keys())
         brakes = Brakes(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
             max_jobs=options.max_jobs,
+            out_before=sum(row.state is not State.PENDING for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
         )
         course = Course(
@@ -161,7 +164,6 @@ async def run(order: Order) -> Summary:
             run_limit_micros=options.max_cost_micros,
             timings=journal.timings(),
         )
-        only = None if options.only is None else frozenset(fnmatch.filter(ids, options.only))
         course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None if course.is_over() else await _work(order, course, rows, journal, outputs)
         summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)

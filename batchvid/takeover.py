@@ -11,7 +11,7 @@ from batchvid.edge.change import Change, TaskOwnedError
 from batchvid.edge.mounts import network_file_system
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
@@ -32,7 +32,10 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     at: float,
     note: Callable[[str], None],
 ) -> None:
-    """Record what the end of the run before means for its jobs, and what the person asked for."""
+    """Record what the end of the run before means for its jobs, and what the person asked for.
+
+    The wishes concern *jobs*, by id; what was interrupted is taken up for all.
+    """
     kind = network_file_system(outputs.folder)
     if kind is not None:
         note(f"the output is on a network file system ({kind}), whose locks may not hold: run on one machine only")
@@ -70,7 +73,7 @@ def _adopt(journal: Journal, change: Change, note: Callable[[str], None]) -> Non
             journal.record([Change.of(change.before, *doubt)])
 
 
-def parted(rows: Iterable[Progress], ids: set[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
+def parted(rows: Iterable[Progress], ids: Collection[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
     """Part the rows of these jobs into open and closed ones; of a closed one only what a summary shows is kept."""
     opened, closed = {}, {}
     for row in rows:

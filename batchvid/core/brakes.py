@@ -78,7 +78,11 @@ class Throttle:
 
 
 class Brakes:
-    """What the run as a whole has learned from its requests. Times are monotonic seconds."""
+    """What the run as a whole has learned from its requests. Times are monotonic seconds.
+
+    *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
+    and that are no clips yet; both count for the canary.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Brakes:
         *,
         stop_submitting_at: float | None = None,
         max_jobs: int | None = None,
+        out_before: int = 0,
         clips_before: int = 0,
     ) -> None:
         self._limits = limits
@@ -99,7 +104,7 @@ class Brakes:
         self._failed_in_a_row = 0
         self._unsure_in_a_row = 0
         self._bad_polls_in_a_row = 0
-        self._canaries_out = clips_before
+        self._canaries_out = out_before + clips_before
         self._canaries_home = clips_before
         self._resume_at = 0.0
         self.accepted = 0
@@ -147,9 +152,7 @@ class Brakes:
         """
         if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
             self.halt(Exit.STOPPED, "the time window has closed")
-        elif new and self._jobs_left is not None and self._jobs_left <= 0:
-            self.halt(Exit.STOPPED, "as many jobs as --max-jobs allows have been submitted")
-        return not self.halts and now >= self.submits_resume_at and not (new and self.awaits_canary)
+        return not self.halts and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
 
     @property
     def window_closes_at(self) -> float | None:
@@ -157,9 +160,13 @@ class Brakes:
         return self._stop_submitting_at
 
     @property
-    def awaits_canary(self) -> bool:
-        """Whether the first jobs are out and the rest must wait for their clips."""
-        return self._canaries_home < self._limits.canary <= self._canaries_out
+    def new_jobs_wait(self) -> str | None:
+        """Give why no further job may begin, when that is so; jobs that are out already may have further attempts."""
+        if self._jobs_left is not None and self._jobs_left <= 0:
+            return "as many jobs as --max-jobs allows have been submitted"
+        if self._canaries_home < self._limits.canary <= self._canaries_out:
+            return "the canary jobs brought no clip, so the rest was not started"
+        return None
 
     def submit_begins(self, *, new: bool) -> None:
         """Count a job that goes out."""

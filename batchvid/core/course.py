@@ -205,10 +205,11 @@ class Course:
             return False
         if not self.schedule.submits or self.brakes.submits_stopped:
             return True
-        if self.brakes.awaits_canary and self._only_new_left():
-            self.brakes.halt(Exit.STOPPED, "the canary jobs brought no clip, so the rest was not started")
-            return True
-        return False
+        reason = self.brakes.new_jobs_wait
+        if reason is None or not self._only_new_left():
+            return False
+        self.brakes.halt(Exit.STOPPED, reason)
+        return True
 
     def _only_new_left(self) -> bool:
         return all(not one.started or one.progress.state is not State.PENDING for one in self.active.values())
@@ -230,6 +231,7 @@ class Course:
         self.counts[after.state] += 1
         for event in events:
             self._follow_money(one, event)
+            one.started = one.started or isinstance(event, life.SubmitUnsure)
         if before.state.in_flight and (not after.state.in_flight or after.parked):
             self.schedule.in_flight -= 1
         elif before.state is State.READY and after.state is State.RUNNING:

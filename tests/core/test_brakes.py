@@ -281,8 +281,17 @@ def test_a_canary_that_was_refused_is_not_out() -> None:
     """Otherwise a single 429 would leave the run waiting for a clip that nobody makes."""
     brakes = Brakes(Limits(canary=1))
     refuse(brakes, AWAY, now=0.0)
-    assert not brakes.awaits_canary
+    assert brakes.new_jobs_wait is None
     assert brakes.may_submit(now=10.0, new=True)
+
+
+def test_what_an_earlier_run_has_out_are_canaries_already() -> None:
+    """A run that is started again and again does not send N more canaries each time."""
+    brakes = Brakes(Limits(canary=2), out_before=1, clips_before=1)
+    assert not brakes.may_submit(now=0.0, new=True)
+    assert brakes.may_submit(now=0.0, new=False)
+    brakes.job_ended(well=True)
+    assert brakes.may_submit(now=0.0, new=True)
 
 
 def test_clips_of_earlier_runs_are_canaries_enough() -> None:
@@ -299,7 +308,7 @@ def test_no_canary_is_asked_for_by_default() -> None:
     """``canary: 0``."""
     brakes = Brakes(LIMITS)
     brakes.submit_begins(new=True)
-    assert not brakes.awaits_canary
+    assert brakes.new_jobs_wait is None
 
 
 def test_a_closed_window_stays_closed() -> None:
@@ -323,13 +332,14 @@ def test_no_more_than_so_many_jobs_are_submitted() -> None:
         brakes.submit_begins(new=True)
         sent += 1
     assert sent == 2
-    assert codes(brakes) == [Exit.STOPPED]
+    assert "--max-jobs" in (brakes.new_jobs_wait or "")
 
 
 def test_a_further_attempt_of_a_job_that_is_out_is_no_new_job() -> None:
     """``--max-jobs 1`` counts jobs, and their attempts are bounded by ``limits.attempts``."""
     brakes = Brakes(LIMITS, max_jobs=1)
     brakes.submit_begins(new=True)
+    assert not brakes.may_submit(now=0.0, new=True)
     assert brakes.may_submit(now=0.0, new=False)
 
 

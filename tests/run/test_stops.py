@@ -127,6 +127,25 @@ def test_no_more_jobs_than_asked_for_are_submitted(make_bench: MakeBench) -> Non
     assert summary.counts[State.DONE] == len(bench.creates) == 3
 
 
+def test_a_job_that_is_out_gets_its_second_attempt_when_no_more_jobs_may_begin(make_bench: MakeBench) -> None:
+    """``--max-jobs 1`` and a task that fails once: the one job becomes a clip, the rest stays pending."""
+    bench = make_bench({"on": "create", "scope": "call", "nth": 1, "fail": "blocked"})
+    summary = bench.run(jobs(3), max_jobs=1)
+    assert (summary.counts[State.DONE], summary.counts[State.PENDING]) == (1, 2)
+    assert summary.exit_code is Exit.STOPPED
+    assert len(bench.creates) == 2
+
+
+def test_a_wish_concerns_only_the_jobs_that_were_chosen(make_bench: MakeBench) -> None:
+    """``--only job-01 --retry-failed`` leaves the other failed job failed, also for the run after it."""
+    bench = make_bench({"on": "create", "scope": "call", "times": 2, "fail": "blocked"})
+    limits = replace(QUICK, attempts=1)
+    assert bench.run(jobs(2), limits).counts[State.FAILED] == 2
+    bench.run(jobs(2), limits, only="job-01", wishes=Wishes(retry_failed=True))
+    assert bench.run(jobs(2), limits).counts == {**dict.fromkeys(State, 0), State.DONE: 1, State.FAILED: 1}
+    assert len(bench.creates) == 3
+
+
 def test_a_limit_that_is_just_enough_is_no_early_stop(make_bench: MakeBench) -> None:
     """``--max-jobs 3`` with three jobs, and a budget for exactly these, end with 0."""
     bench = make_bench()
