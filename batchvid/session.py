@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
-from batchvid.core.forecast import Forecast
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.outcome import exit_code
-from batchvid.core.plan import plan
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
@@ -28,6 +26,7 @@ from batchvid.edge.pace import Pace
 from batchvid.edge.recorder import Recorder
 from batchvid.edge.service import Service
 from batchvid.errors import Exit
+from batchvid.planning import planned
 from batchvid.runner import Runner
 from batchvid.steps import Edges
 from batchvid.takeover import parted, take_up
@@ -147,7 +146,7 @@ async def run(order: Order) -> Summary:
             at=order.wall(), note=order.view.note,
         )  # fmt: skip
         if order.planned is not None:
-            order.planned(*_plan(journal, manifest))
+            order.planned(*planned(manifest, journal))
         rows, closed = parted(journal.all_progress(), jobs.keys())
         brakes = Brakes(
             manifest.limits,
@@ -175,19 +174,6 @@ async def run(order: Order) -> Summary:
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     """Give a moment of the wall clock on the monotonic one, which nobody sets."""
     return None if moment is None else now + moment - at
-
-
-def _plan(journal: Journal, manifest: Manifest) -> tuple[Plan, Money]:
-    """Give what is left to do, and the money so far."""
-    forecast = Forecast(manifest.limits.typical_time_s, journal.timings())
-    money = replace(journal.money(), budget_micros=manifest.limits.budget_micros)
-    made = plan(
-        manifest.jobs,
-        {row.job_id: row for row in journal.all_progress()},
-        limits=manifest.limits,
-        typical_s=lambda timing_class: forecast.of(timing_class).typical_s,
-    )
-    return made, money
 
 
 async def _work(order: Order, course: Course, rows: dict[str, Progress], journal: Journal, outputs: Outputs) -> Runner:

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,16 +86,14 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
 
     Nothing is sent.
     """
-    from batchvid.core.forecast import Forecast  # noqa: PLC0415 loaded only to plan
-    from batchvid.core.plan import plan  # noqa: PLC0415 as above
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only to plan
+    from batchvid.planning import planned  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output)
-    rows, money = read_journal(loaded)
-    forecast = Forecast(loaded.limits.typical_time_s)
-    made = plan(
-        loaded.jobs, rows, limits=loaded.limits, typical_s=lambda timing_class: forecast.of(timing_class).typical_s
-    )
+    journal = Journal.open_readonly(journal_path(loaded))
+    with journal or nullcontext():
+        made, money = planned(loaded, journal)
     if as_json:
         for row in plan_json(made, money):
             tell(json.dumps(row))

@@ -1,0 +1,26 @@
+"""What is left to do of a manifest, held against its journal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchvid.core.forecast import Forecast
+from batchvid.core.plan import Plan, plan
+from batchvid.core.snapshot import Money
+
+if TYPE_CHECKING:
+    from batchvid.edge.journal import Journal
+    from batchvid.manifest.model import Manifest
+
+
+def planned(manifest: Manifest, journal: Journal | None) -> tuple[Plan, Money]:
+    """Give the plan and the money so far; ``None`` stands for a manifest that was never run."""
+    limits = manifest.limits
+    rows, money, timings = {}, Money(), None
+    if journal is not None:
+        rows = {row.job_id: row for row in journal.all_progress()}
+        money, timings = journal.money(), journal.timings()
+    forecast = Forecast(limits.typical_time_s, timings)
+    made = plan(manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
+    return made, replace(money, budget_micros=limits.budget_micros)
