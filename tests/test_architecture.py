@@ -55,6 +55,7 @@ RANKS = {
     "stages": 3,
     "steps": 4,
     "takeover": 4,
+    "planning": 4,
     "mending": 4,
     "runner": 5,
     "views": 6,
