@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak faults check format clean
+.PHONY: help setup demo test soak faults bench bench-quick check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ soak: $(VENV)/.ready ## 200 jobs of all kinds, killed three times and resumed; t
 
 faults: $(VENV)/.ready ## Let every fault of the list happen to the real program, and print what held
 	$(BIN)/python -m tests.faults.bench
+
+bench: $(VENV)/.ready ## Measure the speed against other programs, side by side (15 minutes)
+	$(BIN)/python -m tests.benchmarks.bench $(BENCH)
+
+bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (2 minutes)
+	$(BIN)/python -m tests.benchmarks.bench --quick $(BENCH)
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .

@@ -1,0 +1,104 @@
+"""The speed bench: ``make bench`` (all, some 15 minutes) and ``make bench-quick`` (some 2 minutes).
+
+Everything is measured side by side in one run, in turns, several times over: a figure is the median, beside the least
+and the most. ``python -m tests.benchmarks.bench P1 P6`` measures some; ``--json FILE`` writes the samples too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.child import ChildError
+from tests.benchmarks.figures import Figure, machine, table
+from tests.benchmarks.lab import Lab, install_peers
+from tests.benchmarks.measures import paced, pieces, starts, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
+    "P1": whole.speed,
+    "P2": whole.speed,
+    "P3": whole.many_in_flight,
+    "P4": pieces.waiting_jobs,
+    "P5": whole.hundred_thousand,
+    "P6": paced.rate_limits,
+    "P7": pieces.downloads,
+    "P8": whole.large_clips,
+    "P9": pieces.journal,
+    "P10": paced.polls,
+    "P11": starts.nothing_to_do,
+    "P12": starts.reading,
+    "P13": starts.small_commands,
+    "P14": starts.planning,
+}
+NEED_PEERS = {"P1", "P2", "P3", "P8"}
+QUICK_SCALE, QUICK_REPETITIONS = 0.05, 2
+
+
+def main() -> int:
+    """Measure, and show what came of it; exits 1 when something could not be measured."""
+    options = _options()
+    lift_file_limit()
+    started, figures = time.monotonic(), []
+    chosen = options.measures or list(MEASURES)
+    if NEED_PEERS & set(chosen):
+        install_peers(say)
+    about = machine()
+    with tempfile.TemporaryDirectory(prefix="batchvid-bench-", dir=options.folder) as name:
+        lab = Lab(Path(name), options.scale, options.repetitions, say)
+        for measure in dict.fromkeys(MEASURES[name] for name in chosen):
+            names = "+".join(name for name, one in MEASURES.items() if one is measure)
+            begun = time.monotonic()
+            try:
+                figures += measure(lab)
+            except ChildError as error:
+                figures.append(Figure(names, measure.__name__, "", (), note=str(error)))
+            say(f"{names} took {time.monotonic() - begun:.0f} s")
+    took_s = time.monotonic() - started
+    print(table(figures))  # noqa: T201
+    print(f"{options.repetitions} repetitions at scale {options.scale:g}, {took_s:.0f} s in all")  # noqa: T201
+    if options.json:
+        found = {"machine": about, "scale": options.scale, "repetitions": options.repetitions, "took_s": took_s}
+        found["figures"] = [figure.as_json() for figure in figures]
+        options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
+    return int(any(not figure.samples for figure in figures))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measures", nargs="*", metavar="P1", help="only these")
+    parser.add_argument("--quick", action="store_true", help=f"scale {QUICK_SCALE}, {QUICK_REPETITIONS} repetitions")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the jobs (default 1)")
+    parser.add_argument("--repetitions", type=int, default=5, help="default 5")
+    parser.add_argument("--json", type=Path, help="write the figures and their samples to this file")
+    parser.add_argument("--folder", type=Path, help="make clips here, on a real disk (default: the temporary folder)")
+    options = parser.parse_args()
+    if options.quick:
+        options.scale, options.repetitions = QUICK_SCALE, QUICK_REPETITIONS
+    unknown = sorted(set(options.measures) - MEASURES.keys())
+    if unknown:
+        parser.error(f"no such measure: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    return options
+
+
+def lift_file_limit() -> None:
+    """Let the server and the peers have as many connections as there may be tasks."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def say(what: str) -> None:
+    """Tell how far it is: the bench takes minutes."""
+    print(what, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Before and without any work: P11 (nothing to do), P12 (reading), P13 (small commands), P14 (plan)."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tests.benchmarks import child
+from tests.benchmarks.figures import Figure, Goal, ratios
+from tests.benchmarks.lab import FULL_SPEED, write_manifest
+from tests.benchmarks.measures.whole import MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.benchmarks.lab import Lab
+
+JOBS, CHANGED = 100_000, 1_000
+PARTS = "tests.benchmarks.parts"
+BARE = [sys.executable, "-c", "pass"]
+
+
+def _wall_s(lab: Lab, *arguments: object) -> float:
+    return child.run(lab.python("batchvid", *arguments), log=lab.log()).wall_s
+
+
+def nothing_to_do(lab: Lab) -> list[Figure]:
+    """P11: a run of a finished manifest."""
+    jobs = lab.many(JOBS)
+    walls: dict[str, list[float]] = defaultdict(list)
+    path = lab.finished(jobs)
+    for _ in range(lab.repetitions):
+        walls["bare"].append(child.run(BARE, log=lab.log(), settled=True).wall_s)
+        walls["run"].append(_wall_s(lab, "run", path, "-q"))
+        walls["verify"].append(_wall_s(lab, "verify", path))
+    return [
+        Figure("P11", f"no-op run of {jobs:,} finished jobs", "s", tuple(walls["run"])),
+        Figure("P11", "no-op run against python -c pass", "x", ratios(walls["run"], walls["bare"]), Goal("<=", 6.0)),
+        Figure("P11", "every output checked on disk (verify)", "s", tuple(walls["verify"]), Goal("<=", 1.0),
+               "verify reads and hashes every byte"),
+    ]  # fmt: skip
+
+
+def reading(lab: Lab) -> list[Figure]:
+    """P12: a manifest of 100,000 jobs, and the same as JSON lines."""
+    jobs = lab.many(JOBS)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    peaks = []
+    with lab.room() as room:
+        path = write_manifest(room / "m.yaml", jobs=jobs, limits=FULL_SPEED)
+        lines = write_lines(room / "lines.yaml", jobs=jobs)
+        for _ in range(lab.repetitions):
+            for name, way, file in (("yaml", "yaml", path), ("ours", "batchvid", path), ("lines", "batchvid", lines)):
+                used = child.run(lab.python(f"{PARTS}.reading", way, file), log=lab.log())
+                seconds[name].append(float(used.out))
+                if name == "ours":
+                    peaks.append(used.peak_rss_bytes / MIB)
+    return [
+        Figure("P12", f"reading {jobs:,} jobs", "s", tuple(seconds["ours"])),
+        Figure("P12", "against yaml.load(CSafeLoader)", "x", ratios(seconds["ours"], seconds["yaml"]), Goal("<=", 1.0)),
+        Figure("P12", "peak RSS", "MB", tuple(peaks), Goal("<=", 350.0)),
+        Figure("P12", "the same jobs as JSON lines", "s", tuple(seconds["lines"]), Goal("<=", 2.0)),
+    ]
+
+
+def write_lines(path: Path, *, jobs: int) -> Path:
+    """Write a manifest whose jobs stand in a .jsonl file beside it."""
+    with path.with_suffix(".jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(
+            f'{{"id": "kite-{number:06}", "prompt": "A paper kite floats above field {number}."}}\n'
+            for number in range(jobs)
+        )
+    path.write_text(
+        f"version: 1\ndefaults: {{model: veo3-fast, size: 16x9}}\njobs: [{{from: {path.stem}.jsonl}}]\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def small_commands(lab: Lab) -> list[Figure]:
+    """P13: how much longer than bare Python the commands take that people type all day."""
+    walls: dict[str, list[float]] = defaultdict(list)
+    path = lab.finished(10)
+    for _ in range(2 * lab.repetitions):
+        bare_s = child.run(BARE, log=lab.log()).wall_s
+        walls["--help"].append(1000 * (_wall_s(lab, "--help") - bare_s))
+        walls["status"].append(1000 * (_wall_s(lab, "status", path) - bare_s))
+    return [
+        Figure("P13", "--help, above bare Python", "ms", tuple(walls["--help"]), Goal("<=", 80.0)),
+        Figure("P13", "status of 10 jobs, above bare Python", "ms", tuple(walls["status"]), Goal("<=", 150.0)),
+    ]
+
+
+def planning(lab: Lab) -> list[Figure]:
+    """P14: plan on 100,000 jobs of which 1,000 have changed."""
+    jobs, changed = lab.many(JOBS), lab.many(CHANGED)
+    beyond = []
+    path = lab.finished(jobs).with_name("changed.yaml")
+    write_manifest(path, jobs=jobs, limits=FULL_SPEED, changed=changed)
+    for _ in range(lab.repetitions):
+        reading_s = _wall_s(lab, "check", path)
+        beyond.append(_wall_s(lab, "plan", path) - reading_s)
+    what = f"plan of {jobs:,} jobs, {changed:,} changed, beyond the reading"
+    return [Figure("P14", what, "s", tuple(beyond), Goal("<=", 3.0))]

@@ -1,0 +1,125 @@
+"""Polling strategies against tasks of known length: how many looks each takes, and how late it sees the end.
+
+batchvid's own is driven through `batchvid.core.course`, as a run does it, learning as it goes. The others are
+arithmetic: a schedule of looks after the submit, all of whose gaps are stretched by one factor until its
+mean delay is that of batchvid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+from typing import TYPE_CHECKING
+
+from batchvid.core import lifecycle as life
+from batchvid.core.brakes import Brakes
+from batchvid.core.course import Course, Step
+from batchvid.core.settings import Limits
+from batchvid.core.snapshot import Money
+from tests.benchmarks.durations import CLASSES, duration_s
+from tests.benchmarks.parts.waiting import job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXPONENTIAL_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+EXPONENTIAL_CAP_S = 30.0
+BISECTIONS = 40
+
+
+def exponential(took_s: float, stretch: float) -> tuple[int, float]:
+    """Look after 1, 2, 4 … 30, 30 … s, stretched; give the looks and the delay."""
+    age_s, looks = 0.0, 0
+    while age_s < took_s:
+        age_s += stretch * (EXPONENTIAL_S[looks] if looks < len(EXPONENTIAL_S) else EXPONENTIAL_CAP_S)
+        looks += 1
+    return looks, age_s - took_s
+
+
+def fixed(took_s: float, stretch: float) -> tuple[int, float]:
+    """Look every *stretch* s."""
+    looks = max(1, -int(-took_s // stretch))
+    return looks, looks * stretch - took_s
+
+
+def at_delay(way: Callable[[float, float], tuple[int, float]], durations_s: Sequence[float], delay_s: float) -> float:
+    """Give the mean looks of a strategy that is stretched until its mean delay is *delay_s*."""
+    low, high = 1e-6, 4.0 * delay_s + 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        late = statistics.fmean(way(took_s, middle)[1] for took_s in durations_s)
+        low, high = (middle, high) if late < delay_s else (low, middle)
+    return statistics.fmean(way(took_s, low)[0] for took_s in durations_s)
+
+
+def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float]:
+    """Give the mean looks and the mean delay of a run over tasks that take so long, in this order."""
+    jobs = tuple(job(number) for number in range(len(durations_s)))
+    course = Course(jobs, limits, brakes=Brakes(limits), money=Money())
+    course.place_all({}, held=frozenset(), only=None, now=0.0, at=0.0)
+    ends_at: dict[int, float] = {}
+    looks, delays_s, now = 0, [], 0.0
+
+    def record(index: int, *events: life.Event) -> None:
+        _, after = course.change(index, events, at=now)
+        course.commit(index, events, after)
+
+    while not course.is_over():
+        index = course.take(Step.SUBMIT, now)
+        if index is not None:
+            record(index, life.SubmitStarted(1, jobs[index].price_micros, jobs[index].fingerprint))
+            record(index, life.SubmitAccepted(f"task_{index}"))
+            course.task_began(index, now=now)
+            course.brakes.submit_accepted(now=now)
+            ends_at[index] = now + durations_s[index]
+            course.finish(Step.SUBMIT, index, wait_s=None, now=now)
+            continue
+        index = course.take(Step.POLL, now)
+        if index is not None:
+            looks += 1
+            over = now >= ends_at[index]
+            course.looked(index, now=now, finished=over)
+            if over:
+                delays_s.append(now - ends_at[index])
+                record(index, life.TaskSucceeded(None))
+            course.finish(Step.POLL, index, wait_s=None, now=now)
+            continue
+        index = course.take(Step.DOWNLOAD, now)
+        if index is not None:
+            record(index, life.ClipSaved(jobs[index].path, 1, "0" * 64))
+            course.finish(Step.DOWNLOAD, index, wait_s=None, now=now)
+            continue
+        moments = [moment for step in Step if (moment := course.wake_at(step, now)) is not None]
+        now = min(moments)
+    return looks / len(jobs), statistics.fmean(delays_s)
+
+
+def compared(looks: float, delay_s: float, durations_s: Sequence[float], *, second_s: float = 1.0) -> dict[str, float]:
+    """Give how many times as many looks the other strategies take; *second_s* is how long a second lasts."""
+    sdk = statistics.fmean(fixed(took_s, second_s)[0] for took_s in durations_s)
+    return {
+        "looks": looks,
+        "delay_s": delay_s / second_s,
+        "exponential": at_delay(lambda took_s, by: exponential(took_s, by * second_s), durations_s, delay_s) / looks,
+        "fixed": at_delay(fixed, durations_s, delay_s) / looks,
+        "sdk": sdk / looks,
+    }
+
+
+def main() -> None:
+    """Simulate one class with one seed, and print what came of it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("durations", choices=CLASSES)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("jobs", type=int)
+    options = parser.parse_args()
+    dice = random.Random(options.seed)  # noqa: S311 a simulation
+    drawn = [duration_s(options.durations, dice, done=n / options.jobs) for n in range(options.jobs)]
+    looks, delay_s = batchvid(drawn, Limits())
+    print(json.dumps(compared(looks, delay_s, drawn)))  # noqa: T201 what it is for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Downloads clips as a run does it, stage and all, and prints the seconds that the transfers took."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from batchvid.core.fault import Fault
+from batchvid.edge import part
+from batchvid.edge.outputs import Outputs
+from batchvid.edge.service import Service
+from batchvid.stages.download import download
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class NoHash:
+    """Stands where the SHA-256 does, to see what that costs."""
+
+    def update(self, block: object) -> None:
+        """Do nothing."""
+
+    def hexdigest(self) -> str:
+        """Give a number that is none."""
+        return "0" * 64
+
+
+async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
+    """Download every clip, and give the seconds."""
+    outputs = Outputs(folder)
+    outputs.prepare()
+    waiting: Iterator[tuple[int, str]] = iter(enumerate(urls))
+
+    async def work() -> None:
+        for number, url in waiting:
+            saved = await download(
+                service, outputs, path=f"{number}.mp4", task_id=f"task_{number}", source=url, sidecar={}, wall=time.time
+            )
+            if isinstance(saved, Fault):
+                raise SystemExit(str(saved))
+
+    async with Service("http://127.0.0.1:9/v1", "sk-bench") as service:
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+        return time.monotonic() - started
+
+
+def main() -> None:
+    """Read the options, download and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("url", help="with {} for the number")
+    parser.add_argument("files", type=int)
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--no-hash", action="store_true")
+    options = parser.parse_args()
+    if options.no_hash:
+        vars(part)["hashlib"] = SimpleNamespace(sha256=NoHash)
+    urls = [options.url.format(number) for number in range(options.files)]
+    print(asyncio.run(fetch(urls, options.folder, at_once=options.at_once)))  # noqa: T201 what it is for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Prints the bytes that each further waiting job costs, from 10,000 to 100,000 jobs in the schedule.
+
+``pending`` jobs wait for their turn to be submitted, ``running`` ones for their next poll. The jobs themselves are the
+manifest's and there before; the journal's rows of the running ones are the run's, and counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tracemalloc
+
+from batchvid.core.brakes import Brakes
+from batchvid.core.course import Course
+from batchvid.core.job import Job, Progress, State
+from batchvid.core.settings import Limits
+from batchvid.core.snapshot import Money
+
+
+def job(number: int) -> Job:
+    """Give a plain job."""
+    name = f"kite-{number:06}"
+    return Job(name, "A kite.", "veo3-fast", "16x9", None, (), (), 400_000, f"{name}.mp4", "0" * 64, "m.yaml:9")
+
+
+def row(number: int, one: Job) -> Progress:
+    """Give what the journal holds of a job whose task is under way."""
+    return Progress(
+        one.id, State.RUNNING, 2, 1, task_id=f"task_{number:032}", resolved_model="veo_3_1-4K",
+        fingerprint=one.fingerprint, price_micros=one.price_micros, submitted_at=number / 7,
+    )  # fmt: skip
+
+
+def held_bytes(jobs: tuple[Job, ...], *, running: bool) -> int:
+    """Give what a course with all *jobs* in its lanes holds."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    course = Course(jobs, Limits(), brakes=Brakes(Limits()), money=Money())
+    rows = {one.id: row(number, one) for number, one in enumerate(jobs)} if running else {}
+    course.place_all(rows, held=frozenset(rows), only=None, now=0.0, at=1e6)
+    rows.clear()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    lane = course.schedule.polls if running else course.schedule.submits
+    assert len(lane) == len(jobs)
+    return after - before
+
+
+def main() -> None:
+    """Measure the slope."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("state", choices=("pending", "running"))
+    parser.add_argument("few", type=int)
+    parser.add_argument("many", type=int)
+    options = parser.parse_args()
+    jobs = tuple(job(number) for number in range(options.many))
+    running = options.state == "running"
+    less = held_bytes(jobs[: options.few], running=running)
+    more = held_bytes(jobs, running=running)
+    print((more - less) / (options.many - options.few))  # noqa: T201 what it is for
+
+
+if __name__ == "__main__":
+    main()
