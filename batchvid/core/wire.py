@@ -198,7 +198,7 @@ def read_poll(  # noqa: PLR0911 a return a shape
         return _classified(result, error, now=now)
     if (error is not None and error.code in NO_TASK_CODES) or ("data" in payload and not task):
         return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task")
-    named = {task[name] for name in ("id", "task_id") if isinstance(task.get(name), str)}
+    named = {task[name] for name in ("id", "task_id") if task.get(name) and isinstance(task[name], str)}
     if named and task_id not in named:
         return Fault(FaultKind.BROKEN, f"the answer is about another task, {clean(min(named), 80)}")
     return _report(task, payload, error)

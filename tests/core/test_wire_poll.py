@@ -247,6 +247,16 @@ def test_an_infinite_expiry_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    "named", [{}, {"id": ""}, {"id": "", "task_id": None}, {"id": None, "task_id": "task_1"}], ids=str
+)
+def test_an_answer_that_names_no_task_is_about_the_one_asked_for(named: dict[str, Any]) -> None:
+    """A field that is missing or empty names no other task, and must not hold back a paid clip."""
+    found = poll(200, {**named, "status": "completed", "video_url": URL})
+    assert isinstance(found, TaskReport)
+    assert found.url == URL
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         {"id": "task_2", "status": "completed", "video_url": URL},
