@@ -93,7 +93,7 @@ class Steps:
             self.course.withdraw(index)
             raise
         sent = self._now()
-        outcome = await submit(self.edges.service, body, wall=self.edges.wall)
+        outcome = await submit(self.edges.service, body, frames=job.frames, wall=self.edges.wall)
         if not isinstance(outcome, Fault):
             await self._accepted(index, outcome)
             return None

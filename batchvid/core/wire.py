@@ -27,7 +27,9 @@ from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from batchvid.core.job import Frame
 
 TASK_ID_MAX = 512
 """Known ids have 32 to 80 characters; a longer one is not an id."""
@@ -103,8 +105,11 @@ def content_path(task_id: str) -> str:
     return f"{task_path(task_id)}/content"
 
 
-def read_create(result: Answer | NoAnswer, *, now: float) -> Created | Fault:
-    """Say what became of a paid POST. A fault of kind ``UNSURE`` is the only one after which money may be gone."""
+def read_create(result: Answer | NoAnswer, *, now: float, frames: Sequence[Frame] = ()) -> Created | Fault:
+    """Say what became of a paid POST, which sent *frames*.
+
+    A fault of kind ``UNSURE`` is the only one after which money may be gone.
+    """
     if isinstance(result, NoAnswer):
         if result.lost is Lost.TLS:
             return Fault(FaultKind.MISCONFIGURED, str(result))
@@ -114,7 +119,7 @@ def read_create(result: Answer | NoAnswer, *, now: float) -> Created | Fault:
     if 200 <= result.status < 300:  # noqa: PLR2004 the class of statuses, RFC 9110 §15.3
         return _created(result, payload)
     error = envelope(payload)
-    if early := _refused_before_work(result, error, now=now):
+    if early := _refused_before_work(result, error, now=now, frames=frames):
         return early
     if error is None or result.status in OUTCOME_UNKNOWN:
         return _unsure(result, f"HTTP {result.status} without a clear error: {result.excerpt() or 'an empty answer'}")
@@ -141,16 +146,29 @@ def _unsure(result: Answer, reason: str) -> Fault:
     return Fault(FaultKind.UNSURE, reason, raw=result.body[:RAW_KEPT_BYTES])
 
 
-def _refused_before_work(result: Answer, error: Envelope | None, *, now: float) -> Fault | None:
+def _refused_before_work(
+    result: Answer, error: Envelope | None, *, now: float, frames: Sequence[Frame]
+) -> Fault | None:
     """Give the fault of an answer that, whatever its body, was sent before anything could be created."""
     if 300 <= result.status < 400:  # noqa: PLR2004 the class of statuses, RFC 9110 §15.4
         target = clean(result.headers.get("location", "nowhere"), 200)
         return Fault(FaultKind.MISCONFIGURED, f"the service redirects to {target}: check base_url")
     if result.status in {404, 405} and (error is None or error.code not in NO_CHANNEL_CODES):
         return Fault(FaultKind.MISCONFIGURED, f"HTTP {result.status}, no such route: check base_url")
-    if result.status in {401, 413, 429}:
+    if result.status == 413:  # noqa: PLR2004
+        return _too_large(result, error, frames)
+    if result.status in {401, 429}:
         return _classified(result, error or Envelope("", result.excerpt(), nested=False), now=now)
     return None
+
+
+def _too_large(result: Answer, error: Envelope | None, frames: Sequence[Frame]) -> Fault:
+    """Give the fault of a request that is not even read: nothing else in it is large but its frames."""
+    said = (error.message if error else result.excerpt()) or "no reason given"
+    sent = ", ".join(f"{frame.path.rpartition('/')[2]} ({frame.size_bytes / 1e6:.1f} MB)" for frame in frames)
+    advice = f"; make its frames smaller: {clean(sent, 200)}" if frames else ""
+    reason = f"the request is too large for the service (HTTP 413: {clean(said, 200)}){advice}"
+    return Fault(FaultKind.REJECTED, reason, request_id=request_id(said))
 
 
 def _classified(result: Answer, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings

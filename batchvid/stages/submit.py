@@ -17,7 +17,7 @@ from batchvid.core.multipart import create_body
 from batchvid.core.wire import create_path, read_create
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batchvid.core.answer import Answer, NoAnswer
     from batchvid.core.fault import Fault
@@ -43,7 +43,9 @@ async def request_body(job: Job, read_frame: Callable[[Frame], bytes]) -> Multip
     return create_body(texts, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
 
 
-async def submit(service: Posts, body: Multipart, *, wall: Callable[[], float]) -> Created | Fault:
-    """Send the paid request, once."""
+async def submit(
+    service: Posts, body: Multipart, *, frames: Sequence[Frame], wall: Callable[[], float]
+) -> Created | Fault:
+    """Send the paid request, once; *frames* are those in *body*."""
     result = await service.post(create_path(), body)
-    return read_create(result, now=wall())
+    return read_create(result, now=wall(), frames=frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from batchvid.core.answer import RAW_KEPT_BYTES, Answer, Lost, NoAnswer
 from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.job import Frame
 from batchvid.core.wire import Created, content_path, create_path, read_create, task_path, usable_id
 
 NOW = 784_111_777.0
@@ -350,3 +352,24 @@ def test_what_cannot_be_an_id_is_refused(text: str) -> None:
 def test_the_create_path_is_the_documented_one() -> None:
     """POST /v1/videos, below the base URL that ends in /v1."""
     assert create_path() == "/videos"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"code": "read_request_body_failed", "message": "body too large (request id: r-1)"}', "body too large"),
+        (b"<html>\x1b[2J413</html>", "<html>413</html>"),
+        (b"", "no reason given"),
+    ],
+)
+def test_a_request_that_is_too_large_names_its_frames(body: bytes, said: str) -> None:
+    """Nothing else in it is large, so the person is told which files to make smaller, and how large they are."""
+    frame = Frame("/home/me/frames/dawn.png", "00", 81_200_000, "image/png", 9000, 9000)
+    found = read_create(Answer(413, {}, body), now=0.0, frames=[frame, replace(frame, path="/home/me/dusk\x1b[2J.png")])
+    assert isinstance(found, Fault)
+    assert found.kind is FaultKind.REJECTED
+    assert said in found.reason
+    assert found.reason.endswith("; make its frames smaller: dawn.png (81.2 MB), dusk.png (81.2 MB)")
+    without = read_create(Answer(413, {}, body), now=0.0)
+    assert isinstance(without, Fault)
+    assert "frames" not in without.reason
