@@ -145,7 +145,7 @@ class Course:
                 return self._may_submit(now)
 
     def _may_submit(self, now: float) -> bool:
-        index = self.schedule.submits.peek(now)
+        index = self._next_submits(now).peek(now)
         if index is None or not self.schedule.has_room:
             return False
         if self.busy[Step.SUBMIT] and not self.brakes.accepted:
@@ -166,7 +166,8 @@ class Course:
         """Give the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
         if not self.turn(step, now):
             return None
-        index = self._lane(step).take(now)
+        lane = self._next_submits(now) if step is Step.SUBMIT else self._lanes(step)[0]
+        index = lane.take(now)
         if index is None:
             return None
         self.busy[step] += 1
@@ -181,16 +182,25 @@ class Course:
 
     def wake_at(self, step: Step, now: float) -> float | None:
         """Give the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
-        moments = [self._lane(step).next_due_at()]
+        moments = [lane.next_due_at() for lane in self._lanes(step)]
         if step is not Step.DOWNLOAD:
             moments.append(self.brakes.throttle.resume_at)
         if step is Step.SUBMIT:
             moments += [self.brakes.submits_resume_at, self.brakes.window_closes_at]
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
-    def _lane(self, step: Step) -> Lane:
-        lanes = {Step.DOWNLOAD: self.schedule.downloads, Step.POLL: self.schedule.polls}
-        return lanes.get(step, self.schedule.submits)
+    def _lanes(self, step: Step) -> tuple[Lane, ...]:
+        schedule = self.schedule
+        lanes = {Step.DOWNLOAD: (schedule.downloads,), Step.POLL: (schedule.polls,)}
+        return lanes.get(step, (schedule.again, schedule.submits))
+
+    def _next_submits(self, now: float) -> Lane:
+        """Give the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
+        again, new = self.schedule.again, self.schedule.submits
+        head = new.head(now)
+        if head is None or self.brakes.new_jobs_wait:
+            return again
+        return min((new, again), key=lambda lane: lane.head(now) or head)
 
     def is_over(self) -> bool:
         """Say whether nothing is left that this run could do."""
@@ -203,7 +213,7 @@ class Course:
         )
         if collecting:
             return False
-        if not self.schedule.submits or self.brakes.submits_stopped:
+        if not self.schedule.to_submit or self.brakes.submits_stopped:
             return True
         reason = self.brakes.new_jobs_wait
         if reason is None or not self._only_new_left():
@@ -279,7 +289,8 @@ class Course:
             case State.PENDING:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
                 rank = -1.0 if wait_s is None else self._front + 1.5
-                self.schedule.submits.put(index, rank=rank, due_at=due_at)
+                lane = self.schedule.again if one.started else self.schedule.submits
+                lane.put(index, rank=rank, due_at=due_at)
             case State.RUNNING:
                 if wait_s is None:
                     due_at = self._next_poll_at(index, one, now=now)

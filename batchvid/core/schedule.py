@@ -36,12 +36,17 @@ class Lane:
         """Put a job that is due at *due_at* (monotonic seconds)."""
         heappush(self._later, (due_at, rank, index))
 
-    def peek(self, now: float) -> int | None:
-        """Give the job whose turn it is, and leave it there; ``None`` when none is due."""
+    def head(self, now: float) -> tuple[float, int] | None:
+        """Give rank and index of the job whose turn it is, and leave it there; ``None`` when none is due."""
         while self._later and self._later[0][0] <= now:
             _, rank, index = heappop(self._later)
             heappush(self._due, (rank, index))
-        return self._due[0][1] if self._due else None
+        return self._due[0] if self._due else None
+
+    def peek(self, now: float) -> int | None:
+        """Give the job whose turn it is, and leave it there; ``None`` when none is due."""
+        head = self.head(now)
+        return None if head is None else head[1]
 
     def take(self, now: float) -> int | None:
         """Take out the job whose turn it is; ``None`` when none is due."""
@@ -64,10 +69,17 @@ class Schedule:
 
     def __init__(self, *, in_flight_limit: int) -> None:
         self.submits = Lane()
+        self.again = Lane()
+        """Submits of jobs that have been out in this run: they may go while new ones must wait."""
         self.polls = Lane()
         self.downloads = Lane()
         self.in_flight = 0
         self.in_flight_limit = in_flight_limit
+
+    @property
+    def to_submit(self) -> int:
+        """Count the jobs that wait to be submitted."""
+        return len(self.submits) + len(self.again)
 
     @property
     def has_room(self) -> bool:

@@ -71,7 +71,7 @@ class Standing:
     def eta_s(self, now: float) -> float | None:
         """Give the seconds until the last job is done; ``None`` while nothing is known of this run's pace."""
         course = self._course
-        waiting = len(course.schedule.submits)
+        waiting = course.schedule.to_submit
         flying = course.schedule.in_flight
         if not waiting and not flying:
             return 0.0

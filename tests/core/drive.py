@@ -222,7 +222,7 @@ class Drive:
     def in_lanes(self) -> int:
         """Count the jobs that wait for a step."""
         schedule = self.course.schedule
-        return len(schedule.submits) + len(schedule.polls) + len(schedule.downloads)
+        return schedule.to_submit + len(schedule.polls) + len(schedule.downloads)
 
     def flying(self) -> int:
         """Count the jobs that the service may be working on, and those about to be sent, one by one."""

@@ -18,6 +18,7 @@ from tests.run.bench import PRICE, QUICK, STARTS_AT, Bench, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchvid.core.settings import Limits
     from tests.run.conftest import MakeBench
 
 NO_QUOTA = {"code": None, "message": "user quota is not enough"}
@@ -144,6 +145,22 @@ def test_a_wish_concerns_only_the_jobs_that_were_chosen(make_bench: MakeBench) -
     bench.run(jobs(2), limits, only="job-01", wishes=Wishes(retry_failed=True))
     assert bench.run(jobs(2), limits).counts == {**dict.fromkeys(State, 0), State.DONE: 1, State.FAILED: 1}
     assert len(bench.creates) == 3
+
+
+@pytest.mark.parametrize(("limits", "options"), [(QUICK, {"max_jobs": 1}), (replace(QUICK, canary=1), {})])
+def test_a_second_attempt_is_not_held_up_by_jobs_that_may_not_begin(
+    make_bench: MakeBench, limits: Limits, options: dict[str, Any]
+) -> None:
+    """A job that is out may go again, after a refusal too, while the new ones before it in the queue must wait."""
+    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
+    bench = make_bench(
+        {"on": "create", "prompt": "*job-01*", "nth": 2, "status": 503, "body": busy},
+        {"on": "create", "prompt": "*job-01*", "nth": 1, "fail": "blocked"},
+    )
+    summary = bench.run(jobs(5), limits, **options)
+    assert bench.row("job-01").state is State.DONE
+    assert summary.exit_code is (Exit.STOPPED if options else Exit.OK)
+    assert len(bench.creates) == (2 if options else 6)
 
 
 def test_a_limit_that_is_just_enough_is_no_early_stop(make_bench: MakeBench) -> None:
