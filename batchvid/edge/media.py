@@ -141,6 +141,8 @@ def _read(path: Path | str) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise ValueError(_unreadable(error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("has a name that this locale cannot write: set LC_ALL=C.UTF-8") from None
     if not data:
         raise ValueError("is empty (0 bytes)")
     if len(data) > FRAME_MAX_BYTES:

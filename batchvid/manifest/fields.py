@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
 from batchvid.core.settings import Rate
-from batchvid.manifest import prices, service, units
+from batchvid.manifest import paths, prices, service, units
 from batchvid.manifest.read import Plain
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def _folder(value: object) -> str:
     found = _text(value)
     if found.startswith("~"):
         raise ValueError("begins with ~, which is not expanded: write the path in full")
+    if trouble := paths.locale_trouble(found):
+        raise ValueError(f"{units.shown(found)} {trouble}")
     return found
 
 

@@ -6,7 +6,9 @@ equally deep, and none can be where another needs a folder.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,8 @@ def path_trouble(path: str) -> str | None:  # noqa: PLR0911 one return a rule
     """Say what keeps *path* from being a clip's path, or ``None``."""
     if "\\" in path or not path.isprintable():
         return "holds a backslash or a control character: write / for folders"
+    if trouble := locale_trouble(path):
+        return trouble
     parts = path.split("/")
     if parts[-1] == ".mp4":
         return "has no name before .mp4"
@@ -67,6 +71,20 @@ def path_trouble(path: str) -> str | None:  # noqa: PLR0911 one return a rule
             return f"has a part of more than {MAX_PART_BYTES} bytes"
     if len(path.encode()) > MAX_PATH_BYTES:
         return f"has more than {MAX_PATH_BYTES} bytes"
+    return None
+
+
+def locale_trouble(path: str) -> str | None:
+    """Say what keeps *path* from being the name of a file under this locale, or ``None``.
+
+    It is asked before anything is paid: a clip whose file cannot be named could not be saved.
+    """
+    if path.isascii():
+        return None
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return f"holds letters that this locale ({sys.getfilesystemencoding()}) cannot write: set LC_ALL=C.UTF-8"
     return None
 
 

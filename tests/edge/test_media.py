@@ -193,6 +193,12 @@ def test_a_link_that_leads_back_to_itself_is_refused(tmp_path: Path) -> None:
         read_frame(tmp_path / "circle.png")
 
 
+def test_a_frame_that_the_locale_cannot_name_is_refused_with_the_way_out() -> None:
+    """Python's own words for it name a codec and a position, which helps nobody."""
+    with pytest.raises(ValueError, match=r"a name that this locale cannot write: set LC_ALL=C\.UTF-8"):
+        read_frame(Path("\ud800.png"))
+
+
 def test_a_file_too_large_for_a_frame_is_not_read(tmp_path: Path) -> None:
     """A sparse terabyte costs nothing."""
     path = tmp_path / "frame.png"

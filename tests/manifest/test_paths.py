@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.manifest.paths import MAX_PART_BYTES, clip_path, file_name
+from batchvid.manifest.paths import MAX_PART_BYTES, clip_path, file_name, locale_trouble
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk
@@ -131,3 +131,10 @@ def test_no_variable_leads_out_of_the_output_folder(first: str, second: str) -> 
     assert path.isprintable()
     assert "\\" not in path
     assert len(parts[1].encode()) <= MAX_PART_BYTES
+
+
+def test_a_file_that_the_locale_cannot_name_is_refused_before_anything_is_paid() -> None:
+    """A lone surrogate stands for it here: UTF-8 has no form for that, as ASCII has none for an umlaut."""
+    assert locale_trouble("plain.mp4") is None
+    assert locale_trouble("größe/日本.mp4") is None
+    assert "set LC_ALL=C.UTF-8" in (locale_trouble("\ud800.mp4") or "")
