@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from batchvid.views.jsonl import JsonLines
     from batchvid.views.view import View
 
+NAMED_AT_MOST = 5
+"""Of the jobs that a note is about."""
+
 
 @click.command("run")
 @manifests_argument
@@ -280,6 +283,9 @@ def _tell_plan(plan: Plan, money: Money, *, view: View, told: JsonLines | None) 
     if told is not None:
         told.write(plan_sums_json(plan, money))
     if changed := plan.counts[Action.CHANGED]:
-        view.note(f"{count(changed, 'job')} changed after being paid: kept as paid (--rebuy buys the new content)")
+        names = [row.job_id for row in plan.rows if row.action is Action.CHANGED]
+        shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
+        what = count(changed, "job")
+        view.note(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")
     if orphaned := plan.counts[Action.ORPHANED]:
         view.note(f"{count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")
