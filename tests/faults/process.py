@@ -1,4 +1,4 @@
-"""F66 to F72: what can happen to the process while it works."""
+"""F66 to F70 and F72: what can happen to the process while it works."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.cases import NotHereError, fault
+from tests.faults.cases import fault
 from tests.faults.power import disk
 
 if TYPE_CHECKING:
@@ -178,41 +178,6 @@ def out_of_memory(lab: Lab) -> None:
         if ran.code:
             one.says(ran, "out of memory", "run again")
         goes_on(one)
-
-
-@fault("F71", "the wall clock jumps by years, forwards and backwards, while tasks are under way")
-def clock_jumps(lab: Lab) -> None:
-    """Wait by the monotonic clock: nothing times out, nothing hangs, and the next run at another date goes on."""
-    library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-    if not os.path.exists(library):  # noqa: PTH110 a constant
-        raise NotHereError("libfaketime is not installed")
-    for name, jump in (("future", "+3000d"), ("past", "-3000d")):
-        one = lab.beside(name)
-        one.manifest(FEW)
-        one.sandbox("- {on: poll, nth: 1, delay_s: 1}")
-        when = one.folder / "faketime"
-        when.write_text("+0d\n", encoding="ascii")
-        clock = {
-            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(when), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }  # fmt: skip
-        process = one.start("run", one.manifest_path, env=one.environment(**clock))
-        one.until(lambda one=one: is_state("running", 4)(one), process)
-        when.write_text(f"{jump}\n", encoding="ascii")
-        ran = one.wait(process, timeout_s=30)
-        one.ended(ran, 0)
-        one.others_done("job-0", "job-1", "job-2", "job-3")
-        one.survived("faketime")
-        two = lab.beside(f"{name}-between")
-        two.manifest(FEW)
-        two.sandbox("- {on: poll, nth: 1, delay_s: 1}")
-        when = two.folder / "faketime"
-        when.write_text(f"{jump}\n", encoding="ascii")
-        clock["FAKETIME_TIMESTAMP_FILE"] = str(when)
-        process = two.start("run", two.manifest_path, env=two.environment(**clock))
-        two.kill_when(process, lambda two=two: is_state("running", 4)(two))
-        two.converges()
-        two.survived("faketime")
 
 
 @fault("F72", "suspended (SIGSTOP) for longer than a URL lives: while waiting, fetching, and sending a create")
