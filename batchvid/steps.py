@@ -21,7 +21,7 @@ from batchvid.core.settings import InDoubt
 from batchvid.core.story import sidecar
 from batchvid.core.wire import Phase, content_path
 from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
-from batchvid.edge.disk import TooManyFilesError
+from batchvid.edge.disk import InTheWayError, TooManyFilesError
 from batchvid.edge.outputs import ForeignFileError
 from batchvid.errors import StorageError
 from batchvid.stages.download import Fetches, download
@@ -217,7 +217,7 @@ class Steps:
                 sidecar=sidecar(job, one.progress),
                 wall=edges.wall,
             )
-        except ForeignFileError as error:
+        except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
         except TooManyFilesError as error:

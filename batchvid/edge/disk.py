@@ -40,9 +40,14 @@ ADVICE = {
     errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
     errno.ESTALE: "the network file system lost it: mount it again",
 }
+IN_THE_WAY = {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.ENXIO, errno.EISDIR, errno.ENAMETOOLONG}
 OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 ROOM_KEPT_BYTES, ROOM_KEPT_SHARE = 4 * 1024 * 1024, 1 / 16
 """No clip takes so much of the end of a disk, nor this share of a very small one: the journal needs it."""
+
+
+class InTheWayError(StorageError):
+    """Something on one path is not what batchvid puts there, such as a link; other paths are not concerned."""
 
 
 class TooManyFilesError(StorageError):
@@ -53,7 +58,8 @@ def storage_error(error: OSError, what: str) -> StorageError:
     """Give what *error* means for people: *what* could not be done, why, and what to do."""
     if error.errno in OUT_OF_FILES:
         return TooManyFilesError(f"cannot {what}: too many open files; lower limits.downloads or raise ulimit -n")
-    return StorageError(f"cannot {what}: {reason(error)}")
+    kind = InTheWayError if error.errno in IN_THE_WAY else StorageError
+    return kind(f"cannot {what}: {reason(error)}")
 
 
 def reason(error: OSError) -> str:
