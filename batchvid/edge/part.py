@@ -198,12 +198,12 @@ class Part:
     def _finish(self, sidecar: Mapping[str, object]) -> Saved:
         folder, names, file = self._folder, self._names, self._file
         saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed())
-        if exists(folder, names.sidecar) and not _is_sidecar(folder, names.sidecar):
-            raise ForeignFileError(_foreign(self._path, names.sidecar))
         os.fchmod(file.fileno(), self._mode)
         self._sync()
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
         self._note.write(folder, names.note)
+        if exists(folder, names.sidecar) and not _is_sidecar(folder, names.sidecar):
+            raise ForeignFileError(_foreign(self._path, names.sidecar))
         self._place()
         os.fsync(folder)
         record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
