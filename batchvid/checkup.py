@@ -80,22 +80,26 @@ def _sqlite() -> Finding:
 
 def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only with a manifest
+    from batchvid.edge.mounts import network_file_system, on_network  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
 
     outputs = Outputs(manifest.output)
     try:
         outputs.prepare()
-        findings = [Finding("output", ok=True, text=f"{manifest.output} can be written to")]
+        text = f"{manifest.output} can be written to"
+        if kind := network_file_system(manifest.output):
+            text += f", but {on_network(kind)}"
+        findings = [Finding("output", ok=True, text=text)]
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
         journal = Journal.open_readonly(outputs.state_folder / "journal.db")
+        if journal is not None:
+            with journal:
+                number = sum(journal.counts().values())
+            findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
     except BatchvidError as error:
-        return [*findings, Finding("journal", ok=False, text=str(error), exit_code=error.exit_code)]
-    if journal is not None:
-        with journal:
-            number = sum(journal.counts().values())
-        findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
+        findings.append(Finding("journal", ok=False, text=str(error), exit_code=error.exit_code))
     return findings
 
 

@@ -143,7 +143,7 @@ async def run(order: Order) -> Summary:
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
-            at=order.wall(), note=order.view.note,
+            at=order.wall(), warn=order.view.warn,
         )  # fmt: skip
         if order.planned is not None:
             order.planned(*planned(manifest, journal))

@@ -8,7 +8,7 @@ from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
 from batchvid.core.opening import Wishes, opening
 from batchvid.edge.change import Change, TaskOwnedError
-from batchvid.edge.mounts import network_file_system
+from batchvid.edge.mounts import network_file_system, on_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -30,15 +30,14 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     wishes: Wishes,
     limits: Limits,
     at: float,
-    note: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Record what the end of the run before means for its jobs, and what the person asked for.
 
     The wishes concern *jobs*, by id; what was interrupted is taken up for all.
     """
-    kind = network_file_system(outputs.folder)
-    if kind is not None:
-        note(f"the output is on a network file system ({kind}), whose locks may not hold: run on one machine only")
+    if kind := network_file_system(outputs.folder):
+        warn(f"the output {outputs.folder} {on_network(kind)}")
     lost = outputs.orphans()
     orphans = {
         (record["job_id"], record["attempt"]): str(record["task_id"])
@@ -55,19 +54,19 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     for first in range(0, len(changes), ROWS_AT_ONCE):
         journal.record(changes[first : first + ROWS_AT_ONCE])
     for change in adoptions:
-        _adopt(journal, change, note)
+        _adopt(journal, change, warn)
     if lost:
         outputs.put_away_orphans()
 
 
-def _adopt(journal: Journal, change: Change, note: Callable[[str], None]) -> None:
+def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
     """Give a job the task id that an earlier run could not journal."""
     job_id, task_id = change.after.job_id, change.after.task_id
     try:
         journal.record([change])
-        note(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
+        warn(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
     except TaskOwnedError as error:
-        note(f"{job_id} stays in doubt: its orphaned task {task_id} belongs to job {error.owner!r} already")
+        warn(f"{job_id} stays in doubt: its orphaned task {task_id} belongs to job {error.owner!r} already")
         doubt = [(event, at) for event, at in change.events if isinstance(event, SubmitUnsure)]
         if doubt:
             journal.record([Change.of(change.before, *doubt)])

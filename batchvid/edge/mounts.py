@@ -20,6 +20,11 @@ def network_file_system(folder: Path) -> str | None:
     return kind if kind in NETWORK_TYPES | NETWORK_FUSE else None
 
 
+def on_network(kind: str) -> str:
+    """Say of an output what its being on a network file system means."""
+    return f"is on a network file system ({kind}), whose locks may not hold: run on one machine only"
+
+
 def file_system_type(folder: PurePosixPath, table: str) -> str | None:
     """Give the type of the file system that *folder* is on, by Linux's table of mounts (proc(5), mountinfo)."""
     best, kind = -1, None
