@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.commands.options import (
+    has_journal,
     journal_path,
     json_option,
     load,
@@ -138,7 +139,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         return
     for line in status_text(manifest, rows, money, named=named, run_active=Outputs(manifest.output).is_held()):
         tell(line)
-    if not journal_path(manifest).exists():
+    if not has_journal(manifest):
         tell(
             f"Nothing was ever run into this output. Next: {command('plan', named)} tells what it would cost, "
             f"{command('run', named)} does it."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.commands.options import journal_path, load, manifest_argument, output_option
+from batchvid.commands.options import has_journal, journal_path, load, manifest_argument, output_option
 from batchvid.commands.streams import tell
 from batchvid.core import lifecycle as life
 from batchvid.core.job import State
@@ -37,7 +37,7 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
 
     path = journal_path(manifest)
-    if not path.exists():
+    if not has_journal(manifest):
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     with Outputs(manifest.output).lock(), Journal.reopen(path) as journal:
         yield journal

@@ -90,6 +90,14 @@ def journal_path(manifest: Manifest) -> Path:
     return manifest.output / STATE_FOLDER / JOURNAL_FILE
 
 
+def has_journal(manifest: Manifest) -> bool:
+    """Say whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
+    try:
+        return journal_path(manifest).exists()
+    except PermissionError:
+        return True
+
+
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     """Read what the journal holds, beside a run if there is one: the rows by job id, and the money."""
     from batchvid.edge.journal import Journal  # noqa: PLC0415 only commands with a journal
