@@ -16,7 +16,7 @@ from batchvid.commands.options import (
     SANDBOX_SPEED,
     base_url_option,
     ca_file_option,
-    journal_path,
+    has_journal,
     json_option,
     key_file_option,
     load,
@@ -225,7 +225,7 @@ class _Work:
 
         if self._speed is not None:
             manifest = replace(manifest, limits=manifest.limits.sped_up(self._speed))
-        elif not journal_path(manifest).exists():
+        elif not has_journal(manifest):
             # Without a key the first run ends here, before it leaves a folder or a journal behind.
             service_account(manifest, key_file=self._key_file)
         with ExitStack() as stack:
