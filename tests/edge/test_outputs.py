@@ -201,12 +201,13 @@ def test_a_file_that_is_not_ours_is_never_touched(
     assert (outputs.folder / "kite.mp4.part").read_bytes() == clip
 
 
-def test_a_clip_that_waited_for_a_foreign_file_needs_no_transfer(outputs: Outputs, clip: bytes) -> None:
+@pytest.mark.parametrize("name", ["kite.mp4", "kite.json"])
+def test_a_clip_that_waited_for_a_foreign_file_needs_no_transfer(outputs: Outputs, clip: bytes, name: str) -> None:
     """Once the other file is moved away the part is complete, even after the machine was started anew."""
-    (outputs.folder / "kite.mp4").write_text("mine")
+    (outputs.folder / name).write_text("mine")
     with pytest.raises(ForeignFileError):
         asyncio.run(save(outputs, clip))
-    (outputs.folder / "kite.mp4").unlink()
+    (outputs.folder / name).unlink()
     again = Outputs(outputs.folder)
     again._boot = "another"
     assert asyncio.run(save(again, b"never asked for")).size_bytes == len(clip)
