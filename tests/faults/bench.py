@@ -23,7 +23,20 @@ from pathlib import Path
 from tests.faults.cases import CASES, Case, NotHereError
 from tests.faults.lab import BrokenError, Lab
 
-MODULES = ("submit", "answers", "poll", "download", "urls", "disk", "files", "process", "host", "people", "kills", "security")
+MODULES = (
+    "submit",
+    "answers",
+    "poll",
+    "download",
+    "urls",
+    "disk",
+    "files",
+    "process",
+    "host",
+    "people",
+    "kills",
+    "security",
+)
 FAULTS = 84
 """The length of the list, whether or not each of them has its case."""
 BESIDES = {"K": "kills", "S": "security"}
