@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+from batchvid import runner
 from batchvid.core.fingerprint import fields, fingerprint
 from batchvid.core.job import Job, State
 from batchvid.core.mp4 import probe
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 STARTS_AT = 1_800_000_000.0
 BASE_URL = "https://api.example.com/v1"
 PRICE = 400_000
+LOOK_EVERY_S = 2.0
+"""How often the view is told how the run stands: less often than in earnest, because here hours are run through."""
 QUICK = Limits(submits=Rate(60, 60), requests=Rate(50, 1), in_flight=8, typical_time_s=60.0)
 """Limits that are no test's subject."""
 
@@ -165,7 +169,8 @@ class Bench:
                 self.now, self._loop_began = self.wall(), None
 
         try:
-            return run_virtually(main())
+            with patch.object(runner, "STATS_EVERY_S", LOOK_EVERY_S):
+                return run_virtually(main())
         finally:
             if checked:
                 self.check()
