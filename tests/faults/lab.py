@@ -306,7 +306,7 @@ class Lab:
         self.expect("I4", last.code in codes, f"further runs end with {last.code}, not {codes}: {last.text[-600:]}")
         if self.api:
             after = Counter(line["prompt"] for line in self.creates())
-            again = [job for job in before if after[prompts[job]] > billed[prompts[job]]]
+            again = [job for job in before & prompts.keys() if after[prompts[job]] > billed[prompts[job]]]
             self.expect("I4", not again, f"bought again though done: {again}")
 
     def key_nowhere(self) -> None:
