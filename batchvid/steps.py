@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batchvid.core.lifecycle import Event
     from batchvid.core.policy import Follow
     from batchvid.core.standing import Standing
-    from batchvid.core.wire import Created
+    from batchvid.core.wire import Created, TaskReport
     from batchvid.edge.eventlog import EventLog
     from batchvid.edge.outputs import Outputs
     from batchvid.edge.pace import Pace
@@ -174,9 +174,18 @@ class Steps:
             tally = course.bump(index, poll_faults=0, unknown_looks=0, without_url_looks=without_url)
             follow = policy.after_report(report, one.progress, tally, late=late, limits=course.limits)
             timing = self._timing(index, follow, now=now)
+            self._tell_of_new_word(one.progress.job_id, report)
         await self._record(index, *follow.events, timing=timing)
         self._warn_of_shared_url(one.progress)
         return follow.wait_s
+
+    def _tell_of_new_word(self, job_id: str, report: TaskReport) -> None:
+        """Tell a person once of a status that nobody listed: it may be why a task seems to take for ever."""
+        if report.phase is Phase.UNHEARD and self.standing.is_new_word(report.status):
+            self.edges.view.note(
+                f"job {job_id!r}: the service calls its task {report.status!r}, which batchvid does not know; "
+                "it is polled on until task_timeout"
+            )
 
     def _warn_of_shared_url(self, progress: Progress) -> None:
         """Tell a person when the service names one URL for two clips: one of the two jobs gets the other's."""

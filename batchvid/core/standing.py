@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from batchvid.core.lifecycle import Event
 
 SHOWN = 8
+WORDS_TOLD = 8
+"""A service that makes up a new status for every poll must not fill a night's log."""
 TAIL_SHARE = 0.5
 """The last tasks end, on average, about half a generation after half of those in flight are done."""
 
@@ -35,6 +37,7 @@ class Standing:
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
+        self._strange_words: set[str] = set()
 
     def take_over(self, row: Progress) -> None:
         """Take note of a job that an earlier run left for a person."""
@@ -62,6 +65,13 @@ class Standing:
             return None
         self._with_url_of_another.add(job_id)
         return first
+
+    def is_new_word(self, status: str) -> bool:
+        """Say whether this run meets a status for the first time; after `WORDS_TOLD` of them, none is new any more."""
+        if status in self._strange_words or len(self._strange_words) >= WORDS_TOLD:
+            return False
+        self._strange_words.add(status)
+        return True
 
     def task_took(self, took_s: float) -> None:
         """Take note of how long a task of this run took."""

@@ -12,6 +12,7 @@ from PIL import Image
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.settings import OnChange
+from batchvid.core.standing import WORDS_TOLD
 from batchvid.edge.media import read_frame
 from batchvid.errors import Exit
 from tests.run.bench import QUICK, changed, job, jobs
@@ -281,3 +282,13 @@ def test_a_frame_that_changed_since_the_check_is_not_sent(make_bench: MakeBench,
     assert "dawn.png" in (bench.row("dawn").reason or "")
     assert summary.counts[State.DONE] == 2
     assert len(bench.service.sent("post")) == 2
+
+
+def test_a_status_that_nobody_knows_is_told_once_and_a_stream_of_them_a_few_times(make_bench: MakeBench) -> None:
+    """A person learns of it at once, and not again with every poll of every job."""
+    strange = {"on": "poll", "nth": "1-3", "set": {"status": "pondering\x1b[2J"}}
+    bench = make_bench(strange, *({"on": "poll", "nth": n, "set": {"status": f"stage-{n}"}} for n in range(4, 30)))
+    assert bench.run(jobs(3), replace(QUICK, task_timeout_s=7200.0)).exit_code is Exit.OK
+    told = [note for note in bench.view.notes if "which batchvid does not know" in note]
+    assert sum("'pondering'" in note for note in told) == 1
+    assert len(told) == WORDS_TOLD
