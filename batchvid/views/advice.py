@@ -78,3 +78,4 @@ def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: in
         yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
     if "parked" in standings:
         yield f"  To look for the parked ones again, at no price: {command('run', manifest)}"
+        yield f"  To give one of them up and buy it again: {command('retry', manifest, 'ID')}"
