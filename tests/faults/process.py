@@ -68,13 +68,11 @@ def as_a_person(lab: Lab) -> None:
 def goes_on(lab: Lab) -> None:
     """Resume after a kill: what is in doubt is said and held, a person decides, and all ends well."""
     lab.survived()
-    doubtful = any(state == "submitting" for state in lab.states().values())
-    again = lab.run()
-    lab.ended(again, 4 if doubtful else 0)
-    if doubtful:
-        lab.says(again, "in doubt", "adopt", "retry")
+    if "submitting" in lab.states().values():
         creates = len(lab.creates())
-        lab.converges(codes=(4,))
+        again = lab.run()
+        lab.ended(again, 4)
+        lab.says(again, "in doubt", "adopt", "retry")
         lab.expect("I1", len(lab.creates()) == creates, "a job in doubt was bought again")
         as_a_person(lab)
     lab.converges()
