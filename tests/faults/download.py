@@ -30,12 +30,14 @@ def came_home(lab: Lab, ran: Ran, names: Sequence[str]) -> None:
 
 def from_host(lab: Lab, *names: str) -> None:
     """Look whether the clips are the host's own, byte for byte."""
+    lab.others_done(*names)
     for name in names:
         lab.expect("I3", (lab.output / f"{name}.mp4").read_bytes() == clip(), f"{name} is not the host's clip")
 
 
 def from_service(lab: Lab, *names: str) -> None:
     """Look whether the clips came from the service itself, where the host's were no use."""
+    lab.others_done(*names)
     for name in names:
         lab.expect("I3", (lab.output / f"{name}.mp4").stat().st_size < WHOLE, f"{name} is not the service's clip")
 
@@ -116,6 +118,7 @@ def range_ignored(lab: Lab) -> None:
     host = hosting(lab, {"hurt": [cut(0.5), whole()]})
     ran = lab.run()
     lab.expect("I8", len(host.asked("hurt")) == 2, "more transfers than needed")
+    lab.expect("I10", "broke off" in why(lab, "hurt"), "the reason is not on record")
     from_host(lab, "hurt")
     came_home(lab, ran, ["hurt"])
 
@@ -215,6 +218,8 @@ def lying_length(lab: Lab) -> None:
     always: dict[str, list[Answer]] = {f"ever-{name}": [lie] for name, lie in lies.items()}
     hosting(lab, once | always)
     ran = lab.run()
+    for name in (*once, *always):
+        lab.expect("I10", why(lab, name), f"{name}: no reason is on record")
     came_home(lab, ran, [*once, *always])
     from_service(lab, "ever-short", "ever-negative", "ever-terabytes")
 
@@ -392,6 +397,8 @@ def stalled(lab: Lab) -> None:
     )
     ran = lab.run()
     lab.expect("I8", ran.seconds < 25, f"took {ran.seconds:.0f} s")
+    for name in host.scripts:
+        lab.expect("I10", why(lab, name), f"{name}: no reason is on record")
     lab.expect("I8", host.asked("middle") == ["", f"bytes={int(WHOLE * 0.5)}-"], f"resumed as {host.asked('middle')}")
     asked = ["", *(f"bytes={int(WHOLE * share)}-" for share in (0.2, 0.5, 0.8))]
     lab.expect("I8", host.asked("again") == asked, f"resumed as {host.asked('again')}")
