@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.course import Course, Step
+from batchvid.core.active import Step
 from batchvid.core.standing import Standing
 from batchvid.errors import Exit, StorageError
 from batchvid.steps import Edges, Steps
 
 if TYPE_CHECKING:
+    from batchvid.core.course import Course
     from batchvid.core.snapshot import Snapshot
 
 SUBMIT_WORKERS = 16

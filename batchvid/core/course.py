@@ -10,11 +10,11 @@ Times named ``now`` are monotonic seconds, times named ``at`` are UTC epoch seco
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
+from batchvid.core.active import Active, Step
 from batchvid.core.budget import Budget
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
@@ -31,36 +31,6 @@ if TYPE_CHECKING:
     from batchvid.core.lifecycle import Event
     from batchvid.core.settings import Limits
     from batchvid.core.snapshot import Money
-
-
-class Step(StrEnum):
-    """The three kinds of work, most urgent first."""
-
-    DOWNLOAD = "download"
-    POLL = "poll"
-    SUBMIT = "submit"
-
-
-@dataclass(slots=True)
-class Active:
-    """A job that something has happened to: its progress, and what this run keeps in mind about it."""
-
-    progress: Progress
-    tally: Tally = field(default_factory=Tally)
-    started: bool = False
-    """Whether this run has submitted it."""
-    task_from: float = 0.0
-    """When its task began, on the monotonic clock."""
-    deadline: float = 0.0
-    """When its task counts as timed out."""
-    looked: float | None = None
-    """When it was last polled by this run."""
-    held: bool = False
-    """Whether the budget holds its price: the newest attempt is neither refused nor over."""
-    accepted_before: int = 0
-    """How many requests the service had accepted when it last refused this job."""
-    other_source: bool = False
-    """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
 
 
 class Course:

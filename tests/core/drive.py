@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
 from batchvid.core import policy
+from batchvid.core.active import Step
 from batchvid.core.brakes import Brakes
-from batchvid.core.course import Course, Step
+from batchvid.core.course import Course
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.job import Job, Progress, State
 from batchvid.core.settings import Limits

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchvid.core import lifecycle as life
-from batchvid.core.course import Step
+from batchvid.core.active import Step
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.job import Progress, State
 from batchvid.core.settings import Limits

@@ -14,8 +14,9 @@ import statistics
 from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
+from batchvid.core.active import Step
 from batchvid.core.brakes import Brakes
-from batchvid.core.course import Course, Step
+from batchvid.core.course import Course
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
 from tests.benchmarks.durations import CLASSES, duration_s
