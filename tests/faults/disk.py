@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.cases import fault
@@ -206,26 +207,30 @@ def forbidden_output(lab: Lab) -> None:
     lab.survived()
 
 
-@fault("F57", "link, rename, fchmod and the sync of the folder fail when a clip is to get its name")
+@fault("F57", "link, rename, unlink, fchmod and the note fail when a clip is to get its name")
 def rename_fails(lab: Lab) -> None:
-    """Not done, and not lost: the next run gives it its name, without a transfer where that was whole."""
-    names = {
-        "link": ["linkat:error=EIO"],
-        "rename": ["linkat:error=EPERM", "renameat:error=EIO:when=3+"],
-        "note": ["renameat:error=EACCES"],
-        "mode": ["fchmod:error=EIO:when=2+"],
-        "unlink": ["unlinkat:error=EIO:when=6+"],
+    """Not done, and not lost: the next run gives it its name, and each is told with its own cause."""
+    names = ("link", "rename", "note", "mode", "unlink")
+    host = hosting(lab, {name: [honest()] for name in names})
+    faults: dict[str, tuple[list[str], Path, str]] = {
+        "link": (["linkat:error=EIO"], Path("link.mp4.part"), "check the disk"),
+        "rename": (["linkat:error=EPERM", "renameat:error=EIO"], Path("rename.mp4.part"), "check the disk"),
+        "note": (["renameat:error=EACCES"], Path(".note.mp4.part.meta.new"), "permission denied"),
+        "mode": (["fchmod:error=EROFS"], lab.output / "mode.mp4.part", "read-only"),
+        "unlink": (["unlinkat:error=EIO"], Path("unlink.mp4.part"), "check the disk"),
     }
-    hosting(lab, {name: [honest()] for name in names})
-    for name, injections in names.items():
-        ran = lab.run("--only", name, under=failing(*injections))
+    for name, (injections, path, cause) in faults.items():
+        ran = lab.run("--only", name, under=failing(*injections, path=path))
         lab.ended(ran, 8)
-        lab.says(ran, "cannot", ".mp4", "check the disk" if name != "note" else "permission denied")
-        state = lab.states().get(name, "pending")
-        lab.expect("I3", state != "done", f"{name} is done")
+        lab.says(ran, f"{name}.mp4", cause)
+        lab.expect("I3", lab.states().get(name) == "ready", f"{name} is {lab.states().get(name)}")
         lab.every_clip_whole()
         lab.one_create_per_attempt()
         lab.every_task_on_record()
+        lab.ended(lab.run("--only", name), 5)
+        lab.expect("I3", lab.states()[name] == "done", f"{name} did not get its name")
+    for name in ("link", "rename", "unlink"):
+        lab.expect("I8", len(host.asked(name)) == 1, f"{name}: a whole clip was fetched again")
     lab.converges()
     lab.others_done("well", *names)
     lab.survived()
