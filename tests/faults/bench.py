@@ -28,6 +28,7 @@ MODULES = (
     "answers",
     "poll",
     "download",
+    "bodies",
     "urls",
     "disk",
     "files",
