@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid.commands.options import has_journal, journal_path, load, manifest_argument, output_option
-from batchvid.commands.streams import tell
+from batchvid.commands.streams import complain, tell
 from batchvid.core import lifecycle as life
 from batchvid.core.job import State
-from batchvid.core.opening import CRASHED
 from batchvid.core.text import clean
 from batchvid.errors import ConfigError, Exit
 from batchvid.views.advice import LISTED_AT_MOST, command
@@ -32,14 +31,21 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _writing(manifest: Manifest) -> Iterator[Journal]:
-    """Open the journal for a person's word, if there is one; raises `ConfigError` when nothing was ever run."""
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 the engine is loaded only to write
+    """Open the journal for a person's word, if there is one; raises `ConfigError` when nothing was ever run.
+
+    What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
+    """
+    from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
+    from batchvid.takeover import take_up  # noqa: PLC0415 as above
 
     path = journal_path(manifest)
     if not has_journal(manifest):
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    with Outputs(manifest.output).lock(), Journal.reopen(path) as journal:
+    outputs = Outputs(manifest.output)
+    with outputs.lock(), Journal.reopen(path) as journal:
+        take_up(journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=time.time(), warn=complain)
         yield journal
 
 
@@ -110,7 +116,7 @@ class Stuck(StrEnum):
 
 
 def _stuck(row: Progress) -> Stuck | None:
-    if row.state in {State.IN_DOUBT, State.SUBMITTING}:
+    if row.state is State.IN_DOUBT:
         return Stuck.IN_DOUBT
     if row.parked:
         return Stuck.PARKED
@@ -160,8 +166,6 @@ def _tell_cost(rows: list[Progress], jobs: dict[str, Job]) -> None:
 
 def _standing(row: Progress) -> str:
     match row.state:
-        case State.SUBMITTING:
-            return "in doubt"
         case State.RUNNING:
             return "timed out"
         case State.READY:
@@ -174,8 +178,6 @@ def _reopening(row: Progress) -> tuple[Event, ...]:
     """Give the events that lead from where the job stands to pending."""
     reopened = life.Reopened("batchvid retry")
     match row.state:
-        case State.SUBMITTING:
-            return (life.SubmitUnsure(CRASHED), reopened)
         case State.RUNNING:
             return (life.GaveUp("a person gave the timed-out task up"), reopened)
         case State.READY:
@@ -199,14 +201,14 @@ def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | N
     loaded = load(manifest, output=output)
     with _writing(loaded) as journal:
         row = journal.progress(job_id)
-        if row is None or row.state not in {State.IN_DOUBT, State.SUBMITTING}:
+        if row is not None and row.task_id == task_id:  # from the orphans, a moment ago or by an earlier command
+            tell(f"job {job_id} has that task already. Next: {command('run', str(manifest))}")
+            return Exit.OK
+        if row is None or row.state is not State.IN_DOUBT:
             standing = "new" if row is None else word(row.state)
             raise click.UsageError(f"job {job_id!r} is {standing}, not in doubt: there is nothing to adopt")
-        events: tuple[Event, ...] = (life.TaskAdopted(task_id),)
-        if row.state is State.SUBMITTING:
-            events = (life.SubmitUnsure(CRASHED), *events)
         try:
-            _record(journal, row, *events)
+            _record(journal, row, life.TaskAdopted(task_id))
         except TaskOwnedError as error:
             raise click.UsageError(
                 f"task {clean(task_id, TASK_ID_MAX)} belongs to job {error.owner!r} already"
