@@ -215,6 +215,8 @@ async def _interruptible(runner: Runner, interrupts: Interrupts | None) -> None:
         if not interrupts.at_once or interrupts.task is None:
             raise
         interrupts.task.uncancel()
+    finally:
+        interrupts.task = None  # what is left is the summary, which nobody has to hurry
 
 
 def _summary(
