@@ -79,6 +79,7 @@ class Steps:
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job = self.course.jobs[index]
         try:
+            self._refuse_taken_name(job, self.course.active[index].progress)
             body = await request_body(job, self.edges.read_frame)
         except ValueError as error:
             self.course.withdraw(index)
@@ -101,6 +102,17 @@ class Steps:
             await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
             return None
         return await self._refused(index, outcome, sent=sent, new=new)
+
+    def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
+        """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
+
+        When a journal was lost, that is every clip that was paid.
+        """
+        if progress.path != job.path and self.edges.outputs.is_taken(job.path):
+            raise ValueError(
+                f"something that this journal does not know has the name of {job.path}, of its sidecar or its folder: "
+                "move it away, then batchvid retry"
+            )
 
     async def _accepted(self, index: int, created: Created) -> None:
         """Keep the task id of a paid attempt, by whatever means are left."""
@@ -255,9 +267,13 @@ class Steps:
         at = self.edges.wall()
         kept = tuple(event for event in events if type(event) in DURABLE)
         after = self.course.active[index].progress
+        cancelled = None
         if kept:
             before, after = self.course.change(index, kept, at=at)
-            await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
+            try:
+                await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
+            except asyncio.CancelledError as error:  # it is on record all the same, and the run's last word must say so
+                cancelled = error
             self.course.commit(index, kept, after)
         for event in events:
             self.standing.happened(event, after, at=at)
@@ -266,6 +282,8 @@ class Steps:
                 | event_data(event)
             )
             self.edges.view.event(after.job_id, event, after)
+        if cancelled is not None:
+            raise cancelled
 
     @staticmethod
     def _now() -> float:

@@ -34,7 +34,7 @@ from batchvid.edge.disk import (
     sync_folder,
     write_whole,
 )
-from batchvid.edge.part import Part
+from batchvid.edge.part import Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
 if TYPE_CHECKING:
@@ -258,11 +258,17 @@ class Outputs:
             os.rename(ORPHANS_FILE, ADOPTED_FILE, src_dir_fd=state, dst_dir_fd=state)
             os.fsync(state)
 
-    def free_bytes(self) -> int:
-        """Give how much more this user may write to the output's file system."""
-        with doing(f"look at the output folder {self.folder}"):
-            found = os.statvfs(self.folder)
-            return found.f_bavail * found.f_frsize
+    def is_taken(self, path: str) -> bool:
+        """Say whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
+        names = Names.of(path)
+        try:
+            with self._opened(*names.folders) as folder:
+                sidecar_is_foreign = exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar)
+                return sidecar_is_foreign or exists(folder, names.clip)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
 
 
 def _retired(folder: int, names: Names, attempt: int) -> str | None:

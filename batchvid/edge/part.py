@@ -202,7 +202,7 @@ class Part:
         self._sync()
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
         self._note.write(folder, names.note)
-        if exists(folder, names.sidecar) and not _is_sidecar(folder, names.sidecar):
+        if exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar):
             raise ForeignFileError(_foreign(self._path, names.sidecar))
         self._place()
         os.fsync(folder)
@@ -305,7 +305,8 @@ def _holds(folder: int, name: str, note: Note) -> bool:
         return file.sha256.hexdigest() == note.sha256
 
 
-def _is_sidecar(folder: int, name: str) -> bool:
+def is_sidecar(folder: int, name: str) -> bool:
+    """Say whether the file is a sidecar that batchvid wrote."""
     return SIDECAR_MARK in (read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {})
 
 

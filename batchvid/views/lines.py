@@ -67,7 +67,7 @@ class PlainLines:
         if snapshot.stopping != self._stopping:
             self._stopping = snapshot.stopping
             if snapshot.stopping:
-                self._line("stopping", f"{text.why(snapshot.stopping)}; what is paid is still collected")
+                self._line("stopping", text.why(snapshot.stopping))
         if self._verbosity < Verbosity.NORMAL:
             return
         self._pace(snapshot)

@@ -722,11 +722,18 @@ def test_orphans_are_appended_and_private(outputs: Outputs) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_free_space_is_known(outputs: Outputs) -> None:
-    """What is left is a number of bytes; where the folder is gone the message says so."""
-    assert outputs.free_bytes() > 0
-    with pytest.raises(StorageError, match="no longer there"):
-        Outputs(outputs.folder / "none").free_bytes()
+def test_a_taken_name_is_known_before_anything_is_paid(outputs: Outputs) -> None:
+    """A file, a folder or a broken link under the clip's name, a sidecar or a folder that is not ours; nothing else."""
+    taken = {"file/a.mp4": "file/a.mp4", "side/a.mp4": "side/a.json", "folder/a.mp4": "folder"}
+    for name in taken.values():
+        (outputs.folder / name).parent.mkdir(exist_ok=True)
+        (outputs.folder / name).write_text("mine", "utf-8")
+    (outputs.folder / "isfolder.mp4").mkdir()
+    (outputs.folder / "link.mp4").symlink_to("nowhere")
+    for path in (*taken, "isfolder.mp4", "link.mp4"):
+        assert outputs.is_taken(path), path
+    for path in ("free.mp4", "new/free.mp4", "file/b.mp4"):
+        assert not outputs.is_taken(path), path
 
 
 def test_an_output_is_held_by_one_run(outputs: Outputs) -> None:

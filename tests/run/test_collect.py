@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -189,17 +190,34 @@ def test_polls_that_bring_only_web_pages_end_the_run(make_bench: MakeBench) -> N
 # ---- files
 
 
-def test_a_file_of_somebody_else_is_left_alone(make_bench: MakeBench) -> None:
-    """The clip's name is taken: the file is untouched, the job parked; once it is moved away, the clip is put there."""
+def test_a_clip_whose_name_is_taken_is_not_bought(make_bench: MakeBench) -> None:
+    """So a lost journal does not mean to pay for every clip again; once the file is moved away, retry buys it."""
     bench = make_bench()
     bench.folder.mkdir()
     (bench.folder / "job-01.mp4").write_bytes(b"my own film")
-    summary = bench.run(jobs(2))
+    assert bench.run(jobs(2)).exit_code is Exit.FAILED
+    assert set(bench.bought()) == {"The clip job-02."}
+    assert bench.clip("job-01.mp4") == b"my own film"
+    assert "move it away" in (bench.row("job-01").reason or "")
+    (bench.folder / "job-01.mp4").unlink()
+    assert bench.run(jobs(2), wishes=Wishes(retry_failed=True)).exit_code is Exit.OK
+    assert len(bench.creates) == 2
+
+
+def test_a_file_of_somebody_else_is_left_alone(make_bench: MakeBench) -> None:
+    """The clip's name is taken after it was paid: the file is untouched, the job parked until it is moved away."""
+    bench = make_bench()
+    theirs = bench.folder / "job-01.mp4"
+
+    def write_later() -> None:
+        asyncio.get_running_loop().call_later(5, theirs.write_bytes, b"my own film")
+
+    summary = bench.run(jobs(2), meanwhile=write_later)
     assert (summary.exit_code, summary.parked) == (Exit.STOPPED, 1)
     assert bench.clip("job-01.mp4") == b"my own film"
     assert "move it away" in (bench.row("job-01").reason or "")
     fetched = len(bench.service.sent("fetch"))
-    (bench.folder / "job-01.mp4").unlink()
+    theirs.unlink()
     assert bench.run(jobs(2)).exit_code is Exit.OK
     assert len(bench.service.sent("fetch")) == fetched
     assert len(bench.creates) == 2
