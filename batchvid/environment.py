@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "BATCHVID_"
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+"""In the name of a variable: it may hold something that only the service should see."""
 OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
@@ -44,6 +47,12 @@ def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str
             "(or try it without one: --sandbox)"
         )
     return _checked(key, f"the variable {key_env}")
+
+
+def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name != key_env and not SECRET.search(name)}
 
 
 def _read(path: Path) -> str:

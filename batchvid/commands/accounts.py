@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchvid.commands.options import SANDBOX_SPEED, STATE_FOLDER
-from batchvid.environment import find_key
+from batchvid.environment import find_key, without_secrets
 from batchvid.session import Account
 
 if TYPE_CHECKING:
@@ -29,4 +29,5 @@ def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SAND
     from batchvid.sandbox.options import Options  # noqa: PLC0415 as above
 
     state = manifest.output / STATE_FOLDER / SANDBOX
-    return Account(*stack.enter_context(running(Options(port=0, speed=speed, state_dir=state))))
+    options = Options(port=0, speed=speed, state_dir=state)
+    return Account(*stack.enter_context(running(options, environment=without_secrets(manifest.key_env))))

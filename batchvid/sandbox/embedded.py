@@ -18,7 +18,7 @@ import batchvid
 from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from batchvid.sandbox.options import Options
 
@@ -27,14 +27,23 @@ END_S = 10.0
 
 
 @contextmanager
-def running(options: Options) -> Iterator[tuple[str, str]]:
-    """Run a sandbox; give its base URL and its key. Raises `ConfigError` when it cannot start."""
+def running(options: Options, *, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Run a sandbox; give its base URL and its key. Raises `ConfigError` when it cannot start.
+
+    It sees *environment*, or all of ours.
+    """
     # The child starts beside the package, so that nothing in the user's folder can shadow a module.
     home = Path(batchvid.__file__).resolve().parents[1]
     command = [sys.executable, "-m", "batchvid.sandbox"]
     # A session of its own: Ctrl-C in a terminal stops the run, which still needs the service to drain.
     with subprocess.Popen(  # noqa: S603 our own interpreter, no shell
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=home, start_new_session=True, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=home,
+        env=environment,
+        start_new_session=True,
+        text=True,
     ) as child:
         try:
             yield _start(child, options), options.key
