@@ -23,6 +23,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 PURE = {
     "__future__",
     "array",
+    "base64",
     "bisect",
     "collections",
     "collections.abc",

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from base64 import b64encode
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from batchvid.core.text import clean
 
@@ -25,6 +27,7 @@ ANSWER_MAX_BYTES = 4 * 1024 * 1024
 """A task object is about 1 KB; more than this is not read."""
 RAW_KEPT_BYTES = 4096
 """How much of an unreadable answer is kept where money is in doubt."""
+KEY_WAS_HERE = "[key]"
 RETRY_AFTER_MAX_S = 900.0
 """No service keeps a night's run waiting for longer than 15 minutes at a time."""
 
@@ -77,6 +80,31 @@ class Answer:
     def excerpt(self, limit: int = 200) -> str:
         """Give the first characters of the body, harmless to show."""
         return clean(self.body[: limit * 4].decode("utf-8", "replace"), limit)
+
+    def without(self, secret: str) -> Answer:
+        """Give the answer with every repetition of *secret* taken out: a careless service echoes what it refuses.
+
+        Also where it stands percent-encoded, or in base64 as part of what it was sent in.
+        """
+        forms = disguises(secret)
+        in_headers = any(form in value for form in forms for value in self.headers.values())
+        in_body = any(form.encode() in self.body for form in forms)
+        if not in_headers and not in_body:
+            return self
+        headers, body = dict(self.headers), self.body
+        for form in forms:
+            body = body.replace(form.encode(), KEY_WAS_HERE.encode())
+            headers = {name: value.replace(form, KEY_WAS_HERE) for name, value in headers.items()}
+        return replace(self, headers=headers, body=body)
+
+
+def disguises(secret: str) -> tuple[str, ...]:
+    """Give the forms in which *secret* may come back, longest first; none of an empty one."""
+    if not secret:
+        return ()
+    sent = (secret, f"Bearer {secret}")
+    encoded = (b64encode(text.encode()).decode().rstrip("=") for text in sent)
+    return tuple(sorted({secret, quote(secret, safe=""), *encoded}, key=len, reverse=True))
 
 
 def loads(text: str) -> Any:

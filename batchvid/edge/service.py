@@ -2,7 +2,8 @@
 
 There are two sessions. The one for the API carries the key and follows no redirect. The one that fetches
 clips from the URLs that the service names carries no key, and connects to public addresses only (unless the service
-itself is on this machine). Neither keeps cookies or reads proxies from the environment.
+itself is on this machine). Neither keeps cookies or reads proxies from the environment. The key ends here: an answer
+that repeats it goes on without it.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ class _Pieces(aiohttp.payload.Payload):
 class Transfer:
     """The answer to a request for a clip: status, headers, and a body that is read block by block."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: str) -> None:
         self._response = response
+        self._secret = secret
         self.status = response.status
         self.headers = _headers(response)
 
@@ -101,7 +103,7 @@ class Transfer:
 
     async def answer(self) -> Answer:
         """Read the body as that of an error."""
-        return await _answer(self._response)
+        return (await _answer(self._response)).without(self._secret)
 
 
 class Service:
@@ -164,7 +166,7 @@ class Service:
         url = URL(self._base + path, encoded=True)
         try:
             async with self._api.request(method, url, timeout=bounds, allow_redirects=False, **body) as response:
-                return await _answer(response)
+                return (await _answer(response)).without(self._key)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return _lost(error)
 
@@ -194,7 +196,7 @@ class Service:
             async with response:
                 target = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or target is None:
-                    yield Transfer(response)
+                    yield Transfer(response, secret=self._key)
                     return
                 url = str(response.url.join(_url(target)))
                 session = self._files

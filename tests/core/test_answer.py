@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.core.answer import (
+    KEY_WAS_HERE,
     RETRY_AFTER_MAX_S,
     Answer,
     Envelope,
@@ -208,3 +211,35 @@ def test_a_lost_request_says_where_it_was_lost() -> None:
     """The system's own words are shown, clean."""
     assert str(NoAnswer(Lost.DNS)) == "the host name could not be resolved"
     assert str(NoAnswer(Lost.RESET, "Broken\x1b[2J pipe")) == "the connection broke before an answer came: Broken pipe"
+
+
+SECRET = "sk-a/b+c=d"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        SECRET,
+        f"Bearer {SECRET}",
+        urllib.parse.quote(SECRET, safe=""),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(f"Bearer {SECRET}".encode()).decode(),
+    ],
+)
+def test_an_answer_that_repeats_the_key_goes_on_without_it(echo: str) -> None:
+    """In the body or in a header, as it is or encoded; the rest stays, and so does the JSON."""
+    body = json.dumps({"error": {"message": f"invalid token {echo}, sorry", "code": "x"}}).encode()
+    answer = Answer(401, {"location": f"https://host/?k={echo}", "via": "me"}, body).without(SECRET)
+    assert echo.rstrip("=") not in answer.body.decode() + answer.headers["location"]
+    error = envelope(answer.json())
+    assert error is not None
+    assert KEY_WAS_HERE in error.message
+    assert error.message.endswith(", sorry")
+    assert answer.headers["via"] == "me"
+
+
+def test_an_answer_without_the_key_is_left_as_it_is() -> None:
+    """Which is every answer of a service that is in order."""
+    answer = Answer(200, {"via": "me"}, b"{}")
+    assert answer.without(SECRET) is answer
+    assert answer.without("") is answer
