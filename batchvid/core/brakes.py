@@ -280,9 +280,9 @@ class Brakes:
         if self._retries <= 0 and not self.submits_stopped:
             self.halt(
                 Exit.STOPPED,
-                f"the service has been away or too busy for too long; run again later (the last time: {fault})",
+                f"the service has been away or too busy for too long; run again later (the last time: {_slower(fault)})",
             )
 
 
 def _slower(fault: Fault) -> str:
-    return 'the service said "too fast"' if fault.kind is FaultKind.THROTTLED else str(fault)
+    return f'the service said "too fast": {fault}' if fault.kind is FaultKind.THROTTLED else str(fault)

@@ -361,3 +361,19 @@ def test_a_full_disk_stops_everything_that_needs_it() -> None:
     brakes = Brakes(LIMITS)
     brakes.halt(Exit.DISK, "disk full", downloads_too=True)
     assert (brakes.submits_stopped, brakes.polls_stopped, brakes.downloads_stopped) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [(TOO_FAST, 'the service said "too fast": slow down'), (AWAY, "HTTP 503")],
+    ids=["too fast", "away"],
+)
+def test_a_run_that_waits_or_ends_for_the_service_says_why(fault: Fault, why: str) -> None:
+    """A service that is away is not called too busy, and the reason to stop holds the last refusal, once."""
+    brakes = Brakes(LIMITS)
+    for now in range(int(RETRIES_AT_MOST) + 50):
+        refuse(brakes, fault, now=float(now))
+    assert brakes.slowed_by == why
+    assert [halt.reason for halt in brakes.halts] == [
+        f"the service has been away or too busy for too long; run again later (the last time: {why})"
+    ]
