@@ -280,7 +280,8 @@ class Brakes:
         if self._retries <= 0 and not self.submits_stopped:
             self.halt(
                 Exit.STOPPED,
-                f"the service has been away or too busy for too long; run again later (the last time: {_slower(fault)})",
+                "the service has been away or too busy for too long; "
+                f"run again later (the last time: {_slower(fault)})",
             )
 
 
