@@ -99,9 +99,11 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
         for row in plan_json(made, money):
             tell(json.dumps(row))
     elif sys.stdout is not None and sys.stdout.isatty():
-        from batchvid.views.live import console_on  # noqa: PLC0415 rich only on a terminal
+        from batchvid.views.live import console_on, finish  # noqa: PLC0415 rich only on a terminal
 
-        print_plan(console_on(sys.stdout), made, money)
+        console = console_on(sys.stdout)
+        print_plan(console, made, money)
+        finish(console)
     else:
         for line in plan_lines(made, money):
             tell(line)

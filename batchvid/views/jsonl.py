@@ -74,9 +74,11 @@ class JsonLines:
     def exit(self, code: Exit, reason: str | None = None) -> None:
         """Write the ``exit`` object, the last line of the process."""
         self.write({"type": "exit", "code": int(code), "meaning": MEANINGS[code], "reason": reason})
+        self._out.finish()
 
     def close(self) -> None:
-        """Do nothing: the stream is not ours to close."""
+        """Send what the reader had no room for yet. The stream itself is not ours to close."""
+        self._out.finish()
 
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class PlainLines:
             self._out.line(line)
 
     def close(self) -> None:
-        """Do nothing: the stream is not ours to close."""
+        """Send what the reader had no room for yet. The stream itself is not ours to close."""
+        self._out.finish()
 
     def _pace(self, snapshot: Snapshot) -> None:
         slowed = is_slowed(snapshot)

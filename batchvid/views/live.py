@@ -78,14 +78,18 @@ class LiveView:
         self._console.print()
         for line in summary_lines(summary):
             self._console.print(Text(line), soft_wrap="batchvid " in line)  # a command is copied whole, so never cut
+        finish(self._console)
 
     def close(self) -> None:
         """Show the cursor again, and give stderr back."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+        finish(self._console)
 
     def _draw(self, snapshot: Snapshot) -> None:
+        if isinstance(self._console.file, Unfailing) and not self._console.file.has_room():
+            return  # nobody looks: a picture that waits is an old one when it is seen
         picture = panel(snapshot, self._manifest, width=self._console.width, glyphs=self._glyphs)
         if self._live is None:
             self._live = Live(
@@ -96,3 +100,9 @@ class LiveView:
             )
             self._live.start()
         self._live.update(picture, refresh=True)
+
+
+def finish(console: Console) -> None:
+    """Send all that the console was given, waiting for its reader: when the work is done."""
+    if isinstance(console.file, Unfailing):
+        console.file.finish()

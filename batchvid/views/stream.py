@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
+from collections import deque
 from contextlib import suppress
 from typing import TextIO
 
+CHUNK_CHARS = 1000
+"""At most 4,000 bytes: a pipe that takes anything takes 4,096 without blocking (PIPE_BUF, pipe(7))."""
+WAITING_CHARS_MAX = 4 * 1024 * 1024
+"""What is kept for a reader who does not read; beyond it the rest of the text is lost."""
+
 
 class Unfailing(io.TextIOBase):
-    """A text stream over another one that never raises: the first refused write makes it silent for good.
+    """A text stream over another one that never raises and never blocks: the first refused write makes it silent.
 
     Nobody may be reading (``| head -1``), the disk behind it may be full, it may have been closed
     before the process began (then Python hands over ``None``). None of that concerns paid work.
+    A reader who stopped reading (``| less``, Ctrl-S) is not waited for either: the text is kept, and sent
+    when there is room again, or by `finish` when the work is done.
     Characters that the stream's encoding lacks become ``?``.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._waiting: deque[str] = deque()
+        self._waiting_chars = 0
 
     @property
     def silent(self) -> bool:
@@ -46,21 +57,44 @@ class Unfailing(io.TextIOBase):
         return self._stream.fileno()
 
     def write(self, text: str, /) -> int:
-        """Write *text*, or nothing."""
-        if self._stream is not None:
-            try:
-                self._stream.write(text.encode(self._encoding, "replace").decode(self._encoding))
-            except (OSError, ValueError):  # ValueError: the stream is closed
-                self._give_up()
+        """Take *text*, to be sent by the next `flush`."""
+        if self._stream is not None and self._waiting_chars < WAITING_CHARS_MAX:
+            shown = text.encode(self._encoding, "replace").decode(self._encoding)
+            self._waiting.extend(shown[at : at + CHUNK_CHARS] for at in range(0, len(shown), CHUNK_CHARS))
+            self._waiting_chars += len(shown)
         return len(text)
 
     def flush(self) -> None:
-        """Send what was written on its way."""
-        if self._stream is not None:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._give_up()
+        """Send what waits, as far as the reader has room for it."""
+        while self._waiting and self.has_room():
+            self._send()
+
+    def finish(self) -> None:
+        """Send all that waits, and wait for the reader: to be called when nothing else is left to do."""
+        while self._waiting:
+            self._send()
+
+    def has_room(self) -> bool:
+        """Say whether a chunk can be sent without waiting; a stream without a descriptor always has room."""
+        if self._stream is None:
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self._stream.fileno(), select.POLLOUT)
+            return bool(poll.poll(0))
+        except (OSError, ValueError):
+            return True
+
+    def _send(self) -> None:
+        chunk = self._waiting.popleft()
+        self._waiting_chars -= len(chunk)
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(chunk)
+            self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self._give_up()
 
     def line(self, text: str) -> None:
         """Write *text* as a line of its own, at once."""
@@ -69,6 +103,7 @@ class Unfailing(io.TextIOBase):
 
     def _give_up(self) -> None:
         stream, self._stream = self._stream, None
+        self._waiting.clear()
         if stream is not None:
             silence(stream)
 

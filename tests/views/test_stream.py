@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -17,7 +18,7 @@ from batchvid.core.lifecycle import SubmitUnsure
 from batchvid.views.jsonl import JsonLines
 from batchvid.views.lines import PlainLines
 from batchvid.views.live import LiveView, console_on
-from batchvid.views.stream import Unfailing
+from batchvid.views.stream import CHUNK_CHARS, WAITING_CHARS_MAX, Unfailing
 from batchvid.views.view import Several, Silent, Verbosity, View
 
 if TYPE_CHECKING:
@@ -138,3 +139,33 @@ def test_plain_views_do_not_load_rich() -> None:
     program = f"import sys, {', '.join(f'batchvid.views.{name}' for name in names)}; print('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_reader_who_stopped_reading_is_not_waited_for() -> None:
+    """A full pipe (``| less``) blocks nobody while work is going on; all of the text arrives when it is read again."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream, os.fdopen(reader, "r", encoding="utf-8") as other_end:
+        out = Unfailing(stream)
+        lines = [f"line {number:06}, told to a reader who is away" for number in range(3000)]
+        for line in lines:
+            out.line(line)
+        assert not out.has_room()
+        assert not out.silent
+        for line in lines:
+            assert other_end.readline() == f"{line}\n"
+            out.flush()
+        out.finish()
+
+
+def test_what_is_kept_for_a_reader_is_bounded() -> None:
+    """A run that talks all night to nobody does not fill the memory."""
+    reader, writer = os.pipe()
+    with suppress(BrokenPipeError), os.fdopen(writer, "w", encoding="utf-8") as stream:
+        out = Unfailing(stream)
+        for _ in range(100):
+            out.write("x" * 100_000)
+            out.flush()
+        assert len(out._waiting) * CHUNK_CHARS <= WAITING_CHARS_MAX + 200_000
+        os.close(reader)
+        out.finish()
+        assert out.silent
