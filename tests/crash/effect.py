@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests.crash.fuse import DiskTrouble, Fuse, Kill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,20 @@ class DiskTroubleAt(_At, DiskTrouble):
     def __init__(self, effect: Effect, *, for_ever: bool) -> None:
         DiskTrouble.__init__(self, effect.nth, for_ever=for_ever)
         self.kind = effect.kind
+
+
+class PressAt(_At):
+    """Presses Ctrl-C at the effect, and perhaps once more so many effects later; all effects happen."""
+
+    def __init__(self, effect: Effect, press: Callable[[], None], *, again_after: int | None) -> None:
+        super().__init__(effect.nth)
+        self.kind = effect.kind
+        self._press = press
+        self._presses = [0, again_after]
+
+    def passes(self, what: str) -> None:
+        """Let an effect happen."""
+        super().passes(what)
+        effects_since = len(self.effects) - (self.at or 0)
+        for _ in range(self._presses.count(effects_since)):
+            self._press()

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from batchvid.core.opening import Wishes
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.edits import NAMES, Amid, Edit, Entry, How
-from tests.crash.effect import DiskTroubleAt, Effect, KillAt
+from tests.crash.effect import DiskTroubleAt, Effect, KillAt, PressAt
 from tests.crash.owner import Owner
 from tests.crash.troubles import absences, troubles
 from tests.run.bench import quick_folder
@@ -147,9 +147,15 @@ class Machine(RuleBasedStateMachine):
         with self.owner.amid(amid):
             self.owner.run(Wishes(rebuy=rebuy), fuse=DiskTroubleAt(at, for_ever=for_ever))
 
+    @rule(at=DEADLY, again_after=st.none() | st.integers(0, 6), amid=AMID)
+    def interrupt(self, *, at: Effect, again_after: int | None, amid: Amid) -> None:
+        """Run, and press Ctrl-C once or twice, at effects."""
+        with self.owner.amid(amid):
+            self.owner.run(fuse=PressAt(at, self.owner.press, again_after=again_after))
+
     @rule(at_s=st.sampled_from(MOMENTS_S), again_after_s=st.sampled_from([None, 0.05, 0.2, 1.0]), amid=AMID)
-    def interrupt(self, *, at_s: float, again_after_s: float | None, amid: Amid) -> None:
-        """Run, and press Ctrl-C once or twice."""
+    def interrupt_in_time(self, *, at_s: float, again_after_s: float | None, amid: Amid) -> None:
+        """Run, and press Ctrl-C once or twice, between effects."""
         with self.owner.amid(amid):
             self.owner.run_interrupted(at_s, again_after_s)
 

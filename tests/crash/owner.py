@@ -24,7 +24,7 @@ from batchvid.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.manifest import load
 from batchvid.session import run as run_session
 from tests.crash.edits import LIMITS
-from tests.crash.fuse import Fuse, Kill, wired
+from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.crash.promises import Wanted, Witness
 from tests.run.bench import BASE_URL, Bench
 from tests.run.memory import KEY, Outage
@@ -104,7 +104,7 @@ class Owner:
                     manifest.jobs, manifest.limits, meanwhile=meanwhile, checked=False, wishes=wishes, **options
                 )
             except BatchvidError:
-                if fuse is None or not fuse.blown:
+                if not (isinstance(fuse, DiskTrouble) and fuse.blown):
                     raise
             except BaseException:
                 if not (isinstance(fuse, Kill) and fuse.blown):
@@ -122,17 +122,18 @@ class Owner:
             patch.setattr("batchvid.edge.outputs.LOCK_PATIENCE_S", 0.0)
             yield
 
+    def press(self) -> None:
+        """Press Ctrl-C."""
+        self.bench.interrupts.received(Exit.INTERRUPTED)
+
     def run_interrupted(self, at_s: float, again_after_s: float | None) -> Summary | None:
         """Run; the person presses Ctrl-C, and perhaps once more."""
 
-        def press() -> None:
-            self.bench.interrupts.received(Exit.INTERRUPTED)
-
         def meanwhile() -> None:
             loop = asyncio.get_running_loop()
-            loop.call_later(at_s, press)
+            loop.call_later(at_s, self.press)
             if again_after_s is not None:
-                loop.call_later(at_s + again_after_s, press)
+                loop.call_later(at_s + again_after_s, self.press)
 
         return self.run(meanwhile=meanwhile)
 
