@@ -119,10 +119,11 @@ def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
 def wants_other_source(fault: Fault, tally: Tally) -> bool:
     """Say whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
 
-    A URL that brings no clip brings none the next time; a host that fails again and again may not be reachable at all.
+    A URL that brings no clip brings none the next time, and a host that wants a key never gets ours; one that fails
+    again and again may not be reachable at all.
     """
     match fault.kind:
-        case FaultKind.BROKEN | FaultKind.FORBIDDEN:
+        case FaultKind.BROKEN | FaultKind.FORBIDDEN | FaultKind.ACCOUNT:
             return True
         case FaultKind.EXPIRED:
             return tally.expiries > 1

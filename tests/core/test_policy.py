@@ -230,7 +230,13 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
 
 @pytest.mark.parametrize(
     ("kind", "first_at"),
-    [(FaultKind.BROKEN, 1), (FaultKind.FORBIDDEN, 1), (FaultKind.EXPIRED, 2), (FaultKind.UNAVAILABLE, 6)],
+    [
+        (FaultKind.BROKEN, 1),
+        (FaultKind.FORBIDDEN, 1),
+        (FaultKind.ACCOUNT, 1),
+        (FaultKind.EXPIRED, 2),
+        (FaultKind.UNAVAILABLE, 6),
+    ],
 )
 def test_a_url_that_brings_no_clip_is_left_for_the_service_itself(kind: FaultKind, first_at: int) -> None:
     """Before the run gives the clip up; but a transfer that only broke off is first resumed where it was."""
