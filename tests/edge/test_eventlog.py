@@ -69,3 +69,16 @@ def test_a_log_that_cannot_be_written_is_given_up_quietly(tmp_path: Path, obstac
     log.append({"number": 2})
     log.flush()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_line_holds_nothing_that_acts_on_a_terminal(tmp_path: Path) -> None:
+    """Letters of every script stand as they are; C1 controls and marks that reverse text are escaped, and not lost."""
+    path = tmp_path / "log.jsonl"
+    log = EventLog(path)
+    record = {"reason": "Größe 日本 🎈 \x1b[2J \x9b2J \u202egnp.exe \u2066 \u200b \U000e0041", "cut": "\ud800"}
+    log.append(record)
+    log.flush()
+    text = path.read_text(encoding="utf-8")
+    assert "Größe 日本 🎈" in text
+    assert text.rstrip("\n").isprintable()
+    assert json.loads(text) == record
