@@ -37,6 +37,8 @@ MODULES = (
     "people",
     "kills",
     "security",
+    "keys",
+    "page",
 )
 FAULTS = 84
 """The length of the list, whether or not each of them has its case."""
