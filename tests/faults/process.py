@@ -36,6 +36,7 @@ MOMENTS: dict[str, tuple[str, Callable[[Lab], bool]]] = {
     "accepted": ("", is_state("running")),
     "polled": ("- {on: poll, delay_s: 5, times: 1}", asked("poll")),
     "arriving": ("- {on: file, stall_s: 5, times: 1}", lambda lab: (lab.output / "one.mp4.part").exists()),
+    "waiting": ("- {on: file, nth: 1, status: 503, headers: {Retry-After: '1'}}", asked("file")),
     "named": ("", lambda lab: (lab.output / "one.mp4").exists()),
     "done": ("", is_state("done")),
 }
@@ -84,7 +85,7 @@ def goes_on(lab: Lab) -> None:
     lab.expect("I1", len(lab.creates()) == wanted, f"{len(lab.creates())} creates for {wanted} clips")
 
 
-@fault("F66", "SIGKILL at seven moments of a job's life, from before the answer to after the clip")
+@fault("F66", "SIGKILL at eight moments of a job's life, from before the answer to after the clip")
 def killed(lab: Lab) -> None:
     """Collect what was paid; what may be paid is in doubt; nothing is bought twice."""
     for moment in MOMENTS:
@@ -181,17 +182,22 @@ def out_of_memory(lab: Lab) -> None:
         goes_on(one)
 
 
-@fault("F72", "suspended (SIGSTOP) for longer than a URL lives: while waiting, fetching, and sending a create")
+@fault(
+    "F72", "suspended (SIGSTOP) for longer than a URL lives: with a create, a poll or a transfer under way, or a URL"
+)
 def suspended(lab: Lab) -> None:
     """Ask again for a URL that ran out meanwhile; nothing is bought twice and nothing hangs."""
-    for moment in ("billed", "polled", "arriving"):
-        one, reached = world(lab, moment, moment, url_life_s=1.0)
+    for moment in ("billed", "polled", "arriving", "waiting"):
+        one, reached = world(lab, moment, moment, url_life_s=2.0)
         process = one.start("run", one.manifest_path)
         one.until(reached, process)
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2.5)  # a URL lives for one second
+        time.sleep(3.0)  # longer than a URL lives
         process.send_signal(signal.SIGCONT)
         ran = one.wait(process, timeout_s=45)
         one.ended(ran, 0)
+        one.converges()
         one.survived()
         one.expect("I1", len(one.creates()) == 1, f"{len(one.creates())} creates")
+        expired = one.query("SELECT count(*) FROM events WHERE kind = 'UrlExpired'")[0][0]
+        one.expect("I9", expired or moment != "waiting", "the URL did not run out: this proves nothing")
