@@ -204,7 +204,7 @@ def private_authority(lab: Lab) -> None:
     lab.survived("tls", "m.yaml", "expired.yaml", "elsewhere.yaml", "foreign.yaml", "good.yaml")
 
 
-@fault("S11", "umask 000 and umask 777: who can read the state, and is there something to read")
+@fault("S11", "umask 000, 022 and 077: who can read the state, during a run and after it")
 def modes(lab: Lab) -> None:
     """Keep the state to its owner under any umask."""
     for name, umask in (("open", 0o000), ("usual", 0o022), ("private", 0o077)):
