@@ -87,7 +87,7 @@ class Journal:
         journal = cls(db, path, readonly=False)
         try:
             journal._take_over(service)
-        except BaseException:
+        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
             db.close()
             raise
         return journal
@@ -105,7 +105,7 @@ class Journal:
         journal = cls(db, path, readonly=False)
         try:
             journal._take_over(None)
-        except BaseException:
+        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
             db.close()
             raise
         return journal
@@ -124,7 +124,7 @@ class Journal:
             with journal_file.translated(path):
                 journal_file.check_kind(db, path)
                 journal_file.refuse_older(db, path)
-        except BaseException:
+        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
             db.close()
             raise
         return cls(db, path, readonly=True)
@@ -201,7 +201,7 @@ class Journal:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # whatever it was, nothing of the transaction stays, and it goes on its way
                 if self._db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
                     self._db.execute("ROLLBACK")
                 raise

@@ -138,7 +138,7 @@ class Part:
                     file = _finished_before(folder, names, told)
                     note = told if file else note
                 file = file or _opened(folder, names, note, fresh=note is not found)
-            except BaseException:
+            except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
                 os.close(folder)
                 raise
         return cls(_Where(folder, names, path), note=note, file=file, mode=mode)
@@ -276,7 +276,7 @@ def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFil
             return HashingFile(open_regular(folder, names.part, flags | os.O_EXCL, mode=STATE_FILE_MODE))
         file.take_up(status.st_size if note.size_bytes is None else min(status.st_size, note.size_bytes))
         file.truncate(file.size_bytes)
-    except BaseException:
+    except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
         file.close()
         raise
     return file

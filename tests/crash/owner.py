@@ -106,7 +106,7 @@ class Owner:
             except BatchvidError:
                 if not (isinstance(fuse, DiskTrouble) and fuse.blown):
                     raise
-            except BaseException:
+            except BaseException:  # the death or the disk that the test made; whatever else is raised again
                 if not (isinstance(fuse, Kill) and fuse.blown):
                     raise
         after = self.bench.rows()

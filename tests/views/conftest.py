@@ -85,10 +85,10 @@ def manifest() -> Manifest:
         for name in ("kite", "dawn", "walk-01")
     )
     return Manifest(
-        path=Path("/work/kites.yaml"),
+        path=Path("/films/kites.yaml"),
         base_url="https://api.cometapi.com/v1",
         key_env="COMETAPI_KEY",
-        output=Path("/work/out/kites"),
+        output=Path("/films/out/kites"),
         limits=Limits(budget_micros=25_000_000),
         jobs=jobs,
     )

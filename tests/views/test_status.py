@@ -37,8 +37,8 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
     found = status_object(manifest, {"kite": DONE, "dawn": DOUBT}, MONEY)
     jobs = found.pop("jobs")
     assert found == {
-        "manifest": "/work/kites.yaml",
-        "output": "/work/out/kites",
+        "manifest": "/films/kites.yaml",
+        "output": "/films/out/kites",
         "counts": {"pending": 1, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 1, "failed": 0},
         "money": {"spent": 0.6, "reserved": 0.4, "budget": 25.0},
     }
@@ -98,7 +98,7 @@ def test_people_read_counts_money_and_the_newest_clip(manifest: Manifest) -> Non
     assert "1 done, 1 failed, 1 in doubt" in shown
     assert "$0.60 spent, $0.40 reserved, of a budget of $25.00" in shown
     assert "failed    walk-01: the prompt was refused" in shown
-    assert "batchvid retry /work/kites.yaml --failed" in shown
+    assert "batchvid retry /films/kites.yaml --failed" in shown
     assert "kite  kite.mp4, 3.1 MB, 2026-03-12T09:01:35Z" in shown
 
 
@@ -108,7 +108,7 @@ def test_a_parked_job_is_looked_for_again_at_no_price(manifest: Manifest) -> Non
     shown = "\n".join(status_text(manifest, {"kite": late}, MONEY))
     assert "(1 parked)" in shown
     assert "parked    kite: still 'queued' after 1200 s" in shown
-    assert "at no price: batchvid run /work/kites.yaml" in shown
+    assert "at no price: batchvid run /films/kites.yaml" in shown
 
 
 def test_a_request_that_nobody_waits_for_is_in_doubt(manifest: Manifest) -> None:
@@ -119,7 +119,7 @@ def test_a_request_that_nobody_waits_for_is_in_doubt(manifest: Manifest) -> None
     assert "1 submitting" in beside_a_run
     assert "adopt" not in beside_a_run
     assert "1 in doubt" in alone
-    assert "batchvid adopt /work/kites.yaml kite TASK_ID" in alone
+    assert "batchvid adopt /films/kites.yaml kite TASK_ID" in alone
     assert needs_person(known, run_active=True) == ()
 
 
