@@ -83,12 +83,18 @@ class Runner:
 
     async def _turn(self, step: Step) -> int | None:
         """Wait for a job whose turn it is and for the pace; ``None`` when the run is over."""
+        turns = self._turns[step]
+        if not turns.locked() and not self._over and not self._is_paced(step):
+            index = self.course.take(step, self._now())
+            if index is not None:
+                await self._pace(step)
+                return index
         task = asyncio.current_task()
         if task is None:
             return None
         self._idle.add(task)
         try:
-            async with self._turns[step]:
+            async with turns:
                 while not self._over:
                     now = self._now()
                     if self.course.turn(step, now):
@@ -103,6 +109,12 @@ class Runner:
         finally:
             self._idle.discard(task)
         return None
+
+    def _is_paced(self, step: Step) -> bool:
+        edges = self.edges
+        return (step is Step.SUBMIT and edges.submit_pace.is_limited) or (
+            step is Step.POLL and edges.request_pace.is_limited
+        )
 
     async def _pace(self, step: Step) -> None:
         share = self.course.brakes.throttle.share

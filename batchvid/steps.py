@@ -237,6 +237,7 @@ class Steps:
                 source=source,
                 sidecar=sidecar(job, one.progress),
                 wall=edges.wall,
+                fresh=one.started and not one.tally.download_faults,
             )
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))

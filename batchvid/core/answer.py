@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -98,6 +99,7 @@ class Answer:
         return replace(self, headers=headers, body=body)
 
 
+@lru_cache(maxsize=4)
 def disguises(secret: str) -> tuple[str, ...]:
     """Give the forms in which *secret* may come back, longest first; none of an empty one."""
     if not secret:
@@ -107,10 +109,13 @@ def disguises(secret: str) -> tuple[str, ...]:
     return tuple(sorted({secret, quote(secret, safe=""), *encoded}, key=len, reverse=True))
 
 
+_DECODER = json.JSONDecoder(parse_constant=lambda _name: None)
+
+
 def loads(text: str) -> Any:
     """Give the decoded JSON, or ``None`` when *text* is none; NaN and infinities count as null."""
     try:
-        return json.loads(text, parse_constant=lambda _name: None)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,7 @@ class NotAClip(ValueError):  # noqa: N818 the name says what the file is, which 
     """The file is no complete MP4 clip; the text says why, for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """One box: its type, and where it, its content and its end lie, counted from the start of what it was found in."""
 
     type: bytes
@@ -34,13 +33,14 @@ class Box:
 
 def boxes(read: Read, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes that fill *start* to *end*, in order; raises `NotAClip` when one of them is not whole."""
+    head_of = struct.Struct(">I4s").unpack_from
     for _ in range(BOXES_MAX):
         if start == end:
             return
         head = read(start, min(16, end - start))
         if len(head) < 8:  # noqa: PLR2004 the size and the type of a box
             raise NotAClip(f"is cut off: a box begins at byte {start:,}, and the data ends at {end:,}")
-        size, kind = struct.unpack_from(">I4s", head)
+        size, kind = head_of(head)
         body = start + 8
         if size == 1 and len(head) == 16:  # noqa: PLR2004 a box with a 64-bit size
             size = int.from_bytes(head[8:])
@@ -67,20 +67,24 @@ class Inside:
     Everything raises `NotAClip` for what should be there and is not.
     """
 
-    __slots__ = ("data", "kind")
+    __slots__ = ("_known", "_unread", "data", "kind")
 
     def __init__(self, kind: bytes, data: bytes | memoryview) -> None:
         self.kind = kind
-        self.data = memoryview(data)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length].tobytes()
+        self.data = inside = memoryview(data)
+        self._known: list[Inside] = []
+        self._unread = boxes(lambda offset, length: inside[offset : offset + length].tobytes(), 0, len(inside))
 
     def all(self, kind: bytes) -> Iterator[Inside]:
-        """Yield the contents of the boxes of one kind directly inside."""
-        for box in boxes(self._read, 0, len(self.data)):
-            if box.type == kind:
-                yield Inside(kind, self.data[box.body : box.end])
+        """Yield the contents of the boxes of one kind directly inside; each is looked at once, when it is wanted."""
+        for place in count():
+            if place == len(self._known):
+                box = next(self._unread, None)
+                if box is None:
+                    return
+                self._known.append(Inside(box.type, self.data[box.body : box.end]))
+            if self._known[place].kind == kind:
+                yield self._known[place]
 
     def first(self, *path: bytes) -> Inside | None:
         """Give the content of the first box along *path*, or ``None`` when there is none."""

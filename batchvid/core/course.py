@@ -10,7 +10,6 @@ Times named ``now`` are monotonic seconds, times named ``at`` are UTC epoch seco
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
@@ -92,7 +91,7 @@ class Course:
         one.task_from = now - age_s
         grace_s = 0.0 if row.parked else self.limits.typical_time_s
         one.deadline = max(one.task_from + self.limits.task_timeout_s, now + grace_s)
-        one.progress = replace(row, parked=False)
+        one.progress = row._replace(parked=False)
         if row.state is State.RUNNING:
             self.schedule.in_flight += 1
             self.schedule.polls.put(index, rank=0.0, due_at=now)
@@ -317,6 +316,8 @@ class Course:
     def bump(self, index: int, **counts: int) -> Tally:
         """Add to the job's tally and give it; a count of 0 resets."""
         one = self.active[index]
-        changed = {name: getattr(one.tally, name) + by if by else 0 for name, by in counts.items()}
-        one.tally = replace(one.tally, **changed)
+        for name, by in counts.items():
+            before = getattr(one.tally, name)
+            if by or before:
+                one.tally = one.tally._replace(**{name: before + by if by else 0})
         return one.tally

@@ -29,7 +29,7 @@ failed, done          Reopened                     pending; a person
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.job import Progress, State
@@ -210,7 +210,7 @@ def advance(progress: Progress, event: Event, *, at: float) -> Progress:
     state = TABLE.get((progress.state, type(event)))
     if state is None:
         raise IllegalEventError(progress, event)
-    return replace(progress, state=state, version=progress.version + 1, **_facts(progress, event, at))
+    return progress._replace(state=state, version=progress.version + 1, **_facts(progress, event, at))
 
 
 def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event

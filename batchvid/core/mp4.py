@@ -61,6 +61,10 @@ class Clip:
     samples: int
     """Of the video track; usually one a frame."""
 
+    def as_dict(self) -> dict[str, object]:
+        """Give it by name, as the sidecar tells it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class _Track:

@@ -7,7 +7,7 @@ answered here, from plain numbers; the third in `batchvid.core.brakes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.core import lifecycle as life
 from batchvid.core.brakes import backoff_s
@@ -49,8 +49,7 @@ class Follow:
     wait_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What one job has gone through in this run, since its last good step of the same kind."""
 
     refusals: int = 0

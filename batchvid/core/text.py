@@ -26,6 +26,8 @@ def clean(text: str, limit: int) -> str:
     White space of any kind becomes single spaces. Escape sequences go as a whole, everything else that
     is not printable goes by itself. Cleaning twice is the same as cleaning once.
     """
+    if len(text) <= limit and text.isprintable() and " ".join(text.split()) == text:
+        return text
     looked_at = text[: max(READ_AT_LEAST, limit * READ_PER_SHOWN)]
     without_escapes = _ESCAPES.sub("", looked_at)
     shown = " ".join("".join(char for char in without_escapes if char.isprintable() or char.isspace()).split())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from batchvid.core.lifecycle import Event, PollFailed, StillRunning, SubmitRefused, SubmitStarted, advance
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
     from batchvid.core.job import Progress
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 DURABLE: frozenset[type[Event]] = frozenset(get_args(Event)) - {StillRunning, PollFailed}
 """The events that are kept. The other two change nothing that a later run needs and come with every poll,
 so a run keeps them in memory and does not pass them on; when they are passed, they leave no event behind."""
+
+NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in get_args(Event)}
+"""What each event says, by field."""
 
 
 class StaleProgressError(Exception):
@@ -85,17 +89,22 @@ def numbered(change: Change) -> Iterator[tuple[int, Event, float]]:
 
 def event_data(event: Event) -> dict[str, Any]:
     r"""Give what *event* says as plain JSON values, by field; bytes become text with ``\xNN`` for what is none."""
-    values = ((field.name, getattr(event, field.name)) for field in fields(event))
+    values = ((name, getattr(event, name)) for name in NAMES[type(event)])
     return {
         name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for name, value in values
     }
 
 
-def storable(value: Any) -> Any:
-    r"""Give *value* as SQLite takes it: text with half a surrogate pair in it gets ``\udNNN`` instead.
+def execute(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
+    r"""Run *statement* and give how many rows it changed.
 
-    Such halves come from file names that are no UTF-8, and what they stand in must not lose a paid task id.
+    Text with half a surrogate pair in it, which SQLite does not take, gets ``\udNNN`` instead. Such halves come from
+    file names that are no UTF-8, and what they stand in must not lose a paid task id.
     """
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
+    try:
+        return db.execute(statement, values).rowcount
+    except UnicodeEncodeError:
+        storable = (
+            value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
+        )
+        return db.execute(statement, tuple(storable)).rowcount

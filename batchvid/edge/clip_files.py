@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchvid.edge.disk import STATE_FILE_MODE, STATE_FOLDER, json_line, read_json, write_whole
@@ -45,8 +44,8 @@ class Names:
     @staticmethod
     def of(path: str) -> Names:
         """Give the names for a clip's *path*; raises `ValueError` when it would leave the output folder."""
-        parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or {"..", STATE_FOLDER} & {*parts} or "\0" in path:
+        parts = tuple(part for part in path.split("/") if part not in {"", "."})
+        if not parts or path.startswith("/") or ".." in parts or STATE_FOLDER in parts or "\0" in path:
             raise ValueError(f"{path!r} is no path inside the output folder")
         return Names(parts[:-1], parts[-1])
 

@@ -178,12 +178,15 @@ def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | Non
     return found if isinstance(found, dict) else None
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 def json_line(record: Mapping[str, object]) -> bytes:
     """Give *record* as one line of JSON; what JSON has no form for is written as text.
 
     Letters stand as they are. What could move a cursor or reverse the text of whoever looks at the file is escaped.
     """
-    line = json.dumps(record, ensure_ascii=False, default=str)
+    line = _ENCODER.encode(record)
     if not line.isprintable():
         line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
     return line.encode("utf-8", "replace") + b"\n"

@@ -13,12 +13,11 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
 from batchvid.edge import journal_file
-from batchvid.edge.change import DURABLE, StaleProgressError, event_data, numbered, storable
+from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, numbered
 from batchvid.edge.journal_schema import migrate, newest_version, version_of
 from batchvid.edge.ledger import Attempt, Outcome, follow, held, money
 from batchvid.errors import ConfigError, StorageError
@@ -35,14 +34,17 @@ if TYPE_CHECKING:
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
-COLUMNS = tuple(field.name for field in fields(Progress))
-ROW = attrgetter(*COLUMNS)
+COLUMNS = Progress._fields
 ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
 INSERT_PROGRESS = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 as above
     " ON CONFLICT DO NOTHING"
 )
-UPDATE_PROGRESS = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE job_id = ? AND version = ?"  # noqa: S608 as above
+UPDATE_PROGRESS = (
+    f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])}"  # noqa: S608 as above
+    " WHERE job_id = ? AND version = ?"
+)
+"""It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 
@@ -207,19 +209,20 @@ class Journal:
                 raise
 
     def _write(self, change: Change) -> None:
-        before, row = change.before, _row(change.after)
+        before, (job_id, *row) = change.before, _row(change.after)
         if before.version:
-            moved = self._db.execute(UPDATE_PROGRESS, (*row, before.job_id, before.version))
+            moved = execute(self._db, UPDATE_PROGRESS, (*row, job_id, before.version))
         else:
-            moved = self._db.execute(INSERT_PROGRESS, row)
-        if not moved.rowcount:
+            moved = execute(self._db, INSERT_PROGRESS, (job_id, *row))
+        if not moved:
             raise StaleProgressError(f"job {before.job_id!r} is no longer at version {before.version}")
         for attempt, event, at in numbered(change):
             if type(event) in DURABLE:
-                follow(self._db, before.job_id, attempt=attempt, event=event, at=at)
-                self._db.execute(
+                follow(self._db, job_id, attempt=attempt, event=event, at=at)
+                execute(
+                    self._db,
                     "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)",
-                    (before.job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))),
+                    (job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))),
                 )
         if change.timing:
             self._note(change.timing)
@@ -311,7 +314,8 @@ class Journal:
 
 
 def _row(progress: Progress) -> tuple[Any, ...]:
-    return tuple(map(storable, ROW(progress)))
+    # Plain values: for its subclasses, SQLite's module looks through its adapters first.
+    return progress._replace(state=progress.state.value, parked=int(progress.parked))  # type: ignore[arg-type]
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:

@@ -22,7 +22,7 @@ from batchvid.core.lifecycle import (
     TaskSucceeded,
 )
 from batchvid.core.snapshot import Money
-from batchvid.edge.change import StaleProgressError, TaskOwnedError, storable
+from batchvid.edge.change import StaleProgressError, TaskOwnedError, execute
 
 if TYPE_CHECKING:
     import sqlite3
@@ -74,7 +74,7 @@ def follow(db: sqlite3.Connection, job_id: str, *, attempt: int, event: Event, a
     here = (job_id, attempt)
 
     def write(statement: str, *values: Any) -> int:
-        return db.execute(statement, (*map(storable, values), *here)).rowcount
+        return execute(db, statement, (*values, *here))
 
     match event:
         case SubmitStarted():

@@ -34,7 +34,7 @@ from batchvid.edge.disk import (
     sync_folder,
     write_whole,
 )
-from batchvid.edge.part import Part, is_sidecar
+from batchvid.edge.part import Disk, Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Outputs:
         os.umask(umask)
         self._clip_mode = 0o666 & ~umask
         self._boot = _boot()
+        self._disk = Disk()
 
     @property
     def state_folder(self) -> Path:
@@ -169,15 +170,15 @@ class Outputs:
         return f" (process {text.decode()})" if text.isdigit() else ""
 
     @asynccontextmanager
-    async def part(self, path: str, *, source: str) -> AsyncIterator[Part]:
+    async def part(self, path: str, *, source: str, fresh: bool = False) -> AsyncIterator[Part]:
         """Open the part of the clip at *path*, with what is there of the same *source* (the task's id).
 
+        A *fresh* one is of a source that nothing was ever fetched from: it is not looked for, and begins from zero.
         One at a time for each path. Its bytes stay when the block ends before the part is finished.
         """
-        root = str(self.folder)
-        part = await settled(
-            lambda: Part.open(root, path, source=source, boot=self._boot, mode=self._clip_mode), undo=Part.close_now
-        )
+        part = Part(self._disk, str(self.folder), path, source=source, boot=self._boot, mode=self._clip_mode)
+        if not fresh:
+            await settled(part.open, undo=lambda _: part.close_now())
         try:
             yield part
         finally:
@@ -261,6 +262,20 @@ class Outputs:
     def is_taken(self, path: str) -> bool:
         """Say whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
         names = Names.of(path)
+        if not names.folders:  # the most frequent one, asked before each paid request
+            return self._has(names.clip) or (self._has(names.sidecar) and self._is_taken(names))
+        return self._is_taken(names)
+
+    def _has(self, name: str) -> bool:
+        try:
+            os.lstat(f"{self.folder}/{name}")
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _is_taken(self, names: Names) -> bool:
         try:
             with self._opened(*names.folders) as folder:
                 sidecar_is_foreign = exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar)

@@ -37,6 +37,11 @@ class Pace:
             leak_per_s = (rate.count + 1 - capacity) / rate.period_s
             self._limiter = AsyncLimiter(capacity, capacity / leak_per_s)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether anybody ever has to wait."""
+        return self._limiter is not None
+
     async def acquire(self, *, share: float = 1.0) -> None:
         """Wait until one more request may be sent."""
         if self._limiter is not None:

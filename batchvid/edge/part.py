@@ -4,8 +4,9 @@
 * What is there of an earlier try counts only if it belongs to the same source, and if the machine has not
   been started anew since: bytes that were never synced may be holes after a power loss.
 * The final name appears only after the box walk and the fsync, and never in place of something else.
-* The note beside the part (``.part.meta``) is the last to go, and then the sidecar says the same, so that a crash
-  between any two steps leaves either a part that can be taken up or a clip that is recognised as finished.
+* While bytes gather, the note beside the part (``.part.meta``) says what they are. When they are all there and synced,
+  the sidecar says so, and only then the part gets its name: a crash between any two steps leaves either a part that
+  can be taken up or a clip that is recognised as finished.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import io
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,14 +34,13 @@ from batchvid.edge.disk import (
     open_regular,
     place,
     read_json,
-    settled,
     write_whole,
 )
+from batchvid.edge.gather import Gatherer
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Self
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchvid.core.mp4 import Clip
 
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 HASH_BLOCK_BYTES = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+GROUP_MAX = 16
+"""Clips in one turn of the thread: some milliseconds of work, after which the first of them waits no longer."""
 SIDECAR_FORM = 1
 """Of the sidecar; additions do not change it."""
 
@@ -101,52 +103,57 @@ class HashingFile(io.FileIO):
             super().close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Where:
-    folder: int
-    """A descriptor, which the part owns."""
-    names: Names
-    path: str
-    """Of the clip, relative to the output folder."""
+class Disk:
+    """The thread in which clips are put in place, one group of them after the other."""
+
+    def __init__(self) -> None:
+        self._gatherer: Gatherer[Callable[[], Any], Any] = Gatherer(_all_done, most=GROUP_MAX)
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Do *work* and give its result; a cancelled caller waits for its end, and then it is cancelled."""
+        result, cancelled = await self._gatherer.outcome(work)
+        if cancelled is not None:
+            raise cancelled
+        if isinstance(result, BaseException):
+            raise result
+        done: T = result
+        return done
+
+
+def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [_done(work) for work in works]
+
+
+def _done(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 whatever it is, it goes to whoever wanted it done
+        return error
 
 
 class Part:
-    """One open part; made by `batchvid.edge.outputs.Outputs.part`.
+    """The part of one clip; made by `batchvid.edge.outputs.Outputs.part`.
 
-    Every method raises `StorageError` when the disk does not do its part.
+    One that was not opened begins from zero, and does so with its first bytes: a clip that arrives in one block is
+    written, checked and put in place in one turn of a thread. Every method raises `StorageError` when the disk does not
+    do its part.
     """
 
-    def __init__(self, where: _Where, *, note: Note, file: HashingFile, mode: int) -> None:
-        self._folder, self._names, self._path = where.folder, where.names, where.path
-        self._note = note
+    def __init__(  # noqa: PLR0913 where it is, what of, and how it is written
+        self, disk: Disk, root: str, path: str, *, source: str, boot: str, mode: int
+    ) -> None:
+        self._disk = disk
+        self._root, self._path, self._names, self._mode = root, path, Names.of(path), mode
+        self._note = Note(source, boot)
+        self._note_is_due = False
         self._on_disk: Note | None = None
-        self._file = file
-        self._async_file = wrap(file)
-        self._mode = mode
-
-    @classmethod
-    def open(cls, root: str, path: str, *, source: str, boot: str, mode: int) -> Self:
-        """Open the part of the clip at *path*, taking up what is there of the same *source*. Blocks."""
-        names = Names.of(path)
-        with doing(f"open {path}.part"):
-            folder = open_folder(root, *names.folders, create=True)
-            try:
-                found = Note.read(folder, names.note)
-                note = found if found and found.continues(source, boot=boot) else Note(source, boot)
-                file = _finished_before(folder, names, note)
-                if file is None and (told := Note.of_sidecar(folder, names.sidecar, source=source, boot=boot)):
-                    file = _finished_before(folder, names, told)
-                    note = told if file else note
-                file = file or _opened(folder, names, note, fresh=note is not found)
-            except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
-                os.close(folder)
-                raise
-        return cls(_Where(folder, names, path), note=note, file=file, mode=mode)
+        self._folder = -1
+        self._file: HashingFile | None = None
 
     @property
     def offset_bytes(self) -> int:
         """How many bytes are there; the next block is appended behind them."""
-        return self._file.size_bytes
+        return 0 if self._file is None else self._file.size_bytes
 
     @property
     def validator(self) -> str | None:
@@ -156,80 +163,148 @@ class Part:
     @property
     def complete(self) -> bool:
         """Whether an earlier run had all of the clip and did not live to say so: `finish` it, without a transfer."""
-        return self._note.sha256 is not None and self._note.sha256 == self._file.sha256.hexdigest()
+        file, sha256 = self._file, self._note.sha256
+        return file is not None and sha256 is not None and sha256 == file.sha256.hexdigest()
 
-    async def remember(self, validator: str | None) -> None:
-        """Note which version of the source the bytes belong to; without this a later try begins from zero."""
-        note = replace(self._note, validator=validator, size_bytes=None, sha256=None)
-        if note == self._on_disk:
-            return
-        self._note = self._on_disk = note
-        await self._settled("note the source of", lambda: self._note.write(self._folder, self._names.note))
+    def open(self) -> None:
+        """Take up what is there of the same source. Blocks."""
+        with doing(f"open {self._path}.part"):
+            folder = open_folder(self._root, *self._names.folders, create=True)
+            try:
+                self._take_up(folder)
+            except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
+                os.close(folder)
+                raise
+            self._folder = folder
+
+    def _take_up(self, folder: int) -> None:
+        names, new = self._names, self._note
+        found = Note.read(folder, names.note)
+        note = found if found and found.continues(new.source, boot=new.boot) else new
+        file = _finished_before(folder, names.clip, note)
+        if file is None and (told := Note.of_sidecar(folder, names.sidecar, source=new.source, boot=new.boot)):
+            # The sidecar is written when all of the clip is safe in the part, and before that gets the clip's name.
+            file = _finished_before(folder, names.clip, told) or _finished_before(folder, names.part, told, alone=True)
+            note = told if file else note
+        self._file = file or _opened(folder, names, note, fresh=note is not found)
+        self._note = note
+
+    def _begin(self) -> HashingFile:
+        """Give the file, and begin it from zero when it was not opened."""
+        if self._file is None:
+            folder = open_folder(self._root, *self._names.folders, create=True)
+            try:
+                self._file = _created(folder, self._names)
+            except BaseException:  # as above
+                os.close(folder)
+                raise
+            self._folder = folder
+        return self._file
+
+    def remember(self, validator: str | None) -> None:
+        """Note which version of the source the next bytes belong to; without this a later try begins from zero.
+
+        The note is on disk before the first of these bytes is.
+        """
+        self._note = replace(self._note, validator=validator, size_bytes=None, sha256=None)
+        self._note_is_due = self._note != self._on_disk
 
     async def write(self, block: bytes) -> None:
         """Append *block*. When the disk is full, the part makes room: the ids of paid tasks need it more."""
+        if self._file is None or self._note_is_due:
+            await self._settled("write", lambda: self._append(block))
+            return
         with doing(f"write {self._path}.part"):
             try:
-                await self._async_file.write(block)
+                await wrap(self._file).write(block)
             except OSError as error:
                 if error.errno in NO_ROOM:
                     with suppress(StorageError):
                         await self.restart()
                 raise
 
+    def _append(self, block: bytes) -> None:
+        try:
+            file = self._begin()
+            if self._note_is_due:
+                self._note.write(self._folder, self._names.note)
+                self._on_disk, self._note_is_due = self._note, False
+            if block:
+                file.write(block)
+        except OSError as error:
+            if error.errno in NO_ROOM and self._file is not None:
+                with suppress(OSError):
+                    self._restart()
+            raise
+
     async def restart(self) -> None:
         """Drop all bytes, and what was noted of them, to begin from zero."""
-        self._note, self._on_disk = replace(self._note, validator=None, size_bytes=None, sha256=None), None
-        await self._settled("empty", self._restart)
+        self._note = replace(self._note, validator=None, size_bytes=None, sha256=None)
+        self._on_disk, self._note_is_due = None, False
+        if self._file is not None:
+            await self._settled("empty", self._restart)
 
     def _restart(self) -> None:
         # The note goes first: it must never vouch for bytes of another version.
         _remove(self._folder, self._names.note)
-        self._file.restart()
+        self._begin().restart()
 
-    async def finish(self, sidecar: Mapping[str, object]) -> Saved:
-        """Turn the part into the clip, durably, and write its sidecar; in one thread, which a cancellation waits for.
+    async def finish(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
+        """Append *rest*, turn the part into the clip, durably, and close it: in a thread that a cancellation waits for.
 
         Raises `NotAClip` when the file is no complete clip (it is kept as ``.bad``), and `ForeignFileError` when
         something else has the clip's name (the part is kept, and is `complete` at the next try).
         """
-        return await self._settled("finish", lambda: self._finish(sidecar))
+        return await self._settled("finish", lambda: self._finish(sidecar, rest))
 
-    def _finish(self, sidecar: Mapping[str, object]) -> Saved:
-        folder, names, file = self._folder, self._names, self._file
-        saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed())
+    def _finish(self, sidecar: Mapping[str, object], rest: bytes) -> Saved:
+        self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
+        self._append(rest)
+        file, folder, names = self._begin(), self._folder, self._names
+        saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file))
         os.fchmod(file.fileno(), self._mode)
-        self._sync()
+        self._sync(file)
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
-        self._note.write(folder, names.note)
-        if exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar):
-            raise ForeignFileError(_foreign(self._path, names.sidecar))
+        self._refuse_foreign()
+        record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
+        record |= {"sha256": saved.sha256, **saved.clip.as_dict()}
+        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False)
         self._place()
         os.fsync(folder)
-        record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
-        record |= {"sha256": saved.sha256, **asdict(saved.clip)}
-        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False)
         _remove(folder, names.note)
+        self.close_now()
         return saved
 
-    def _probed(self) -> Clip:
+    def _probed(self, file: HashingFile) -> Clip:
         try:
-            return probe(self._file.size_bytes, self._file.content)
+            return probe(file.size_bytes, file.content)
         except NotAClip:
             with suppress(FileNotFoundError):
                 os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             _remove(self._folder, self._names.note)
             raise
 
-    def _sync(self) -> None:
+    def _sync(self, file: HashingFile) -> None:
         try:
-            os.fsync(self._file.fileno())
+            os.fsync(file.fileno())
         except OSError:
             # The kernel may have dropped the pages that it could not write: a second fsync would
             # succeed and prove nothing. The clip is fetched again.
             with suppress(OSError):
                 self._restart()
             raise
+
+    def _refuse_foreign(self) -> None:
+        """Keep the part for a later try when something that is not batchvid's has one of the two names."""
+        folder, names = self._folder, self._names
+        if exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar):
+            foreign = names.sidecar
+        elif exists(folder, names.clip) and not _holds(folder, names.clip, self._note):
+            foreign = names.clip
+        else:
+            return
+        self._note.write(folder, names.note)
+        raise ForeignFileError(_foreign(self._path, foreign))
 
     def _place(self) -> None:
         """Give the part the clip's name, unless the clip has it from before."""
@@ -239,27 +314,42 @@ class Part:
         except (FileExistsError, FileNotFoundError):
             if not exists(folder, names.clip):
                 raise
-            if not _holds(folder, names.clip, self._note):
-                raise ForeignFileError(_foreign(self._path, names.clip)) from None
+            self._refuse_foreign()
             _remove(folder, names.part)
 
     async def close(self) -> None:
         """Let go of the part; its bytes stay for a later try, an empty one goes."""
-        await self._settled("close", self.close_now)
+        if self._file is not None:
+            await self._settled("close", self.close_now)
 
     def close_now(self) -> None:
         """Do what `close` does, at once. Blocks."""
+        file, self._file = self._file, None
+        if file is None:
+            return
         try:
-            if not self.offset_bytes and not self.complete:
+            if not file.size_bytes and self._note.sha256 is None:
                 _remove(self._folder, self._names.part)
                 _remove(self._folder, self._names.note)
         finally:
-            self._file.close()
+            file.close()
             os.close(self._folder)
 
     async def _settled(self, verb: str, work: Callable[[], T]) -> T:
         with doing(f"{verb} {self._path}.part"):
-            return await settled(work)
+            return await self._disk.do(work)
+
+
+def _created(folder: int, names: Names) -> HashingFile:
+    """Create the part itself, in place of one that is there."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    try:
+        descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
+    except FileExistsError:
+        _remove(folder, names.note)
+        _remove(folder, names.part)
+        descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
+    return HashingFile(descriptor)
 
 
 def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFile:
@@ -271,9 +361,7 @@ def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFil
         # A crash may have come between the two names of a finished clip: emptying one would empty the other.
         if fresh or status.st_nlink > 1:
             file.close()
-            _remove(folder, names.note)
-            _remove(folder, names.part)
-            return HashingFile(open_regular(folder, names.part, flags | os.O_EXCL, mode=STATE_FILE_MODE))
+            return _created(folder, names)
         file.take_up(status.st_size if note.size_bytes is None else min(status.st_size, note.size_bytes))
         file.truncate(file.size_bytes)
     except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
@@ -282,12 +370,15 @@ def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFil
     return file
 
 
-def _finished_before(folder: int, names: Names, note: Note) -> HashingFile | None:
-    """Open the clip itself, when it is the one that *note* says was finished."""
-    if note.sha256 is None or not _holds(folder, names.clip, note):
+def _finished_before(folder: int, name: str, note: Note, *, alone: bool = False) -> HashingFile | None:
+    """Open the file of this name, when it is the clip that *note* says was finished; *alone*: under no other name."""
+    if note.sha256 is None or not _holds(folder, name, note):
         return None
     # Read only: nothing that is done to a part may ever change a clip.
-    file = HashingFile(open_regular(folder, names.clip, os.O_RDONLY))
+    file = HashingFile(open_regular(folder, name, os.O_RDONLY))
+    if alone and os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        return None
     file.take_up(note.size_bytes or 0)
     return file
 

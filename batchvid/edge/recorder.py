@@ -1,18 +1,14 @@
 """The way from a run to its journal: records one change, returns when it is durable.
 
-Hundreds of jobs record at the same time, and each commit waits for the disk. So while one commit is
-under way, what comes in is gathered, and the next commit takes all of it: nobody waits for a clock,
-and the slower the disk, the larger the groups.
+Hundreds of jobs record at the same time, and each commit waits for the disk: they share their commits.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
+from batchvid.edge.gather import Gatherer
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
@@ -66,33 +62,24 @@ class Recorder:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batchvid-journal")
-        self._waiting: deque[tuple[Change, asyncio.Future[None]]] = deque()
-        self._alone = 0
-        """How many of the first that wait go one by one."""
-        self._under_way: asyncio.Future[None] | None = None
+        self._gatherer: Gatherer[Change, None] = Gatherer(self._commit, most=GROUP_MAX, executor=self._writer)
         self._closed = False
 
     async def record(self, change: Change) -> None:
         """Keep *change*; it is durable when this returns. See `Records.record`."""
         if self._closed:
             raise RuntimeError("the recorder is closed")
-        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, settled))
-        self._commit_next()
-        cancelled = await _outlast(settled)
-        settled.result()
-        if cancelled:
-            raise cancelled
+        error, cancelled = await self._gatherer.outcome(change)
+        if trouble := error or cancelled:
+            raise trouble
 
     async def close(self) -> None:
         """Wait for what is under way, and give the journal back to its owner, open."""
         self._closed = True
-        cancelled = None
-        while self._under_way:
-            cancelled = await _outlast(self._under_way) or cancelled
-        self._writer.shutdown()
-        if cancelled:
-            raise cancelled
+        try:
+            await self._gatherer.finish()
+        finally:
+            self._writer.shutdown()
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,37 +89,11 @@ class Recorder:
     ) -> None:
         await self.close()
 
-    def _commit_next(self) -> None:
-        if self._under_way or not self._waiting:
-            return
-        size = 1 if self._alone else min(len(self._waiting), GROUP_MAX)
-        self._alone = max(0, self._alone - 1)
-        group = [self._waiting.popleft() for _ in range(size)]
-        changes = [change for change, _ in group]
-        self._under_way = asyncio.get_running_loop().run_in_executor(self._writer, self._journal.record, changes)
-        self._under_way.add_done_callback(partial(self._committed, group))
-
-    def _committed(self, group: Sequence[tuple[Change, asyncio.Future[None]]], commit: asyncio.Future[None]) -> None:
-        self._under_way = None
-        error = commit.exception()
-        if error is not None and len(group) > 1 and not isinstance(error, StorageError):
-            self._waiting.extendleft(reversed(group))
-            self._alone = len(group)
-        else:
-            for _, settled in group:
-                if error is None:
-                    settled.set_result(None)
-                else:
-                    settled.set_exception(error)
-        self._commit_next()
-
-
-async def _outlast(future: asyncio.Future[None]) -> asyncio.CancelledError | None:
-    """Wait until *future* is done, whatever happens; give the cancellation that came meanwhile, for later."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
+    def _commit(self, changes: Sequence[Change]) -> Sequence[Exception | None]:
         try:
-            await asyncio.wait((future,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
+            self._journal.record(changes)
+        except StorageError as error:
+            return [error] * len(changes)
+        except Exception as error:  # noqa: BLE001 whatever it is, it goes to whoever's change it was
+            return [error] if len(changes) == 1 else [self._commit((change,))[0] for change in changes]
+        return [None] * len(changes)

@@ -117,6 +117,10 @@ class Service:
         self._key = key
         self._tls = _tls(ca_file)
         self._local = is_loopback(URL(base_url).host or "")
+        connect_s, bounds = CONNECT_TIMEOUT_S, aiohttp.ClientTimeout
+        self._post_bounds = bounds(total=CREATE_TIMEOUT_S, sock_connect=connect_s, sock_read=CREATE_SILENCE_S)
+        self._get_bounds = bounds(total=READ_TIMEOUT_S, sock_connect=connect_s, sock_read=SILENCE_S)
+        self._fetch_bounds = bounds(total=None, sock_connect=connect_s, sock_read=SILENCE_S)
         self._api: aiohttp.ClientSession
         self._files: aiohttp.ClientSession
 
@@ -152,15 +156,11 @@ class Service:
 
     async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
         """Send a paid request, once."""
-        timeout = aiohttp.ClientTimeout(
-            total=CREATE_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=CREATE_SILENCE_S
-        )
-        return await self._request("POST", path, timeout, data=_Pieces(body))
+        return await self._request("POST", path, self._post_bounds, data=_Pieces(body))
 
     async def get(self, path: str) -> Answer | NoAnswer:
         """Ask for something that costs nothing."""
-        timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
-        return await self._request("GET", path, timeout)
+        return await self._request("GET", path, self._get_bounds)
 
     async def _request(self, method: str, path: str, bounds: aiohttp.ClientTimeout, **body: Any) -> Answer | NoAnswer:
         url = URL(self._base + path, encoded=True)
@@ -176,35 +176,33 @@ class Service:
 
         Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
         session, url = self._files, source
         if source.startswith("/"):
             session, url = self._api, self._base + source
         for hop in range(REDIRECTS_AT_MOST + 1):
+            target = _url(url)
             if session is self._files:
-                self._refuse_forbidden(url, redirected=hop > 0)
-            request = session.get(URL(url, encoded="%" in url), headers=headers, timeout=timeout, allow_redirects=False)
+                self._refuse_forbidden(target, redirected=hop > 0)
             try:
-                response = await request
+                response = await session.get(target, headers=headers, timeout=self._fetch_bounds, allow_redirects=False)
             except aiohttp.InvalidURL:
-                raise ForbiddenAddressError(f"the clip's URL is not allowed: its host is {_url(url).host}") from None
+                raise ForbiddenAddressError(f"the clip's URL is not allowed: its host is {target.host}") from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if forbidden := _forbidden(error):
                     raise forbidden from None
                 yield _lost(error)
                 return
             async with response:
-                target = response.headers.get("Location")
-                if response.status not in {301, 302, 303, 307, 308} or target is None:
+                location = response.headers.get("Location")
+                if response.status not in {301, 302, 303, 307, 308} or location is None:
                     yield Transfer(response, secret=self._key)
                     return
-                url = str(response.url.join(_url(target)))
+                url = str(response.url.join(_url(location)))
                 session = self._files
         raise ForbiddenAddressError("the clip's URL redirects in circles")
 
-    def _refuse_forbidden(self, url: str, *, redirected: bool) -> None:
+    def _refuse_forbidden(self, parts: URL, *, redirected: bool) -> None:
         """Refuse a URL that no clip can be at; the address that its host name has is checked when it is known."""
-        parts = _url(url)
         schemes = {"https"} if redirected and not self._local else {"http", "https"}
         if parts.scheme not in schemes or parts.user is not None or not parts.host:
             raise ForbiddenAddressError(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
@@ -218,8 +216,10 @@ def _url(text: str) -> URL:
         raise ForbiddenAddressError("the clip's URL is none") from None
 
 
-def _tls(ca_file: str | None) -> ssl.SSLContext:
-    """Give the verifying context; there is no way to switch verification off."""
+def _tls(ca_file: str | None) -> ssl.SSLContext | bool:
+    """Give the verifying context, ``True`` for aiohttp's own; there is no way to switch verification off."""
+    if ca_file is None:
+        return True
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -45,31 +45,36 @@ async def download(  # noqa: PLR0913 where from, where to, and what to write bes
     source: str,
     sidecar: dict[str, Any],
     wall: Callable[[], float],
+    fresh: bool = False,
 ) -> ClipSaved | Fault:
     """Fetch the clip of *task_id* at *source* and save it at *path* below the output folder, *sidecar* beside it.
 
-    Raises `batchvid.errors.StorageError` when the disk does not take it, and `ForeignFileError` when a file that is not
-    batchvid's has the clip's name.
+    *fresh* says that nothing was ever fetched of this task. Raises `batchvid.errors.StorageError` when the disk does
+    not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
     """
-    async with outputs.part(path, source=task_id) as part:
+    async with outputs.part(path, source=task_id, fresh=fresh) as part:
+        rest: Fault | Body | bytes = b""
         if not part.complete:
-            outcome = await _transfer(service, part, source=source, wall=wall)
-            if outcome is Body.ASK_AGAIN:
+            rest = await _transfer(service, part, source=source, wall=wall)
+            if rest is Body.ASK_AGAIN:
                 await part.restart()
-                outcome = await _transfer(service, part, source=source, wall=wall)
-            if outcome is Body.ASK_AGAIN:
-                return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
-            if isinstance(outcome, Fault):
-                return outcome
+                rest = await _transfer(service, part, source=source, wall=wall)
+        if isinstance(rest, Body):
+            return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
+        if isinstance(rest, Fault):
+            return rest
         try:
-            saved = await part.finish(sidecar)
+            saved = await part.finish(sidecar, rest)
         except NotAClip as reason:
             return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason} (kept as {path}.bad)")
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
 
 
-async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable[[], float]) -> Fault | Body | None:
-    """Bring the rest of the clip into *part*; ``None`` when it is there, ``Body.ASK_AGAIN`` when part is no use."""
+async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable[[], float]) -> Fault | Body | bytes:
+    """Bring the rest of the clip into *part*, all but the last block, which is given.
+
+    Gives ``Body.ASK_AGAIN`` when the part is no use and everything must be asked for.
+    """
     held = Held(part.offset_bytes, part.validator)
     try:
         async with service.fetch(source, transfer.request_headers(held)) as answer:
@@ -84,38 +89,54 @@ async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable
                 return wrong
             if reading.body is Body.FROM_ZERO and part.offset_bytes:
                 await part.restart()
-            await part.remember(reading.validator)
+            part.remember(reading.validator)
             return await _copy(answer, part, reading)
     except ForbiddenAddressError as error:
         return Fault(FaultKind.FORBIDDEN, str(error))
 
 
-async def _copy(answer: Transfer, part: Part, reading: Reading) -> Fault | None:
-    """Copy the body into *part* block by block."""
+async def _copy(answer: Transfer, part: Part, reading: Reading) -> Fault | bytes:
+    """Copy the body into *part* block by block; give the last block, which is written when the part is finished."""
+    last, fault = await _received(answer, part, reading)
+    if fault is None:
+        return last
+    if fault.kind is FaultKind.UNAVAILABLE:
+        await part.write(last)  # what is good of it is kept for the next transfer
+    else:
+        await part.restart()
+    return fault
+
+
+async def _received(answer: Transfer, part: Part, reading: Reading) -> tuple[bytes, Fault | None]:
+    """Write the body to *part*, all but its last block; give that block, and what ended the transfer before its end."""
     speed = _Speed(asyncio.get_running_loop().time)
-    head = b""
+    is_judged, last = part.offset_bytes > 0, b""
     while True:
         block = await answer.read_block()
         if isinstance(block, NoAnswer):
-            return Fault(FaultKind.UNAVAILABLE, f"the transfer broke off after {part.offset_bytes} bytes: {block}")
-        if part.offset_bytes == 0:
-            head += block
-            if block and len(head) < ENOUGH_TO_JUDGE_BYTES:
+            arrived = part.offset_bytes + len(last)
+            return last, Fault(FaultKind.UNAVAILABLE, f"the transfer broke off after {arrived} bytes: {block}")
+        wrong = None
+        if is_judged:
+            if block and last:
+                await part.write(last)
+            last = block or last
+        else:
+            last += block
+            if block and len(last) < ENOUGH_TO_JUDGE_BYTES:
                 continue
-            if wrong := transfer.read_beginning(head):
-                return wrong
-            block = head
+            is_judged, wrong = True, transfer.read_beginning(last)
+        arrived = part.offset_bytes + len(last)
+        if wrong := wrong or transfer.too_large(arrived) or (speed.fault(len(block)) if block else None):
+            return last, wrong
         if not block:
-            break
-        await part.write(block)
-        if wrong := transfer.too_large(part.offset_bytes):
-            await part.restart()
-            return wrong
-        if slow := speed.too_slow(len(block)):
-            return Fault(FaultKind.UNAVAILABLE, slow)
-    if reading.total_bytes is not None and part.offset_bytes != reading.total_bytes:
-        return Fault(FaultKind.UNAVAILABLE, f"{part.offset_bytes} of {reading.total_bytes} bytes arrived")
-    return None
+            return last, _shortfall(arrived, reading.total_bytes)
+
+
+def _shortfall(arrived_bytes: int, total_bytes: int | None) -> Fault | None:
+    if total_bytes is None or arrived_bytes == total_bytes:
+        return None
+    return Fault(FaultKind.UNAVAILABLE, f"{arrived_bytes} of {total_bytes} bytes arrived")
 
 
 class _Speed:
@@ -125,12 +146,12 @@ class _Speed:
         self._clock = clock
         self._from, self._bytes = clock(), 0
 
-    def too_slow(self, received_bytes: int) -> str | None:
-        """Count what came in; say so when the transfer should be given up and resumed."""
+    def fault(self, received_bytes: int) -> Fault | None:
+        """Count what came in; give the fault of a transfer that should be given up and resumed."""
         self._bytes += received_bytes
         in_s = self._clock() - self._from
         if transfer.too_slow(self._bytes, in_s=in_s):
-            return f"too slow: {self._bytes} bytes in {in_s:.0f} s"
+            return Fault(FaultKind.UNAVAILABLE, f"too slow: {self._bytes} bytes in {in_s:.0f} s")
         if in_s >= transfer.SPEED_WINDOW_S:
             self._from, self._bytes = self._clock(), 0
         return None

@@ -15,7 +15,7 @@ from batchvid.views.summary import ORDER, money_line, summary_lines
 from batchvid.views.view import Verbosity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batchvid.core.job import Progress
     from batchvid.core.lifecycle import Event
@@ -26,6 +26,14 @@ STATS_EVERY_S = 60.0
 SLOWED_EVERY_S = 30.0
 """A service that keeps saying "too fast" is mentioned this often at most."""
 FULL_PACE = 0.995
+MATTERS_FROM: Mapping[type[Event], Verbosity] = {
+    life.SubmitStarted: Verbosity.VERBOSE,
+    life.SubmitAccepted: Verbosity.NORMAL,
+    life.StillRunning: Verbosity.VERBOSE,
+    life.TaskSucceeded: Verbosity.VERBOSE,
+    life.ClipSaved: Verbosity.NORMAL,
+}
+"""The events of every job, which most views leave out: nothing is put into words for them then."""
 
 
 class PlainLines:
@@ -50,6 +58,8 @@ class PlainLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write what happened to the job, when its kind matters at this verbosity."""
+        if self._verbosity < MATTERS_FROM.get(type(event), Verbosity.QUIET):
+            return
         told = _told(event, progress)
         if told is None:
             return

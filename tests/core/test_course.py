@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -444,8 +443,8 @@ def test_a_closed_window_stops_submits_and_lets_the_rest_be_collected() -> None:
 
 def test_only_chosen_jobs_are_submitted() -> None:
     """``--only``: what others have paid for is collected all the same."""
-    running = replace(Progress.fresh("j2"), state=State.RUNNING, attempt=1, task_id="t", submitted_at=1.0)
-    pending = replace(Progress.fresh("j3"), attempt=1)
+    running = Progress.fresh("j2")._replace(state=State.RUNNING, attempt=1, task_id="t", submitted_at=1.0)
+    pending = Progress.fresh("j3")._replace(attempt=1)
     drive = Drive(jobs(4), only=["j1"], rows=[running, pending])
     assert drive.submit() == 1
     assert not drive.course.turn(Step.SUBMIT, drive.now)

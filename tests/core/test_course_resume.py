@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from batchvid.core import lifecycle as life
@@ -76,7 +74,7 @@ def test_running_tasks_of_an_earlier_run_take_their_room() -> None:
 
 def test_a_parked_task_is_polled_at_once_by_the_next_run_and_may_be_parked_again() -> None:
     """One look at least, however old it is; and no wait of twenty minutes for nothing."""
-    parked = replace(row("j0", State.RUNNING, age_s=86_400.0), parked=True, reason="still queued")
+    parked = row("j0", State.RUNNING, age_s=86_400.0)._replace(parked=True, reason="still queued")
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
     assert drive.course.parked == set()
     assert drive.take(Step.POLL) == 0
@@ -88,7 +86,7 @@ def test_a_parked_task_is_polled_at_once_by_the_next_run_and_may_be_parked_again
 
 def test_a_parked_task_is_not_left_for_one_bad_answer() -> None:
     """The mark of the earlier run is gone with the first look: a hiccup of the service does not park it again."""
-    parked = replace(row("j0", State.RUNNING), parked=True)
+    parked = row("j0", State.RUNNING)._replace(parked=True)
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
     drive.poll_failed(drive.take(Step.POLL), Fault(FaultKind.UNAVAILABLE, "HTTP 502"))
     assert drive.course.parked == set()
@@ -97,7 +95,7 @@ def test_a_parked_task_is_not_left_for_one_bad_answer() -> None:
 
 def test_a_parked_task_that_has_finished_meanwhile_becomes_a_clip() -> None:
     """Nothing is bought again for it."""
-    parked = replace(row("j0", State.RUNNING, age_s=86_400.0), parked=True)
+    parked = row("j0", State.RUNNING, age_s=86_400.0)._replace(parked=True)
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
     drive.ready()
     drive.done()
@@ -107,7 +105,7 @@ def test_a_parked_task_that_has_finished_meanwhile_becomes_a_clip() -> None:
 
 def test_a_parked_clip_is_fetched_again_by_the_next_run() -> None:
     """It could not be fetched then; perhaps it can now."""
-    parked = replace(row("j0", State.READY), parked=True)
+    parked = row("j0", State.READY)._replace(parked=True)
     drive = Drive(jobs(1), rows=[parked], money=Money(PRICE, 0))
     drive.done()
     assert drive.counts() == {"done": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import fields
 from typing import get_args
 
 import pytest
@@ -72,7 +72,7 @@ def test_there_is_an_example_of_every_event() -> None:
 def test_every_pair_leads_where_the_contract_says_or_changes_nothing(state: State, event: life.Event) -> None:
     """Every (state, event) pair is either in the contract's table or impossible."""
     before = Progress("kite", state, version=7, attempt=1)
-    copy = replace(before)
+    copy = before._replace()
     promised = PROMISED[state].get(type(event).__name__)
     if promised is None:
         with pytest.raises(life.IllegalEventError, match=rf"'kite' is {state}: {type(event).__name__} "):
@@ -103,7 +103,7 @@ def test_the_docstring_shows_the_table() -> None:
 
 def test_a_progress_cannot_be_changed_in_place() -> None:
     """Nobody moves a job except by `advance`."""
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Progress.fresh("kite").state = State.DONE  # type: ignore[misc]
 
 
@@ -210,5 +210,5 @@ def test_events_are_values() -> None:
     """Every event is frozen and holds nothing but plain values, so that it can be journaled."""
     for event in EXAMPLES:
         name = fields(event)[0].name
-        with pytest.raises(FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(event, name, None)

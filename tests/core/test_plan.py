@@ -96,7 +96,7 @@ def test_the_sums_are_of_what_would_be_submitted() -> None:
 
 def test_a_job_that_the_manifest_no_longer_names_is_listed_last_and_left_alone() -> None:
     """Removing an entry spends nothing and hides nothing."""
-    gone = replace(row_of(State.RUNNING), job_id="a-gone")
+    gone = row_of(State.RUNNING)._replace(job_id="a-gone")
     found = plan([a_job()], {"a-gone": gone}, limits=REBUY, typical_s=lambda _: 1.0)
     assert [(row.job_id, row.action, row.submits) for row in found.rows] == [
         ("kite", Action.NEW, True),

@@ -133,7 +133,7 @@ def test_a_failed_task_gets_a_further_attempt_while_attempts_last(
     gives_up: bool,  # noqa: FBT001 a table
 ) -> None:
     """``limits.attempts`` counts paid attempts since a person last reopened the job."""
-    progress = replace(RUNNING, attempt=attempt, allowance_from=allowance_from)
+    progress = RUNNING._replace(attempt=attempt, allowance_from=allowance_from)
     limits = replace(LIMITS, attempts=attempts)
     follow = after_report(report(Phase.FAILED, error="moderated"), progress, Tally(), late=False, limits=limits)
     assert kinds(follow) == (["TaskFailed", "GaveUp"] if gives_up else ["TaskFailed"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +46,13 @@ def test_progress_is_read_back_as_it_was_written(life: Life, journal: Journal) -
     found = journal.progress("kite")
     assert found == life.progress
     assert found is not None
-    assert [type(getattr(found, field.name)) for field in fields(found)] == [
-        type(getattr(life.progress, field.name)) for field in fields(found)
-    ]
+    assert list(map(type, found)) == list(map(type, life.progress))
 
 
 def test_every_field_of_progress_is_a_column(journal: Journal) -> None:
     """A field that is added to the value needs a new version of the schema."""
     columns = [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
-    assert columns == [field.name for field in fields(Progress)]
+    assert columns == list(Progress._fields)
 
 
 @pytest.mark.parametrize("put_back", [False, True])
@@ -91,7 +89,7 @@ def test_a_change_from_an_old_version_is_refused_whole(life: Life, journal: Jour
 
 def test_a_change_to_a_row_that_does_not_exist_is_refused(journal: Journal) -> None:
     """A version above 0 promises a row."""
-    before = replace(Progress.fresh("ghost"), version=3)
+    before = Progress.fresh("ghost")._replace(version=3)
     with pytest.raises(StaleProgressError):
         journal.record([Change.of(before, (STARTED, 1.0))])
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from yarl import URL
 
 from batchvid.core import transfer
 from batchvid.core.fault import Fault, FaultKind
@@ -458,9 +459,9 @@ def test_a_redirect_from_the_public_net_must_be_https() -> None:
     """A remote service's redirect to plain http is refused before any connection."""
     remote, local = Service("https://api.example.com/v1", KEY), Service("http://127.0.0.1:1/v1", KEY)
     with pytest.raises(edge.ForbiddenAddressError):
-        remote._refuse_forbidden("http://files.example.com/kite.mp4", redirected=True)
-    remote._refuse_forbidden("https://files.example.com/kite.mp4", redirected=True)
-    local._refuse_forbidden("http://127.0.0.1:2/kite.mp4", redirected=True)
+        remote._refuse_forbidden(URL("http://files.example.com/kite.mp4"), redirected=True)
+    remote._refuse_forbidden(URL("https://files.example.com/kite.mp4"), redirected=True)
+    local._refuse_forbidden(URL("http://127.0.0.1:2/kite.mp4"), redirected=True)
 
 
 def test_redirects_in_circles_come_to_an_end(fetch: Fetch, out: Path, seen: list[RawServer]) -> None:

@@ -77,7 +77,7 @@ def test_the_status_object_is_plain_json(manifest: Manifest) -> None:
 
 def test_rows_that_the_manifest_does_not_name_are_not_counted(manifest: Manifest) -> None:
     """The counts add up to the manifest's jobs; people are told of the orphans."""
-    known = {"gone": replace(DONE, job_id="gone")}
+    known = {"gone": DONE._replace(job_id="gone")}
     assert sum(status_object(manifest, known, MONEY)["counts"].values()) == 3
     assert "1 job in the journal that the manifest no longer names" in "\n".join(status_text(manifest, known, MONEY))
 
@@ -126,7 +126,7 @@ def test_a_request_that_nobody_waits_for_is_in_doubt(manifest: Manifest) -> None
 def test_money_in_doubt_is_listed_before_failures_and_a_screenful_is_enough() -> None:
     """Of a thousand stuck jobs the uncertain ones come first, and the rest is counted."""
     known = {f"f{n}": Progress(f"f{n}", State.FAILED, 3, 1, reason="no") for n in range(1000)}
-    known["zz"] = replace(DOUBT, job_id="zz")
+    known["zz"] = DOUBT._replace(job_id="zz")
     stuck = needs_person(known)
     lines = list(needs_person_lines(stuck, "m.yaml", in_all=len(stuck)))
     assert lines[1].split() == ["in", "doubt", "zz:", "the", "connection", "broke"]
