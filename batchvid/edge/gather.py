@@ -1,4 +1,4 @@
-"""One thread, and what is handed to it in groups: the work of hundreds of jobs that would each wait for the disk.
+"""What is handed to a thread in groups: the work of hundreds of jobs that would each wait for the disk.
 
 While one group is under way, what comes in is gathered, and the next group takes all of it: nobody waits for a clock,
 and the slower the disk, the larger the groups. A turn of a thread costs about as much as the work on one small thing.
@@ -27,20 +27,26 @@ class _Settled(asyncio.Future[T]):
 
 
 class Gatherer(Generic[T, R]):
-    """Hands things to *work* in groups of at most *most*, one group at a time, in a thread of *executor*.
+    """Hands things to *work* in groups of at most *most*, *at_once* groups at a time, each in a thread of *executor*.
 
     *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it
     raises, all callers of the group get. To be used in one event loop.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[T]], Sequence[R | Exception]], *, most: int, executor: Executor | None = None
+        self,
+        work: Callable[[Sequence[T]], Sequence[R | Exception]],
+        *,
+        most: int,
+        at_once: int = 1,
+        executor: Executor | None = None,
     ) -> None:
         self._work = work
         self._most = most
+        self._at_once = at_once
         self._executor = executor
         self._waiting: deque[tuple[T, _Settled[R | BaseException]]] = deque()
-        self._under_way: asyncio.Future[Sequence[R | Exception]] | None = None
+        self._under_way: set[asyncio.Future[Sequence[R | Exception]]] = set()
         self._is_called = False
 
     async def outcome(self, thing: T) -> tuple[R | BaseException, asyncio.CancelledError | None]:
@@ -48,7 +54,7 @@ class Gatherer(Generic[T, R]):
         loop = asyncio.get_running_loop()
         settled: _Settled[R | BaseException] = _Settled(loop=loop)
         self._waiting.append((thing, settled))
-        if self._under_way is None and not self._is_called:
+        if not self._is_called and len(self._under_way) < self._at_once:
             self._is_called = True
             loop.call_soon(self._next)  # with all that comes in this turn of the loop
         try:
@@ -61,28 +67,28 @@ class Gatherer(Generic[T, R]):
         cancelled = None
         while self._waiting or self._under_way:
             self._next()
-            if self._under_way:
-                try:
-                    await asyncio.wait((self._under_way,))
-                except asyncio.CancelledError as error:
-                    cancelled = error
+            try:
+                await asyncio.wait(self._under_way)
+            except asyncio.CancelledError as error:
+                cancelled = error
         if cancelled:
             raise cancelled
 
     def _next(self) -> None:
         self._is_called = False
-        if self._under_way or not self._waiting:
+        if not self._waiting or len(self._under_way) >= self._at_once:
             return
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
         things = [thing for thing, _ in group]
 
         def deliver(done: asyncio.Future[Sequence[R | Exception]]) -> None:
-            self._under_way = None
+            self._under_way.discard(done)
             error = done.exception()
             results = done.result() if error is None else [error] * len(group)
             for (_, settled), result in zip(group, results, strict=True):
                 settled.set_result(result)
             self._next()
 
-        self._under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)
-        self._under_way.add_done_callback(deliver)
+        under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)
+        self._under_way.add(under_way)
+        under_way.add_done_callback(deliver)

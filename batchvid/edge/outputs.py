@@ -34,7 +34,8 @@ from batchvid.edge.disk import (
     sync_folder,
     write_whole,
 )
-from batchvid.edge.part import Disk, Part, is_sidecar
+from batchvid.edge.finisher import Finisher
+from batchvid.edge.part import Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Outputs:
         os.umask(umask)
         self._clip_mode = 0o666 & ~umask
         self._boot = _boot()
-        self._disk = Disk()
+        self._finisher = Finisher()
 
     @property
     def state_folder(self) -> Path:
@@ -176,7 +177,7 @@ class Outputs:
         A *fresh* one is of a source that nothing was ever fetched from: it is not looked for, and begins from zero.
         One at a time for each path. Its bytes stay when the block ends before the part is finished.
         """
-        part = Part(self._disk, str(self.folder), path, source=source, boot=self._boot, mode=self._clip_mode)
+        part = Part(self._finisher, str(self.folder), path, source=source, boot=self._boot, mode=self._clip_mode)
         if not fresh:
             await settled(part.open, undo=lambda _: part.close_now())
         try:

@@ -36,20 +36,19 @@ from batchvid.edge.disk import (
     read_json,
     write_whole,
 )
-from batchvid.edge.gather import Gatherer
+from batchvid.edge.finisher import Named
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from batchvid.core.mp4 import Clip
+    from batchvid.edge.finisher import Finisher
 
 T = TypeVar("T")
 
 HASH_BLOCK_BYTES = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-GROUP_MAX = 16
-"""Clips in one turn of the thread: some milliseconds of work, after which the first of them waits no longer."""
 SIDECAR_FORM = 1
 """Of the sidecar; additions do not change it."""
 
@@ -103,34 +102,6 @@ class HashingFile(io.FileIO):
             super().close()
 
 
-class Disk:
-    """The thread in which clips are put in place, one group of them after the other."""
-
-    def __init__(self) -> None:
-        self._gatherer: Gatherer[Callable[[], Any], Any] = Gatherer(_all_done, most=GROUP_MAX)
-
-    async def do(self, work: Callable[[], T]) -> T:
-        """Do *work* and give its result; a cancelled caller waits for its end, and then it is cancelled."""
-        result, cancelled = await self._gatherer.outcome(work)
-        if cancelled is not None:
-            raise cancelled
-        if isinstance(result, BaseException):
-            raise result
-        done: T = result
-        return done
-
-
-def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
-    return [_done(work) for work in works]
-
-
-def _done(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001 whatever it is, it goes to whoever wanted it done
-        return error
-
-
 class Part:
     """The part of one clip; made by `batchvid.edge.outputs.Outputs.part`.
 
@@ -140,9 +111,9 @@ class Part:
     """
 
     def __init__(  # noqa: PLR0913 where it is, what of, and how it is written
-        self, disk: Disk, root: str, path: str, *, source: str, boot: str, mode: int
+        self, finisher: Finisher, root: str, path: str, *, source: str, boot: str, mode: int
     ) -> None:
-        self._disk = disk
+        self._finisher = finisher
         self._root, self._path, self._names, self._mode = root, path, Names.of(path), mode
         self._note = Note(source, boot)
         self._note_is_due = False
@@ -255,9 +226,10 @@ class Part:
         Raises `NotAClip` when the file is no complete clip (it is kept as ``.bad``), and `ForeignFileError` when
         something else has the clip's name (the part is kept, and is `complete` at the next try).
         """
-        return await self._settled("finish", lambda: self._finish(sidecar, rest))
+        with doing(f"finish {self._path}.part"):
+            return await self._finisher.name(lambda: self._finish(sidecar, rest))
 
-    def _finish(self, sidecar: Mapping[str, object], rest: bytes) -> Saved:
+    def _finish(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
         self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
         self._append(rest)
         file, folder, names = self._begin(), self._folder, self._names
@@ -270,10 +242,12 @@ class Part:
         record |= {"sha256": saved.sha256, **saved.clip.as_dict()}
         write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False)
         self._place()
-        os.fsync(folder)
-        _remove(folder, names.note)
+        return Named(saved, folder, (self._root, names.folders), self._let_go)
+
+    def _let_go(self) -> None:
+        """Do what is left to do once the clip's name is durable."""
+        _remove(self._folder, self._names.note)
         self.close_now()
-        return saved
 
     def _probed(self, file: HashingFile) -> Clip:
         try:
@@ -337,7 +311,7 @@ class Part:
 
     async def _settled(self, verb: str, work: Callable[[], T]) -> T:
         with doing(f"{verb} {self._path}.part"):
-            return await self._disk.do(work)
+            return await self._finisher.do(work)
 
 
 def _created(folder: int, names: Names) -> HashingFile:
