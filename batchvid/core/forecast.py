@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-LOOK_WORTH_S = 1.5
+LOOK_WORTH_S = 0.5
 """k: one request is worth this many seconds of knowing later ..."""
-LOOK_WORTH_SHARE = 1 / 30
-"""... or this share of ``limits.typical_time``, where that is less: where everything is fast, so are the looks."""
+LOOK_WORTH_SHARE = 1 / 180
+"""... or this share of the class's typical time, where that is less: where everything is fast, so are the looks."""
 SAMPLES_KEPT = 128
 """The newest durations of a class; older ones say little about the service's load now."""
 SHORTEST_S = 0.01
@@ -49,10 +49,10 @@ class TimingClass:
 
     def __init__(self, typical_s: float, samples_s: Iterable[float] = ()) -> None:
         self._typical_s = typical_s
-        self._look_worth_s = min(LOOK_WORTH_S, typical_s * LOOK_WORTH_SHARE)
         self._samples_s = deque((max(took_s, SHORTEST_S) for took_s in samples_s), maxlen=SAMPLES_KEPT)
         self._uncounted = 0
         self._prior = _bell(math.log(typical_s), PRIOR_SPREAD)
+        self._look_worth_s = 0.0
         self._finished, self._unseen_s = self._sums()
 
     def learn(self, took_s: float) -> None:
@@ -96,6 +96,7 @@ class TimingClass:
 
     def _sums(self) -> tuple[list[float], list[float]]:
         """Give F and its integral at each of `EDGES`."""
+        self._look_worth_s = min(LOOK_WORTH_S, self.typical_s * LOOK_WORTH_SHARE)
         finished = [min(1.0, share) for share in accumulate(self._mass(), initial=0.0)]
         steps = zip(finished, finished[1:], WIDTHS_S, strict=False)
         areas_s = ((before + after) / 2 * width_s for before, after, width_s in steps)
