@@ -67,9 +67,9 @@ class Account:
     key: str = field(repr=False)
 
 
-def over_http(account: Account, options: Options) -> AbstractAsyncContextManager[ServicePort]:
+def over_http(account: Account, options: Options, downloads: int) -> AbstractAsyncContextManager[ServicePort]:
     """Give the way to the service over the network."""
-    return Service(account.base_url, account.key, ca_file=options.ca_file)
+    return Service(account.base_url, account.key, ca_file=options.ca_file, downloads=downloads)
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Order:
     options: Options
     view: View
     interrupts: Interrupts | None = None
-    connect: Callable[[Account, Options], AbstractAsyncContextManager[ServicePort]] = over_http
+    connect: Callable[[Account, Options, int], AbstractAsyncContextManager[ServicePort]] = over_http
     wall: Callable[[], float] = time.time
     planned: Callable[[Plan, Money], None] | None = None
     """Told what the run is going to do, before it does anything."""
@@ -181,7 +181,7 @@ async def _work(order: Order, course: Course, rows: dict[str, Progress], journal
     account, limits = order.account(), order.manifest.limits
     async with AsyncExitStack() as stack:
         edges = Edges(
-            service=await stack.enter_async_context(order.connect(account, order.options)),
+            service=await stack.enter_async_context(order.connect(account, order.options, limits.downloads)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
             log=EventLog(outputs.state_folder / LOG),

@@ -44,7 +44,10 @@ CONNECTIONS = 64
 """Whatever is in flight; more would only queue at the gateway."""
 KEEP_ALIVE_S = 4.0
 """Shorter than servers keep idle connections, so that a paid POST hardly ever meets one that is being closed."""
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 512 * 1024
+"""Handed on at once; larger ones are no faster."""
+BLOCKS_BYTES = 4 * 1024 * 1024
+"""What the blocks of all downloads may come to: each has two in hand, and as many again are buffered behind it."""
 BLOCK_S = 5.0
 """A slow body is handed on in smaller blocks, so that its speed can be judged and what came of it is kept."""
 REDIRECTS_AT_MOST = 5
@@ -76,19 +79,20 @@ class _Pieces(aiohttp.payload.Payload):
 class Transfer:
     """The answer to a request for a clip: status, headers, and a body that is read block by block."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, secret: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: str, block_bytes: int = BLOCK_BYTES) -> None:
         self._response = response
         self._secret = secret
+        self._block_bytes = block_bytes
         self.status = response.status
         self.headers = _headers(response)
 
     async def read_block(self) -> bytes | NoAnswer:
-        """Give about `BLOCK_BYTES` of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
+        """Give about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
         clock = asyncio.get_running_loop().time
         until = clock() + BLOCK_S
         blocks: list[bytes] = []
         size = 0
-        while size < BLOCK_BYTES and (not blocks or clock() < until):
+        while size < self._block_bytes and (not blocks or clock() < until):
             try:
                 block = await _arrived(self._response)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -109,12 +113,13 @@ class Transfer:
 class Service:
     """The API at *base_url*, used with *key*. To be entered and left as an async context manager.
 
-    Raises `ConfigError` when *ca_file* cannot be used.
+    So many *downloads* at once share its memory. Raises `ConfigError` when *ca_file* cannot be used.
     """
 
-    def __init__(self, base_url: str, key: str, *, ca_file: str | None = None) -> None:
+    def __init__(self, base_url: str, key: str, *, ca_file: str | None = None, downloads: int = 4) -> None:
         self._base = base_url
         self._key = key
+        self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
         self._tls = _tls(ca_file)
         self._local = is_loopback(URL(base_url).host or "")
         connect_s, bounds = CONNECT_TIMEOUT_S, aiohttp.ClientTimeout
@@ -127,7 +132,7 @@ class Service:
     async def __aenter__(self) -> Self:
         """Open both sessions."""
         plain = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
-        common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": BLOCK_BYTES}
+        common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
             headers={**plain, "Authorization": f"Bearer {self._key}"},
@@ -195,7 +200,7 @@ class Service:
             async with response:
                 location = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or location is None:
-                    yield Transfer(response, secret=self._key)
+                    yield Transfer(response, secret=self._key, block_bytes=self._block_bytes)
                     return
                 url = str(response.url.join(_url(location)))
                 session = self._files

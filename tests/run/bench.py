@@ -193,7 +193,7 @@ class Bench:
             options=Options(**options),
             view=self.view,
             interrupts=self.interrupts,
-            connect=lambda _account, _options: self.service,
+            connect=lambda *_: self.service,
             wall=self.clock,
         )
 

@@ -44,7 +44,7 @@ async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
             if isinstance(saved, Fault):
                 raise SystemExit(str(saved))
 
-    async with Service("http://127.0.0.1:9/v1", "sk-bench") as service:
+    async with Service("http://127.0.0.1:9/v1", "sk-bench", downloads=at_once) as service:
         started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
