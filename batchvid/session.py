@@ -68,7 +68,7 @@ class Account:
 
 
 def over_http(account: Account, options: Options, downloads: int) -> AbstractAsyncContextManager[ServicePort]:
-    """Give the way to the service over the network."""
+    """Give the way to the service over the network, for so many *downloads* at once."""
     return Service(account.base_url, account.key, ca_file=options.ca_file, downloads=downloads)
 
 

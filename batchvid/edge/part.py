@@ -15,6 +15,7 @@ import errno
 import hashlib
 import io
 import os
+import stat
 from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
@@ -320,6 +321,8 @@ def _created(folder: int, names: Names) -> HashingFile:
     try:
         descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
     except FileExistsError:
+        if not stat.S_ISREG(os.lstat(names.part, dir_fd=folder).st_mode):
+            raise  # a link or a folder is nobody's part: it is left where it is
         _remove(folder, names.note)
         _remove(folder, names.part)
         descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)

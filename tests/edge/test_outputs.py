@@ -278,6 +278,22 @@ def test_a_clip_of_one_block_is_saved_with_its_sidecar_and_nothing_else(outputs:
     assert json.loads((outputs.folder / "kite.json").read_text())["sha256"] == saved.sha256
 
 
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_what_is_no_file_is_never_taken_for_an_old_part(
+    outputs: Outputs, clip: bytes, tmp_path: Path, kind: str
+) -> None:
+    """Something else under the part's name is left alone, and the clip is not saved through it."""
+    part, elsewhere = outputs.folder / "kite.mp4.part", tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    {"link": lambda: part.symlink_to(elsewhere), "folder": part.mkdir, "pipe": lambda: os.mkfifo(part)}[kind]()
+    before = part.lstat().st_ino
+    with pytest.raises(StorageError):
+        asyncio.run(save_at_once(outputs, clip))
+    assert part.lstat().st_ino == before
+    assert elsewhere.read_text() == "mine"
+    assert names(outputs) == {"kite.mp4.part"}
+
+
 @pytest.mark.parametrize("step", range(1, 14))
 def test_a_clip_of_one_block_that_fails_at_any_step_converges(
     outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch, step: int
