@@ -1,6 +1,19 @@
-"""``python -m batchvid``."""
+"""``python -m batchvid``, and the command ``batchvid``."""
 
-from batchvid.cli import main
+from __future__ import annotations
+
+import sys
+
+from batchvid.commands.finished import said_again
+
+
+def main() -> None:
+    """Run the command line and end the process with the promised exit code."""
+    if not said_again(sys.argv[1:]):
+        from batchvid import cli  # noqa: PLC0415 a run that has nothing to do does without
+
+        cli.main()
+
 
 if __name__ == "__main__":
     main()

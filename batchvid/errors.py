@@ -13,9 +13,8 @@ bug in batchvid (exit 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +45,7 @@ class BatchvidError(Exception):
     exit_code: ClassVar[Exit] = Exit.BUG
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):  # every command loads this module, and dataclasses are slow to load
     """One mistake in a manifest or in a file that it names.
 
     *line* and *column* count from 1; 0 means that the whole file is meant.

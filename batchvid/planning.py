@@ -10,17 +10,25 @@ from batchvid.core.plan import Plan, plan
 from batchvid.core.snapshot import Money
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchvid.core.job import Progress
     from batchvid.edge.journal import Journal
     from batchvid.manifest.model import Manifest
 
 
-def planned(manifest: Manifest, journal: Journal | None) -> tuple[Plan, Money]:
-    """Give the plan and the money so far; ``None`` stands for a manifest that was never run."""
+def planned(
+    manifest: Manifest, journal: Journal | None, *, rows: Mapping[str, Progress] | None = None
+) -> tuple[Plan, Money]:
+    """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
+
+    *rows* are what the journal holds, by job id, where that was read before.
+    """
     limits = manifest.limits
-    rows, money, timings = {}, Money(), None
+    money, timings = Money(), None
     if journal is not None:
-        rows = {row.job_id: row for row in journal.all_progress()}
+        rows = rows if rows is not None else {row.job_id: row for row in journal.all_progress()}
         money, timings = journal.money(), journal.timings()
     forecast = Forecast(limits.typical_time_s, timings)
-    made = plan(manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
+    made = plan(manifest.jobs, rows or {}, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
     return made, replace(money, budget_micros=limits.budget_micros)

@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from batchvid.steps import Edges
 from batchvid.takeover import parted, take_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.core.job import Progress
@@ -125,6 +125,8 @@ class Order:
     wall: Callable[[], float] = time.time
     planned: Callable[[Plan, Money], None] | None = None
     """Told what the run is going to do, before it does anything."""
+    ended: Callable[[Plan, Money], None] | None = None
+    """Told what a further run would find when this one ended with exit 0, while nobody else can change that."""
 
 
 async def run(order: Order) -> Summary:
@@ -137,17 +139,18 @@ async def run(order: Order) -> Summary:
     now = asyncio.get_running_loop().time()
     outputs = Outputs(manifest.output)
     outputs.prepare()
-    with outputs.lock(), Journal.open(outputs.state_folder / JOURNAL, service=order.identity) as journal:
+    journal_path = outputs.state_folder / JOURNAL
+    with outputs.lock(), _telling_the_end(order) as end, Journal.open(journal_path, service=order.identity) as journal:
         jobs = {job.id: job for job in manifest.jobs}
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        take_up(
+        known = take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
             at=order.wall(), warn=order.view.warn,
         )  # fmt: skip
         if order.planned is not None:
-            order.planned(*planned(manifest, journal))
-        rows, closed = parted(journal.all_progress(), jobs.keys())
+            order.planned(*planned(manifest, journal, rows=known))
+        rows, closed = parted(known.values(), jobs.keys())
         brakes = Brakes(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
@@ -164,11 +167,27 @@ async def run(order: Order) -> Summary:
             timings=journal.timings(),
         )
         course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
-        runner = None if course.is_over() else await _work(order, course, rows, journal, outputs)
+        runner = None
+        if not course.is_over():
+            del known  # of a hundred thousand finished jobs, while others are made
+            runner = await _work(order, course, rows, journal, outputs)
+            known = {row.job_id: row for row in journal.all_progress()}
         summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)
-        await outputs.write_clips(_clip_lines(journal, manifest))
+        await outputs.write_clips(_clip_lines(known, manifest))
+        if order.ended is not None and summary.exit_code is Exit.OK:
+            end.append(planned(manifest, journal, rows=known))
     order.view.summary(summary)
     return summary
+
+
+@contextmanager
+def _telling_the_end(order: Order) -> Iterator[list[tuple[Plan, Money]]]:
+    """Give a place for what a further run would find, and tell it when the journal is closed."""
+    found: list[tuple[Plan, Money]] = []
+    yield found
+    if order.ended is not None:
+        for plan, money in found:
+            order.ended(plan, money)
 
 
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
@@ -251,9 +270,8 @@ def _summary(
     )
 
 
-def _clip_lines(journal: Journal, manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _clip_lines(rows: Mapping[str, Progress], manifest: Manifest) -> Iterator[dict[str, Any]]:
     """Yield one object per clip on disk, in the manifest's order."""
-    done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE}
     for job in manifest.jobs:
-        if (row := done.get(job.id)) is not None:
+        if (row := rows.get(job.id)) is not None and row.state is State.DONE:
             yield clip_line(job, row)

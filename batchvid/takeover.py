@@ -31,10 +31,11 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     limits: Limits,
     at: float,
     warn: Callable[[str], None],
-) -> None:
+) -> dict[str, Progress]:
     """Record what the end of the run before means for its jobs, and what the person asked for.
 
     The wishes concern *jobs*, by id; what was interrupted is taken up for all.
+    Gives all rows of the journal by job id, as they are after that.
     """
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
@@ -46,30 +47,37 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     }
     changes: list[Change] = []
     adoptions: list[Change] = []
-    for row in journal.all_progress():
+    rows = {row.job_id: row for row in journal.all_progress()}
+    for row in rows.values():
         events = opening(jobs.get(row.job_id), row, orphans=orphans, wishes=wishes, limits=limits)
         if events:
             change = Change.of(row, *((event, at) for event in events))
             (adoptions if isinstance(events[-1], TaskAdopted) else changes).append(change)
     for first in range(0, len(changes), ROWS_AT_ONCE):
         journal.record(changes[first : first + ROWS_AT_ONCE])
+    rows.update((change.after.job_id, change.after) for change in changes)
     for change in adoptions:
-        _adopt(journal, change, warn)
+        rows[change.before.job_id] = _adopt(journal, change, warn)
     if lost:
         outputs.put_away_orphans()
+    return rows
 
 
-def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
-    """Give a job the task id that an earlier run could not journal."""
+def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Progress:
+    """Give a job the task id that an earlier run could not journal, and the row that it has then."""
     job_id, task_id = change.after.job_id, change.after.task_id
     try:
         journal.record([change])
-        warn(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
     except TaskOwnedError as error:
         warn(f"{job_id} stays in doubt: its orphaned task {task_id} belongs to job {error.owner!r} already")
         doubt = [(event, at) for event, at in change.events if isinstance(event, SubmitUnsure)]
-        if doubt:
-            journal.record([Change.of(change.before, *doubt)])
+        if not doubt:
+            return change.before
+        instead = Change.of(change.before, *doubt)
+        journal.record([instead])
+        return instead.after
+    warn(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
+    return change.after
 
 
 def parted(rows: Iterable[Progress], ids: Collection[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:

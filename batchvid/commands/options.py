@@ -13,7 +13,6 @@ import click
 
 import batchvid
 from batchvid.commands.streams import complain
-from batchvid.core.snapshot import Money
 from batchvid.environment import PREFIX
 from batchvid.errors import ConfigError
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchvid.core.job import Progress
+    from batchvid.core.snapshot import Money
     from batchvid.manifest.model import Manifest
 
 STATE_FOLDER, JOURNAL_FILE = ".batchvid", "journal.db"
@@ -100,7 +100,8 @@ def has_journal(manifest: Manifest) -> bool:
 
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     """Read what the journal holds, beside a run if there is one: the rows by job id, and the money."""
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 only commands with a journal
+    from batchvid.core.snapshot import Money  # noqa: PLC0415 only commands with a journal
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
 
     journal = Journal.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path  # noqa: TC003 click looks at it
 from typing import TYPE_CHECKING, Self
 
 import click
 
+from batchvid.commands.finished import Stamping, notes_of
 from batchvid.commands.options import (
     SANDBOX_SPEED,
     base_url_option,
@@ -29,6 +30,7 @@ from batchvid.environment import PREFIX, terminal_can_draw
 from batchvid.errors import BatchvidError, Exit, OutputBusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from batchvid.core.plan import Plan
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     from batchvid.session import Account, Options
     from batchvid.views.jsonl import JsonLines
     from batchvid.views.view import View
-
-NAMED_AT_MOST = 5
-"""Of the jobs that a note is about."""
 
 
 @click.command("run")
@@ -122,12 +121,18 @@ def run_command(  # noqa: PLR0913 one argument an option
     tasks stay in the journal either way, and the next run collects them.
     """
     with _Ending(as_json=as_json) as ending:
+        verbosity = -1 if quiet else int(verbose)
+        stamps = [Stamping(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
+        is_plain = len(stamps) == 1 and only is None and not (retry_failed or rebuy or resubmit_in_doubt)
+        if is_plain and stamps[0].say_again(as_json=as_json, verbosity=verbosity):
+            return Exit.OK
+
         from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to run
         from batchvid.session import Options  # noqa: PLC0415 as above
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
-        loaded = [load(path, output=output, base_url=base_url) for path in manifests]
+        loaded = [one.watch(partial(load, one.path, output=output, base_url=base_url)) for one in stamps]
         until_s = min(
             (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
             default=None,
@@ -140,11 +145,10 @@ def run_command(  # noqa: PLR0913 one argument an option
             only=only,
             ca_file=None if ca_file is None else str(ca_file),
         )
-        verbosity = -1 if quiet else int(verbose)
         work = _Work(options, sandbox_speed if sandbox else None, api_key_file, as_json=as_json, verbosity=verbosity)
-        for path, manifest in zip(manifests, loaded, strict=True):
+        for one, manifest in zip(stamps, loaded, strict=True):
             try:
-                summary = work.run(str(path), manifest)
+                summary = work.run(str(one.path), manifest, ended=partial(one.leave, manifest))
             except OutputBusyError as error:  # that output is being taken care of; the others wait for us
                 complain(f"batchvid: {error}")
                 ending.add(error.exit_code, str(error))
@@ -166,6 +170,8 @@ class _Ending:
     @property
     def code(self) -> Exit:
         """Give the exit code so far."""
+        if not any(self._codes):
+            return Exit.OK
         from batchvid.core.outcome import worst  # noqa: PLC0415 as above
 
         return worst(self._codes)
@@ -218,8 +224,10 @@ class _Work:
         self._as_json = as_json
         self._verbosity = verbosity
 
-    def run(self, named: str, manifest: Manifest) -> Summary:
-        """Run one manifest."""
+    def run(self, named: str, manifest: Manifest, *, ended: Callable[[Plan, Money], None]) -> Summary:
+        """Run one manifest; *ended* is told what a further run would find."""
+        import asyncio  # noqa: PLC0415 a run with nothing to do does without
+
         from batchvid.commands.accounts import SANDBOX, service_account  # noqa: PLC0415 as above
         from batchvid.session import Interrupts, Order, run  # noqa: PLC0415 as above
 
@@ -229,7 +237,7 @@ class _Work:
             # Without a key the first run ends here, before it leaves a folder or a journal behind.
             service_account(manifest, key_file=self._key_file)
         with ExitStack() as stack:
-            view, told = self._view(named)
+            view, told = _view(named, as_json=self._as_json, verbosity=self._verbosity)
             stack.callback(view.close)
             interrupts = Interrupts()
             order = Order(
@@ -241,6 +249,7 @@ class _Work:
                 view=view,
                 interrupts=interrupts,
                 planned=lambda plan, money: _tell_plan(plan, money, view=view, told=told),
+                ended=ended,
             )
 
             async def interruptible() -> Summary:
@@ -256,36 +265,31 @@ class _Work:
             return service_account(manifest, key_file=self._key_file)
         return sandbox_account(manifest, stack, speed=self._speed)
 
-    def _view(self, named: str) -> tuple[View, JsonLines | None]:
-        """Give the view, and the part of it that writes JSON."""
-        from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 as above
-        from batchvid.views.lines import PlainLines  # noqa: PLC0415 as above
-        from batchvid.views.view import Several, Verbosity  # noqa: PLC0415 as above
 
-        verbosity = Verbosity(self._verbosity)
-        if self._as_json:
-            told = JsonLines(sys.stdout, verbosity)
-            return Several([told, PlainLines(sys.stderr, verbosity, manifest=named)]), told
-        is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-        if is_terminal and verbosity is Verbosity.NORMAL:
-            from batchvid.views.live import LiveView, console_on  # noqa: PLC0415 rich only on a terminal
+def _view(named: str, *, as_json: bool, verbosity: int) -> tuple[View, JsonLines | None]:
+    """Give the view, and the part of it that writes JSON."""
+    from batchvid.views.lines import PlainLines  # noqa: PLC0415 as above
+    from batchvid.views.view import Several, Verbosity  # noqa: PLC0415 as above
 
-            return LiveView(console_on(sys.stdout), manifest=named), None
-        return PlainLines(sys.stdout, verbosity, manifest=named), None
+    level = Verbosity(verbosity)
+    if as_json:
+        from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 only for --json
+
+        told = JsonLines(sys.stdout, level)
+        return Several([told, PlainLines(sys.stderr, level, manifest=named)]), told
+    is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
+    if is_terminal and level is Verbosity.NORMAL:
+        from batchvid.views.live import LiveView, console_on  # noqa: PLC0415 rich only on a terminal
+
+        return LiveView(console_on(sys.stdout), manifest=named), None
+    return PlainLines(sys.stdout, level, manifest=named), None
 
 
 def _tell_plan(plan: Plan, money: Money, *, view: View, told: JsonLines | None) -> None:
     """Begin the run's story: its plan for programs, and for people what they might not expect of it."""
-    from batchvid.core.plan import Action  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_sums_json  # noqa: PLC0415 as above
-    from batchvid.views.text import count  # noqa: PLC0415 as above
 
     if told is not None:
         told.write(plan_sums_json(plan, money))
-    if changed := plan.counts[Action.CHANGED]:
-        names = [row.job_id for row in plan.rows if row.action is Action.CHANGED]
-        shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
-        what = count(changed, "job")
-        view.note(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")
-    if orphaned := plan.counts[Action.ORPHANED]:
-        view.note(f"{count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")
+    for note in notes_of(plan):
+        view.note(note)

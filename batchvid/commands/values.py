@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 import click
 
 
@@ -14,6 +12,8 @@ class Moment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
+        from datetime import datetime, timedelta  # noqa: PLC0415 only where one is given
+
         if isinstance(value, float):
             return value
         now = datetime.now().astimezone()

@@ -77,6 +77,8 @@ class Expander:
         self._defaults = defaults
         self._broken_defaults = broken_defaults
         self._findings = findings
+        self.reads: list[Path] = []
+        """The tables and folders that the entries so far have named."""
         self._jobs = 0
         texts = [*defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
@@ -147,6 +149,7 @@ class Expander:
             return None
         relative: str = given[key].rstrip("/")
         path = self._folder / relative
+        self.reads.append(path)
         name = str(Path(self._document.name).parent / relative)
         try:
             if key == "from":

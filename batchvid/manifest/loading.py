@@ -86,6 +86,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         limits=_limits(limits),
         jobs=tuple(jobs),
         warnings=tuple(map(str, findings.warnings())),
+        reads=tuple(expander.reads),
     )
 
 

@@ -28,3 +28,5 @@ class Manifest:
     jobs: tuple[Job, ...]
     warnings: tuple[str, ...] = ()
     """What is allowed but probably not meant, as ``file:line:column: where: text``."""
+    reads: tuple[Path, ...] = ()
+    """The tables and folders of frame pairs that its entries name, absolute."""

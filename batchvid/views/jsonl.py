@@ -11,7 +11,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from batchvid.core import lifecycle as life
 from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.job import State
 from batchvid.views.beat import Beat
@@ -52,6 +51,8 @@ class JsonLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write a ``job`` object: the event's name and what the journal now holds."""
+        from batchvid.core import lifecycle as life  # noqa: PLC0415 a run in which nothing happens does without
+
         if isinstance(event, life.StillRunning | life.PollFailed) and self._verbosity < Verbosity.VERBOSE:
             return
         self.write(job_json(job_id, event, progress, at=self._now()))
@@ -83,6 +84,8 @@ class JsonLines:
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
     """Give a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
+    from batchvid.core import lifecycle as life  # noqa: PLC0415 as above
+
     told = {
         "type": "job",
         "at": rfc3339(at),
