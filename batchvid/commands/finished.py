@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from batchvid import __version__
 from batchvid.edge import stamp
+from batchvid.edge.lock import held_still
 from batchvid.environment import has_settings, terminal_can_draw
 from batchvid.errors import Exit
 from batchvid.views.stream import Unfailing
@@ -73,7 +74,7 @@ class Stamping:
         """Say what the run before would say again, when all is as it left it; else say nothing and give ``False``."""
         started = time.monotonic()
         folder = _output(self.path) if self._output is None else self._output.absolute()
-        with stamp.held_still(folder) as still:
+        with held_still(folder) as still:
             answer = stamp.find(folder, self._order) if still else None
         if answer is None:
             return False

@@ -131,7 +131,7 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
-    from batchvid.edge.outputs import Outputs  # noqa: PLC0415 loaded only for a status
+    from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only for a status
     from batchvid.views.advice import command  # noqa: PLC0415 as above
     from batchvid.views.status import status_object, status_text  # noqa: PLC0415 as above
 
@@ -139,7 +139,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money)))
         return
-    for line in status_text(manifest, rows, money, named=named, run_active=Outputs(manifest.output).is_held()):
+    for line in status_text(manifest, rows, money, named=named, run_active=is_held(manifest.output)):
         tell(line)
     if not has_journal(manifest):
         tell(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -82,6 +81,8 @@ async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = N
     Nothing may close a file or start anew while a thread is still at work on the old one. *undo* takes back
     a result that nobody will receive.
     """
+    import asyncio  # noqa: PLC0415 slow to load, and who only looks at a journal does without
+
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(future)

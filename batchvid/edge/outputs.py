@@ -7,7 +7,6 @@ did not make. An `OSError` becomes a `StorageError` that says what to do.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -50,7 +49,7 @@ OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PID_MAX_CHARS = 20
 LOCK_PATIENCE_S = 0.25
-"""Longer than the moment for which `Outputs.is_held` touches the lock: a look must not turn a run away."""
+"""Longer than the moment for which `batchvid.edge.lock.is_held` touches the lock: a look must not turn a run away."""
 PROBE = ".batchvid-probe"
 CLIPS_FILE, ORPHANS_FILE, ADOPTED_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "orphans.adopted.jsonl", "lock"
 
@@ -143,21 +142,6 @@ class Outputs:
             yield
         finally:
             lock.release()
-
-    def is_held(self) -> bool:
-        """Say whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
-        try:
-            with self._opened(STATE_FOLDER) as state:
-                descriptor = open_regular(state, LOCK_FILE, os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look are not in each other's way
-        except OSError as error:
-            return isinstance(error, BlockingIOError)
-        finally:
-            os.close(descriptor)
-        return False
 
     def _holder(self) -> str:
         """Name the process that wrote its number into the lock, when that can be read."""

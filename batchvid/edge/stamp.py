@@ -13,20 +13,19 @@ Rules that it keeps:
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-STATE_FOLDER, JOURNAL_FILE, LOCK_FILE, ORPHANS_FILE = ".batchvid", "journal.db", "lock", "orphans.jsonl"
+STATE_FOLDER, JOURNAL_FILE, ORPHANS_FILE = ".batchvid", "journal.db", "orphans.jsonl"
 STAMP_FILE, CLIPS_FILE = "finished.json", "clips.jsonl"
 FORM = 1
 """Of the stamp's file; another one is no stamp."""
@@ -82,7 +81,7 @@ def leave(output: Path, order: Mapping[str, Any], seen: Seen, *, answer: Mapping
 def find(output: Path, order: Mapping[str, Any]) -> dict[str, Any] | None:
     """Give the answer to this *order* that an earlier run has left in *output*; ``None`` when it may not hold any more.
 
-    To be called inside `held_still`.
+    To be called inside `batchvid.edge.lock.held_still`.
     """
     try:
         state = output / STATE_FOLDER
@@ -103,28 +102,6 @@ def find(output: Path, order: Mapping[str, Any]) -> dict[str, Any] | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # no stamp, or something that is none: whatever it is, the manifest and the journal tell
     return answer if holds else None
-
-
-@contextmanager
-def held_still(output: Path) -> Iterator[bool]:
-    """Keep runs from beginning in *output* meanwhile; ``False`` when one is going, or nobody knows.
-
-    The lock is a shared one, so that two who only look are not in each other's way.
-    """
-    try:
-        descriptor = os.open(output / STATE_FOLDER / LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
 
 
 def _is_foreign(output: Path) -> bool:

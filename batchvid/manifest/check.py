@@ -9,16 +9,18 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ValidationError
-
-from batchvid.manifest.fields import QuoteError
 from batchvid.manifest.read import Plain
-from batchvid.manifest.schema import Entry, LimitsSection, Section, Service
+from batchvid.manifest.rules import right
+from batchvid.manifest.values import QuoteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import BaseModel
+
     from batchvid.manifest.read import TreePath
+    from batchvid.manifest.rules import SectionName
+    from batchvid.manifest.schema import Section
 
 NOT_YET = frozenset({"continues", "storyboard", "film", "films", "notify", "fit"})
 """Keys of the contract that this version refuses."""
@@ -32,11 +34,21 @@ class Mistake:
     text: str
 
 
-def check(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
+def check(section: SectionName, tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
     """Check one section or entry: what is right of it (given keys only), the wrong keys, and every mistake.
 
     A key that is probably meant by a misspelt one counts as wrong too.
     """
+    if (found := right(section, tree)) is not None:
+        return found, frozenset(), []
+    from batchvid.manifest import schema  # noqa: PLC0415 a manifest that is right does without pydantic
+
+    return _checked(getattr(schema, section), tree)
+
+
+def _checked(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
+    from pydantic import ValidationError  # noqa: PLC0415 as above
+
     wrong: set[str] = set()
     mistakes: list[Mistake] = []
     try:
@@ -105,6 +117,10 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
+    from pydantic import BaseModel  # noqa: PLC0415 as above
+
+    from batchvid.manifest.schema import Entry, LimitsSection, Service  # noqa: PLC0415 as above
+
     for part in path[:-1]:
         inner = model.model_fields[str(part)].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.manifest.check import NOT_YET, check, what
-from batchvid.manifest.fields import TAKE_IS_TAKEN, is_clean, variable_value
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError
-from batchvid.manifest.schema import Entry, Row
+from batchvid.manifest.rules import ROW_KEYS
 from batchvid.manifest.sources import Rows, read_pairs, read_table
 from batchvid.manifest.template import UnknownVariableError, has_braces, parse
+from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, variable_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,6 @@ MAX_JOBS = 1_000_000
 TEXT_FIELDS = ("prompt", "model", "size", "seconds", "first_frame", "last_frame")
 """The fields that templates may fill in, besides ``id`` and ``form``."""
 _PLAIN_KEYS = frozenset({"id", *TEXT_FIELDS})
-_ROW_KEYS = frozenset(field.alias or name for name, field in Row.model_fields.items())
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -125,7 +124,7 @@ class Expander:
             spot = Spot(self._document, ("jobs", index), f"jobs[{index}]")
             self._findings.add(spot, f"is {what(entry)}, and a map is wanted, such as {{id: kite, prompt: A kite.}}")
             return
-        given, broken, mistakes = check(Entry, entry)
+        given, broken, mistakes = check("Entry", entry)
         for mistake in mistakes:
             path: TreePath = ("jobs", index, *mistake.path)
             self._findings.add(Spot(self._document, path, dotted(path)), mistake.text)
@@ -166,12 +165,12 @@ class Expander:
     def _row(self, wish: Wish, row: Map, given: dict[str, Any]) -> Iterator[Wish]:
         """Expand one row: its job fields are literal, and all of its texts are variables."""
         fields: dict[str, Any] = {
-            key: value for key, value in row.items() if key in _ROW_KEYS and not _wraps(given.get(key), key)
+            key: value for key, value in row.items() if key in ROW_KEYS and not _wraps(given.get(key), key)
         }
         if wish.rows is not None and wish.rows.names and "id" in given:
             fields.pop("id", None)  # a pair's own id is only its name
         if not _is_plain(fields, braces=True):
-            fields, broken, mistakes = check(Row, fields)
+            fields, broken, mistakes = check("Row", fields)
             wish = wish._replace(broken=wish.broken | broken)
             for mistake in mistakes:
                 self._findings.add(_row_spot(wish, str(mistake.path[0])), mistake.text)
@@ -181,7 +180,7 @@ class Expander:
                 self._findings.add(_row_spot(wish, name), "not supported yet in this version")
             elif name == "take":
                 self._findings.add(_row_spot(wish, name), TAKE_IS_TAKEN)
-            elif name not in _ROW_KEYS or isinstance(value, str):
+            elif name not in ROW_KEYS or isinstance(value, str):
                 try:
                     variables[name] = variable_value(value)
                 except ValueError as error:
@@ -279,8 +278,8 @@ class Expander:
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
         """Say when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
         texts = [text for text in (self._defaults | given).values() if isinstance(text, str)]
-        for column in sorted(rows.columns - _ROW_KEYS):
-            close = difflib.get_close_matches(column, _ROW_KEYS, n=1, cutoff=0.8)
+        for column in sorted(rows.columns - ROW_KEYS):
+            close = difflib.get_close_matches(column, ROW_KEYS, n=1, cutoff=0.8)
             if close and not any(f"{{{column}}}" in text for text in texts):
                 row = next(number for number, row in enumerate(rows.rows) if column in row)
                 text = f"this column is a variable that nothing uses: was {close[0]} meant?"

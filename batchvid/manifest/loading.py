@@ -18,15 +18,15 @@ from batchvid.manifest.model import Manifest
 from batchvid.manifest.prices import Prices
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError, read_text
-from batchvid.manifest.schema import Defaults, Head, LimitsSection, Section, Service
 from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, holds_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batchvid.core.job import Frame
+    from batchvid.manifest.rules import SectionName
 
-_SECTIONS: dict[str, type[Section]] = {"service": Service, "limits": LimitsSection, "defaults": Defaults}
+_SECTIONS: dict[str, SectionName] = {"service": "Service", "limits": "LimitsSection", "defaults": "Defaults"}
 
 
 def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
@@ -115,7 +115,7 @@ def _head(document: Document, findings: Findings) -> tuple[dict[str, Any], froze
     """Check the top level, without the sections that are checked by themselves."""
     tree = document.tree
     rest = {key: value for key, value in tree.items() if key not in _SECTIONS or not isinstance(value, dict)}
-    found, broken, mistakes = check(Head, rest)
+    found, broken, mistakes = check("Head", rest)
     for mistake in mistakes:
         findings.add(Spot(document, mistake.path, dotted(mistake.path)), mistake.text)
     return found, broken

@@ -53,8 +53,9 @@ def test_tabs_are_named_as_the_cause(desk: Desk) -> None:
 
 
 def test_a_hundred_thousand_brackets_end_at_once(desk: Desk) -> None:
-    """Depth is bounded before the stack is."""
-    assert "nested more than 50 deep" in desk.complaints("jobs: " + "[" * 100_000)[0]
+    """Depth is bounded before the stack is, by us or by a libyaml that looks further ahead."""
+    complaint = desk.complaints("jobs: " + "[" * 100_000)[0]
+    assert "nested more than 50 deep" in complaint or "exceeded maximum nesting depth" in complaint
 
 
 def test_an_alias_bomb_is_refused_before_it_unfolds(desk: Desk) -> None:

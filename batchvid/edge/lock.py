@@ -1,0 +1,48 @@
+"""The lock of an output, for who only looks: a run holds it alone, and those who look are not in each other's way."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK = ".batchvid/lock"
+
+
+@contextmanager
+def held_still(output: Path) -> Iterator[bool]:
+    """Keep runs from beginning in *output* meanwhile; ``False`` when one is going, or nobody knows."""
+    try:
+        descriptor = _shared(output)
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def is_held(output: Path) -> bool:
+    """Say whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
+    try:
+        os.close(_shared(output))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
+
+
+def _shared(output: Path) -> int:
+    """Give a descriptor that shares the lock; raises `BlockingIOError` when a run holds it, or another `OSError`."""
+    descriptor = os.open(output / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
