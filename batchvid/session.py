@@ -125,8 +125,8 @@ class Order:
     wall: Callable[[], float] = time.time
     planned: Callable[[Plan, Money], None] | None = None
     """Told what the run is going to do, before it does anything."""
-    ended: Callable[[Plan, Money], None] | None = None
-    """Told what a further run would find when this one ended with exit 0, while nobody else can change that."""
+    ended: Callable[[Summary, Plan, Money], None] | None = None
+    """Told how this run ended, with exit 0, and what a further one would find, while nobody else can change that."""
 
 
 async def run(order: Order) -> Summary:
@@ -175,19 +175,19 @@ async def run(order: Order) -> Summary:
         summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)
         await outputs.write_clips(_clip_lines(known, manifest))
         if order.ended is not None and summary.exit_code is Exit.OK:
-            end.append(planned(manifest, journal, rows=known))
+            end.append((summary, *planned(manifest, journal, rows=known)))
     order.view.summary(summary)
     return summary
 
 
 @contextmanager
-def _telling_the_end(order: Order) -> Iterator[list[tuple[Plan, Money]]]:
-    """Give a place for what a further run would find, and tell it when the journal is closed."""
-    found: list[tuple[Plan, Money]] = []
+def _telling_the_end(order: Order) -> Iterator[list[tuple[Summary, Plan, Money]]]:
+    """Give a place for how the run ended, and tell it when the journal is closed."""
+    found: list[tuple[Summary, Plan, Money]] = []
     yield found
     if order.ended is not None:
-        for plan, money in found:
-            order.ended(plan, money)
+        for told in found:
+            order.ended(*told)
 
 
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from batchvid.core.plan import Plan
     from batchvid.core.snapshot import Money
+    from batchvid.core.summary import Summary
     from batchvid.manifest.model import Manifest
 
 NAMED_AT_MOST = 5
@@ -70,12 +71,16 @@ class Stamping:
             "sandbox": sandbox,
         }
 
+    def answer(self) -> dict[str, Any] | None:
+        """Give what the run before has left as the answer to this order, if it still holds."""
+        folder = _output(self.path) if self._output is None else self._output.absolute()
+        with held_still(folder) as still:
+            return stamp.find(folder, self._order) if still else None
+
     def say_again(self, *, as_json: bool, verbosity: int) -> bool:
         """Say what the run before would say again, when all is as it left it; else say nothing and give ``False``."""
         started = time.monotonic()
-        folder = _output(self.path) if self._output is None else self._output.absolute()
-        with held_still(folder) as still:
-            answer = stamp.find(folder, self._order) if still else None
+        answer = self.answer()
         if answer is None:
             return False
         out, err = Unfailing(sys.stdout), Unfailing(sys.stderr)
@@ -106,18 +111,18 @@ class Stamping:
         )
         return manifest
 
-    def leave(self, manifest: Manifest, plan: Plan, money: Money) -> None:
+    def leave(self, manifest: Manifest, summary: Summary, plan: Plan, money: Money) -> None:
         """Leave the stamp, when a further run would have nothing to do."""
-        answer = _answer(str(self.path), manifest, plan, money)
+        answer = _answer(manifest, summary, plan, money)
         if answer is not None and self._seen is not None:
             stamp.leave(manifest.output, self._order, self._seen, answer=answer)
 
 
-def _answer(named: str, manifest: Manifest, plan: Plan, money: Money) -> dict[str, Any] | None:
+def _answer(manifest: Manifest, summary: Summary, plan: Plan, money: Money) -> dict[str, Any] | None:
     """Give what a further run of *manifest* would say, as JSON values; ``None`` when it would have something to do."""
-    from batchvid.core.job import State  # noqa: PLC0415 only after a run that did work
+    from dataclasses import replace  # noqa: PLC0415 only after a run that has read everything
+
     from batchvid.core.plan import Action  # noqa: PLC0415 as above
-    from batchvid.core.summary import Summary  # noqa: PLC0415 as above
     from batchvid.edge.mounts import network_file_system  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_sums_json  # noqa: PLC0415 as above
     from batchvid.views.summary import summary_json, summary_lines  # noqa: PLC0415 as above
@@ -127,24 +132,13 @@ def _answer(named: str, manifest: Manifest, plan: Plan, money: Money) -> dict[st
         return None
     if network_file_system(manifest.output):
         return None  # each run warns of it, and its times are not to be trusted
-    summary = Summary(
-        manifest=named,
-        output=str(manifest.output),
-        counts={State.DONE: len(manifest.jobs)},
-        parked=0,
-        money=money,
-        elapsed_s=0.0,
-        submits=0,
-        polls=0,
-        downloaded_bytes=0,
-        exit_code=Exit.OK,
-    )
+    again = replace(summary, money=money, elapsed_s=0.0, submits=0, polls=0, downloaded_bytes=0)
     return {
         "warnings": manifest.warnings,
         "plan": plan_sums_json(plan, money),
         "notes": notes_of(plan),
-        "summary": summary_json(summary),
-        "lines": list(summary_lines(summary)),
+        "summary": summary_json(again),
+        "lines": list(summary_lines(again)),
     }
 
 

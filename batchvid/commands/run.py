@@ -224,8 +224,8 @@ class _Work:
         self._as_json = as_json
         self._verbosity = verbosity
 
-    def run(self, named: str, manifest: Manifest, *, ended: Callable[[Plan, Money], None]) -> Summary:
-        """Run one manifest; *ended* is told what a further run would find."""
+    def run(self, named: str, manifest: Manifest, *, ended: Callable[[Summary, Plan, Money], None]) -> Summary:
+        """Run one manifest; *ended* is told when everything is done, and what a further run would find."""
         import asyncio  # noqa: PLC0415 a run with nothing to do does without
 
         from batchvid.commands.accounts import SANDBOX, service_account  # noqa: PLC0415 as above

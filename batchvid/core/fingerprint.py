@@ -28,12 +28,9 @@ def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[s
     Each part is preceded by its length, so that no two different requests
     can run together into the same bytes.
     """
-    digest = hashlib.sha256(b"batchvid-fingerprint-1\n")
+    parts = [b"batchvid-fingerprint-1\n"]
     for name, value in sorted(text_fields):
-        for part in (name.encode(), value.encode()):
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-    for frame in frame_hashes:
-        digest.update(b"frame:")
-        digest.update(frame.encode())
-    return digest.hexdigest()
+        key, text = name.encode(), value.encode()
+        parts.append(b"%d:%b%d:%b" % (len(key), key, len(text), text))
+    parts.extend(b"frame:" + frame.encode() for frame in frame_hashes)
+    return hashlib.sha256(b"".join(parts)).hexdigest()

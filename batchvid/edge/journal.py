@@ -35,6 +35,7 @@ TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
 COLUMNS = Progress._fields
+STATES = {state.value: state for state in State}
 ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
 INSERT_PROGRESS = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 as above
@@ -252,6 +253,11 @@ class Journal:
         """Yield the jobs that are neither done nor failed, by id, without reading the others."""
         return map(_progress, self._rows(f"{ALL_PROGRESS} WHERE {UNFINISHED} ORDER BY job_id"))
 
+    def clips(self) -> Iterator[tuple[str, str, int]]:
+        """Yield id, path and size in bytes of every clip that is done, by id."""
+        rows = self._rows("SELECT job_id, path, size_bytes FROM jobs WHERE state = 'done' ORDER BY job_id")
+        return ((job_id, path or "", size_bytes or 0) for job_id, path, size_bytes in rows)
+
     def counts(self) -> dict[State, int]:
         """Count the jobs by state; every state is there."""
         found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
@@ -319,5 +325,5 @@ def _row(progress: Progress) -> tuple[Any, ...]:
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:
-    values = dict(zip(COLUMNS, row, strict=True))
-    return Progress(**values | {"state": State(values["state"]), "parked": bool(values["parked"])})
+    job_id, state, version, attempt, allowance_from, parked, *rest = row
+    return Progress(job_id, STATES[state], version, attempt, allowance_from, bool(parked), *rest)

@@ -119,7 +119,7 @@ def _journal(output: Path) -> list[int] | None:
             if os.lstat(f"{path}{beside}").st_size:
                 return None
     found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) != PRIVATE_FILE_MODE:
+    if not stat.S_ISREG(found.st_mode):
         return None
     return [found.st_ino, *_signature(found)]
 

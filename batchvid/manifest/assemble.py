@@ -48,7 +48,7 @@ class Assembler:
         self._findings = findings
         self._ids: dict[str, Wish] = {}
         self._paths: dict[str, tuple[str, str, Wish]] = {}
-        self._known_prices: dict[tuple[str, str | None, str | None], int] = {}
+        self._known_prices: dict[tuple[str, str | None, str | None], int | None] = {}
         self._contents: dict[str, str] = {}
         self._base = ""
         self._unpriced: dict[tuple[str, str | None], tuple[Wish, int]] = {}
@@ -167,6 +167,8 @@ class Assembler:
             if self._prices.required:
                 first, count = self._unpriced.get((model, size), (wish, 0))
                 self._unpriced[model, size] = first, count + 1
+            else:
+                self._known_prices[key] = None
             return None
         try:
             micros = price.of_clip(seconds)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.manifest.check import NOT_YET, check, what
+from batchvid.manifest.plain_rows import PlainRows
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError
 from batchvid.manifest.rules import ROW_KEYS
@@ -135,8 +136,19 @@ class Expander:
             yield from self._combinations(Wish(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
             self._warn_of_unused(index, given, rows)
+            plain = self._plain_rows(given) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
-                yield from self._row(Wish(index, rows, number, {}, broken, {}), row, given)
+                if plain is not None and self._jobs < MAX_JOBS and (found := plain.filled(row)) is not None:
+                    self._jobs += 1
+                    fields, variables, id_tells_takes = found
+                    yield Wish(index, rows, number, fields, _NOTHING, variables, 1, id_tells_takes)
+                else:
+                    yield from self._row(Wish(index, rows, number, {}, broken, {}), row, given)
+
+    def _plain_rows(self, given: Mapping[str, Any]) -> PlainRows:
+        written = self._defaults | {key: value for key, value in given.items() if key != "from"}
+        wrapped = frozenset(key for key in ROW_KEYS if _wraps(given.get(key), key))
+        return PlainRows(written, wrapped=wrapped, text_keys=_PLAIN_KEYS)
 
     def _rows(self, index: int, given: Mapping[str, Any]) -> Rows | None:
         if "from" in given and "pairs" in given:

@@ -22,6 +22,7 @@ TYPED_COLUMNS = frozenset({"takes", "price"})
 """Job fields that are not text, and so are read from a cell as YAML would read them."""
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PAIR = re.compile(r"(?P<name>.+)_(?P<which>first|last)\.(?:png|jpe?g|webp)", re.IGNORECASE)
+_HALVES = re.compile("[\ud800-\udfff]")
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 
 
@@ -169,17 +170,14 @@ def _csv_row(columns: list[str], cells: list[str], line: int) -> Map:
 
 
 def _json_rows(table: Table, lines: list[str]) -> Iterator[Map | TextError]:
+    decode = json.JSONDecoder(
+        object_pairs_hook=_json_map, parse_int=_json_number, parse_float=_json_number, parse_constant=_json_number
+    ).decode
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(
-                line,
-                object_pairs_hook=_json_map,
-                parse_int=_json_number,
-                parse_float=_json_number,
-                parse_constant=_json_number,
-            )
+            row = decode(line)
         except json.JSONDecodeError as error:
             yield TextError(f"is not JSON: {error.msg}", line=number, column=error.colno)
             continue
@@ -203,16 +201,25 @@ def _json_number(text: str) -> Plain:
 
 def _json_map(pairs: list[tuple[str, Any]]) -> Map:
     """Give an object as a map of the tree; null is "not given", as an empty cell is."""
-    found = Map()
+    found = Map(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} stands here twice")
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} stands here twice")
-        for text in (key, value):
-            if isinstance(text, str) and not text.isascii() and re.search("[\ud800-\udfff]", text):
-                raise ValueError("holds half a character (a lone surrogate)")
-        if value is not None:
-            found[key] = Plain(str(value).lower(), "a yes/no") if isinstance(value, bool) else value
+        _refuse_halves(key)
+        if type(value) is str:
+            _refuse_halves(value)
+        elif value is None:
+            del found[key]
+        elif isinstance(value, bool):
+            found[key] = Plain(str(value).lower(), "a yes/no")
     return found
+
+
+def _refuse_halves(text: str) -> None:
+    if not text.isascii() and _HALVES.search(text):
+        raise ValueError("holds half a character (a lone surrogate)")
 
 
 def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers call it

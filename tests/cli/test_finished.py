@@ -71,6 +71,12 @@ class Desk:
         code = run_command()
         return Ran(int(code), *self._capsys.readouterr())
 
+    def verify(self, *options: str) -> Ran:
+        """Let the whole command line verify the clips."""
+        self._monkeypatch.setattr(sys, "argv", ["batchvid", "verify", "m.yaml", *options])
+        code = run_command()
+        return Ran(int(code), *self._capsys.readouterr())
+
     def at_once(self, *options: str) -> Ran | None:
         """Give the answer that is given before anything is loaded; ``None`` when there is none."""
         said = said_again(["run", "m.yaml", *options])
@@ -200,6 +206,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the list of clips is gone": lambda folder: (folder / "out/m/clips.jsonl").unlink(),
     "the list of clips was changed": lambda folder: (folder / "out/m/clips.jsonl").write_text("{}\n"),
     "no stamp": lambda folder: (folder / "out/m/.batchvid/finished.json").unlink(),
+    "a stamp of another form": rewritten("out/m/.batchvid/finished.json", '"form": 1', '"form": 0'),
     "a damaged stamp": lambda folder: (folder / "out/m/.batchvid/finished.json").write_text('{"form": 1}'),
     "the output is a link": linked,
 }
@@ -240,6 +247,51 @@ def test_a_persons_command_is_followed_by_a_reading(desk: Desk, command: tuple[s
     """Even one that was refused: somebody had the journal in hand."""
     assert desk.project.batchvid(*command, BATCHVID_BASE_URL=None).code == 2
     assert desk.at_once() is None
+
+
+def in_a_links_place(clip: Path) -> None:
+    """Put a link in the place of a clip."""
+    clip.rename(clip.with_suffix(".old"))
+    clip.symlink_to(clip.with_suffix(".old"))
+
+
+CLIP_DAMAGES: dict[str, Callable[[Path], object]] = {
+    "is missing": lambda clip: clip.unlink(),
+    "bytes instead of": lambda clip: clip.write_bytes(clip.read_bytes()[:-1]),
+    "is no regular file": in_a_links_place,
+}
+
+
+@pytest.mark.parametrize("words", CLIP_DAMAGES)
+@pytest.mark.parametrize("is_stamped", [True, False])
+def test_a_quick_verify_finds_what_is_gone_or_cut_off(desk: Desk, words: str, *, is_stamped: bool) -> None:
+    """With a stamp it need not read the manifest, and says the same."""
+    if not is_stamped:
+        (desk.project.state / "finished.json").unlink()
+    sound = desk.verify("--quick")
+    assert sound.code == 0
+    assert sound.out == "4 of 4 clips are as the journal says (presence and size; none was read)\n"
+    assert json.loads(desk.verify("--quick", "--json").out) == {
+        "type": "verify", "clips": 4, "wrong": 0, "repaired": 0, "quick": True,
+    }  # fmt: skip
+    CLIP_DAMAGES[words](desk.project.out / "kite.mp4")
+    found = desk.verify("--quick")
+    assert found.code == 3
+    assert found.out.startswith("kite: kite.mp4 ")
+    assert words in found.out.splitlines()[0]
+    assert "3 of 4 clips are as the journal says" in found.out
+    assert "Next: batchvid verify m.yaml --repair" in found.out
+
+
+def test_a_quick_verify_reads_no_manifest_that_is_finished(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is why it takes a second for a hundred thousand clips."""
+    monkeypatch.setattr("batchvid.commands.verify.load", lambda *_, **__: pytest.fail("it was read"))
+    assert desk.verify("--quick").code == 0
+
+
+def test_a_quick_verify_that_is_to_decode_is_refused(desk: Desk) -> None:
+    """It cannot do both."""
+    assert desk.verify("--quick", "--deep").code == 2
 
 
 @pytest.mark.parametrize(
