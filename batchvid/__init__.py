@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchvid.core.job import Frame
     from batchvid.manifest.model import Manifest
 
 __version__ = "0.1.0"
@@ -17,7 +18,12 @@ def load(path: Path | str) -> Manifest:
 
     Raises `batchvid.errors.ManifestError`, which holds every problem at once.
     """
-    from batchvid.edge.media import read_frame  # noqa: PLC0415 the command line's help does without Pillow
-    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 and without pydantic and YAML
+    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
 
-    return load_manifest(path, read_frame=read_frame)
+    return load_manifest(path, read_frame=_read_frame)
+
+
+def _read_frame(path: Path) -> Frame:
+    from batchvid.edge.media import read_frame  # noqa: PLC0415 a manifest without frames does without
+
+    return read_frame(path)

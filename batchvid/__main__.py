@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from batchvid.commands.finished import said_again
-
 
 def main() -> None:
     """Run the command line and end the process with the promised exit code."""
-    if not said_again(sys.argv[1:]):
-        from batchvid import cli  # noqa: PLC0415 a run that has nothing to do does without
+    if "run" in sys.argv[1:]:
+        from batchvid.commands.finished import said_again  # noqa: PLC0415 no other command is answered so
 
-        cli.main()
+        if said_again(sys.argv[1:]):
+            return
+    from batchvid import cli  # noqa: PLC0415 a run that has nothing to do does without
+
+    cli.main()
 
 
 if __name__ == "__main__":
