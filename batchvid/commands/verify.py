@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,9 +70,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
         _tell_sums(number, 0, 0, as_json=as_json, quick=True)
         return Exit.OK
 
-    import asyncio  # noqa: PLC0415 the engine is loaded only to verify
-
-    from batchvid.edge.clip_sizes import wrong_clips  # noqa: PLC0415 as above
+    from batchvid.edge.clip_sizes import wrong_clips  # noqa: PLC0415 the engine is loaded only to verify
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
     from batchvid.mending import Mender  # noqa: PLC0415 as above
     from batchvid.views.advice import command  # noqa: PLC0415 as above
