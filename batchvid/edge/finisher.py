@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from batchvid.core.mp4 import NotAClip
 from batchvid.edge.gather import Gatherer
+from batchvid.errors import BatchvidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -69,5 +71,5 @@ def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
 def _done(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 whatever it is, it goes to whoever wanted it done
+    except (OSError, BatchvidError, NotAClip) as error:  # it goes to whoever wanted it done; the others' work goes on
         return error

@@ -30,7 +30,8 @@ class Gatherer(Generic[T, R]):
     """Hands things to *work* in groups of at most *most*, *at_once* groups at a time, each in a thread of *executor*.
 
     *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it
-    raises, all callers of the group get. To be used in one event loop.
+    raises, all callers of the group get, unless *again_alone*: then each of their things goes once more, by itself. That
+    is for work of which nothing stays when it raises. To be used in one event loop.
     """
 
     def __init__(
@@ -39,11 +40,15 @@ class Gatherer(Generic[T, R]):
         *,
         most: int,
         at_once: int = 1,
+        again_alone: bool = False,
         executor: Executor | None = None,
     ) -> None:
         self._work = work
         self._most = most
         self._at_once = at_once
+        self._again_alone = again_alone
+        self._alone = 0
+        """How many of the first that wait go one by one."""
         self._executor = executor
         self._waiting: deque[tuple[T, _Settled[R | BaseException]]] = deque()
         self._under_way: set[asyncio.Future[Sequence[R | Exception]]] = set()
@@ -78,15 +83,21 @@ class Gatherer(Generic[T, R]):
         self._is_called = False
         if not self._waiting or len(self._under_way) >= self._at_once:
             return
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        size = 1 if self._alone else min(len(self._waiting), self._most)
+        self._alone = max(0, self._alone - 1)
+        group = [self._waiting.popleft() for _ in range(size)]
         things = [thing for thing, _ in group]
 
         def deliver(done: asyncio.Future[Sequence[R | Exception]]) -> None:
             self._under_way.discard(done)
             error = done.exception()
-            results = done.result() if error is None else [error] * len(group)
-            for (_, settled), result in zip(group, results, strict=True):
-                settled.set_result(result)
+            if error is not None and self._again_alone and len(group) > 1:
+                self._waiting.extendleft(reversed(group))
+                self._alone += len(group)
+            else:
+                results = done.result() if error is None else [error] * len(group)
+                for (_, settled), result in zip(group, results, strict=True):
+                    settled.set_result(result)
             self._next()
 
         under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)

@@ -62,7 +62,9 @@ class Recorder:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batchvid-journal")
-        self._gatherer: Gatherer[Change, None] = Gatherer(self._commit, most=GROUP_MAX, executor=self._writer)
+        self._gatherer: Gatherer[Change, None] = Gatherer(
+            self._commit, most=GROUP_MAX, executor=self._writer, again_alone=True
+        )
         self._closed = False
 
     async def record(self, change: Change) -> None:
@@ -89,11 +91,9 @@ class Recorder:
     ) -> None:
         await self.close()
 
-    def _commit(self, changes: Sequence[Change]) -> Sequence[Exception | None]:
+    def _commit(self, changes: Sequence[Change]) -> Sequence[StorageError | None]:
         try:
             self._journal.record(changes)
         except StorageError as error:
             return [error] * len(changes)
-        except Exception as error:  # noqa: BLE001 whatever it is, it goes to whoever's change it was
-            return [error] if len(changes) == 1 else [self._commit((change,))[0] for change in changes]
         return [None] * len(changes)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from batchvid.core.fault import Fault
-from batchvid.edge import part
+from batchvid.edge import hashing
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.service import Service
 from batchvid.stages.download import download
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--no-hash", action="store_true")
     options = parser.parse_args()
     if options.no_hash:
-        vars(part)["hashlib"] = SimpleNamespace(sha256=NoHash)
+        vars(hashing)["hashlib"] = SimpleNamespace(sha256=NoHash)
     urls = [options.url.format(number) for number in range(options.files)]
     print(asyncio.run(fetch(urls, options.folder, at_once=options.at_once)))  # noqa: T201 what it is for
 
