@@ -30,7 +30,7 @@ class Gatherer(Generic[T, R]):
     """Hands things to *work* in groups of at most *most*, *at_once* groups at a time, each in a thread of *executor*.
 
     *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it
-    raises, all callers of the group get, unless *again_alone*: then each of their things goes once more, by itself. That
+    raises, all callers of the group get, unless *again_alone*: then each of their things goes once more by itself. That
     is for work of which nothing stays when it raises. To be used in one event loop.
     """
 
