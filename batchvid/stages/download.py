@@ -131,6 +131,9 @@ async def _received(answer: Transfer, part: Part, reading: Reading) -> tuple[byt
             return last, wrong
         if not block:
             return last, _shortfall(arrived, reading.total_bytes)
+        if reading.total_bytes is not None and arrived < reading.total_bytes:
+            await part.write(last)  # surely not the last one
+            block = last = b""  # not kept while the next one is waited for
 
 
 def _shortfall(arrived_bytes: int, total_bytes: int | None) -> Fault | None:
