@@ -56,22 +56,33 @@ FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 @manifests_argument
 @json_option
 def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
-    """Read, expand and validate manifests, with every file and frame they name. Nothing is sent or written."""
+    """Read, expand and validate manifests, with every file and frame they name. Nothing is sent or written.
+
+    Shows a table of the frames: what is in each file, and whether its ratio fits the clips that it is for.
+    """
+    from batchvid.views.frames import frame_json, frame_lines, frame_uses  # noqa: PLC0415 loaded only to check
+
     problems: list[Problem] = []
+    frames: list[dict[str, Any]] = []
     for path in manifests:
         try:
             manifest = load(path)
         except ManifestError as error:
             problems.extend(error.problems)
             continue
-        if not as_json:
-            tell(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
+        uses = frame_uses(manifest)
+        if as_json:
+            frames += [{"manifest": str(path)} | frame_json(use) for use in uses]
+            continue
+        tell(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
+        if uses:
+            tell("\n".join(frame_lines(uses)))
     if as_json:
         rows = [
             {"file": one.file, "line": one.line, "column": one.column, "where": one.where, "text": one.text}
             for one in problems
         ]
-        tell(json.dumps({"problems": rows}))
+        tell(json.dumps({"problems": rows, "frames": frames}))
         return Exit.MANIFEST if problems else Exit.OK
     if problems:
         raise ManifestError(problems)

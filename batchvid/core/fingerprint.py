@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from batchvid.core.job import Frame
+
 
 def fields(
     *, prompt: str, model: str, size: str | None, seconds: str | None, form: Iterable[tuple[str, str]]
@@ -22,8 +24,20 @@ def fields(
     return found
 
 
+def of_frame(frame: Frame) -> str:
+    """Give the hash by which a fingerprint knows a frame: that of the bytes that are sent.
+
+    Where they are made from the file's picture, it is that of the picture and of what is done to it instead. The
+    two determine what the service will see, while the bytes depend on the version of the library that codes
+    them as well: an upgrade must change no fingerprint, because what is changed may be bought again.
+    """
+    if not frame.recipe:
+        return frame.sha256
+    return hashlib.sha256(f"batchvid-frame-1\n{frame.sha256}\n{frame.recipe}".encode()).hexdigest()
+
+
 def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[str]) -> str:
-    """Give the SHA-256 (hex) over the text fields (by name) and the frames' hashes (in order).
+    """Give the SHA-256 (hex) over the text fields (by name) and the frames' hashes (`of_frame`, in order).
 
     Each part is preceded by its length, so that no two different requests
     can run together into the same bytes.

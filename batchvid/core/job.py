@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from batchvid.core.fit import Fitting
 
 
 class State(StrEnum):
@@ -38,21 +41,40 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A first or last frame: a file, and what will be sent of it.
+    """A first or last frame: a file, and what is done to its picture before it goes out.
 
-    ``sha256`` and ``size_bytes`` are of the bytes that go out, which are the file's own
-    unless it holds metadata (EXIF orientation is applied, metadata stripped).
+    Its metadata stays at home. Where it is neither *turned* nor *fitted*, that is all, and ``sha256`` is of the
+    bytes that are sent; otherwise they are made from the picture with this hash, each time anew.
     """
 
     path: str
     """Absolute."""
     sha256: str
-    """Lower-case hex."""
+    """Of the file's picture without its metadata; lower-case hex."""
     size_bytes: int
+    """Of the same."""
     mime: str
     """``image/png``, ``image/jpeg`` or ``image/webp``, by the bytes and not by the name."""
     width: int
+    """Of the picture held upright, before it is fitted."""
     height: int
+    turned: int = 1
+    """How the camera was held (EXIF orientation, 1 to 8); 1 is upright."""
+    fitted: Fitting | None = None
+    """What it is made into, where its ratio is not the clip's and the job says ``fit``."""
+
+    @property
+    def sent_size(self) -> tuple[int, int]:
+        """Width and height of what goes out."""
+        return (self.fitted.width, self.fitted.height) if self.fitted else (self.width, self.height)
+
+    @property
+    def recipe(self) -> str:
+        """What is done to the picture, in words that determine every pixel; empty for nothing."""
+        steps = [f"turn {self.turned}"] if self.turned != 1 else []
+        if self.fitted:
+            steps.append(f"{self.fitted.fit} {self.fitted.width}x{self.fitted.height}")
+        return ", ".join(steps)
 
 
 @dataclass(frozen=True, slots=True)

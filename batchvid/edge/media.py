@@ -11,10 +11,12 @@ import io
 import os
 import stat
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from batchvid.core.job import Frame
-from batchvid.core.strip import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, strip
+from batchvid.core.strip import JPEG, PNG, WEBP, mime_of, orientation, strip
+from batchvid.edge.preparation import made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,10 @@ OTHER_TYPES = (
 ISO_BRANDS = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIC", b"msf1": "a HEIC", b"avif": "an AVIF"}
 """Pictures in the boxes of an MP4, by the brand in their ``ftyp``."""
 NAMES = {JPEG: "JPEG", PNG: "PNG", WEBP: "WEBP"}
+LYING = frozenset({5, 6, 7, 8})
+"""The EXIF orientations whose width is the picture's height."""
+ONE_AT_A_TIME = Lock()
+"""A decoded picture has up to 400 MB, and several may be under way: one is made after the other."""
 ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
 
 
@@ -62,39 +68,51 @@ class ClipProbe:
 
 def read_frame(path: Path) -> Frame:
     """Give the frame in the file, decoded in full to prove that it is one; raises `ValueError` when it is none."""
-    data, mime, width, height = _prepared(_read(path))
+    data = _read(path)
+    mime = _mime(data)
+    turned, plain = orientation(data, mime), strip(data, mime)
+    width, height = _decoded(data, mime).size
+    if turned in LYING:
+        width, height = height, width
     return Frame(
         path=os.path.abspath(path),  # noqa: PTH100 Path.resolve would follow the links that a person made on purpose
-        sha256=hashlib.sha256(data).hexdigest(),
-        size_bytes=len(data),
+        sha256=hashlib.sha256(plain).hexdigest(),
+        size_bytes=len(plain),
         mime=mime,
         width=width,
         height=height,
+        turned=turned,
     )
 
 
-def prepared(data: bytes) -> tuple[bytes, str]:
-    """Give what is sent of a picture, and its type: *data* itself when it is upright and holds no metadata.
-
-    A picture that a camera marked as turned is turned upright and coded again; otherwise metadata is cut out
-    and no pixel changes. Raises `ValueError` when it is no picture that the service takes.
-    """
-    return _prepared(data)[:2]
-
-
 def frame_bytes(frame: Frame) -> bytes:
-    """Give the bytes to send; raises `FrameChangedError` when they are not the ones that the job was made from."""
+    """Give the bytes to send: the file's own without metadata, or the picture that is made from them.
+
+    Raises `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
+    picture cannot be made.
+    """
     name = os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
     try:
         data = _read(frame.path)
-        mime = mime_of(data)
-        upright = mime == frame.mime and orientation(data, mime) == UPRIGHT
-        data = strip(data, frame.mime) if upright else prepared(data)[0]
+        mime = _mime(data)
+        plain = strip(data, mime)
+        found = mime, orientation(data, mime), hashlib.sha256(plain).hexdigest()
     except ValueError as error:
         raise FrameChangedError(f"the frame {name} was changed after the job was made from it: it {error}") from None
-    if hashlib.sha256(data).hexdigest() != frame.sha256:
+    if found != (frame.mime, frame.turned, frame.sha256):
         raise FrameChangedError(f"the frame {name} was changed after the job was made from it: run again to use it")
-    return data
+    if not frame.recipe:
+        return plain
+    try:
+        with ONE_AT_A_TIME:
+            sent = made(_decoded(plain, mime), turned=frame.turned, fitted=frame.fitted, mime=mime)
+    except (OSError, MemoryError) as error:
+        raise ValueError(
+            f"the frame {name} cannot be made ready ({frame.recipe}): {str(error) or 'no memory'}"
+        ) from None
+    if len(sent) > FRAME_MAX_BYTES:
+        raise ValueError(f"the frame {name} {_too_large(len(sent))} (prepared: {frame.recipe})")
+    return sent
 
 
 def decode_clip(path: Path) -> ClipProbe:
@@ -166,18 +184,11 @@ def _unreadable(error: OSError) -> str:
     return known.get(error.errno or 0, f"cannot be read: {error.strerror or error}")
 
 
-def _prepared(data: bytes) -> tuple[bytes, str, int, int]:
+def _mime(data: bytes) -> str:
     mime = mime_of(data)
     if mime is None:
         raise ValueError(_not_taken(data))
-    turned = orientation(data, mime)
-    plain = strip(data, mime)
-    picture = _decoded(data, mime)
-    if turned == UPRIGHT:
-        return plain, mime, picture.width, picture.height
-    upright = _upright(picture, turned, mime=mime)
-    width, height = picture.size if turned < 5 else (picture.height, picture.width)  # noqa: PLR2004 5-8 lie on a side
-    return strip(upright, mime), mime, width, height
+    return mime
 
 
 def _not_taken(data: bytes) -> str:
@@ -228,28 +239,3 @@ def _damage(error: Exception, mime: str) -> str:
     if "truncated" in text.lower():
         return f"is cut off: the {NAMES[mime]} ends before the picture does"
     return f"is damaged: the {NAMES[mime]} does not decode ({text})"
-
-
-def _upright(picture: ImageFile, turned: int, *, mime: str) -> bytes:
-    """Give the picture turned as its camera meant it, coded with as little loss as the type allows."""
-    from PIL.Image import Transpose  # noqa: PLC0415 heavy
-
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    upright = picture.transpose(turns[turned - 2])
-    profile = picture.info.get("icc_profile")
-    out = io.BytesIO()
-    if mime == JPEG:
-        upright.save(out, "JPEG", quality=95, subsampling=0, icc_profile=profile)
-    elif mime == PNG:
-        upright.save(out, "PNG", icc_profile=profile)
-    else:
-        upright.save(out, "WEBP", lossless=True, exact=True, icc_profile=profile)
-    return out.getvalue()

@@ -7,6 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from batchvid.core import fingerprint
+from batchvid.core.fit import Fit, ratio_of
 from batchvid.core.job import Frame, Job
 from batchvid.manifest import paths
 from batchvid.manifest.frames import Frames, frame_troubles, size_trouble
@@ -87,7 +88,7 @@ class Assembler:
         form = tuple(fields["form"].items()) if "form" in fields else ()
         content = fingerprint.fingerprint(
             fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form),
-            [frame.sha256 for frame in frames],
+            [fingerprint.of_frame(frame) for frame in frames],
         )
         job_id = _id_of_take(wish, fields["id"]) if "id" in fields else self._derived_id(wish, prompt, content)
         if job_id is None or (path := self._path(wish, job_id, self._template)) is None:
@@ -129,12 +130,17 @@ class Assembler:
         """Give the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
         wanted = [field for field in ("first_frame", "last_frame") if field in wish.fields]
+        fit, ratio = Fit(wish.fields.get("fit", Fit.NONE)), ratio_of(wish.fields.get("size"))
+        if fit is not Fit.NONE and ratio is None and "size" not in wish.broken:
+            text = f"{fit} needs a size: that names a ratio, such as 16x9 or 1280x720: write one beside it"
+            self._findings.add(self._expander.spot(wish, "fit"), text)
+            return None
         if "first_frame" not in wanted and "first_frame" not in wish.broken:
             text = "stands without first_frame: write first_frame too, or name this one first_frame"
             self._findings.add(self._expander.spot(wish, "last_frame"), text)
         for field in wanted:
             try:
-                frames.append(self._frames.get(wish.fields[field]))
+                frames.append(self._frames.get(wish.fields[field], fit=fit, ratio=ratio))
             except ValueError as error:
                 self._findings.add(self._expander.spot(wish, field), str(error))
         if "first_frame" not in wanted or len(frames) < len(wanted):

@@ -216,7 +216,7 @@ class Expander:
         wish = wish._replace(
             broken=wish.broken | broken, id_tells_takes="id" in templates and "take" in templates["id"].names
         )
-        fixed = {"price": written["price"]} | literal if "price" in written else literal
+        fixed = {key: written[key] for key in ("price", "fit") if key in written} | literal
         for values in itertools.product(*matrix.values()):
             variables = dict(wish.variables) | dict(zip(matrix, values, strict=True))
             for take in range(1, takes + 1):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from batchvid.core.fit import Fit, fitting, ratio_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -11,9 +13,10 @@ if TYPE_CHECKING:
 
     from batchvid.core.job import Frame
 
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 _RATIO_TOLERANCE = 0.02
 """1920x1088, which encoders like, still counts as 16x9."""
+_PADDED_MAX_PIXELS = 100_000_000
+"""As many as a frame may have."""
 
 
 class Frames:
@@ -25,8 +28,11 @@ class Frames:
         self._read = read_frame
         self._known: dict[Path, Frame | str] = {}
 
-    def get(self, relative: str) -> Frame:
-        """Give the frame of a file; raises `ValueError` with the file's name and what is wrong with it."""
+    def get(self, relative: str, *, fit: Fit = Fit.NONE, ratio: tuple[int, int] | None = None) -> Frame:
+        """Give the frame of a file, to be fitted to *ratio*.
+
+        Raises `ValueError` with the file's name and what is wrong with it.
+        """
         path = self._folder / relative
         found = self._known.get(path)
         if found is None:
@@ -37,27 +43,41 @@ class Frames:
             self._known[path] = found
         if isinstance(found, str):
             raise ValueError(found)  # noqa: TRY004 it is a remembered error, not a wrong type
-        return found
+        if ratio is None or (wanted := fitting(found.width, found.height, ratio=ratio, fit=fit)) is None:
+            return found
+        if (pixels := wanted.width * wanted.height) > _PADDED_MAX_PIXELS:
+            text = f"padded to {wanted.width}x{wanted.height} it would have {pixels / 1e6:,.0f} million pixels: crop it"
+            raise ValueError(f"{relative}: {text}")
+        return replace(found, fitted=wanted)
 
 
 def size_trouble(size: str) -> str | None:
     """Say what is strange about a ``size``, which is passed through all the same."""
-    if _SIZE.fullmatch(size):
+    if ratio_of(size):
         return None
     return f'"{size}" is neither 16x9, 9x16 nor pixels such as 1280x720; it is sent as it is'
 
 
+def suits(frame: Frame, ratio: tuple[int, int]) -> bool:
+    """Say whether what goes out of the frame has the clip's ratio, or nearly."""
+    width, height = frame.sent_size
+    return not height or abs(width * ratio[1] / (height * ratio[0]) - 1) <= _RATIO_TOLERANCE
+
+
 def frame_troubles(frames: tuple[Frame, ...], size: str | None) -> Iterator[tuple[str, str]]:
-    """Say what is strange about a job's frames: the field, and the text."""
-    wanted = _SIZE.fullmatch(size or "")
-    if wanted and int(wanted[1]) and int(wanted[2]):
-        ratio = int(wanted[1]) / int(wanted[2])
+    """Say what is strange about a job's frames as they go out: the field, and the text."""
+    ratio = ratio_of(size)
+    if ratio is not None:
         for field, frame in zip(("first_frame", "last_frame"), frames, strict=False):
-            if frame.height and abs(frame.width / frame.height / ratio - 1) > _RATIO_TOLERANCE:
-                yield field, f"is {frame.width}x{frame.height}, and the clip {size}: the service may crop it"
+            if not suits(frame, ratio):
+                yield field, f"is {_pixels(frame)}, and the clip {size}: the service may crop it; see fit:"
     match frames:
-        case (first, last) if (first.width, first.height) != (last.width, last.height):
-            text = f"is {last.width}x{last.height}, and the first frame {first.width}x{first.height}: make them alike"
-            yield "last_frame", text
+        case (first, last) if first.sent_size != last.sent_size:
+            yield "last_frame", f"is {_pixels(last)}, and the first frame {_pixels(first)}: make them alike"
         case _:
             pass
+
+
+def _pixels(frame: Frame) -> str:
+    width, height = frame.sent_size
+    return f"{width}x{height}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from batchvid.core.fit import Fit
 from batchvid.core.settings import InDoubt, OnChange
 from batchvid.manifest.fields import (
     BaseUrl,
@@ -88,6 +89,10 @@ class Defaults(Section):
     form: dict[FormKey, FormValue] = _key(description="Further text fields of the request, passed through.")
     first_frame: Text = _key(description="An image file, relative to the manifest: the clip begins with it.")
     last_frame: Text = _key(description="An image file: the clip ends with it. Needs first_frame.")
+    fit: Annotated[str, one_of(Fit)] = _key(
+        description="Frames whose ratio is not the size's: pad puts black beside them, crop cuts from both sides, "
+        "none (the default) sends them as they are. No file is touched."
+    )
     price: Price = _key(description="Of one attempt: 0.40 a clip, or 0.40/s a second. Wins over prices:.")
 
 

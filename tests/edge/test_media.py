@@ -8,16 +8,21 @@ import os
 import socket
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from batchvid.edge.media import FrameChangedError, decode_clip, frame_bytes, prepared, read_frame
+from batchvid.core.fit import Fit, fitting
+from batchvid.core.strip import mime_of, strip
+from batchvid.edge.media import FrameChangedError, decode_clip, frame_bytes, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from batchvid.core.job import Frame
 
     MakeClip = Callable[..., bytes]
 
@@ -86,11 +91,112 @@ def test_a_frame_that_a_camera_turned_is_sent_upright(tmp_path: Path, kind: str,
         assert blue[2] > 200 > blue[0]
 
 
-def test_a_turned_frame_is_prepared_the_same_each_time() -> None:
-    """Otherwise its hash at submit time would differ from the one in the job."""
-    data = coded("JPEG", exif=turned(6))
-    assert prepared(data) == prepared(data)
-    assert prepared(data)[1] == "image/jpeg"
+@pytest.mark.parametrize("kind", MIMES)
+def test_a_frame_is_made_ready_the_same_each_time_without_metadata_and_the_file_is_left_alone(
+    tmp_path: Path, kind: str
+) -> None:
+    """A second attempt sends what the first one sent."""
+    path = tmp_path / "frame"
+    path.write_bytes(coded(kind, exif=turned(6)))
+    before = path.read_bytes()
+    frame = fit(path, Fit.PAD)
+    sent = frame_bytes(frame)
+    assert sent == frame_bytes(frame)
+    assert mime_of(sent) == MIMES[kind]
+    assert strip(sent, MIMES[kind]) is sent
+    assert path.read_bytes() == before
+
+
+def fit(path: Path, how: Fit, ratio: tuple[int, int] = (16, 9)) -> Frame:
+    """Give the frame in the file, fitted to a ratio."""
+    frame = read_frame(path)
+    return replace(frame, fitted=fitting(frame.width, frame.height, ratio=ratio, fit=how))
+
+
+MODES = [
+    ("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+] + [("JPEG", "L"), ("JPEG", "RGB"), ("WEBP", "RGB"), ("WEBP", "RGBA")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "mode"), MODES)
+@pytest.mark.parametrize(("size", "padded"), [((40, 24), (43, 24)), ((40, 10), (40, 23))])
+def test_pad_puts_black_beside_a_picture_of_any_kind_and_keeps_its_pixels(
+    tmp_path: Path, kind: str, mode: str, size: tuple[int, int], padded: tuple[int, int]
+) -> None:
+    """It stands in the middle; what is coded without loss keeps every pixel."""
+    source = Image.effect_noise(size, 90) if mode == "I;16" else picture(*size)
+    path = tmp_path / "frame"
+    path.write_bytes(coded(kind, source.convert("I;16" if mode == "I;16" else mode)))
+    frame = fit(path, Fit.PAD)
+    assert (frame.sent_size, frame.mime) == (padded, MIMES[kind])
+    with Image.open(io.BytesIO(frame_bytes(frame))) as sent, Image.open(path) as was:
+        assert sent.size == padded
+        left, top = (padded[0] - size[0]) // 2, (padded[1] - size[1]) // 2
+        middle = sent.crop((left, top, left + size[0], top + size[1]))
+        if kind == "JPEG":
+            assert middle.convert("L").getpixel((2, 2)) == pytest.approx(was.convert("L").getpixel((2, 2)), abs=8)
+        else:
+            assert middle.convert("RGBA").tobytes() == was.convert("RGBA").tobytes()
+        for corner in ((0, 0), (padded[0] - 1, padded[1] - 1)):
+            assert sent.convert("RGBA").getpixel(corner) == pytest.approx((0, 0, 0, 255), abs=8)
+
+
+@pytest.mark.parametrize(("kind", "mode"), MODES)
+def test_crop_keeps_the_middle_of_a_picture_of_any_kind(tmp_path: Path, kind: str, mode: str) -> None:
+    """As much is cut from one side as from the other."""
+    path = tmp_path / "frame"
+    path.write_bytes(
+        coded(kind, picture(41, 40).convert("L").convert(mode) if mode == "I;16" else picture(41, 40).convert(mode))
+    )
+    frame = fit(path, Fit.CROP)
+    assert frame.sent_size == (41, 23)
+    with Image.open(io.BytesIO(frame_bytes(frame))) as sent, Image.open(path) as was:
+        assert sent.size == (41, 23)
+        if kind != "JPEG":
+            assert sent.convert("RGBA").tobytes() == was.convert("RGBA").crop((0, 9, 41, 32)).tobytes()
+
+
+def test_a_transparent_colour_stays_transparent_beside_the_black(tmp_path: Path) -> None:
+    """A PNG may name one colour of its palette, or of all, as not there."""
+    path = tmp_path / "frame.png"
+    path.write_bytes(coded("PNG", picture(), transparency=(255, 0, 0)))
+    with Image.open(io.BytesIO(frame_bytes(fit(path, Fit.PAD)))) as sent:
+        assert sent.mode == "RGBA"
+        assert [sent.getpixel(at) for at in ((0, 0), (3, 3), (38, 20))] == [
+            (0, 0, 0, 255), (255, 0, 0, 0), (0, 0, 255, 255),
+        ]  # fmt: skip
+
+
+def test_the_colour_profile_goes_with_a_picture_that_was_made_ready(tmp_path: Path) -> None:
+    """It decides how the colours look."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for kind in MIMES:
+        path = tmp_path / kind
+        path.write_bytes(coded(kind, icc_profile=profile))
+        with Image.open(io.BytesIO(frame_bytes(fit(path, Fit.CROP)))) as sent:
+            assert sent.info["icc_profile"] == profile
+
+
+def test_what_becomes_too_large_to_be_sent_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture may grow when it is coded again, and the service would refuse it."""
+    path = tmp_path / "frame.png"
+    path.write_bytes(coded("PNG"))
+    frame = fit(path, Fit.PAD)
+    monkeypatch.setattr("batchvid.edge.media.FRAME_MAX_BYTES", path.stat().st_size)
+    with pytest.raises(ValueError, match=r"the frame frame\.png has .* make it smaller \(prepared: pad 43x24\)"):
+        frame_bytes(frame)
+
+
+@pytest.mark.parametrize("how", [Fit.PAD, Fit.CROP])
+def test_a_frame_that_was_changed_is_not_made_ready(tmp_path: Path, how: Fit) -> None:
+    """Neither its pixels nor the way its camera was held may be others than those the fingerprint covers."""
+    path = tmp_path / "frame.jpg"
+    path.write_bytes(coded("JPEG", exif=turned(6)))
+    frame = fit(path, how)
+    for other in (coded("JPEG", exif=turned(8)), coded("JPEG"), coded("JPEG", picture(41, 24), exif=turned(6))):
+        path.write_bytes(other)
+        with pytest.raises(FrameChangedError, match="run again to use it"):
+            frame_bytes(frame)
 
 
 def test_metadata_is_cut_out_without_coding_again(tmp_path: Path) -> None:

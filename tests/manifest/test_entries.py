@@ -129,7 +129,6 @@ def test_a_wrong_default_is_one_problem_for_all_jobs(desk: Desk) -> None:
         ("{prompt: x, continues: y}", "jobs[0].continues: not supported yet in this version"),
         ("{prompt: x, storyboard: [y]}", "jobs[0].storyboard: not supported yet in this version"),
         ("{prompt: x, film: true}", "jobs[0].film: not supported yet in this version"),
-        ("{prompt: x, fit: y}", "jobs[0].fit: not supported yet in this version"),
         ("{prompt: x, matrix: {}}", "jobs[0].matrix: is empty"),
         ("{prompt: x, matrix: {a: []}}", "jobs[0].matrix.a: is empty"),
         ("{prompt: x, matrix: {a: y}}", "jobs[0].matrix.a: is text, and a list is wanted"),
@@ -293,8 +292,8 @@ def test_strange_but_allowed_things_are_warnings_said_once(desk: Desk) -> None:
     """)
     warnings = [warning.replace(f"{desk.folder}/", "") for warning in loaded.warnings]
     assert warnings == [
-        "clips.yaml:4:27: jobs[1].first_frame: is 36x64, and the clip 16x9: the service may crop it",
-        "clips.yaml:5:64: jobs[2].last_frame: is 64x36, and the clip 9x16: the service may crop it",
+        "clips.yaml:4:27: jobs[1].first_frame: is 36x64, and the clip 16x9: the service may crop it; see fit:",
+        "clips.yaml:5:64: jobs[2].last_frame: is 64x36, and the clip 9x16: the service may crop it; see fit:",
         "clips.yaml:5:64: jobs[2].last_frame: is 64x36, and the first frame 36x64: make them alike",
         'clips.yaml:6:26: jobs[3].size: "16:9" is neither 16x9, 9x16 nor pixels such as 1280x720; it is sent as it is',
     ]

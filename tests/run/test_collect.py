@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from batchvid.core.fit import Fit, fitting
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.settings import OnChange
 from batchvid.core.standing import WORDS_TOLD
-from batchvid.edge.media import read_frame
+from batchvid.edge.media import frame_bytes, read_frame
 from batchvid.errors import Exit
 from tests.run.bench import QUICK, changed, job, jobs
 
@@ -279,6 +281,20 @@ def test_frames_are_sent_in_order_and_as_they_are(make_bench: MakeBench, tmp_pat
     sent = {line["prompt"]: line["frames"] for line in bench.creates}
     assert sent["The clip pair."] == [frame.sha256 for frame in frames]
     assert sent["The clip one."] == [frames[0].sha256]
+
+
+def test_a_frame_that_is_fitted_is_sent_as_it_was_made_in_every_attempt(make_bench: MakeBench, tmp_path: Path) -> None:
+    """The service sees the ratio it was promised; a second attempt sends the same bytes; the file stays as it was."""
+    bench = make_bench({"on": "create", "times": 1, "fail": "try again"})
+    path = picture(tmp_path / "dawn.png", "red")
+    before, frame = path.read_bytes(), read_frame(path)
+    fitted = replace(frame, fitted=fitting(frame.width, frame.height, ratio=(1, 1), fit=Fit.PAD))
+    assert bench.run([job("dawn", frames=[fitted, frame])]).exit_code is Exit.OK
+    sent = [line["frames"] for line in bench.creates]
+    made = hashlib.sha256(frame_bytes(fitted)).hexdigest()
+    assert sent == [[made, frame.sha256]] * 2
+    assert made != frame.sha256
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("change", ["repainted", "deleted", "no picture"])
