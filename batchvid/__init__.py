@@ -1,29 +1,85 @@
-"""make for paid video clips: a manifest says which clips should exist, and they come to be, each paid for once."""
+"""make for paid video clips: a manifest says which clips should exist, and they come to be, each paid for once.
+
+For programs: `load` a manifest, `plan` it, `run` it, or `stream` its clips; each is loaded when it is first used.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from batchvid.core.job import Frame
+    from batchvid.api import Clip, Clips, Settings, load, plan, run, stream
+    from batchvid.core.job import Job, State
+    from batchvid.core.plan import Action, Plan
+    from batchvid.core.summary import Summary
+    from batchvid.errors import (
+        BatchvidError,
+        ConfigError,
+        Exit,
+        ManifestError,
+        OutputBusyError,
+        Problem,
+        StorageError,
+    )
     from batchvid.manifest.model import Manifest
+    from batchvid.views.view import View
 
 __version__ = "0.1.0"
+__all__ = [
+    "Action",
+    "BatchvidError",
+    "Clip",
+    "Clips",
+    "ConfigError",
+    "Exit",
+    "Job",
+    "Manifest",
+    "ManifestError",
+    "OutputBusyError",
+    "Plan",
+    "Problem",
+    "Settings",
+    "State",
+    "StorageError",
+    "Summary",
+    "View",
+    "__version__",
+    "load",
+    "plan",
+    "run",
+    "stream",
+]
+
+_PLACES = {
+    "api": ("Clip", "Clips", "Settings", "load", "plan", "run", "stream"),
+    "core.job": ("Job", "State"),
+    "core.plan": ("Action", "Plan"),
+    "core.summary": ("Summary",),
+    "errors": (
+        "BatchvidError",
+        "ConfigError",
+        "Exit",
+        "ManifestError",
+        "OutputBusyError",
+        "Problem",
+        "StorageError",
+    ),
+    "manifest.model": ("Manifest",),
+    "views.view": ("View",),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
 
 
-def load(path: Path | str) -> Manifest:
-    """Read, check and expand a manifest, with every file and frame that it names.
+if not TYPE_CHECKING:  # a checker would take it for a licence to name anything
 
-    Raises `batchvid.errors.ManifestError`, which holds every problem at once.
-    """
-    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
+    def __getattr__(name: str) -> object:
+        """Load what is named, on its first use: ``batchvid --help`` does without all of it."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"batchvid.{_HOMES[name]}"), name)
+        return found
 
-    return load_manifest(path, read_frame=_read_frame)
-
-
-def _read_frame(path: Path) -> Frame:
-    from batchvid.edge.media import read_frame  # noqa: PLC0415 a manifest without frames does without
-
-    return read_frame(path)
+    def __dir__() -> list[str]:
+        """Name what there is."""
+        return sorted(__all__)

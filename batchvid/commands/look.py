@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchvid.accounts import has_journal, journal_path
 from batchvid.commands.options import (
-    has_journal,
-    journal_path,
     json_option,
     load,
     manifest_argument,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.commands.options import has_journal, journal_path, load, manifest_argument, output_option
+from batchvid.accounts import has_journal, journal_path
+from batchvid.commands.options import load, manifest_argument, output_option
 from batchvid.commands.streams import complain, tell
 from batchvid.core import lifecycle as life
 from batchvid.core.job import State

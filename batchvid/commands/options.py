@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 import batchvid
+from batchvid.accounts import journal_path
 from batchvid.commands.streams import complain
 from batchvid.environment import PREFIX
-from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from batchvid.core.snapshot import Money
     from batchvid.manifest.model import Manifest
 
-STATE_FOLDER, JOURNAL_FILE = ".batchvid", "journal.db"
-SANDBOX_SPEED = 20.0
-"""So that a rehearsal with the embedded sandbox takes seconds."""
 Command = TypeVar("Command", bound="Callable[..., object]")
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
@@ -65,37 +62,11 @@ base_url_option = click.option(
 
 
 def load(path: Path, *, output: Path | None = None, base_url: str | None = None) -> Manifest:
-    """Read a manifest, and let the flags win over it."""
-    manifest = batchvid.load(path)
-    if output is not None:
-        manifest = replace(manifest, output=output.absolute())
-    if base_url is not None:
-        manifest = replace(manifest, base_url=_normalised(base_url))
+    """Read a manifest, let the flags win over it, and tell what it warns of."""
+    manifest = batchvid.load(path, output=output, base_url=base_url)
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest
-
-
-def _normalised(base_url: str) -> str:
-    from batchvid.manifest.service import base_url as normalised  # noqa: PLC0415 only commands with a manifest
-
-    try:
-        return normalised(base_url)
-    except ValueError as error:
-        raise ConfigError(f"the base URL {error}") from None
-
-
-def journal_path(manifest: Manifest) -> Path:
-    """Give the path of the manifest's journal."""
-    return manifest.output / STATE_FOLDER / JOURNAL_FILE
-
-
-def has_journal(manifest: Manifest) -> bool:
-    """Say whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
-    try:
-        return journal_path(manifest).exists()
-    except PermissionError:
-        return True
 
 
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from batchvid.accounts import SANDBOX_SPEED, has_journal
 from batchvid.commands.finished import Stamping, notes_of
 from batchvid.commands.options import (
-    SANDBOX_SPEED,
     base_url_option,
     ca_file_option,
-    has_journal,
     json_option,
     key_file_option,
     load,
@@ -228,7 +227,7 @@ class _Work:
         """Run one manifest; *ended* is told when everything is done, and what a further run would find."""
         import asyncio  # noqa: PLC0415 a run with nothing to do does without
 
-        from batchvid.commands.accounts import SANDBOX, service_account  # noqa: PLC0415 as above
+        from batchvid.accounts import SANDBOX, service_account  # noqa: PLC0415 as above
         from batchvid.session import Interrupts, Order, run  # noqa: PLC0415 as above
 
         if self._speed is not None:
@@ -259,7 +258,7 @@ class _Work:
             return asyncio.run(interruptible())
 
     def _account(self, manifest: Manifest, stack: ExitStack) -> Account:
-        from batchvid.commands.accounts import sandbox_account, service_account  # noqa: PLC0415 as above
+        from batchvid.accounts import sandbox_account, service_account  # noqa: PLC0415 as above
 
         if self._speed is None:
             return service_account(manifest, key_file=self._key_file)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchvid.accounts import JOURNAL_FILE
 from batchvid.commands.options import (
-    JOURNAL_FILE,
-    STATE_FOLDER,
     base_url_option,
     bound_service,
     ca_file_option,
@@ -25,6 +24,7 @@ from batchvid.commands.options import (
 )
 from batchvid.commands.streams import tell
 from batchvid.core.job import State
+from batchvid.edge.disk import STATE_FOLDER
 from batchvid.errors import ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _all_in_place(path: Path, *, output: Path | None, base_url: str | None) -> i
 
 def _account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
     """Give the account whose tasks the clips come from; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.commands.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to repair
+    from batchvid.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to repair
 
     service = bound_service(manifest)
     if service == SANDBOX:

@@ -101,7 +101,8 @@ class Outputs:
                 os.close(state)
 
     def _prove_writable(self, *names: str) -> None:
-        with self._opened(*names) as folder:
+        # A run that starts at the same moment proves the same, and may take our probe away: the lock decides who stays.
+        with self._opened(*names) as folder, suppress(FileExistsError, FileNotFoundError):
             write_whole(folder, PROBE, [b"batchvid\n"], mode=STATE_FILE_MODE, durable=True)
             os.unlink(PROBE, dir_fd=folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,10 +87,14 @@ def test_an_upgrade_of_the_image_library_buys_nothing_again(framed: Project) -> 
     assert framed.batchvid("run", "m.yaml").code == 0
     upgraded = framed.folder / "upgraded"
     upgraded.mkdir()
-    (upgraded / "sitecustomize.py").write_text(
-        "import sys\nimport batchvid.edge.preparation as preparation\npreparation.JPEG_QUALITY = 60\nprint('upgraded', file=sys.stderr)\n",
-        encoding="utf-8",
-    )
+    upgrade = """
+        import sys
+        import batchvid.edge.preparation as preparation
+
+        preparation.JPEG_QUALITY = 60
+        print("upgraded", file=sys.stderr)
+    """
+    (upgraded / "sitecustomize.py").write_text(textwrap.dedent(upgrade), encoding="utf-8")
     path = f"{upgraded}:{framed.environment()['PYTHONPATH']}"
     ran = framed.batchvid("run", "m.yaml", PYTHONPATH=path)
     assert ran.code == 0, ran

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -550,6 +551,20 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(StorageError, match="something else has that name"):
         Outputs(tmp_path / "out").prepare()
+
+
+def test_runs_that_start_at_the_same_moment_do_not_make_each_other_fail(tmp_path: Path) -> None:
+    """Each proves that it can write; which of them goes on is the lock's business."""
+    ready = threading.Barrier(4)
+
+    def prepare_again_and_again(_: int) -> None:
+        outputs = Outputs(tmp_path / "out")
+        ready.wait()
+        for _ in range(50):
+            outputs.prepare()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(prepare_again_and_again, range(4))) == [None] * 4
 
 
 def test_a_loose_state_folder_is_made_private(tmp_path: Path) -> None:

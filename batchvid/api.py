@@ -1,0 +1,220 @@
+"""The Python API: the engine of the command line for programs. Everything here is offered as ``batchvid.NAME``.
+
+Errors are those of `batchvid.errors`; how a run went is a value, `Summary`, and never an exception. No signal
+handler is installed and nothing is printed: warnings go to the logger ``batchvid``.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from batchvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+    from decimal import Decimal
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from batchvid.core.job import Frame, Job
+    from batchvid.core.plan import Plan
+    from batchvid.core.summary import Summary
+    from batchvid.engine import Engine
+    from batchvid.manifest.model import Manifest
+    from batchvid.views.view import View
+
+
+class Settings(TypedDict, total=False):
+    """What can be asked of `run` and `stream` beyond the manifest: the flags of ``batchvid run``, all optional."""
+
+    key_file: Path | str | None
+    """Where the key is read from, when neither ``$CREDENTIALS_DIRECTORY`` nor the manifest's variable is to do."""
+    ca_file: Path | str | None
+    """Certificate authorities to trust instead of the system's."""
+    sandbox: bool
+    """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
+    sandbox_speed: float
+    """How many times as fast as the service it generates."""
+    only: str | None
+    """A pattern of ids (``kite*``): no other job is submitted, and `stream` gives no other clip."""
+    max_cost: Decimal | float | str | None
+    """Spend no more than this in this run."""
+    max_jobs: int | None
+    """Submit no more jobs than this in this run."""
+    until: datetime | None
+    """Stop submitting then; what is paid is collected. A time without a zone is local."""
+    retry_failed: bool
+    rebuy: bool
+    """Buy clips again whose content changed after they were paid."""
+    resubmit_in_doubt: bool
+    """Submit in-doubt jobs again; some may be paid twice."""
+    view: View | None
+    """Watches the run; it is called in the run's own thread, and must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A finished clip: complete, verified, on disk."""
+
+    id: str
+    path: Path
+    """Absolute."""
+    size_bytes: int
+    sha256: str
+    job: Job
+    """What the manifest says of it."""
+    task_id: str | None
+    resolved_model: str | None
+    attempt: int
+    price: float | None
+    """Of the attempt that made it; ``None`` when no price is known."""
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    is_new: bool
+    """Whether it was fetched by this run."""
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file beside it, which tells the rest of its story."""
+        return self.path.with_name(f"{self.path.name.removesuffix('.mp4')}.json")
+
+
+def load(path: Path | str, *, output: Path | str | None = None, base_url: str | None = None) -> Manifest:
+    """Read, check and expand a manifest, with every file and frame that it names.
+
+    *output* and *base_url* win over what it says; *output* is relative to the current folder.
+    Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
+    """
+    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
+
+    manifest = load_manifest(path, read_frame=_read_frame)
+    if output is not None:
+        manifest = replace(manifest, output=Path(output).absolute())
+    if base_url is not None:
+        manifest = replace(manifest, base_url=_normalised(base_url))
+    return manifest
+
+
+def _read_frame(path: Path) -> Frame:
+    from batchvid.edge.media import read_frame  # noqa: PLC0415 a manifest without frames does without
+
+    return read_frame(path)
+
+
+def plan(manifest: Manifest) -> Plan:
+    """Give what a run would do, and what it would cost: new, changed, done, running, failed, in doubt, orphaned.
+
+    Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
+    """
+    from batchvid.accounts import journal_path  # noqa: PLC0415 loaded only to plan
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+    from batchvid.planning import planned  # noqa: PLC0415 as above
+
+    journal = Journal.open_readonly(journal_path(manifest))
+    with journal or nullcontext():
+        return planned(manifest, journal)[0]
+
+
+async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:
+    """Do what is left of the manifest, and tell how it ended: ``summary.exit_code`` is that of ``batchvid run``.
+
+    Run it as often as you like: what is paid is never bought again. Cancelled, it sends nothing new, lets requests
+    in flight end, records them, and only then is cancelled; cancelled once more, it stops at once. Raises
+    `ConfigError` without a key, `OutputBusyError` while another run holds the output, `StorageError` for the disk.
+    """
+    return await _engine(manifest, settings, tap=None).result()
+
+
+def stream(manifest: Manifest, **settings: Unpack[Settings]) -> Clips:
+    """Do what is left of the manifest, and give its clips: those on disk first, then each one as it is finished.
+
+    When the loop over it ends, the run is over: `Clips.summary` tells how. Leaving the loop early drains the run, as
+    cancelling `run` does. Raises what `run` raises, from the loop.
+    """
+    return Clips(manifest, settings)
+
+
+class Clips:
+    """The clips of one manifest: ``async for clip in clips``; each such loop is a run.
+
+    ``async with stream(manifest) as clips:`` waits at its end until a run whose loop was left early has drained.
+    """
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        self._manifest = manifest
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        """How the run ended; ``None`` before that."""
+        return None if self._engine is None else self._engine.summary
+
+    async def __aiter__(self) -> AsyncIterator[Clip]:
+        """Begin the run, and yield the clips."""
+        import asyncio  # noqa: PLC0415 who only loads a manifest does without
+
+        loop, clips = asyncio.get_running_loop(), asyncio.Queue[Clip | None]()
+
+        def put(clip: Clip | None) -> None:
+            with suppress(RuntimeError):  # the program's loop is closed: nobody waits for clips any more
+                loop.call_soon_threadsafe(clips.put_nowait, clip)
+
+        engine = self._engine = _engine(self._manifest, self._settings, tap=put)
+        engine.when_over(lambda: put(None))
+        last_word = _LastWord(engine)  # noqa: F841 it speaks when this frame is gone
+        try:
+            while (clip := await clips.get()) is not None:
+                yield clip
+        finally:
+            await engine.drained()
+        await engine.result()
+
+    async def __aenter__(self) -> Self:
+        """Give the clips."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait until the run is over, which is told to drain if it is not."""
+        if self._engine is not None:
+            await self._engine.drained()
+
+
+class _LastWord:
+    """Belongs to a loop over clips. Where that was dropped, and its event loop closed before it could wait, this does.
+
+    It blocks, because at the interpreter's end the run could record nothing any more.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __del__(self) -> None:
+        self._engine.drain_now()
+
+
+def _normalised(base_url: str) -> str:
+    from batchvid.manifest.service import base_url as normalised  # noqa: PLC0415 only where one is given
+
+    try:
+        return normalised(base_url)
+    except ValueError as error:
+        raise ConfigError(f"the base URL {error}") from None
+
+
+def _engine(manifest: Manifest, settings: Settings, *, tap: Callable[[Clip], None] | None) -> Engine:
+    """Start a run; *tap* is given every clip of the manifest, those on disk at its start and those that come."""
+    from batchvid.engine import Engine  # noqa: PLC0415 loaded only to run
+    from batchvid.orders import options_of, order_of  # noqa: PLC0415 as above
+
+    if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
+        raise TypeError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(Settings.__annotations__)}")
+    options = options_of(settings)
+    return Engine(partial(order_of, manifest, settings, options=options, tap=tap))
