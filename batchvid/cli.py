@@ -7,13 +7,14 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from batchvid import __version__
 from batchvid.commands.streams import complain
 from batchvid.errors import BatchvidError, Exit, ManifestError
 
 COMMANDS = {
-    "init": ("setup", "Write a commented manifest and two frames to start from."),
+    "init": ("setup", "Write a commented manifest, its schema and two frames to start from."),
     "check": ("look", "Read, expand and validate manifests; nothing is sent or written."),
     "plan": ("look", "Show what a run would do, and what it would cost."),
     "run": ("run", "Do what is left to do, then exit."),
@@ -48,6 +49,11 @@ class Commands(click.Group):
         module = import_module(f"batchvid.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name from the list, without loading any: a shell asks at every Tab."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 as above
         """List the commands."""

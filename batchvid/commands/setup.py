@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init_command(folder: Path) -> int:
-    """Write a commented manifest and two frames to start from into FOLDER; never overwrites."""
+    """Write a commented manifest, its schema and two frames to start from into FOLDER; never overwrites."""
     from batchvid.manifest import write_starter  # noqa: PLC0415 loaded only to write
     from batchvid.views.advice import command  # noqa: PLC0415 as above
 
@@ -36,7 +36,10 @@ def init_command(folder: Path) -> int:
 
 @click.command("schema")
 def schema_command() -> int:
-    """Print the JSON Schema (draft-07) of the manifest, for editors."""
+    """Print the JSON Schema (draft-07) of the manifest, for editors.
+
+    Written into a file, it serves manifests that begin with  # yaml-language-server: $schema=./FILE
+    """
     from batchvid.manifest import json_schema  # noqa: PLC0415 loaded only to print
 
     tell(json.dumps(json_schema(), indent=2))

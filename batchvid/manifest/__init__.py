@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write a commented manifest and two frames to start from, and give their paths.
+    """Write a commented manifest, its schema and two frames to start from, and give their paths.
 
     Raises `batchvid.errors.ConfigError`, with nothing written, when one of them exists already.
     """

@@ -9,17 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from batchvid.core.fit import Fit
 from batchvid.core.settings import InDoubt, OnChange
 from batchvid.manifest.fields import (
+    FORM_KEYS_SCHEMA,
+    VARIABLES_SCHEMA,
     BaseUrl,
     Duration,
     DurationRange,
+    FileName,
     Folder,
     FormKey,
     FormValue,
+    Id,
     KeyEnv,
     Money,
     Price,
     PriceBySize,
     RateLimit,
+    Table,
     Text,
     VariableName,
     VariableValue,
@@ -86,7 +91,10 @@ class Defaults(Section):
     model: Text = _key(description="The model, passed through; veo3-fast when nothing is said.")
     size: Text = _key(description="16x9, 9x16, or pixels such as 1280x720; not sent when not given.")
     seconds: Text = _key(description='The length, as text: "8"; not sent when not given.')
-    form: dict[FormKey, FormValue] = _key(description="Further text fields of the request, passed through.")
+    form: dict[FormKey, FormValue] = _key(
+        description="Further text fields of the request, passed through.",
+        json_schema_extra={"propertyNames": FORM_KEYS_SCHEMA},
+    )
     first_frame: Text = _key(description="An image file, relative to the manifest: the clip begins with it.")
     last_frame: Text = _key(description="An image file: the clip ends with it. Needs first_frame.")
     fit: Annotated[str, one_of(Fit)] = _key(
@@ -99,7 +107,7 @@ class Defaults(Section):
 class Row(Defaults):
     """The job fields of one row of a table."""
 
-    id: Text = _key(description="The job's name: letters, digits and . _ -, unique without regard to case.")
+    id: Id = _key(description="The job's name: letters, digits and . _ -, unique without regard to case.")
     takes: Annotated[int, count(1, MAX_TAKES)] = _key(
         description="How many clips of the same content: id, id-2, id-3. Raising it only adds."
     )
@@ -108,10 +116,14 @@ class Row(Defaults):
 class Entry(Row):
     """One wanted clip, or many: with takes, a matrix, a table of rows or a folder of frame pairs."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["from", "pairs"]}})
+
     matrix: dict[VariableName, Annotated[list[VariableValue], Field(min_length=1)]] = _key(
-        min_length=1, description="Variables and their values: every combination becomes a job, in order."
+        min_length=1,
+        description="Variables and their values: every combination becomes a job, in order.",
+        json_schema_extra={"propertyNames": VARIABLES_SCHEMA},
     )
-    from_: Text = _key(
+    from_: Table = _key(
         alias="from",
         description="A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables.",
     )
@@ -126,7 +138,7 @@ class Head(Section):
     version: Version = _key(description="Of the manifest's format; 1.")
     service: Service = _key(description="Which service makes the clips.")
     output: Folder = _key(description="Folder of the clips, relative to the manifest; out/<manifest's name>.")
-    filename: Text = _key(
+    filename: FileName = _key(
         description="Name of a clip; may hold {id} {model} {size} {take} and variables; / makes folders; ends in .mp4.",
     )
     limits: LimitsSection = _key(description="What a run is allowed to do.")

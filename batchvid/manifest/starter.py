@@ -1,17 +1,22 @@
-"""What ``init`` writes: a commented manifest, and two frames to try it with."""
+"""What ``init`` writes: a commented manifest, its schema for editors, and two frames to try it with."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from batchvid.errors import ConfigError, StorageError
+from batchvid.manifest.schema import json_schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MANIFEST = """\
+# yaml-language-server: $schema=./clips.schema.json
+# (the line above is for editors: they complete keys and underline slips; batchvid schema prints that file anew)
+
 # A batchvid manifest: which clips should exist. Then, in this folder:
 #   batchvid check clips.yaml       is it right? nothing is sent
 #   batchvid plan clips.yaml        what would be made, and what it would cost
@@ -66,18 +71,19 @@ def write_starter(folder: Path) -> list[Path]:
     when they cannot be written.
     """
     frames = {folder / "frames" / name: colours for name, colours in _SKIES.items()}
-    manifest = folder / "clips.yaml"
-    wanted = [manifest, *frames]
+    manifest, schema = folder / "clips.yaml", folder / "clips.schema.json"
+    wanted = [manifest, schema, *frames]
     there = [path for path in wanted if path.exists() or path.is_symlink()]
     if there:
         raise ConfigError(f"{', '.join(map(str, there))} exists already: name another folder")
     try:
         (folder / "frames").mkdir(parents=True, exist_ok=True)
         for path, (above, below) in frames.items():
-            with path.open("xb") as file:
-                _sky(above, below).save(file, "PNG", optimize=True)
-        with manifest.open("x", encoding="utf-8") as file:
-            file.write(_MANIFEST)
+            with path.open("xb") as image:
+                _sky(above, below).save(image, "PNG", optimize=True)
+        for path, text in ((schema, json.dumps(json_schema(), indent=2) + "\n"), (manifest, _MANIFEST)):
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError as error:
         raise ConfigError(f"{error.filename} exists already: name another folder") from error
     except OSError as error:

@@ -113,6 +113,21 @@ def test_leaving_a_stream_half_way_buys_nothing_more_and_loses_nothing(
     assert set(desk.creates().values()) == {1}
 
 
+def test_a_program_that_goes_on_after_leaving_its_loop_buys_nothing_behind_its_own_back(desk: Desk) -> None:
+    """Nobody waits for the run here, and it drains all the same, while the program does other things."""
+    manifest = desk.load(*["kite"] * 30, submits="10/s", in_flight="5")
+
+    async def program() -> None:
+        async for _ in batchvid.stream(manifest):
+            break
+        while "batchvid_0" in {thread.name for thread in threading.enumerate()}:  # noqa: ASYNC110 no event tells it
+            await asyncio.sleep(0.02)
+
+    asyncio.run(program())
+    assert 1 <= sum(desk.creates().values()) < 30
+    assert desk.doubts == 0
+
+
 @pytest.mark.parametrize("ending", ["break", "return", "raise", "aclose", "drop", "exit"])
 def test_however_a_program_leaves_its_stream_the_run_drains_before_the_process_ends(desk: Desk, ending: str) -> None:
     """Also when the program ends at once, with its loop: nothing is cut off, nothing is bought behind its back."""

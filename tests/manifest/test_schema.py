@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,25 +85,97 @@ def test_the_schema_rejects_unknown_keys_everywhere(validator: Any, path: str) -
         validator.validate(tree)
 
 
-@pytest.mark.parametrize(
-    "section",
-    [
-        "limits: {submits: fast}",
-        "limits: {in_flight: 0}",
-        "limits: {poll_every: 3s}",
-        "limits: {in_doubt: guess}",
-        "prices: {a: cheap}",
-        "version: 2",
-        "service: {key_env: sk-x}",
-        "output: 3",
-        "defaults: {seconds: 8}",
-    ],
-)
-def test_the_schema_and_the_loader_refuse_the_same(desk: Desk, validator: Any, section: str) -> None:
-    """For each kind of value, one that is wrong for both."""
-    text = f"{section}\njobs: [{{id: a, prompt: x}}]\n"
+JOB = "jobs: [{id: a, prompt: x}]"
+WRONG_SECTIONS = """
+version: 2
+versoin: 1
+output: 3
+output: ~/clips
+filename: "{id}.mov"
+filename: "/abs/{id}.mp4"
+service: {key_env: sk-x}
+service: {base_url: "ftp://x"}
+service: {key: x}
+limits: {submits: fast}
+limits: {submits: 10/day}
+limits: {in_flight: 0}
+limits: {in_flight: "20"}
+limits: {in_flight: 1.5}
+limits: {downloads: 65}
+limits: {poll_every: 3s}
+limits: {backoff: 1..60}
+limits: {typical_time: 90}
+limits: {task_timeout: 20 minutes}
+limits: {budget: lots}
+limits: {budget: -5}
+limits: {in_doubt: guess}
+limits: {on_change: "yes"}
+limits: {canary: -1}
+limits: {budgit: 3}
+prices: {a: cheap}
+prices: {a: {"*": 1/min}}
+prices: [1]
+defaults: {seconds: 8}
+defaults: {id: x}
+defaults: {fit: stretch}
+"""
+WRONG_JOBS = """
+kite
+{id: a b, prompt: x}
+{id: -a, prompt: x}
+{id: a, prompt: ""}
+{id: a, prompt: no}
+{id: a, prompt: 3}
+{id: a, promt: x}
+{prompt: x, takes: 0}
+{prompt: x, takes: two}
+{prompt: x, matrix: {}}
+{prompt: x, matrix: {c: []}}
+{prompt: x, matrix: {c: red}}
+{prompt: x, matrix: {take: [b]}}
+{prompt: x, form: {seed: 7}}
+{prompt: x, form: {prompt: y}}
+{prompt: x, form: {a b: y}}
+{prompt: x, price: free}
+{prompt: x, fit: no}
+{prompt: x, size: 16}
+{prompt: x, first_frame: [a.png]}
+{prompt: x, from: 3}
+{prompt: x, from: a.txt}
+{from: a.csv, pairs: b}
+"""
+WRONG = [f"{section}\n{JOB}" for section in WRONG_SECTIONS.split("\n")[1:-1]] + [
+    f"jobs: [{job}]" for job in WRONG_JOBS.split("\n")[1:-1]
+]
+
+
+@pytest.mark.parametrize("text", [*WRONG, "version: 1", "jobs: []", "jobs: {a: b}"])
+def test_the_schema_and_the_loader_refuse_the_same(desk: Desk, validator: Any, text: str) -> None:
+    """For each kind of slip: an editor underlines what batchvid would refuse."""
     assert desk.problems(text)
     assert not validator.is_valid(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'jobs: [{id: "{city}-{take}", prompt: x, matrix: {city: [Hue, 1]}}]',
+        "jobs: [{prompt: x, takes: 2, form: {'image[0].strength': ''}}]",
+        "jobs: [{prompt: x, first_frame: a.png, size: 9x16, fit: crop, price: 0.10/s}]",
+        "jobs: [{prompt: x, price: 1}]",
+        f"output: ../kites\nfilename: '{{model}}/{{id}}.mp4'\n{JOB}",
+        f"limits: {{submits: unlimited, requests: 1.5/s, poll_every: 1m30s..1h, backoff: 0.5s..2m}}\n{JOB}",
+        f"limits: {{budget: 3}}\nprices: {{veo3-fast: 1}}\n{JOB}",
+        f"limits: {{typical_time: 1h30m, task_timeout: 2d, in_doubt: resubmit, on_change: rebuy}}\n{JOB}",
+        f"prices: {{a: 1, b: 0.40/s, c: {{'*': 0.4, 1280x720: 0.60/s}}}}\n{JOB}",
+        f"service: {{base_url: 'http://127.0.0.1:8765', key_env: MY_KEY}}\n{JOB}",
+    ],
+)
+def test_the_schema_takes_what_the_loader_takes(desk: Desk, validator: Any, text: str) -> None:
+    """An editor that underlines what is right teaches people to look away."""
+    desk.draw("a.png")
+    assert desk.load(text).jobs
+    validator.validate(yaml.safe_load(text))
 
 
 def test_the_starter_files_load_as_they_are(desk: Desk, validator: Any) -> None:
@@ -109,6 +183,7 @@ def test_the_starter_files_load_as_they_are(desk: Desk, validator: Any) -> None:
     written = manifest.write_starter(desk.folder / "new")
     assert [path.relative_to(desk.folder).as_posix() for path in written] == [
         "new/clips.yaml",
+        "new/clips.schema.json",
         "new/frames/dawn.png",
         "new/frames/dusk.png",
     ]
@@ -116,11 +191,14 @@ def test_the_starter_files_load_as_they_are(desk: Desk, validator: Any) -> None:
     assert loaded.warnings == ()
     assert {len(job.frames) for job in loaded.jobs} == {0, 1, 2}
     validator.validate(yaml.safe_load(written[0].read_text()))
-    with Image.open(written[1]) as image:
+    modeline = re.match(r"# yaml-language-server: \$schema=(\S+)\n", written[0].read_text())
+    assert modeline
+    assert json.loads((written[0].parent / modeline[1]).read_text()) == manifest.json_schema()
+    with Image.open(written[2]) as image:
         assert image.size == (640, 360)
 
 
-@pytest.mark.parametrize("there", ["clips.yaml", "frames/dusk.png"])
+@pytest.mark.parametrize("there", ["clips.yaml", "clips.schema.json", "frames/dusk.png"])
 def test_starting_overwrites_nothing_and_writes_nothing_then(desk: Desk, there: str) -> None:
     """Neither a file nor the target of a dangling link."""
     path = desk.write(there, "mine")
