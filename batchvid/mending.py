@@ -49,6 +49,10 @@ class Mender:
             return str(report)
         if report.phase is not Phase.SUCCEEDED:
             return f"the service says {report.status!r} of task {task_id}"
+        # The story was told when the clip was fetched first, and known best then.
+        story = await self._outputs.story(path)
+        if story.get("task_id") != task_id:
+            story = sidecar(job, row)
         try:
             await self._outputs.retire(path, row.attempt)
             outcome = await download(
@@ -57,7 +61,7 @@ class Mender:
                 path=path,
                 task_id=task_id,
                 source=report.url or content_path(task_id),
-                sidecar=sidecar(job, row),
+                sidecar=story,
                 wall=time.time,
             )
         except ForeignFileError as error:

@@ -7,8 +7,10 @@ the wait until the job's next one, or ``None`` to leave that to the schedule.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -235,7 +237,7 @@ class Steps:
                 path=job.path,
                 task_id=one.progress.task_id or "",
                 source=source,
-                sidecar=sidecar(job, one.progress),
+                sidecar=sidecar(job, one.progress, made=await self._made(job, one.progress)),
                 wall=edges.wall,
                 fresh=one.started and not one.tally.download_faults,
             )
@@ -253,6 +255,16 @@ class Steps:
         follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=course.limits)
         await self._record(index, *follow.events)
         return follow.wait_s
+
+    async def _made(self, job: Job, progress: Progress) -> dict[Frame, str]:
+        """Give the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
+        made: dict[Frame, str] = {}
+        for frame in job.frames if progress.fingerprint == job.fingerprint else ():
+            if frame.recipe:
+                with suppress(ValueError):
+                    data = await asyncio.to_thread(self.edges.read_frame, frame)
+                    made[frame] = hashlib.sha256(data).hexdigest()
+        return made
 
     async def _retire_older_clip(self, job: Job, progress: Progress) -> None:
         """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 import sys
 import time
@@ -46,7 +48,13 @@ EXPORTED = (
     "submitted_at",
     "finished_at",
     "prompt",
+    "size",
+    "seconds",
+    "first_frame",
+    "last_frame",
+    "where",
 )
+ROWS_AT_ONCE = 1000
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
 
@@ -171,29 +179,35 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
 )
 @click.option("--safe-cells", is_flag=True, help="Defuse CSV cells that a spreadsheet would take for formulas.")
 def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells: bool) -> int:
-    """Write one row a job to standard output: state, task, price, times, file, hash, prompt.
+    """Write one row a job to standard output, in UTF-8: state, task, price, times, file, hash, prompt, frames.
 
     A prompt may begin with = + - or @, which a spreadsheet takes for a formula: --safe-cells puts a ' before it.
     """
     loaded = load(manifest, output=output)
-    rows = _rows(loaded)
-    if form == "jsonl":
-        for row in rows:
-            tell(json.dumps(row))
-        return Exit.OK
-    writer = csv.DictWriter(_Told(), EXPORTED, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _defused(value) if safe_cells else value for name, value in row.items()})
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # a locale's encoding may lack what is in a prompt
+    lines = map(json.dumps, _rows(loaded)) if form == "jsonl" else _csv_lines(_rows(loaded), safe_cells=safe_cells)
+    for first in lines:
+        tell("\n".join([first, *itertools.islice(lines, ROWS_AT_ONCE - 1)]))
     return Exit.OK
 
 
-class _Told:
-    """Standard output as the csv module wants it."""
+def _csv_lines(rows: Iterator[dict[str, Any]], *, safe_cells: bool) -> Iterator[str]:
+    """Yield CSV (RFC 4180) row by row; its last line break is left to the caller."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, EXPORTED)  # ends rows with CR LF: only so does it quote a CR inside a cell
+    writer.writeheader()
+    for row in rows:
+        yield _taken(text)
+        writer.writerow({name: _defused(value) if safe_cells else value for name, value in row.items()})
+    yield _taken(text)
 
-    def write(self, text: str) -> None:
-        """Write one row."""
-        tell(text, end="")
+
+def _taken(text: io.StringIO) -> str:
+    row = text.getvalue().removesuffix("\r\n")
+    text.seek(0)
+    text.truncate()
+    return row
 
 
 def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
@@ -202,7 +216,15 @@ def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
     known, money = read_journal(manifest)
     objects = status_object(manifest, known, money)["jobs"]
     for job, row in zip(manifest.jobs, objects, strict=True):
-        yield row | {"prompt": job.prompt}
+        frames = dict(zip(("first_frame", "last_frame"), (frame.path for frame in job.frames), strict=False))
+        yield row | {
+            "prompt": job.prompt,
+            "size": job.size,
+            "seconds": job.seconds,
+            "first_frame": frames.get("first_frame"),
+            "last_frame": frames.get("last_frame"),
+            "where": job.where,
+        }
 
 
 def _defused(value: object) -> object:

@@ -7,20 +7,40 @@ from typing import TYPE_CHECKING, Any
 from batchvid.core.figures import dollars, rfc3339
 
 if TYPE_CHECKING:
-    from batchvid.core.job import Job, Progress
+    from collections.abc import Mapping
+
+    from batchvid.core.job import Frame, Job, Progress
+
+NOTHING: Mapping[Any, str] = {}
 
 
-def sidecar(job: Job, progress: Progress) -> dict[str, Any]:
-    """Give the story of a clip that stands beside it, but for what only the file itself can say."""
-    return {
-        "id": job.id,
+def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING) -> dict[str, Any]:
+    """Give the story of a clip that stands beside it, but for what only the file itself can say.
+
+    *made* holds the hashes of what was sent of frames that were turned or fitted. Where the manifest says something
+    else of the job now than what was paid for, what was sent is not known any more: it is ``None``, not the new words.
+    """
+    changed = progress.fingerprint not in {None, job.fingerprint}
+    sent: dict[str, Any] = {
         "prompt": job.prompt,
         "model": job.model,
-        "resolved_model": progress.resolved_model,
         "size": job.size,
         "seconds": job.seconds,
         "form": dict(job.form),
-        "frames": [{"file": frame.path, "sha256": frame.sha256} for frame in job.frames],
+        "frames": [
+            {
+                "file": frame.path,
+                "sha256": made.get(frame) if frame.recipe else frame.sha256,
+                "prepared": frame.recipe or None,
+            }
+            for frame in job.frames
+        ],
+    }
+    return {
+        "id": job.id,
+        **(dict.fromkeys(sent) if changed else sent),
+        "manifest_changed": changed,
+        "resolved_model": progress.resolved_model,
         "fingerprint": progress.fingerprint,
         "attempt": progress.attempt,
         "task_id": progress.task_id,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.core.answer import loads
 from batchvid.core.mp4 import NotAClip, probe
-from batchvid.edge.clip_files import ForeignFileError, Names, Saved
+from batchvid.edge.clip_files import SIDECAR_MARK, SIDECAR_MAX_BYTES, ForeignFileError, Names, Saved
 from batchvid.edge.disk import (
     STATE_FILE_MODE,
     STATE_FOLDER,
@@ -28,6 +28,7 @@ from batchvid.edge.disk import (
     open_folder,
     open_regular,
     place,
+    read_json,
     reason,
     settled,
     sync_folder,
@@ -186,6 +187,19 @@ class Outputs:
                     return _retired(folder, names, attempt)
             except FileNotFoundError:
                 return None
+
+    async def story(self, path: str) -> dict[str, Any]:
+        """Give what the clip's sidecar says; empty when there is none that batchvid wrote."""
+        return await settled(lambda: self._story(path))
+
+    def _story(self, path: str) -> dict[str, Any]:
+        names = Names.of(path)
+        try:
+            with self._opened(*names.folders) as folder:
+                found = read_json(folder, names.sidecar, max_bytes=SIDECAR_MAX_BYTES) or {}
+        except OSError:
+            return {}
+        return found if SIDECAR_MARK in found else {}
 
     async def check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
         """Say what is wrong with a clip that was done, ``None`` when nothing is.

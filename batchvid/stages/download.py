@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchvid.core import transfer
 from batchvid.core.answer import NoAnswer
 from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.figures import rfc3339
 from batchvid.core.lifecycle import ClipSaved
 from batchvid.core.mp4 import NotAClip
 from batchvid.core.transfer import Body, Held, Reading
@@ -64,7 +65,7 @@ async def download(  # noqa: PLR0913 where from, where to, and what to write bes
         if isinstance(rest, Fault):
             return rest
         try:
-            saved = await part.finish(sidecar, rest)
+            saved = await part.finish(sidecar | {"saved_at": rfc3339(wall())}, rest)
         except NotAClip as reason:
             return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason} (kept as {path}.bad)")
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)

@@ -132,6 +132,13 @@ class Project:
         """Run ``batchvid ARGUMENTS`` in the folder to its end; *more* changes the environment."""
         return ended(self.start(*arguments, more=more))
 
+    def raw(self, *arguments: str | Path, **more: str | None) -> bytes:
+        """Give what ``batchvid ARGUMENTS`` writes to standard output, byte for byte."""
+        environment = self.environment(**more)
+        return subprocess.run(
+            command(*arguments), cwd=self.folder, env=environment, capture_output=True, check=True
+        ).stdout
+
     def creates(self) -> dict[str, int]:
         """Count the creates that would be billed, by the job's prompt."""
         by_prompt = self.service.ledger()["by_prompt"]

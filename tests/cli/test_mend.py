@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,19 @@ def test_verify_finds_every_damage_and_repair_fetches_it_again_for_nothing(copie
     assert (copied.out / "job-2.mp4").read_bytes() == whole
     assert whole[:-1] + b"?" in [path.read_bytes() for path in copied.out.glob("job-2*.mp4")]
     assert copied.creates() == before
+
+
+def test_a_repaired_clip_keeps_the_story_that_was_told_first(copied: Project) -> None:
+    """Also where the manifest has been edited since: the clip is of the old words."""
+    sidecar = copied.out / "job-1.json"
+    before = json.loads(sidecar.read_text(encoding="utf-8"))
+    manifest = copied.folder / "m.yaml"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("=kite", "another"), encoding="utf-8")
+    (copied.out / "job-1.mp4").write_bytes(b"damage")
+    assert copied.batchvid("verify", "m.yaml", "--repair").code == 0
+    after = json.loads(sidecar.read_text(encoding="utf-8"))
+    assert after | {"saved_at": ""} == before | {"saved_at": ""}
+    assert before["prompt"].startswith("=kite")
 
 
 def test_repair_asks_only_the_service_that_the_clips_come_from(copied: Project) -> None:

@@ -122,7 +122,7 @@ def test_a_manifest_that_was_never_run_has_a_status_that_says_how_to_go_on(proje
 def test_an_export_has_one_row_a_job_with_its_prompt(finished: Project) -> None:
     """Both forms hold the same."""
     rows = list(csv.DictReader(io.StringIO(finished.batchvid("export", "m.yaml").out)))
-    assert list(rows[0]) == [*JOB_FIELDS, "prompt"]
+    assert list(rows[0]) == [*JOB_FIELDS, "prompt", "size", "seconds", "first_frame", "last_frame", "where"]
     assert [row["state"] for row in rows] == ["done", "done", "failed", "in_doubt"]
     assert rows[0]["prompt"].startswith("=kite")
     lines = finished.batchvid("export", "m.yaml", "--format", "jsonl").told

@@ -295,6 +295,28 @@ def test_a_frame_that_is_fitted_is_sent_as_it_was_made_in_every_attempt(make_ben
     assert sent == [[made, frame.sha256]] * 2
     assert made != frame.sha256
     assert path.read_bytes() == before
+    told = json.loads((bench.folder / "dawn.json").read_text())["frames"]
+    assert told == [
+        {"file": str(path), "sha256": made, "prepared": "pad 64x64"},
+        {"file": str(path), "sha256": frame.sha256, "prepared": None},
+    ]
+
+
+def test_a_clip_that_was_ordered_in_other_words_than_the_manifests_is_not_given_the_new_ones(
+    make_bench: MakeBench,
+) -> None:
+    """Its task outlived an edit of the manifest: what was sent is not known any more, and nothing false is told."""
+    bench = make_bench({"on": "create", "never": True})
+    wanted = job("kite")
+    assert bench.run([wanted], replace(QUICK, task_timeout_s=300)).parked == 1
+    for task in bench.world.tasks.values():
+        task.never = False
+    assert bench.run([changed(wanted, "A new kite.")]).exit_code is Exit.OK
+    told = json.loads((bench.folder / "kite.json").read_text())
+    assert (told["manifest_changed"], told["fingerprint"]) == (True, wanted.fingerprint)
+    content = [told[name] for name in ("prompt", "model", "size", "seconds", "form", "frames")]
+    assert content == [None] * 6
+    assert told["task_id"] == bench.row("kite").task_id
 
 
 @pytest.mark.parametrize("change", ["repainted", "deleted", "no picture"])
