@@ -179,13 +179,14 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
 )
 @click.option("--safe-cells", is_flag=True, help="Defuse CSV cells that a spreadsheet would take for formulas.")
 def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells: bool) -> int:
-    """Write one row a job to standard output, in UTF-8: state, task, price, times, file, hash, prompt, frames.
+    """Write one row a job to standard output: state, task, price, times, file, hash, prompt, frames.
 
+    A file or pipe gets UTF-8, whatever the locale.
     A prompt may begin with = + - or @, which a spreadsheet takes for a formula: --safe-cells puts a ' before it.
     """
     loaded = load(manifest, output=output)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # a locale's encoding may lack what is in a prompt
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # the locale's encoding may lack what is in a prompt
     lines = map(json.dumps, _rows(loaded)) if form == "jsonl" else _csv_lines(_rows(loaded), safe_cells=safe_cells)
     for first in lines:
         tell("\n".join([first, *itertools.islice(lines, ROWS_AT_ONCE - 1)]))

@@ -238,7 +238,9 @@ def test_no_signal_handler_is_installed_and_nothing_is_printed(desk: Desk, capfd
     assert seen == before[1:]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert capfd.readouterr() == ("", "")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batchvid") and thread.is_alive()]
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("batchvid")]:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_two_manifests_run_beside_each_other_and_two_runs_of_one_do_not(desk: Desk, tmp_path: Path) -> None:
