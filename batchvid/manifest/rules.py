@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchvid.core.fit import Fit
 from batchvid.core.settings import InDoubt, OnChange
 from batchvid.manifest import prices, service, units, values
 
@@ -55,6 +56,7 @@ def _list(value: Any) -> list[Any]:
 _DEFAULTS: dict[str, Rule] = {
     **dict.fromkeys(("prompt", "model", "size", "seconds", "first_frame", "last_frame"), values.text),
     "form": _form,
+    "fit": values.word_of(*Fit),
     "price": prices.price,
 }
 _ROW: dict[str, Rule] = _DEFAULTS | {"id": values.text, "takes": values.between(1, 1000)}

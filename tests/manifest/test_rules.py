@@ -29,7 +29,19 @@ WORDS = (
     "90s",
     "3s..30s",
 )
-MORE_WORDS = ("30s..3s", "0.40/s", "hold", "resubmit", "keep", "rebuy", "https://host/v1", "ftp://host", "\x07", "1.5")
+MORE_WORDS = (
+    "30s..3s",
+    "0.40/s",
+    "hold",
+    "resubmit",
+    "pad",
+    "keep",
+    "rebuy",
+    "https://host/v1",
+    "ftp://host",
+    "\x07",
+    "1.5",
+)
 PLAIN = [Plain(str(number), "a number") for number in (*NUMBERS, 0.4, "0x10")]
 SCALARS: list[Any] = [*WORDS, *MORE_WORDS, *PLAIN, Plain("no", "a yes/no"), Plain("", "nothing")]
 LISTS: list[Any] = [[], *([one] for one in SCALARS)]
