@@ -268,8 +268,11 @@ def _created(folder: int, names: Names) -> HashingFile:
     try:
         descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
     except FileExistsError:
-        if not stat.S_ISREG(os.lstat(names.part, dir_fd=folder).st_mode):
-            raise  # a link or a folder is nobody's part: it is left where it is
+        kind = os.lstat(names.part, dir_fd=folder).st_mode
+        if stat.S_ISLNK(kind):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+        if not stat.S_ISREG(kind):
+            raise  # a folder is nobody's part: it is left where it is
         _remove(folder, names.note)
         _remove(folder, names.part)
         descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)

@@ -207,15 +207,15 @@ def forbidden_output(lab: Lab) -> None:
     lab.survived()
 
 
-@fault("F57", "link, rename, unlink, fchmod and the note fail when a clip is to get its name")
+@fault("F57", "link, rename, unlink, fchmod and the sidecar fail when a clip is to get its name")
 def rename_fails(lab: Lab) -> None:
     """Not done, and not lost: the next run gives it its name, and each is told with its own cause."""
-    names = ("link", "rename", "note", "mode", "unlink")
+    names = ("link", "rename", "sidecar", "mode", "unlink")
     host = hosting(lab, {name: [honest()] for name in names})
     faults: dict[str, tuple[list[str], Path, str]] = {
         "link": (["linkat:error=EIO"], Path("link.mp4.part"), "check the disk"),
         "rename": (["linkat:error=EPERM", "renameat:error=EIO"], Path("rename.mp4.part"), "check the disk"),
-        "note": (["renameat:error=EACCES"], Path(".note.mp4.part.meta.new"), "permission denied"),
+        "sidecar": (["renameat:error=EACCES"], Path(".sidecar.json.new"), "permission denied"),
         "mode": (["fchmod:error=EROFS"], lab.output / "mode.mp4.part", "read-only"),
         "unlink": (["unlinkat:error=EIO"], Path("unlink.mp4.part"), "check the disk"),
     }
