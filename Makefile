@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak faults bench bench-quick check format clean
+.PHONY: help setup demo test soak faults bench bench-quick eta check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(VENV)/.ready ## Measure the speed against other programs, side by side 
 
 bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (2 minutes)
 	$(BIN)/python -m tests.benchmarks.bench --quick $(BENCH)
+
+eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they took (2 minutes)
+	$(BIN)/python -m tests.benchmarks.eta $(SEEDS)
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .

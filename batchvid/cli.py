@@ -23,6 +23,7 @@ COMMANDS = {
     "adopt": ("mend", "Give an in-doubt job the task id found on the service's dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "export": ("look", "Write one row a job, as CSV or JSON lines."),
+    "cron": ("cron", "Print what starts a run every night; installs nothing."),
     "sandbox": ("setup", "Serve the stand-in for the paid service."),
     "schema": ("setup", "Print the manifest's JSON Schema, for editors."),
     "doctor": ("setup", "Check versions, key, output, clock and service."),

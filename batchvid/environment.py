@@ -54,6 +54,15 @@ def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str
     return _checked(key, f"the variable {key_env}")
 
 
+def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | None:
+    """Give the URL that a variable holds, or a credential of systemd's by its name; ``None`` when there is none."""
+    environ = os.environ if environ is None else environ
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / name).is_file():
+        return _read(Path(credentials) / name).strip() or None
+    return environ.get(name, "").strip() or None
+
+
 def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
     environ = os.environ if environ is None else environ

@@ -16,6 +16,8 @@ from batchvid.errors import Exit, StorageError
 from batchvid.steps import Edges, Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchvid.core.course import Course
     from batchvid.core.snapshot import Snapshot
 
@@ -29,13 +31,15 @@ class Runner:
     """One run over a course. `run` returns when nothing is left that it could do.
 
     Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
-    or in ``orphans.jsonl``. To be made inside a running event loop.
+    or in ``orphans.jsonl``. To be made inside a running event loop. *beside* are the runs of the same account,
+    itself among them: what one of them does may give another its turn.
     """
 
-    def __init__(self, course: Course, edges: Edges) -> None:
+    def __init__(self, course: Course, edges: Edges, beside: Sequence[Runner] = ()) -> None:
         self.course = course
         self.edges = edges
         self.standing = Standing(course, started=self._now())
+        self._beside = beside
         self._steps = Steps(course, edges, self.standing)
         self._changed = {step: asyncio.Event() for step in Step}
         self._turns = {step: asyncio.Lock() for step in Step}
@@ -68,6 +72,11 @@ class Runner:
         self.course.draining = True
         self._look_again()
 
+    def ring(self) -> None:
+        """Look again whether a job may be submitted: another run of the account made room, or met a refusal."""
+        self._look_again_if_over()
+        self._changed[Step.SUBMIT].set()
+
     # ---- workers
 
     async def _work(self, step: Step) -> None:
@@ -80,6 +89,9 @@ class Runner:
                 self._fail(error)
             self.course.finish(step, index, wait_s=wait_s, now=self._now())
             self._look_again()
+            for other in self._beside:
+                if other is not self:
+                    other.ring()
 
     async def _turn(self, step: Step) -> int | None:
         """Wait for a job whose turn it is and for the pace; ``None`` when the run is over."""

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.brakes import Brakes
+from batchvid.core.account import Ration
+from batchvid.core.brakes import Brakes, worst_halt
 from batchvid.core.course import Course
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
@@ -22,12 +23,12 @@ from batchvid.edge.eventlog import EventLog
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import frame_bytes
 from batchvid.edge.outputs import Outputs
-from batchvid.edge.pace import Pace
 from batchvid.edge.recorder import Recorder
 from batchvid.edge.service import Service
 from batchvid.errors import Exit
 from batchvid.planning import planned
 from batchvid.runner import Runner
+from batchvid.sharing import Sharing
 from batchvid.steps import Edges
 from batchvid.takeover import parted, take_up
 
@@ -74,10 +75,10 @@ def over_http(account: Account, options: Options, downloads: int) -> AbstractAsy
 
 @dataclass(slots=True)
 class Interrupts:
-    """The signals that end a run: the first drains it, the second stops it at once."""
+    """The signals that end the runs of a call: the first drains them, the second stops them at once."""
 
-    runner: Runner | None = None
-    task: asyncio.Task[object] | None = None
+    runners: list[Runner] = field(default_factory=list)
+    tasks: set[asyncio.Task[object]] = field(default_factory=set)
     code: Exit | None = None
     at_once: bool = False
 
@@ -96,15 +97,17 @@ class Interrupts:
         """Drain the run, or stop it when it is draining already."""
         if self.code is None:
             self.code = code
-            if self.runner is not None:
-                self.runner.edges.view.note(
+            for runner in self.runners[:1]:
+                runner.edges.view.note(
                     "stopping: nothing new is sent, requests in flight end and are recorded; "
                     "once more stops at once (paid tasks stay in the journal)"
                 )
-                self.runner.drain()
-        elif self.task is not None and not self.at_once:
+            for runner in self.runners:
+                runner.drain()
+        elif self.tasks and not self.at_once:
             self.at_once = True
-            self.task.cancel()
+            for task in self.tasks:
+                task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,10 @@ class Order:
     """Told what the run is going to do, before it does anything."""
     ended: Callable[[Summary, Plan, Money], None] | None = None
     """Told how this run ended, with exit 0, and what a further one would find, while nobody else can change that."""
+    sharing: Sharing | None = None
+    """The account, when other runs of the call use it too."""
+    ration: Ration | None = None
+    """What the whole call may do; by default *options* say it, for this run alone."""
 
 
 async def run(order: Order) -> Summary:
@@ -151,10 +158,12 @@ async def run(order: Order) -> Summary:
         if order.planned is not None:
             order.planned(*planned(manifest, journal, rows=known))
         rows, closed = parted(known.values(), jobs.keys())
+        sharing = order.sharing or Sharing.among([manifest.limits])
         brakes = Brakes(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
-            max_jobs=options.max_jobs,
+            ration=order.ration or Ration(options.max_cost_micros, options.max_jobs),
+            account=sharing.account,
             out_before=sum(row.state is not State.PENDING for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
         )
@@ -163,14 +172,13 @@ async def run(order: Order) -> Summary:
             manifest.limits,
             brakes=brakes,
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
-            run_limit_micros=options.max_cost_micros,
             timings=journal.timings(),
         )
         course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None
         if not course.is_over():
             del known  # of a hundred thousand finished jobs, while others are made
-            runner = await _work(order, course, rows, journal, outputs)
+            runner = await _work(order, course, sharing, rows=rows, journal=journal, outputs=outputs)
             known = {row.job_id: row for row in journal.all_progress()}
         summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)
         await outputs.write_clips(_clip_lines(known, manifest))
@@ -195,24 +203,27 @@ def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     return None if moment is None else now + moment - at
 
 
-async def _work(order: Order, course: Course, rows: dict[str, Progress], journal: Journal, outputs: Outputs) -> Runner:
+async def _work(  # noqa: PLR0913 what a run works with
+    order: Order, course: Course, sharing: Sharing, *, rows: dict[str, Progress], journal: Journal, outputs: Outputs
+) -> Runner:
     """Let the runner work until it is over."""
-    account, limits = order.account(), order.manifest.limits
+    account, downloads = order.account(), order.manifest.limits.downloads
     async with AsyncExitStack() as stack:
         edges = Edges(
-            service=await stack.enter_async_context(order.connect(account, order.options, limits.downloads)),
+            service=await stack.enter_async_context(order.connect(account, order.options, downloads)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
             log=EventLog(outputs.state_folder / LOG),
             view=order.view,
             read_frame=frame_bytes,
-            submit_pace=Pace(limits.submits),
-            request_pace=Pace(limits.requests),
+            submit_pace=sharing.submit_pace,
+            request_pace=sharing.request_pace,
             wall=order.wall,
         )
-        runner = Runner(course, edges)
+        runner = Runner(course, edges, sharing.runners)
         for row in rows.values():
             runner.standing.take_over(row)
+        stack.enter_context(sharing.joined(runner))
         try:
             await _interruptible(runner, order.interrupts)
         finally:
@@ -225,26 +236,34 @@ async def _interruptible(runner: Runner, interrupts: Interrupts | None) -> None:
     if interrupts is None:
         await runner.run()
         return
-    interrupts.runner, interrupts.task = runner, asyncio.current_task()
+    task = asyncio.current_task()
+    if task is None:
+        return
+    interrupts.runners.append(runner)
+    interrupts.tasks.add(task)
     if interrupts.code is not None:
         runner.drain()
     try:
         await runner.run()
     except asyncio.CancelledError:
-        if not interrupts.at_once or interrupts.task is None:
+        if not interrupts.at_once:
             raise
-        interrupts.task.uncancel()
+        task.uncancel()
     finally:
-        interrupts.task = None  # what is left is the summary, which nobody has to hurry
+        interrupts.runners.remove(runner)
+        interrupts.tasks.discard(task)  # what is left is the summary, which nobody has to hurry
 
 
 def _summary(
     order: Order, course: Course, runner: Runner | None, rows: dict[str, Progress], *, elapsed_s: float
 ) -> Summary:
     """Give the run's end as a value."""
-    halt = course.brakes.worst
     interrupted = order.interrupts.code if order.interrupts is not None else None
     counts = {state: course.counts[state] for state in State}
+    # What others have met of the account concerns a run that has something left to do.
+    brakes, unfinished = course.brakes, any(counts[state] for state in State if state.is_open)
+    halts = brakes.all_halts if unfinished else brakes.halts
+    halt = worst_halt(halts)
     standing = Standing(course, started=0.0) if runner is None else runner.standing
     for row in rows.values():
         if row.state is State.FAILED or runner is None:
@@ -262,7 +281,7 @@ def _summary(
         exit_code=exit_code(
             counts,
             parked=len(course.parked),
-            halts=[one.exit_code for one in course.brakes.halts],
+            halts=[one.exit_code for one in halts],
             interrupted=interrupted,
         ),
         stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else None),

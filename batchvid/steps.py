@@ -218,7 +218,7 @@ class Steps:
         took_s = self.course.looked(index, now=now, finished=finished)
         if took_s is None:
             return None
-        self.standing.task_took(took_s)
+        self.standing.task_took(now - self.course.active[index].task_from)
         return Timing(self.course.jobs[index].timing_class, took_s, self.edges.wall())
 
     async def download(self, index: int) -> float | None:

@@ -135,7 +135,7 @@ def _answer(manifest: Manifest, summary: Summary, plan: Plan, money: Money) -> d
     again = replace(summary, money=money, elapsed_s=0.0, submits=0, polls=0, downloaded_bytes=0)
     return {
         "warnings": manifest.warnings,
-        "plan": plan_sums_json(plan, money),
+        "plan": plan_sums_json(plan, money) | {"manifest": summary.manifest},
         "notes": notes_of(plan),
         "summary": summary_json(again),
         "lines": list(summary_lines(again)),

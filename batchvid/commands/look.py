@@ -7,8 +7,7 @@ import io
 import itertools
 import json
 import sys
-import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from batchvid.errors import Problem
     from batchvid.manifest.model import Manifest
 
-WATCH_EVERY_S = 2.0
 EXPORTED = (
     "id",
     "state",
@@ -132,19 +130,16 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
 @manifest_argument
 @output_option
 @json_option
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
 def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
     """Show how the jobs stand: states, money, what needs a person. Works beside a running run."""
     loaded = load(manifest, output=output)
     if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
         return Exit.OK
-    with suppress(KeyboardInterrupt):
-        while True:
-            if not as_json:
-                click.clear()
-            _print_status(loaded, str(manifest), as_json=as_json)
-            time.sleep(WATCH_EVERY_S)
+    from batchvid.commands.watch import watch as watch_run  # noqa: PLC0415 loaded only to watch
+
+    watch_run(loaded, str(manifest), as_json=as_json)
     return Exit.OK
 
 

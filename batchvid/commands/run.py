@@ -1,19 +1,17 @@
-"""``batchvid run``: does what is left of one manifest, or of several one after the other."""
+"""``batchvid run``: does what is left of one manifest, or of several at the same time."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
-from pathlib import Path  # noqa: TC003 click looks at it
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import click
 
-from batchvid.accounts import SANDBOX_SPEED, has_journal
-from batchvid.commands.finished import Stamping, notes_of
+from batchvid.accounts import SANDBOX_SPEED
+from batchvid.commands.finished import Stamping
 from batchvid.commands.options import (
     base_url_option,
     ca_file_option,
@@ -23,22 +21,12 @@ from batchvid.commands.options import (
     manifests_argument,
     output_option,
 )
-from batchvid.commands.streams import complain
 from batchvid.commands.values import Amount, Duration, Moment
-from batchvid.environment import PREFIX, terminal_can_draw
-from batchvid.errors import BatchvidError, Exit, OutputBusyError
+from batchvid.environment import PREFIX
+from batchvid.errors import BatchvidError, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
-
-    from batchvid.core.plan import Plan
-    from batchvid.core.snapshot import Money
-    from batchvid.core.summary import Summary
-    from batchvid.manifest.model import Manifest
-    from batchvid.session import Account, Options
-    from batchvid.views.jsonl import JsonLines
-    from batchvid.views.view import View
 
 
 @click.command("run")
@@ -66,9 +54,11 @@ if TYPE_CHECKING:
     metavar="25.00",
     envvar=f"{PREFIX}MAX_COST",
     show_envvar=True,
-    help="Spend no more than this in this run.",
+    help="Spend no more than this in this run, over all manifests.",
 )
-@click.option("--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this in this run.")
+@click.option(
+    "--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this, over all manifests."
+)
 @click.option("--only", metavar="GLOB", help="Submit only jobs whose id matches, such as 'kite*'.")
 @click.option("--retry-failed", is_flag=True, help="Submit failed jobs again; each costs its price again.")
 @click.option("--rebuy", is_flag=True, help="Buy clips again whose content changed after they were paid.")
@@ -90,6 +80,14 @@ if TYPE_CHECKING:
 @base_url_option
 @key_file_option
 @ca_file_option
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar=f"{PREFIX}METRICS",
+    metavar="FILE",
+    show_envvar=True,
+    help="Keep a file for Prometheus' node exporter (textfile collector) up to date; it should end in .prom.",
+)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
@@ -110,6 +108,7 @@ def run_command(  # noqa: PLR0913 one argument an option
     base_url: str | None,
     api_key_file: Path | None,
     ca_file: Path | None,
+    metrics: Path | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -118,20 +117,28 @@ def run_command(  # noqa: PLR0913 one argument an option
 
     The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
     tasks stay in the journal either way, and the next run collects them.
+
+    Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
+    for all of them together.
     """
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)
         stamps = [Stamping(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
-        is_plain = len(stamps) == 1 and only is None and not (retry_failed or rebuy or resubmit_in_doubt)
+        wishes = retry_failed or rebuy or resubmit_in_doubt
+        is_plain = len(stamps) == 1 and only is None and metrics is None and not wishes
         if is_plain and stamps[0].say_again(as_json=as_json, verbosity=verbosity):
             return Exit.OK
 
-        from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.commands.work import Asked, do  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
         from batchvid.session import Options  # noqa: PLC0415 as above
+        from batchvid.views.view import Verbosity  # noqa: PLC0415 as above
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
         loaded = [one.watch(partial(load, one.path, output=output, base_url=base_url)) for one in stamps]
+        if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
+            raise click.UsageError("--api-key-file goes with one account: these manifests name several")
         until_s = min(
             (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
             default=None,
@@ -144,17 +151,22 @@ def run_command(  # noqa: PLR0913 one argument an option
             only=only,
             ca_file=None if ca_file is None else str(ca_file),
         )
-        work = _Work(options, sandbox_speed if sandbox else None, api_key_file, as_json=as_json, verbosity=verbosity)
-        for one, manifest in zip(stamps, loaded, strict=True):
-            try:
-                summary = work.run(str(one.path), manifest, ended=partial(one.leave, manifest))
-            except OutputBusyError as error:  # that output is being taken care of; the others wait for us
-                complain(f"batchvid: {error}")
-                ending.add(error.exit_code, str(error))
-                continue
-            ending.add(summary.exit_code, summary.stopped)
-            if summary.exit_code in {Exit.INTERRUPTED, Exit.TERMINATED}:
-                break
+        asked = Asked(
+            options=options,
+            sandbox_speed=sandbox_speed if sandbox else None,
+            key_file=api_key_file,
+            as_json=as_json,
+            verbosity=Verbosity(verbosity),
+            metrics=metrics,
+        )
+        outcomes = do(asked, [str(path) for path in manifests], loaded, [one.leave for one in stamps])
+        for outcome in outcomes:
+            if not isinstance(outcome, BatchvidError):
+                ending.add(outcome.exit_code, outcome.stopped)
+            elif len(manifests) > 1:  # told already
+                ending.add(outcome.exit_code, str(outcome))
+            else:
+                raise outcome
     return ending.code
 
 
@@ -203,92 +215,3 @@ class _Ending:
             from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 only for --json
 
             JsonLines(sys.stdout).exit(code, self._reason)
-
-
-class _Work:
-    """What one call does for each of its manifests."""
-
-    def __init__(
-        self,
-        options: Options,
-        sandbox_speed: float | None,
-        key_file: Path | None,
-        *,
-        as_json: bool,
-        verbosity: int,
-    ) -> None:
-        self._options = options
-        self._speed = sandbox_speed
-        self._key_file = key_file
-        self._as_json = as_json
-        self._verbosity = verbosity
-
-    def run(self, named: str, manifest: Manifest, *, ended: Callable[[Summary, Plan, Money], None]) -> Summary:
-        """Run one manifest; *ended* is told when everything is done, and what a further run would find."""
-        import asyncio  # noqa: PLC0415 a run with nothing to do does without
-
-        from batchvid.accounts import SANDBOX, service_account  # noqa: PLC0415 as above
-        from batchvid.session import Interrupts, Order, run  # noqa: PLC0415 as above
-
-        if self._speed is not None:
-            manifest = replace(manifest, limits=manifest.limits.sped_up(self._speed))
-        elif not has_journal(manifest):
-            # Without a key the first run ends here, before it leaves a folder or a journal behind.
-            service_account(manifest, key_file=self._key_file)
-        with ExitStack() as stack:
-            view, told = _view(named, as_json=self._as_json, verbosity=self._verbosity)
-            stack.callback(view.close)
-            interrupts = Interrupts()
-            order = Order(
-                manifest=manifest,
-                named=named,
-                identity=manifest.base_url if self._speed is None else SANDBOX,
-                account=lambda: self._account(manifest, stack),
-                options=self._options,
-                view=view,
-                interrupts=interrupts,
-                planned=lambda plan, money: _tell_plan(plan, money, view=view, told=told),
-                ended=ended,
-            )
-
-            async def interruptible() -> Summary:
-                interrupts.install()
-                return await run(order)
-
-            return asyncio.run(interruptible())
-
-    def _account(self, manifest: Manifest, stack: ExitStack) -> Account:
-        from batchvid.accounts import sandbox_account, service_account  # noqa: PLC0415 as above
-
-        if self._speed is None:
-            return service_account(manifest, key_file=self._key_file)
-        return sandbox_account(manifest, stack, speed=self._speed)
-
-
-def _view(named: str, *, as_json: bool, verbosity: int) -> tuple[View, JsonLines | None]:
-    """Give the view, and the part of it that writes JSON."""
-    from batchvid.views.lines import PlainLines  # noqa: PLC0415 as above
-    from batchvid.views.view import Several, Verbosity  # noqa: PLC0415 as above
-
-    level = Verbosity(verbosity)
-    if as_json:
-        from batchvid.views.jsonl import JsonLines  # noqa: PLC0415 only for --json
-
-        told = JsonLines(sys.stdout, level)
-        return Several([told, PlainLines(sys.stderr, level, manifest=named)]), told
-    is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    if is_terminal and level is Verbosity.NORMAL:
-        from batchvid.views.live import LiveView, console_on  # noqa: PLC0415 rich only on a terminal
-
-        return LiveView(console_on(sys.stdout), manifest=named), None
-    return PlainLines(sys.stdout, level, manifest=named), None
-
-
-def _tell_plan(plan: Plan, money: Money, *, view: View, told: JsonLines | None) -> None:
-    """Begin the run's story: its plan for programs, and for people what they might not expect of it."""
-    from batchvid.views.plan import plan_sums_json  # noqa: PLC0415 as above
-
-    if told is not None:
-        told.write(plan_sums_json(plan, money))
-    for note in notes_of(plan):
-        view.note(note)

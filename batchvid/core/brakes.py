@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchvid.core.account import AccountState, Ration
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batchvid.core.settings import Limits
 
 RETRIES_AT_MOST = 240.0
@@ -40,6 +43,12 @@ class Halt:
     downloads_too: bool = False
 
 
+def worst_halt(halts: Iterable[Halt]) -> Halt | None:
+    """Give the halt that decides the exit code."""
+    order = list(Exit)
+    return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
+
+
 def backoff_s(failures: int, limits: Limits, *, jitter: float) -> float:
     """Give the wait after so many failures in a row: doubling from the first to the longest, full jitter.
 
@@ -55,11 +64,14 @@ class Throttle:
     def __init__(self) -> None:
         self.share = 1.0
         self.resume_at = 0.0
+        self.slowed_by = ""
+        """Why it was last slowed."""
         self._slowed_at = float("-inf")
         self._in_a_row = 0
 
     def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
         """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause."""
+        self.slowed_by = _slower(fault)
         if sent_at >= self._slowed_at:
             self.share = max(SLOWEST, self.share / 2)
             self._slowed_at = now
@@ -81,47 +93,48 @@ class Brakes:
     """What the run as a whole has learned from its requests. Times are monotonic seconds.
 
     *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
-    and that are no clips yet; both count for the canary.
+    and that are no clips yet; both count for the canary. *account* is what the run shares with others, *ration* what
+    the whole call may do.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what bounds a run, each known elsewhere
         self,
         limits: Limits,
         *,
         stop_submitting_at: float | None = None,
-        max_jobs: int | None = None,
+        ration: Ration | None = None,
+        account: AccountState | None = None,
         out_before: int = 0,
         clips_before: int = 0,
     ) -> None:
         self._limits = limits
         self._stop_submitting_at = stop_submitting_at
-        self._jobs_left = max_jobs
+        self.ration = ration or Ration()
+        self.account = account or AccountState(Throttle())
         self._retries = RETRIES_AT_MOST
         self._away = 0
         self._refused_at = float("-inf")
         self._waiting_since: float | None = None
         self._silent_since: float | None = None
         self._failed_in_a_row = 0
-        self._unsure_in_a_row = 0
         self._bad_polls_in_a_row = 0
         self._canaries_out = out_before + clips_before
         self._canaries_home = clips_before
         self._resume_at = 0.0
-        self.accepted = 0
-        self.throttle = Throttle()
+        self.throttle = self.account.throttle
         self.halts: list[Halt] = []
-        self.slowed_by = ""
-        """Why the run was last slowed or paused."""
+        """What this run itself has met; see `all_halts`."""
+        self._paused_by = ""
 
     @property
     def submits_stopped(self) -> bool:
         """Whether nothing will be submitted any more in this run."""
-        return bool(self.halts)
+        return bool(self.halts or self.account.halts)
 
     @property
     def polls_stopped(self) -> bool:
         """Whether even what is paid cannot be collected in this run."""
-        return any(halt.polls_too for halt in self.halts)
+        return self.submits_stopped and any(halt.polls_too for halt in self.all_halts)
 
     @property
     def downloads_stopped(self) -> bool:
@@ -129,10 +142,24 @@ class Brakes:
         return any(halt.downloads_too for halt in self.halts)
 
     @property
+    def all_halts(self) -> list[Halt]:
+        """Give why nothing is submitted any more: what this run has met, and what others have met of the account."""
+        return [*self.halts, *(halt for halt in self.account.halts if halt not in self.halts)]
+
+    @property
+    def accepted(self) -> int:
+        """Count the paid requests that the service took."""
+        return self.account.accepted
+
+    @property
+    def slowed_by(self) -> str:
+        """Give why the run was last slowed or paused."""
+        return self._paused_by or self.throttle.slowed_by
+
+    @property
     def worst(self) -> Halt | None:
         """Give the halt that decides the exit code."""
-        order = list(Exit)
-        return min(self.halts, key=lambda halt: order.index(halt.exit_code), default=None)
+        return worst_halt(self.all_halts)
 
     @property
     def submits_resume_at(self) -> float:
@@ -145,6 +172,13 @@ class Brakes:
         if halt not in self.halts:
             self.halts.append(halt)
 
+    def halt_account(self, exit_code: Exit, reason: str, *, polls_too: bool = False) -> None:
+        """Stop submitting, and everybody who uses the account."""
+        halt = Halt(exit_code, reason, polls_too)
+        for halts in (self.halts, self.account.halts):
+            if halt not in halts:
+                halts.append(halt)
+
     def may_submit(self, *, now: float, new: bool) -> bool:
         """Say whether a job may be submitted now. *new*: it has not been out in this run.
 
@@ -152,7 +186,7 @@ class Brakes:
         """
         if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
             self.halt(Exit.STOPPED, "the time window has closed")
-        return not self.halts and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
+        return not self.submits_stopped and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
 
     @property
     def window_closes_at(self) -> float | None:
@@ -160,9 +194,14 @@ class Brakes:
         return self._stop_submitting_at
 
     @property
+    def canary_is_out(self) -> bool:
+        """Whether the jobs wait for clips of the first ones."""
+        return self._canaries_home < self._limits.canary
+
+    @property
     def new_jobs_wait(self) -> str | None:
         """Give why no further job may begin, when that is so; jobs that are out already may have further attempts."""
-        if self._jobs_left is not None and self._jobs_left <= 0:
+        if self.ration.is_eaten:
             return "as many jobs as --max-jobs allows have been submitted"
         if self._canaries_home < self._limits.canary <= self._canaries_out:
             return "the canary jobs brought no clip, so the rest was not started"
@@ -172,31 +211,30 @@ class Brakes:
         """Count a job that goes out."""
         if new:
             self._canaries_out += 1
-            if self._jobs_left is not None:
-                self._jobs_left -= 1
+            self.ration.jobs += 1
 
     def submit_untried(self, *, new: bool) -> None:
         """Take back `submit_begins`."""
         if new:
             self._canaries_out -= 1
-            if self._jobs_left is not None:
-                self._jobs_left += 1
+            self.ration.jobs -= 1
 
     def submit_accepted(self, *, now: float) -> None:
         """Take note that the service took a paid request."""
-        self.accepted += 1
+        self.account.accepted += 1
+        self._paused_by = ""
         self._away = 0
         self._waiting_since = None
         self._silent_since = None
-        self._unsure_in_a_row = 0
+        self.account.unsure_in_a_row = 0
         self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
         self.throttle.went_well(now=now)
 
     def submit_unsure(self) -> None:
         """Take note of an attempt in doubt."""
-        self._unsure_in_a_row += 1
-        if self._unsure_in_a_row >= UNSURE_IN_A_ROW:
-            self.halt(
+        self.account.unsure_in_a_row += 1
+        if self.account.unsure_in_a_row >= UNSURE_IN_A_ROW:
+            self.halt_account(
                 Exit.STOPPED,
                 f"{UNSURE_IN_A_ROW} paid requests in a row are in doubt: check base_url and the service's dashboard",
             )
@@ -210,18 +248,19 @@ class Brakes:
         self._heard(fault, sent_at=sent_at)
         match fault.kind:
             case FaultKind.ACCOUNT:
-                self.halt(Exit.ACCOUNT, str(fault))
+                self.halt_account(Exit.ACCOUNT, str(fault))
             case FaultKind.MISCONFIGURED:
-                self.halt(Exit.CONFIG, str(fault))
+                self.halt_account(Exit.CONFIG, str(fault))
             case FaultKind.THROTTLED | FaultKind.UNAVAILABLE:
                 self._wait(fault, sent_at=sent_at, now=now, jitter=jitter)
 
     def _wait(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
         is_news = sent_at >= self._refused_at
-        self.slowed_by = _slower(fault)
         if fault.kind is FaultKind.THROTTLED:
+            self._paused_by = ""
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         else:
+            self._paused_by = _slower(fault)
             self._away += is_news
             wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
             self._resume_at = max(self._resume_at, now + wait_s)
@@ -239,12 +278,12 @@ class Brakes:
         """Slow down or stop as the fault demands."""
         self._heard(fault, sent_at=sent_at)
         if fault.kind is FaultKind.THROTTLED:
-            self.slowed_by = _slower(fault)
+            self._paused_by = ""
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         elif fault.kind is FaultKind.ACCOUNT:
-            self.halt(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
+            self.halt_account(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
         elif fault.kind is FaultKind.MISCONFIGURED and self._hopeless():
-            self.halt(Exit.CONFIG, str(fault), polls_too=True)
+            self.halt_account(Exit.CONFIG, str(fault), polls_too=True)
 
     def _hopeless(self) -> bool:
         self._bad_polls_in_a_row += 1

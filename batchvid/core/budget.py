@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from batchvid.core.account import Ration
 from batchvid.core.snapshot import Money
 
 
 class Budget:
     """Spent and held money of one journal, in millionths; `reserve` never lets their sum grow above the limit.
 
-    *limit_micros* bounds everything the journal ever paid; *run_limit_micros* bounds what this run may add.
+    *limit_micros* bounds everything the journal ever paid; *ration* bounds what this call may add.
     """
 
-    def __init__(self, money: Money, *, run_limit_micros: int | None = None) -> None:
+    def __init__(self, money: Money, *, ration: Ration | None = None) -> None:
         self._spent = money.spent_micros
         self._reserved = money.reserved_micros
         self._limit = money.budget_micros
         self._unpriced = money.unpriced_attempts
-        self._run_limit = run_limit_micros
-        self._run_total = 0
+        self._ration = ration or Ration()
 
     @property
     def money(self) -> Money:
@@ -26,14 +26,22 @@ class Budget:
 
     def fits(self, price_micros: int | None) -> bool:
         """Say whether one more attempt at this price may start. No price never fits a limit: it could be any."""
-        bounds = (
-            (self._limit, self._spent + self._reserved),
-            (self._run_limit, self._run_total),
-        )
-        for limit, so_far in bounds:
-            if limit is not None and (price_micros is None or so_far + price_micros > limit):
-                return False
-        return True
+        if not self._ration.pays(price_micros):
+            return False
+        if self._limit is None:
+            return True
+        return price_micros is not None and self._spent + self._reserved + price_micros <= self._limit
+
+    @property
+    def left_micros(self) -> int | None:
+        """Give how much more may be spent; ``None`` when nothing bounds it."""
+        ration = self._ration
+        left = []
+        if self._limit is not None:
+            left.append(self._limit - self._spent - self._reserved)
+        if ration.max_cost_micros is not None:
+            left.append(ration.max_cost_micros - ration.cost_micros)
+        return max(0, min(left)) if left else None
 
     def reserve(self, price_micros: int | None) -> bool:
         """Hold the price of one attempt, or change nothing and return ``False`` when it does not fit."""
@@ -43,7 +51,7 @@ class Budget:
             self._unpriced += 1
         else:
             self._reserved += price_micros
-            self._run_total += price_micros
+            self._ration.cost_micros += price_micros
         return True
 
     def release(self, price_micros: int | None) -> None:
@@ -52,7 +60,7 @@ class Budget:
             self._unpriced -= 1
         else:
             self._reserved -= price_micros
-            self._run_total -= price_micros
+            self._ration.cost_micros -= price_micros
 
     def settle(self, price_micros: int | None) -> None:
         """Count what was held as spent: the task is over, well or badly."""

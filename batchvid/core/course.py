@@ -31,24 +31,27 @@ if TYPE_CHECKING:
     from batchvid.core.settings import Limits
     from batchvid.core.snapshot import Money
 
+LOOK_AGAIN_S = 1.0
+"""Beside others: room that another course no longer wants is found after this, should nobody tell of it."""
+
 
 class Course:
     """The jobs of one run, by their index in the manifest."""
 
-    def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
+    def __init__(
         self,
         jobs: Sequence[Job],
         limits: Limits,
         *,
         brakes: Brakes,
         money: Money,
-        run_limit_micros: int | None = None,
         timings: Mapping[str, Iterable[float]] | None = None,
     ) -> None:
         self.jobs = jobs
         self.limits = limits
         self.brakes = brakes
-        self.budget = Budget(money, run_limit_micros=run_limit_micros)
+        self.account = brakes.account
+        self.budget = Budget(money, ration=brakes.ration)
         self.forecast = Forecast(limits.typical_time_s, timings)
         self.schedule = Schedule(in_flight_limit=limits.in_flight)
         self.counts: Counter[State] = Counter()
@@ -57,6 +60,18 @@ class Course:
         self.busy: Counter[Step] = Counter()
         self.draining = False
         self._front = 0.0
+
+    @property
+    def is_submitting(self) -> bool:
+        """Whether a paid request is under way."""
+        return self.busy[Step.SUBMIT] > 0
+
+    def is_eager(self, now: float) -> bool:
+        """Say whether nothing but room keeps this course from submitting now, as far as that can be seen."""
+        brakes = self.brakes
+        if self.draining or brakes.submits_stopped or now < brakes.submits_resume_at or not self.schedule.has_room:
+            return False
+        return self._next_submits(now).head(now) is not None
 
     @property
     def downloading(self) -> int:
@@ -117,12 +132,12 @@ class Course:
         index = self._next_submits(now).peek(now)
         if index is None or not self.schedule.has_room:
             return False
-        if self.busy[Step.SUBMIT] and not self.brakes.accepted:
+        if not self.account.accepted and (self.is_submitting or self.account.submitting):
             return False  # the first one goes alone: a bad key or address is found out by one request, not by many
         if not self.brakes.may_submit(now=now, new=self._is_new(index)):
             return False
         if self.budget.fits(self.jobs[index].price_micros):
-            return True
+            return self.account.has_room_for(self, now)
         if not self.busy[Step.SUBMIT]:
             self.brakes.halt(Exit.BUDGET, f"the budget is reached: the price of {self.jobs[index].id!r} no longer fits")
         return False
@@ -146,6 +161,7 @@ class Course:
             self.brakes.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
             self.schedule.in_flight += 1
+            self.account.took_turn(self)
             one.held = True
         return index
 
@@ -156,6 +172,8 @@ class Course:
             moments.append(self.brakes.throttle.resume_at)
         if step is Step.SUBMIT:
             moments += [self.brakes.submits_resume_at, self.brakes.window_closes_at]
+            if len(self.account.courses) > 1 and self.schedule.to_submit:
+                moments.append(now + LOOK_AGAIN_S)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def _lanes(self, step: Step) -> tuple[Lane, ...]:

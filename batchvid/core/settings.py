@@ -30,6 +30,11 @@ class Rate:
     count: float
     period_s: float
 
+    @property
+    def per_s(self) -> float:
+        """Give it as a number a second."""
+        return self.count / self.period_s
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -77,6 +77,8 @@ class Snapshot:
     downloaded_bytes: int
     stopping: str | None
     """Why no more jobs are submitted, when that is so."""
+    active: bool = True
+    """Whether a run is at work; who only watches may find none."""
     slowed_by: str = ""
     """Why the run was last slowed or paused."""
     newest: tuple[NewClip, ...] = ()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
+from batchvid.core.estimate import Load, Occupancy, remaining_s
 from batchvid.core.job import State
+from batchvid.core.settings import Rate
 from batchvid.core.snapshot import NeedsPerson, NewClip, Snapshot
 
 if TYPE_CHECKING:
@@ -17,8 +21,12 @@ if TYPE_CHECKING:
 SHOWN = 8
 WORDS_TOLD = 8
 """A service that makes up a new status for every poll must not fill a night's log."""
-TAIL_SHARE = 0.5
-"""The last tasks end, on average, about half a generation after half of those in flight are done."""
+TELLING = 4
+"""Accepted requests tell at which pace a service takes them."""
+AGES_ASKED = 64
+"""Of the tasks in flight: enough to tell the mean, few enough to be asked four times a second."""
+CLASSES_ASKED = 100
+"""Jobs, spread over the manifest, whose classes say what a task is expected to take before any was seen."""
 
 
 class Standing:
@@ -27,8 +35,10 @@ class Standing:
     def __init__(self, course: Course, *, started: float) -> None:
         self._course = course
         self._started = started
-        self._seen_s = 0.0
-        self._seen = 0
+        self._limits = course.account.limits or course.limits
+        self._kept = Occupancy(_expected_s(course))
+        self._submitted_at = started
+        self._submits_seen = 0
         self.polls = 0
         self.submits = 0
         self.downloaded_bytes = 0
@@ -74,23 +84,77 @@ class Standing:
         return True
 
     def task_took(self, took_s: float) -> None:
-        """Take note of how long a task of this run took."""
-        self._seen_s += took_s
-        self._seen += 1
+        """Take note of how long after its submission a task of this run was known to be over."""
+        self._kept.add(took_s)
 
-    def eta_s(self, now: float) -> float | None:
-        """Give the seconds until the last job is done; ``None`` while nothing is known of this run's pace."""
-        course = self._course
-        waiting = course.schedule.to_submit
-        flying = course.schedule.in_flight
-        if not waiting and not flying:
+    def eta_s(self, now: float) -> float:
+        """Give the seconds until the last job is done, or nothing more is going to happen."""
+        course, brakes = self._course, self._course.brakes
+        if course.draining:
             return 0.0
-        task_s = self._seen_s / self._seen if self._seen else course.limits.typical_time_s
-        by_room_s = (waiting + flying * TAIL_SHARE) * task_s / course.limits.in_flight
-        rate = course.limits.submits
-        by_rate_s = waiting * rate.period_s / rate.count / course.brakes.throttle.share if rate is not None else 0.0
-        pause_s = max(0.0, course.brakes.submits_resume_at - now)
-        return pause_s + max(by_room_s, by_rate_s) + task_s * TAIL_SHARE
+        self._look(now)
+        waiting = self._to_submit(now)
+        task_s = self._kept.mean_s(self._ages_s(now), flying=course.schedule.in_flight)
+        load = Load(
+            waiting=waiting,
+            flying=course.schedule.in_flight,
+            room=self._limits.in_flight,
+            rate=self._rate(now),
+            task_s=task_s,
+            spread=self._kept.spread,
+            delayed_s=max(0.0, brakes.submits_resume_at - now),
+            since_submit_s=now - self._submitted_at,
+            window_s=None if brakes.window_closes_at is None else max(0.0, brakes.window_closes_at - now),
+        )
+        others = [one for one in course.account.courses if one is not course]
+        if others:
+            beside = sum(min(waiting, one.schedule.to_submit) for one in others)
+            flying = sum(one.schedule.in_flight for one in course.account.courses)
+            load = replace(load, waiting=waiting + beside, flying=flying)
+        if brakes.canary_is_out and waiting:
+            canaries = replace(load, waiting=0, flying=max(1, load.flying))
+            load = replace(load, flying=0, delayed_s=load.delayed_s + remaining_s(canaries))
+        return remaining_s(load)
+
+    def _to_submit(self, now: float) -> int:
+        """Count the jobs that this run is still going to submit, as far as limits let it."""
+        course = self._course
+        if course.brakes.submits_stopped:
+            return 0
+        bounds = [course.schedule.to_submit]
+        ration = course.brakes.ration
+        if ration.max_jobs is not None:
+            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(course.schedule.again))
+        price = self._next_price_micros(now)
+        left = course.budget.left_micros
+        if price and left is not None:
+            bounds.append(left // price)
+        return min(bounds)
+
+    def _next_price_micros(self, now: float) -> int | None:
+        """Give the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
+        schedule = self._course.schedule
+        indices = (lane.peek(now) for lane in (schedule.submits, schedule.again))
+        return next((self._course.jobs[index].price_micros for index in indices if index is not None), None)
+
+    def _ages_s(self, now: float) -> list[float]:
+        """Give how long tasks have been in flight: all of them, or some of many."""
+        active = self._course.active
+        some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
+        return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
+
+    def _rate(self, now: float) -> Rate | None:
+        """Give the pace that may be counted on: the allowed one, or while the service slows it the one that it took."""
+        account, allowed = self._course.account, self._limits.submits
+        if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
+            return allowed
+        taken = Rate(account.accepted, now - self._started)
+        return taken if allowed is None or taken.per_s < allowed.per_s else allowed
+
+    def _look(self, now: float) -> None:
+        """Take note of when something was submitted last."""
+        if self.submits != self._submits_seen:
+            self._submits_seen, self._submitted_at = self.submits, now
 
     def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
         """Give the run as it stands now."""
@@ -105,11 +169,11 @@ class Standing:
             elapsed_s=now - self._started,
             eta_s=self.eta_s(now),
             in_flight=course.schedule.in_flight,
-            in_flight_limit=course.limits.in_flight,
+            in_flight_limit=self._limits.in_flight,
             downloading=course.downloading,
             downloads_limit=course.limits.downloads,
             submits_per_min=submits_per_min,
-            submit_limit=course.limits.submits,
+            submit_limit=self._limits.submits,
             slowed_to=brakes.throttle.share,
             paused_s=max(0.0, brakes.submits_resume_at - now),
             slowed_by=brakes.slowed_by,
@@ -120,3 +184,11 @@ class Standing:
             newest=tuple(self.newest),
             needs_person=tuple(self.needs_person.values())[:SHOWN],
         )
+
+
+def _expected_s(course: Course) -> float:
+    """Give what a task is expected to take: by class what the journal tells, or the stated typical time."""
+    asked = course.jobs[:: max(1, len(course.jobs) // CLASSES_ASKED)]
+    if not asked:
+        return course.limits.typical_time_s
+    return sum(course.forecast.of(job.timing_class).typical_s for job in asked) / len(asked)

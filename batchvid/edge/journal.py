@@ -303,6 +303,18 @@ class Journal:
         )
         return (KeptEvent(seq, job, attempt, at, kind, json.loads(data)) for seq, job, attempt, at, kind, data in rows)
 
+    def last_seq(self) -> int:
+        """Give the number of the newest event; 0 when there is none."""
+        return next(seq or 0 for (seq,) in self._rows("SELECT max(seq) FROM events"))
+
+    def news(self, after: int) -> Iterator[tuple[int, str, float, str]]:
+        """Yield number, job, time and kind of the events after the one with this number: what has happened since."""
+        return self._rows("SELECT seq, job_id, at, kind FROM events WHERE seq > ? ORDER BY seq", after)
+
+    def latest(self) -> Iterator[tuple[int, str, float, str]]:
+        """Yield the events as `news` does, the newest first."""
+        return self._rows("SELECT seq, job_id, at, kind FROM events ORDER BY seq DESC")
+
     def timings(self) -> Mapping[str, list[float]]:
         """Give how long tasks took in seconds, by timing class, oldest first, at most `TIMINGS_KEPT` of each."""
         found: dict[str, list[float]] = {}
@@ -314,7 +326,7 @@ class Journal:
         """Give a remark about the journal as a whole; ``service`` is the one it belongs to."""
         return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
 
-    def _rows(self, query: str, *values: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
         with journal_file.translated(self.path):
             yield from self._db.execute(query, values)
 

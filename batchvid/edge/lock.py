@@ -37,6 +37,16 @@ def is_held(output: Path) -> bool:
     return False
 
 
+def held_since(output: Path) -> float | None:
+    """Give since when a run holds the output (UTC epoch seconds); ``None`` when none does. Changes nothing."""
+    if not is_held(output):
+        return None
+    try:
+        return (output / LOCK).lstat().st_mtime
+    except OSError:
+        return None
+
+
 def _shared(output: Path) -> int:
     """Give a descriptor that shares the lock; raises `BlockingIOError` when a run holds it, or another `OSError`."""
     descriptor = os.open(output / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

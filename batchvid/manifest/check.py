@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchvid.manifest.rules import SectionName
     from batchvid.manifest.schema import Section
 
-NOT_YET = frozenset({"continues", "storyboard", "film", "films", "notify"})
+NOT_YET = frozenset({"continues", "storyboard", "film", "films"})
 """Keys of the contract that this version refuses."""
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
+from batchvid.core.notice import Hook
 from batchvid.core.settings import Rate
-from batchvid.manifest import prices, service, units, values
+from batchvid.manifest import hooks, prices, service, units, values
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -119,5 +120,10 @@ KeyEnv = Annotated[
     str,
     PlainValidator(service.key_env),
     WithJsonSchema(_shaped("^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")),
+]
+NotifyTarget = Annotated[
+    Hook,
+    PlainValidator(hooks.hook),
+    WithJsonSchema({"type": "string", "pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$"}),
 ]
 Version = Annotated[int, PlainValidator(values.version), WithJsonSchema({"const": 1})]

@@ -85,6 +85,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         output=absolute.parent / head.get("output", f"out/{path.stem}"),
         limits=_limits(limits),
         jobs=tuple(jobs),
+        notify=tuple(head.get("notify", ())),
         warnings=tuple(map(str, findings.warnings())),
         reads=tuple(expander.reads),
     )

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.core.job import Job
+    from batchvid.core.notice import Hook
     from batchvid.core.settings import Limits
 
 
@@ -26,6 +27,8 @@ class Manifest:
     """Absolute; it need not exist yet."""
     limits: Limits
     jobs: tuple[Job, ...]
+    notify: tuple[Hook, ...] = ()
+    """Whom to tell at the end of a run."""
     warnings: tuple[str, ...] = ()
     """What is allowed but probably not meant, as ``file:line:column: where: text``."""
     reads: tuple[Path, ...] = ()

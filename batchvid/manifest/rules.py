@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from batchvid.core.fit import Fit
 from batchvid.core.settings import InDoubt, OnChange
-from batchvid.manifest import prices, service, units, values
+from batchvid.manifest import hooks, prices, service, units, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from batchvid.core.notice import Hook
 
     Rule = Callable[[Any], Any]
 
@@ -39,6 +41,10 @@ def _prices(value: Any) -> dict[str, dict[str, prices.Price]]:
         model: {size: prices.price(each) for size, each in _map(values.by_size(of_model)).items()}
         for model, of_model in _map(value).items()
     }
+
+
+def _hooks(value: Any) -> list[Hook]:
+    return list(map(hooks.hook, _list(value))) if value != [] else []
 
 
 def _map(value: Any) -> dict[str, Any]:
@@ -86,6 +92,7 @@ RULES: dict[SectionName, dict[str, Rule]] = {
         "output": values.folder,
         "filename": values.text,
         "prices": _prices,
+        "notify": _hooks,
         "jobs": lambda value: value,
     },
 }

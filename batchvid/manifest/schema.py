@@ -21,6 +21,7 @@ from batchvid.manifest.fields import (
     Id,
     KeyEnv,
     Money,
+    NotifyTarget,
     Price,
     PriceBySize,
     RateLimit,
@@ -146,6 +147,9 @@ class Head(Section):
         description='By model: 0.40 a clip or 0.40/s a second, or a map by size where "*" is any size.'
     )
     defaults: Defaults = _key(description="What every job has that does not say otherwise.")
+    notify: list[NotifyTarget] = _key(
+        description="Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra)."
+    )
     jobs: Any = _key(description="The wanted clips.")
 
 

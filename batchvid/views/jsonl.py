@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.job import State
 from batchvid.views.beat import Beat
-from batchvid.views.stream import Unfailing
+from batchvid.views.stream import Unfailing, unfailing
 from batchvid.views.summary import MEANINGS, money_json, summary_json
 from batchvid.views.view import Verbosity
 
@@ -31,23 +31,28 @@ STATS_EVERY_S = 10.0
 
 
 class JsonLines:
-    """Writes JSON lines. Polls are told only when *verbosity* asks for them: they are most of what happens."""
+    """Writes JSON lines. Polls are told only when *verbosity* asks for them: they are most of what happens.
+
+    Each object names the *manifest* that it is about, when one is given.
+    """
 
     def __init__(
         self,
-        stream: TextIO | None,
+        stream: TextIO | Unfailing | None,
         verbosity: Verbosity = Verbosity.NORMAL,
         *,
+        manifest: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._out = Unfailing(stream)
+        self._out = unfailing(stream)
+        self._named = {} if manifest is None else {"manifest": manifest}
         self._verbosity = verbosity
         self._now = now
         self._beat = Beat(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
         """Write one object, such as those of `batchvid.views.plan.plan_json`."""
-        self._out.line(json.dumps(value))
+        self._out.line(json.dumps({**value, **self._named}))
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write a ``job`` object: the event's name and what the journal now holds."""
@@ -133,6 +138,23 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
+    }
+
+
+def watch_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Give a ``stats`` object for who watches from beside: with the newest clips, and without what only a run knows."""
+    told = stats_json(snapshot)
+    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
+        del told[unknown]
+    return told | {
+        "run_active": snapshot.active,
+        "newest": [
+            {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
+            for clip in snapshot.newest
+        ],
+        "needs_person": [
+            {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person
+        ],
     }
 
 

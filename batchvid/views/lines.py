@@ -10,7 +10,7 @@ from batchvid.core.text import clean
 from batchvid.views import text
 from batchvid.views.advice import command
 from batchvid.views.beat import Beat
-from batchvid.views.stream import Unfailing
+from batchvid.views.stream import Unfailing, unfailing
 from batchvid.views.summary import ORDER, money_line, summary_lines
 from batchvid.views.view import Verbosity
 
@@ -37,19 +37,24 @@ MATTERS_FROM: Mapping[type[Event], Verbosity] = {
 
 
 class PlainLines:
-    """Writes ``HH:MM:SSZ word job: text``, in UTC. *manifest* is its name as typed, for the commands that are shown."""
+    """Writes ``HH:MM:SSZ word job: text``, in UTC. *manifest* is its name as typed, for the commands that are shown.
+
+    With a *label*, each line says which of several manifests it is about: ``HH:MM:SSZ word label: job: text``.
+    """
 
     def __init__(
         self,
-        stream: TextIO | None,
+        stream: TextIO | Unfailing | None,
         verbosity: Verbosity = Verbosity.NORMAL,
         *,
         manifest: str = "MANIFEST",
+        label: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._out = Unfailing(stream)
+        self._out = unfailing(stream)
         self._verbosity = verbosity
         self._manifest = manifest
+        self._label = f"{clean(label, 200)}: " if label else ""
         self._now = now
         self._stats_beat = Beat(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
         self._slowed_beat = Beat(SLOWED_EVERY_S)
@@ -95,6 +100,8 @@ class PlainLines:
 
     def summary(self, summary: Summary) -> None:
         """Write how the run ended, at any verbosity."""
+        if self._label:
+            self._out.line(f"\n{self._label.rstrip()}")
         for line in summary_lines(summary):
             self._out.line(line)
 
@@ -112,7 +119,7 @@ class PlainLines:
             self._line("pace", "back to the allowed pace")
 
     def _line(self, word: str, what: str) -> None:
-        self._out.line(f"{text.clock(self._now())} {word:<9} {what}")
+        self._out.line(f"{text.clock(self._now())} {word:<9} {self._label}{what}")
 
 
 def is_slowed(snapshot: Snapshot) -> bool:
@@ -137,7 +144,7 @@ def stats_line(snapshot: Snapshot) -> str:
         f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
         f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
         money_line(snapshot.money),
-        f"{text.duration(snapshot.elapsed_s)} gone",
+        f"{text.duration(snapshot.elapsed_s)} gone" if snapshot.active else "no run is active",
     ]
     if snapshot.parked:
         parts.insert(1, f"{snapshot.parked:,} parked")

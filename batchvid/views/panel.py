@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from batchvid.core.snapshot import Snapshot
+    from batchvid.core.snapshot import Money, Snapshot
 
 WIDE_FROM = 100
 """From this width on the newest clips stand beside the lanes, below it under them."""
@@ -93,9 +93,9 @@ def panel(snapshot: Snapshot, manifest: str, *, width: int, glyphs: Glyphs = FIN
     lanes = Group(*_lanes(snapshot, glyphs))
     newest = Group(*_newest(snapshot, inner - LANES_WIDE - 2 if wide else inner, CLIPS_WIDE if wide else CLIPS_NARROW))
     blocks: list[RenderableType] = [
-        _edges(Text(clean(manifest, 200), style="bold"), _times(snapshot, glyphs), inner),
-        _bar(snapshot, inner, glyphs),
-        *_counts(snapshot, inner, glyphs),
+        edges(Text(clean(manifest, 200), style="bold"), times(snapshot, glyphs), inner),
+        bar(snapshot, inner, glyphs),
+        *counts(snapshot, inner, glyphs),
         Text(),
     ]
     if wide and snapshot.newest:
@@ -108,11 +108,11 @@ def panel(snapshot: Snapshot, manifest: str, *, width: int, glyphs: Glyphs = FIN
         blocks.append(lanes)
         if snapshot.newest:
             blocks += [Text(), newest]
-    notices = list(_notices(snapshot, glyphs))
-    if notices:
-        blocks += [Text(), *notices]
+    told = list(notices(snapshot, glyphs))
+    if told:
+        blocks += [Text(), *told]
     if snapshot.needs_person:
-        blocks += [Text(), *_people(snapshot, manifest, inner)]
+        blocks += [Text(), *people(snapshot, manifest, inner)]
     frame = Table.grid(padding=(0, 1, 0, 1))
     frame.add_column(width=inner, no_wrap=True, overflow="ellipsis")
     for block in blocks:
@@ -140,44 +140,48 @@ def shares(numbers: Sequence[int], cells: int) -> list[int]:
     return found
 
 
-def _edges(left: Text, right: Text, width: int) -> Text:
+def edges(left: Text, right: Text, width: int) -> Text:
     """Put *left* and *right* at the two ends of a line, *left* cut when there is no room."""
     left.truncate(max(0, width - right.cell_len - 2), overflow="ellipsis")
     gap = max(1, width - left.cell_len - right.cell_len)
     return Text.assemble(left, " " * gap, right)
 
 
-def _times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
+def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
+    """Give the time gone and the time left."""
+    if not snapshot.active:
+        return Text("no run is active", style="dim")
     gone = f"{text.duration(snapshot.elapsed_s)} gone"
     if snapshot.eta_s is None:
         return Text(gone, style="dim")
     return Text.assemble((f"{gone} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
 
 
-def _numbers(snapshot: Snapshot) -> dict[State, int]:
+def numbers(snapshot: Snapshot) -> dict[State, int]:
     """Give the jobs by what a person tells apart: a request under way is as good as running."""
-    numbers = {state: snapshot.counts.get(state, 0) for state in STYLES}
-    numbers[State.RUNNING] += snapshot.counts.get(State.SUBMITTING, 0)
-    return numbers
+    found = {state: snapshot.counts.get(state, 0) for state in STYLES}
+    found[State.RUNNING] += snapshot.counts.get(State.SUBMITTING, 0)
+    return found
 
 
-def _bar(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Text:
-    numbers = _numbers(snapshot)
-    total = sum(numbers.values())
-    share = f"{numbers[State.DONE] * 100 // total if total else 0:>3} %"
-    cells = shares(list(numbers.values()), width - len(share) - 1)
+def bar(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Text:
+    """Draw the jobs by state, and the share that is done."""
+    found = numbers(snapshot)
+    total = sum(found.values())
+    share = f"{found[State.DONE] * 100 // total if total else 0:>3} %"
+    cells = shares(list(found.values()), width - len(share) - 1)
     bar = Text()
-    for state, many in zip(numbers, cells, strict=True):
+    for state, many in zip(found, cells, strict=True):
         bar.append(glyphs.states[state] * many, style=STYLES[state])
     bar.append(f" {share}", style="bold")
     return bar
 
 
-def _counts(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def counts(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield the numbers, on as many lines as they need."""
     parts = [
         Text.assemble((f"{glyphs.states[state]} ", STYLES[state]), (f"{number:,}", "bold"), f" {text.word(state)}")
-        for state, number in _numbers(snapshot).items()
+        for state, number in numbers(snapshot).items()
         if number
     ]
     if snapshot.parked:
@@ -197,13 +201,19 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
     limit = snapshot.submit_limit
     allowed = limit.count / limit.period_s * 60 if limit else 0.0
     pace = snapshot.submits_per_min
-    yield _lane("submits", pace, allowed, f"{text.per_minute(pace)}/min of {text.rate(limit)}", glyphs)
+    yield lane("submits", pace, allowed, f"{text.per_minute(pace)}/min of {text.rate(limit)}", glyphs)
     flying, flying_limit = snapshot.in_flight, snapshot.in_flight_limit
-    yield _lane("in flight", flying, flying_limit, f"{flying:,} of {flying_limit:,}", glyphs)
+    yield lane("in flight", flying, flying_limit, f"{flying:,} of {flying_limit:,}", glyphs)
     loading, loading_limit = snapshot.downloading, snapshot.downloads_limit
     fetched = f"{loading} of {loading_limit} {glyphs.dot} {text.size(snapshot.downloaded_bytes)}"
-    yield _lane("downloads", loading, loading_limit, fetched, glyphs)
+    yield lane("downloads", loading, loading_limit, fetched, glyphs)
     money = snapshot.money
+    told = money_told(money)
+    yield lane("money", money.spent_micros + money.reserved_micros, money.budget_micros or 0, told, glyphs)
+
+
+def money_told(money: Money) -> str:
+    """Give what is spent and held, against the budget."""
     told = f"{text.money(money.spent_micros)}{'' if money.budget_micros is not None else ' spent'}"
     if money.reserved_micros:
         told += f" + {text.money(money.reserved_micros)} held"
@@ -211,10 +221,10 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
         told += f" of {text.money(money.budget_micros)}"
     if money.unpriced_attempts:
         told += f" + {money.unpriced_attempts:,} unpriced"
-    yield _lane("money", money.spent_micros + money.reserved_micros, money.budget_micros or 0, told, glyphs)
+    return told
 
 
-def _lane(name: str, used: float, limit: float, told: str, glyphs: Glyphs) -> Text:
+def lane(name: str, used: float, limit: float, told: str, glyphs: Glyphs) -> Text:
     """Draw how much of a limit is used; without a limit there is nothing to fill."""
     line = Text(f"{name:<10} ", style="dim")
     full = min(LANE_BAR, round(LANE_BAR * used / limit)) if limit > 0 else 0
@@ -230,22 +240,24 @@ def _newest(snapshot: Snapshot, width: int, shown: int) -> Iterator[Text]:
         when = f"  {text.clock(clip.saved_at)}" if width >= CLOCK_FROM else ""
         right = Text(f"{text.size(clip.size_bytes):>8}{when}", style="dim")
         left = Text.assemble((head, "dim"), (clean(clip.path, 300), "green"))
-        yield _edges(left, right, width)
+        yield edges(left, right, width)
 
 
-def _notices(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
+def notices(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield what slows the run, or keeps it from submitting."""
     if is_slowed(snapshot):
         yield Text(f"{glyphs.warning} slowed {slowed_text(snapshot)}", style="yellow")
     if snapshot.stopping:
         yield Text(f"{glyphs.warning} no more submits: {text.why(snapshot.stopping)}", style="yellow")
 
 
-def _people(snapshot: Snapshot, manifest: str, width: int) -> Iterator[Text]:
+def people(snapshot: Snapshot, manifest: str, width: int) -> Iterator[Text]:
+    """Yield the jobs that need a person, the first line a heading; a few of many."""
     shown = snapshot.needs_person[:PEOPLE_SHOWN]
     found = sum(snapshot.counts.get(state, 0) for state in (State.FAILED, State.IN_DOUBT)) + snapshot.parked
     more = max(found, len(snapshot.needs_person)) - len(shown)
     where = command("status", manifest)
-    yield _edges(Text("needs a person", style="bold yellow"), Text(where, style="dim"), width)
+    yield edges(Text("needs a person", style="bold yellow"), Text(where, style="dim"), width)
     for job in shown:
         line = Text.assemble(
             (f"  {standing(job.state):<8}  ", STYLES.get(job.state, "yellow")),

@@ -108,6 +108,11 @@ class Unfailing(io.TextIOBase):
             silence(stream)
 
 
+def unfailing(stream: TextIO | Unfailing | None) -> Unfailing:
+    """Give *stream* as one that never fails; two who write to the same one share it, so that lines stay whole."""
+    return stream if isinstance(stream, Unfailing) else Unfailing(stream)
+
+
 def silence(stream: TextIO) -> None:
     """Let a standard stream that refused a write lead nowhere from now on; any other one is left as it is.
 

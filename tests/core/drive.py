@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
 from batchvid.core import policy
+from batchvid.core.account import AccountState, Ration
 from batchvid.core.active import Step
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
@@ -52,6 +53,8 @@ class Drive:
         stop_submitting_at: float | None = None,
         max_jobs: int | None = None,
         clips_before: int = 0,
+        ration: Ration | None = None,
+        account: AccountState | None = None,
     ) -> None:
         self.now = 1000.0
         self.tasks = 0
@@ -63,11 +66,11 @@ class Drive:
             brakes=Brakes(
                 self.limits,
                 stop_submitting_at=stop_submitting_at,
-                max_jobs=max_jobs,
+                ration=Ration(run_limit_micros, max_jobs) if ration is None else ration,
+                account=account,
                 clips_before=clips_before,
             ),
             money=money or Money(budget_micros=self.limits.budget_micros),
-            run_limit_micros=run_limit_micros,
         )
         self.course.place_all(
             {row.job_id: row for row in rows},

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchvid.core.account import Ration
 from batchvid.core.brakes import (
     RECOVERY_EVERY_S,
     RETRIES_AT_MOST,
@@ -323,7 +324,7 @@ def test_a_closed_window_stays_closed() -> None:
 
 def test_no_more_than_so_many_jobs_are_submitted() -> None:
     """``--max-jobs``; one that was refused or withdrawn does not count."""
-    brakes = Brakes(LIMITS, max_jobs=2)
+    brakes = Brakes(LIMITS, ration=Ration(max_jobs=2))
     refuse(brakes, AWAY, now=0.0)
     brakes.submit_begins(new=True)
     brakes.submit_untried(new=True)
@@ -337,7 +338,7 @@ def test_no_more_than_so_many_jobs_are_submitted() -> None:
 
 def test_a_further_attempt_of_a_job_that_is_out_is_no_new_job() -> None:
     """``--max-jobs 1`` counts jobs, and their attempts are bounded by ``limits.attempts``."""
-    brakes = Brakes(LIMITS, max_jobs=1)
+    brakes = Brakes(LIMITS, ration=Ration(max_jobs=1))
     brakes.submit_begins(new=True)
     assert not brakes.may_submit(now=0.0, new=True)
     assert brakes.may_submit(now=0.0, new=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batchvid.core import lifecycle as life
@@ -94,18 +96,37 @@ def test_the_estimate_follows_the_narrower_of_room_and_rate(limits: Limits, leas
     """A hundred jobs: by tasks in flight, or by submits a minute."""
     drive = Drive(jobs(100), limits)
     eta_s = standing_of(drive).eta_s(drive.now)
-    assert eta_s is not None
     assert least_s <= eta_s <= most_s
 
 
 def test_the_estimate_learns_from_the_tasks_of_this_run() -> None:
-    """Twice as fast as stated is half the time."""
+    """Twice as fast as stated is half the time, once enough of them were seen."""
     drive = Drive(jobs(100), Limits(in_flight=10, submits=None))
     standing = standing_of(drive)
     stated_s = standing.eta_s(drive.now)
-    standing.task_took(45.0)
-    assert stated_s is not None
-    assert standing.eta_s(drive.now) == pytest.approx(stated_s / 2)
+    for _ in range(200):
+        standing.task_took(45.0)
+    assert standing.eta_s(drive.now) == pytest.approx(stated_s / 2, rel=0.15)
+
+
+def test_what_a_limit_keeps_from_being_submitted_takes_no_time() -> None:
+    """The budget, ``--max-jobs`` and the window end a run before its jobs do."""
+    limits = Limits(in_flight=10, submits=Rate(10, 60), budget_micros=10 * PRICE)
+    whole = standing_of(Drive(jobs(100), replace(limits, budget_micros=None))).eta_s(1000.0)
+    assert standing_of(Drive(jobs(100), limits)).eta_s(1000.0) < whole / 3
+    assert standing_of(Drive(jobs(100), replace(limits, budget_micros=None), max_jobs=10)).eta_s(1000.0) < whole / 3
+    closing = Drive(jobs(100), replace(limits, budget_micros=None), stop_submitting_at=1060.0)
+    assert standing_of(closing).eta_s(1000.0) < whole / 3
+    drained = Drive(jobs(100), limits)
+    drained.course.draining = True
+    assert standing_of(drained).eta_s(1000.0) == 0.0
+
+
+def test_canaries_come_before_the_rest() -> None:
+    """Nothing else starts before they are clips, so their time is added."""
+    limits = Limits(in_flight=10, submits=None)
+    plain, careful = (standing_of(Drive(jobs(50), one)) for one in (limits, replace(limits, canary=2)))
+    assert plain.eta_s(1000.0) + 80 < careful.eta_s(1000.0) < plain.eta_s(1000.0) + 140
 
 
 def test_one_url_for_two_jobs_is_told_once_for_each() -> None:

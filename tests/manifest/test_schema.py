@@ -118,6 +118,8 @@ prices: [1]
 defaults: {seconds: 8}
 defaults: {id: x}
 defaults: {fit: stretch}
+notify: [nobody]
+notify: [$]
 """
 WRONG_JOBS = """
 kite

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from batchvid.core.job import State
 from batchvid.core.snapshot import Money, NeedsPerson
-from batchvid.views.live import LiveView, console_on
+from batchvid.views.live import LiveView, Screen, console_on
 from batchvid.views.panel import PLAIN, panel, shares
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_no_colours_when_the_person_wants_none(snapshot: Snapshot, monkeypatch: 
     """NO_COLOR is heeded; the states differ by character too."""
     monkeypatch.setenv("NO_COLOR", "1")
     stream = io.StringIO()
-    view = LiveView(console_on(stream, width=100, force_terminal=True), manifest="m.yaml")
+    view = LiveView(Screen(console_on(stream, width=100, force_terminal=True)), manifest="m.yaml")
     view.stats(snapshot)
     view.close()
     assert "\x1b[3" not in stream.getvalue().replace("\x1b[?25", "")
@@ -112,7 +112,7 @@ def test_at_most_four_pictures_a_second_are_drawn(snapshot: Snapshot) -> None:
 
     stream = Counting()
     calm = replace(snapshot, needs_person=())
-    view = LiveView(console_on(stream, width=100, force_terminal=True), manifest="jobs/night.yaml")
+    view = LiveView(Screen(console_on(stream, width=100, force_terminal=True)), manifest="jobs/night.yaml")
     for tick in range(1000):
         view.stats(replace(calm, elapsed_s=tick / 100))
     assert 36 <= stream.pictures <= 40
@@ -123,7 +123,7 @@ def test_the_end_leaves_the_last_picture_the_summary_and_a_cursor(snapshot: Snap
     """Also a snapshot that came too soon to be drawn; commands stay whole, to be copied; stderr is given back."""
     stream = io.StringIO()
     before = sys.stderr
-    view = LiveView(console_on(stream, width=80, force_terminal=True), manifest="jobs/night.yaml")
+    view = LiveView(Screen(console_on(stream, width=80, force_terminal=True)), manifest="jobs/night.yaml")
     view.stats(snapshot)
     view.stats(replace(snapshot, elapsed_s=730.1, submits_per_min=7.7))
     view.note("a word\x1b[2J nobody listed")
@@ -141,7 +141,7 @@ def test_the_end_leaves_the_last_picture_the_summary_and_a_cursor(snapshot: Snap
 def test_a_run_without_a_single_snapshot_still_has_a_summary(summary: Summary) -> None:
     """Nothing to do is over before the first picture."""
     stream = io.StringIO()
-    LiveView(console_on(stream, width=100, force_terminal=True), manifest="m.yaml").summary(summary)
+    LiveView(Screen(console_on(stream, width=100, force_terminal=True)), manifest="m.yaml").summary(summary)
     assert "Exit 4: " in stream.getvalue()
 
 

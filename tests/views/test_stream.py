@@ -17,7 +17,7 @@ from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure
 from batchvid.views.jsonl import JsonLines
 from batchvid.views.lines import PlainLines
-from batchvid.views.live import LiveView, console_on
+from batchvid.views.live import LiveView, Screen, console_on
 from batchvid.views.stream import CHUNK_CHARS, WAITING_CHARS_MAX, Unfailing
 from batchvid.views.view import Several, Silent, Verbosity, View
 
@@ -56,7 +56,7 @@ def no_stream() -> None:
 VIEWS: list[Callable[[TextIO | None], View]] = [
     lambda stream: PlainLines(stream, Verbosity.VERBOSE),
     lambda stream: JsonLines(stream, Verbosity.VERBOSE),
-    lambda stream: LiveView(console_on(stream, width=100, force_terminal=True), manifest="m.yaml"),
+    lambda stream: LiveView(Screen(console_on(stream, width=100, force_terminal=True)), manifest="m.yaml"),
     lambda stream: Several([PlainLines(stream), JsonLines(stream), Silent()]),
     lambda _: Silent(),
 ]

@@ -1,0 +1,247 @@
+"""What one ``run`` does for its manifests: a view, an account and an order for each, and all at work at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from batchvid.accounts import SANDBOX, has_journal, sandbox_account, service_account
+from batchvid.commands.finished import notes_of
+from batchvid.commands.streams import complain
+from batchvid.core.account import Ration
+from batchvid.core.notice import failed_start, is_worth_telling, notice
+from batchvid.environment import find_key, find_url, terminal_can_draw
+from batchvid.errors import BatchvidError, ConfigError, OutputBusyError
+from batchvid.session import Interrupts, Order
+from batchvid.shift import run_all
+from batchvid.views.jsonl import JsonLines
+from batchvid.views.lines import PlainLines
+from batchvid.views.metrics import MetricsFile
+from batchvid.views.plan import plan_sums_json
+from batchvid.views.stream import unfailing
+from batchvid.views.view import Several, Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from pathlib import Path
+
+    from batchvid.core.notice import Hook
+    from batchvid.core.plan import Plan
+    from batchvid.core.snapshot import Money
+    from batchvid.core.summary import Summary
+    from batchvid.manifest.model import Manifest
+    from batchvid.session import Account, Options
+    from batchvid.views.view import View
+
+    Leave = Callable[[Manifest, Summary, Plan, Money], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the person wants the manifests to be run."""
+
+    options: Options
+    sandbox_speed: float | None
+    """``None`` is the real service."""
+    key_file: Path | None
+    as_json: bool
+    verbosity: Verbosity
+    metrics: Path | None = None
+    """Where to write a file for Prometheus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One manifest, who watches it, and what ends with it."""
+
+    named: str
+    manifest: Manifest
+    view: View
+    told: JsonLines | None
+    """The part of the view that writes JSON."""
+    leave: Leave
+    """Told when everything is done."""
+    draws: bool = False
+    """Whether the view draws on the terminal."""
+    hooks: tuple[Hook, ...] = ()
+    """Whom to tell how it ended, each with its URL."""
+    stack: ExitStack = field(default_factory=ExitStack)
+
+
+def do(
+    asked: Asked, named: Sequence[str], manifests: Sequence[Manifest], leave: Sequence[Leave]
+) -> list[Summary | BatchvidError]:
+    """Run the manifests; give how each ended, but for those that an interruption kept from beginning.
+
+    *leave* is told of each manifest that is done what a further run of it would find.
+    One that cannot begin is told on standard error and does not stop the others. Raises `ConfigError` when there is no
+    key for one that was never run: nothing is sent then.
+    """
+    manifests = [_as_run(asked, manifest) for manifest in manifests]
+    metrics = None if asked.metrics is None else _metrics(asked.metrics)
+    with ExitStack() as stack:
+        watched = []
+        draws = _draws(asked)
+        for name, manifest, done, (view, told) in zip(named, manifests, leave, _views(asked, named), strict=True):
+            seen = view if metrics is None else Several([view, metrics.view(name)])
+            hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
+            watched.append(Watched(name, manifest, seen, told, done, draws=draws, hooks=hooks))
+        for one in watched:
+            stack.enter_context(one.stack).callback(one.view.close)
+        return asyncio.run(_do(asked, watched, metrics))
+
+
+def _as_run(asked: Asked, manifest: Manifest) -> Manifest:
+    if asked.sandbox_speed is not None:
+        return replace(manifest, limits=manifest.limits.sped_up(asked.sandbox_speed))
+    if not has_journal(manifest):
+        # Without a key the first run ends here, before it leaves a folder or a journal behind.
+        service_account(manifest, key_file=asked.key_file)
+    return manifest
+
+
+async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | None) -> list[Summary | BatchvidError]:
+    interrupts = Interrupts()
+    interrupts.install()
+    ration = Ration(asked.options.max_cost_micros, asked.options.max_jobs)
+    found: list[Summary | BatchvidError] = []
+
+    async def ended(place: int, outcome: Summary | BatchvidError) -> None:
+        one = watched[place]
+        found.append(outcome)
+        if isinstance(outcome, BatchvidError) and len(watched) > 1:
+            _complain(one, f"{one.named}: {outcome}")
+        if metrics is not None:
+            _end(metrics, one, outcome)
+        if not interrupts.at_once:
+            await _notify(one, outcome)
+        one.stack.close()
+
+    orders = [_order(asked, one, interrupts, ration) for one in watched]
+    await run_all(orders, [_account_id(asked, one.manifest) for one in watched], ended)
+    return found
+
+
+def _metrics(path: Path) -> MetricsFile:
+    """Give the file for Prometheus; raises `ConfigError` when it cannot be written there."""
+    found = MetricsFile(path)
+    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise ConfigError(f"the metrics cannot be written: {path.absolute().parent} is no folder that batchvid may use")
+    return found
+
+
+def _end(metrics: MetricsFile, one: Watched, outcome: Summary | BatchvidError) -> None:
+    if isinstance(outcome, BatchvidError):
+        metrics.ended(one.named, outcome.exit_code)
+    if metrics.failed is not None:
+        _complain(one, metrics.failed)
+
+
+def _complain(one: Watched, what: str) -> None:
+    """Say it on standard error, or above the picture where one is drawn."""
+    if one.draws:
+        one.view.warn(f"batchvid: {what}")
+    else:
+        complain(f"batchvid: {what}")
+
+
+async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
+    """Tell whom the manifest names how the run ended; that it cannot be told is only said.
+
+    Nobody hears of a run that found every clip there, nor of one that another run kept from beginning: that one will
+    tell.
+    """
+    if not one.hooks or isinstance(outcome, OutputBusyError):
+        return
+    if isinstance(outcome, BatchvidError):
+        told = failed_start(one.named, outcome.exit_code)
+    elif is_worth_telling(outcome):
+        told = notice(outcome)
+    else:
+        return
+    from batchvid.edge.notify import tell  # noqa: PLC0415 loaded only to tell
+
+    for trouble in await tell(one.hooks, told):
+        _complain(one, trouble)
+
+
+def _known(hook: Hook) -> Hook | None:
+    """Give a hook with its URL, when that stands in a variable."""
+    if not hook.env:
+        return hook
+    url = find_url(hook.env)
+    if url is None:
+        complain(f"warning: nobody will be notified at {hook.shown}: the variable is not set")
+        return None
+    return replace(hook, url=url)
+
+
+def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -> Order:
+    return Order(
+        manifest=one.manifest,
+        named=one.named,
+        identity=one.manifest.base_url if asked.sandbox_speed is None else SANDBOX,
+        account=lambda: _account(asked, one),
+        options=asked.options,
+        view=one.view,
+        interrupts=interrupts,
+        ration=ration,
+        planned=lambda plan, money: _tell_plan(plan, money, one),
+        ended=lambda summary, plan, money: one.leave(one.manifest, summary, plan, money),
+    )
+
+
+def _account(asked: Asked, one: Watched) -> Account:
+    if asked.sandbox_speed is None:
+        return service_account(one.manifest, key_file=asked.key_file)
+    return sandbox_account(one.manifest, one.stack, speed=asked.sandbox_speed)
+
+
+def _account_id(asked: Asked, manifest: Manifest) -> Hashable:
+    """Tell accounts apart: by address and key. The sandboxes of a rehearsal stand for one."""
+    if asked.sandbox_speed is not None:
+        return SANDBOX
+    try:
+        return manifest.base_url, find_key(manifest.key_env, key_file=asked.key_file)
+    except ConfigError:  # told when it is needed: there may be nothing to do
+        return manifest.base_url, None
+
+
+def _draws(asked: Asked) -> bool:
+    is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
+    return is_terminal and not asked.as_json and asked.verbosity is Verbosity.NORMAL
+
+
+def _views(asked: Asked, named: Sequence[str]) -> list[tuple[View, JsonLines | None]]:
+    """Give for each manifest the view, and the part of it that writes JSON."""
+    out = unfailing(sys.stdout)
+    labels = list(named) if len(named) > 1 else [""]
+    if asked.as_json:
+        people = unfailing(sys.stderr)
+        told = [JsonLines(out, asked.verbosity, manifest=name) for name in named]
+        lines = [
+            PlainLines(people, asked.verbosity, manifest=name, label=label)
+            for name, label in zip(named, labels, strict=True)
+        ]
+        return [(Several([one, other]), one) for one, other in zip(told, lines, strict=True)]
+    if _draws(asked):
+        from batchvid.views.live import LiveView, Screen, console_on  # noqa: PLC0415 rich only on a terminal
+
+        screen = Screen(console_on(sys.stdout))
+        return [(LiveView(screen, manifest=name), None) for name in named]
+    return [
+        (PlainLines(out, asked.verbosity, manifest=name, label=label), None)
+        for name, label in zip(named, labels, strict=True)
+    ]
+
+
+def _tell_plan(plan: Plan, money: Money, one: Watched) -> None:
+    """Begin the run's story: its plan for programs, and for people what they might not expect of it."""
+    if one.told is not None:
+        one.told.write(plan_sums_json(plan, money))
+    for note in notes_of(plan):
+        one.view.note(note)

@@ -1,0 +1,194 @@
+"""What starts a run every night: a line for cron, or a service and a timer for systemd, as text.
+
+Neither needs ``flock``: a run holds its output by a lock of its own, and a second one ends with exit 75 before it sends
+anything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+STOP_S = 330
+"""A paid request may take five minutes to be answered; whoever stops a run waits for that."""
+GRACE_S = 7200
+"""After the window has closed, what is paid is collected; a run that is not over by then is asked to end."""
+DAY_MIN = 24 * 60
+HOMES = ("/home/", "/root/", "/run/user/")
+SHARED_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 looked for, not used
+SHELL_SAFE = re.compile(r"[A-Za-z0-9_@+=:,./-]+", re.ASCII)
+
+HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+UMask=0027
+ProtectSystem=strict
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateIPC=yes
+PrivateUsers=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+KeyringMode=private
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+"""Nothing of it keeps a run from its network, its output, or its threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """When a run is started, and what it is."""
+
+    at: tuple[int, int]
+    """Hour and minute, local time."""
+    until: tuple[int, int]
+    program: tuple[str, ...]
+    """What starts batchvid, with its path in full: cron knows hardly any PATH."""
+    manifests: tuple[str, ...]
+    """Absolute."""
+    outputs: tuple[str, ...]
+    """Absolute folders."""
+    key_envs: tuple[str, ...]
+    hook_envs: tuple[str, ...] = ()
+    key_file: str | None = None
+    log: str = ""
+    """Where cron's run writes to; systemd has its own log."""
+    metrics: str | None = None
+    user: str = ""
+    name: str = "night"
+    """Of the units."""
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """Give the command without the key."""
+        hour, minute = self.until
+        more = () if self.metrics is None else ("--metrics", self.metrics)
+        return (*self.program, "run", *self.manifests, "--until", f"{hour:02}:{minute:02}", "--quiet", *more)
+
+    @property
+    def window_min(self) -> int:
+        """Give the length of the window."""
+        (at_h, at_m), (until_h, until_m) = self.at, self.until
+        return ((until_h - at_h) * 60 + until_m - at_m) % DAY_MIN
+
+
+def crontab(night: Night) -> str:
+    """Give the line for ``crontab -e``, with what must be there first as comments."""
+    words = [*night.run, *(() if night.key_file is None else ("--api-key-file", night.key_file))]
+    line = " ".join(map(shell_word, words)) + f" >> {shell_word(night.log)} 2>&1"
+    hour, minute = night.at
+    folder, key = shell_word(_parent(night.key_file or "")), shell_word(night.key_file or "")
+    return "\n".join(
+        [
+            f"# {', '.join(night.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
+            f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})",
+            "# flock is not needed: a run that is still at work holds its output, and a second one ends with exit 75.",
+            f"{minute} {hour} * * * {line.replace('%', chr(92) + '%')}",
+            "",
+        ]
+    )
+
+
+def service(night: Night) -> str:
+    """Give the unit that does the run: hardened, with the key as a credential that only it can read."""
+    paths = [*night.outputs, *([_parent(night.metrics)] if night.metrics else [])]
+    seen = [*night.manifests, *night.program[:1], *paths]
+    credentials = [*night.key_envs, *night.hook_envs]
+    lines = [
+        "[Unit]",
+        f"Description={unit_text('batchvid: ' + ', '.join(night.manifests))}",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "",
+        "[Service]",
+        "Type=exec",
+        *([f"User={unit_text(night.user)}"] if night.user else []),
+        f"WorkingDirectory={unit_text(_parent(night.manifests[0]))}",
+        "# A timer that makes up for a missed night must not submit in the day.",
+        f"ExecCondition=/bin/sh -c {unit_word(in_window(night))}",
+        f"ExecStart={' '.join(map(unit_word, night.run))}",
+        *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in credentials),
+        "# SIGTERM drains: requests in flight end and are recorded. 5, 130 and 143 go on the next night;",
+        "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) want a person, and so count as failed.",
+        "KillMode=mixed",
+        "KillSignal=SIGTERM",
+        f"TimeoutStopSec={STOP_S}",
+        f"RuntimeMaxSec={night.window_min * 60 + GRACE_S}",
+        "SuccessExitStatus=5 130 143",
+        "Restart=no",
+        f"ReadWritePaths={' '.join(map(unit_word, paths))}",
+        f"ProtectHome={'read-only' if _any_under(seen, HOMES) else 'yes'}",
+        f"PrivateTmp={'no' if _any_under(seen, SHARED_TEMPORARY) else 'yes'}",
+    ]
+    return "\n".join(lines) + "\n" + HARDENING
+
+
+def timer(night: Night) -> str:
+    """Give the unit that starts the service every night, also after the machine was off at that moment."""
+    hour, minute = night.at
+    return "\n".join(
+        [
+            "[Unit]",
+            f"Description={unit_text('batchvid every night: ' + ', '.join(night.manifests))}",
+            "",
+            "[Timer]",
+            f"OnCalendar=*-*-* {hour:02}:{minute:02}:00",
+            "RandomizedDelaySec=60",
+            "Persistent=true",
+            "",
+            "[Install]",
+            "WantedBy=timers.target",
+            "",
+        ]
+    )
+
+
+def in_window(night: Night) -> str:
+    """Give the shell command that succeeds within the window."""
+    start, end = (f"{hour:02}{minute:02}" for hour, minute in (night.at, night.until))
+    joint = "&&" if start < end else "||"
+    return f"now=$(date +%H%M); [ $now -ge {start} ] {joint} [ $now -lt {end} ]"
+
+
+def shell_word(text: str) -> str:
+    """Give *text* as one word of a POSIX shell."""
+    return text if SHELL_SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def unit_text(text: str) -> str:
+    """Give *text* as the value of a setting: systemd expands ``%`` there."""
+    return text.replace("%", "%%")
+
+
+def unit_word(text: str) -> str:
+    """Give *text* as one word of a command line or a list in a unit (systemd.service(5), "Command lines")."""
+    escaped = unit_text(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return escaped if SHELL_SAFE.fullmatch(escaped) else f'"{escaped}"'
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _any_under(paths: Iterable[str], folders: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(folders) for path in paths)
