@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak faults bench bench-quick eta check format clean
+.PHONY: help setup demo test soak faults bench bench-quick eta report-bench screenshot check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -40,6 +40,12 @@ bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see 
 
 eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they took (2 minutes)
 	$(BIN)/python -m tests.benchmarks.eta $(SEEDS)
+
+report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips opens in Chromium (1 minute)
+	$(BIN)/python -m tests.benchmarks.report
+
+screenshot: $(VENV)/.ready ## Make the README's picture of the report anew, from the demo, in Chromium
+	$(BIN)/python -m tests.report.screenshot .github
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .

@@ -11,7 +11,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.active import Step
+from batchvid.core.figures import rfc3339
 from batchvid.core.standing import Standing
+from batchvid.edge.eventlog import PACE_CHANGED
 from batchvid.errors import Exit, StorageError
 from batchvid.steps import Edges, Steps
 
@@ -176,8 +178,13 @@ class Runner:
         if task is None:
             return
         self._idle.add(task)
+        share = None
         while not self._over:
-            self.edges.view.stats(self.snapshot())
+            snapshot = self.snapshot()
+            self.edges.view.stats(snapshot)
+            if share != snapshot.slowed_to:
+                share = snapshot.slowed_to
+                self.edges.log.append({"at": rfc3339(self.edges.wall()), "event": PACE_CHANGED, "share": share})
             self.edges.log.flush()
             await asyncio.sleep(STATS_EVERY_S)
 

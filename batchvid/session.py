@@ -33,7 +33,7 @@ from batchvid.steps import Edges
 from batchvid.takeover import parted, take_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.core.job import Progress
@@ -130,6 +130,8 @@ class Order:
     """Told what the run is going to do, before it does anything."""
     ended: Callable[[Summary, Plan, Money], None] | None = None
     """Told how this run ended, with exit 0, and what a further one would find, while nobody else can change that."""
+    before_summary: Callable[[Summary], Awaitable[None]] | None = None
+    """Awaited when all is on disk and the output is free again, before the view is told the summary."""
     sharing: Sharing | None = None
     """The account, when other runs of the call use it too."""
     ration: Ration | None = None
@@ -184,6 +186,8 @@ async def run(order: Order) -> Summary:
         await outputs.write_clips(_clip_lines(known, manifest))
         if order.ended is not None and summary.exit_code is Exit.OK:
             end.append((summary, *planned(manifest, journal, rows=known)))
+    if order.before_summary is not None:
+        await order.before_summary(summary)
     order.view.summary(summary)
     return summary
 

@@ -81,6 +81,13 @@ if TYPE_CHECKING:
 @key_file_option
 @ca_file_option
 @click.option(
+    "--no-report",
+    is_flag=True,
+    envvar=f"{PREFIX}NO_REPORT",
+    show_envvar=True,
+    help="Write no report.html at the end, and make no pictures for it.",
+)
+@click.option(
     "--metrics",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar=f"{PREFIX}METRICS",
@@ -109,6 +116,7 @@ def run_command(  # noqa: PLR0913 one argument an option
     api_key_file: Path | None,
     ca_file: Path | None,
     metrics: Path | None,
+    no_report: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -158,6 +166,7 @@ def run_command(  # noqa: PLR0913 one argument an option
             as_json=as_json,
             verbosity=Verbosity(verbosity),
             metrics=metrics,
+            report=not no_report,
         )
         outcomes = do(asked, [str(path) for path in manifests], loaded, [one.leave for one in stamps])
         for outcome in outcomes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.accounts import SANDBOX, has_journal, sandbox_account, service_account
 from batchvid.commands.finished import notes_of
+from batchvid.commands.report import Reporter, posters_of
 from batchvid.commands.streams import complain
 from batchvid.core.account import Ration
 from batchvid.core.notice import failed_start, is_worth_telling, notice
@@ -52,6 +53,8 @@ class Asked:
     verbosity: Verbosity
     metrics: Path | None = None
     """Where to write a file for Prometheus."""
+    report: bool = True
+    """Whether each run ends with its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Watched:
     """Told when everything is done."""
     draws: bool = False
     """Whether the view draws on the terminal."""
+    reporter: Reporter | None = None
+    """Who writes the report at the end; ``None`` when none is wanted."""
     hooks: tuple[Hook, ...] = ()
     """Whom to tell how it ended, each with its URL."""
     stack: ExitStack = field(default_factory=ExitStack)
@@ -89,9 +94,12 @@ def do(
         for name, manifest, done, (view, told) in zip(named, manifests, leave, _views(asked, named), strict=True):
             seen = view if metrics is None else Several([view, metrics.view(name)])
             hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
-            watched.append(Watched(name, manifest, seen, told, done, draws=draws, hooks=hooks))
-        for one in watched:
-            stack.enter_context(one.stack).callback(one.view.close)
+            posters = posters_of(manifest) if asked.report else None
+            reporter = None if posters is None else Reporter(manifest, posters, view=view, named=name)
+            watched.append(Watched(name, manifest, seen, told, done, draws=draws, reporter=reporter, hooks=hooks))
+            stack.enter_context(watched[-1].stack).callback(seen.close)
+            if posters is not None:
+                watched[-1].stack.callback(posters.close)
         return asyncio.run(_do(asked, watched, metrics))
 
 
@@ -187,10 +195,11 @@ def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -
         identity=one.manifest.base_url if asked.sandbox_speed is None else SANDBOX,
         account=lambda: _account(asked, one),
         options=asked.options,
-        view=one.view,
+        view=one.view if one.reporter is None else Several([one.reporter, one.view]),
         interrupts=interrupts,
         ration=ration,
         planned=lambda plan, money: _tell_plan(plan, money, one),
+        before_summary=None if one.reporter is None else one.reporter.write,
         ended=lambda summary, plan, money: one.leave(one.manifest, summary, plan, money),
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from batchvid.core.answer import loads
+from batchvid.core.timeline import PaceChange
 from batchvid.edge.disk import STATE_FILE_MODE, json_line
 
 if TYPE_CHECKING:
@@ -18,6 +21,12 @@ BUFFER_BYTES = 64 * 1024
 ROTATE_BYTES = 32 * 1024 * 1024
 KEPT = 3
 """Older logs beside the newest: ``log.jsonl.1`` to ``log.jsonl.3``."""
+
+
+PACE_CHANGED = "PaceChanged"
+"""The event of a run whose pace is another share of what is allowed; its ``share`` is 1.0 for full pace."""
+
+PACE_MARK = PACE_CHANGED.encode()
 
 
 class EventLog:
@@ -72,3 +81,25 @@ def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def pace_changes(path: Path) -> list[PaceChange]:
+    """Give what the log at *path*, and the older ones beside it, tell of the pace; unreadable ones tell nothing."""
+    found = []
+    for name in [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, KEPT + 1))]:
+        with suppress(OSError), name.open("rb") as file:
+            found += [change for line in file if PACE_MARK in line and (change := _pace_change(line)) is not None]
+    return sorted(found, key=lambda change: change.at)
+
+
+def _pace_change(line: bytes) -> PaceChange | None:
+    record = loads(line.decode("utf-8", "replace"))
+    if not isinstance(record, dict) or record.get("event") != PACE_CHANGED:
+        return None
+    at, share = record.get("at"), record.get("share")
+    if not isinstance(at, str) or not isinstance(share, float | int):
+        return None
+    try:
+        return PaceChange(datetime.fromisoformat(at).timestamp(), float(share))
+    except ValueError:
+        return None

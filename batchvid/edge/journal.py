@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
+from batchvid.core.timeline import Paid
+from batchvid.core.report import Trouble
 from batchvid.edge import journal_file
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, numbered
 from batchvid.edge.journal_schema import migrate, newest_version, version_of
@@ -46,6 +48,8 @@ UPDATE_PROGRESS = (
     " WHERE job_id = ? AND version = ?"
 )
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
+TROUBLES = ("SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "GaveUp")
+"""The events that tell of something that went wrong."""
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 
@@ -293,6 +297,20 @@ class Journal:
         )
         found = (dict(zip(names, row, strict=True)) for row in rows)
         return [Attempt(**values | {"outcome": Outcome(values["outcome"])}) for values in found]
+
+    def paid(self) -> Iterator[Paid]:
+        """Yield every paid attempt of every job, by job and then oldest first."""
+        names = ", ".join(field.name for field in fields(Paid))
+        return (Paid(*row) for row in self._rows(f"SELECT {names} FROM attempts ORDER BY job_id, attempt"))  # noqa: S608 as above
+
+    def troubles(self) -> Iterator[Trouble]:
+        """Yield what went wrong with any job, in the order in which it was recorded."""
+        places = ", ".join("?" * len(TROUBLES))
+        rows = self._rows(
+            f"SELECT job_id, at, kind, data FROM events WHERE kind IN ({places}) ORDER BY seq",  # noqa: S608 only ?
+            *TROUBLES,
+        )
+        return (Trouble(job_id, at, kind, json.loads(data).get("reason", "")) for job_id, at, kind, data in rows)
 
     def events(self, job_id: str | None = None) -> Iterator[KeptEvent]:
         """Yield the events of a job, or of all, in the order in which they were recorded."""

@@ -115,6 +115,15 @@ def frame_bytes(frame: Frame) -> bytes:
     return sent
 
 
+def picture(path: Path | str) -> ImageFile:
+    """Give the picture in the file, decoded; raises `ValueError` when it is none that the service takes."""
+    data = _read(path)
+    mime = mime_of(data)
+    if mime is None:
+        raise ValueError(_not_taken(data))
+    return _decoded(data, mime)
+
+
 def decode_clip(path: Path) -> ClipProbe:
     """Decode every frame of the clip's video and sound; raises `ValueError` where it is damaged."""
     import av  # noqa: PLC0415 heavy

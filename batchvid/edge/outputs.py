@@ -66,7 +66,8 @@ class Outputs:
         # Reading the umask means setting it, for the whole process: once, here.
         umask = os.umask(0o077)
         os.umask(umask)
-        self._clip_mode = 0o666 & ~umask
+        self.clip_mode = 0o666 & ~umask
+        """The mode of clips, and of what else is for everybody who may see the output."""
         self._boot = _boot()
         self._finisher = Finisher()
 
@@ -163,7 +164,7 @@ class Outputs:
         A *fresh* one is of a source that nothing was ever fetched from: it is not looked for, and begins from zero.
         One at a time for each path. Its bytes stay when the block ends before the part is finished.
         """
-        part = Part(self._finisher, str(self.folder), path, source=source, boot=self._boot, mode=self._clip_mode)
+        part = Part(self._finisher, str(self.folder), path, source=source, boot=self._boot, mode=self.clip_mode)
         if not fresh:
             await settled(part.open, undo=lambda _: part.close_now())
         try:
@@ -229,7 +230,7 @@ class Outputs:
 
     def _write_clips(self, lines: Iterable[Mapping[str, object]]) -> None:
         with doing(f"write {self.folder / CLIPS_FILE}"), self._opened() as folder:
-            write_whole(folder, CLIPS_FILE, map(json_line, lines), mode=self._clip_mode, durable=True)
+            write_whole(folder, CLIPS_FILE, map(json_line, lines), mode=self.clip_mode, durable=True)
 
     def append_orphan(self, record: Mapping[str, object]) -> None:
         """Keep a paid task id that could not be journaled: one line, synced before this returns. Blocks."""

@@ -25,6 +25,7 @@ RULES = """
 - {on: create, prompt: "unsure*", reset: after-effect}
 - {on: create, prompt: "doomed*", fail: "the prompt was refused"}
 - {on: create, prompt: "slow*", delay_s: 30}
+- {on: create, prompt: "hasty*", nth: 1, status: 429}
 - {on: create, prompt: "broke*", status: 403, body: {code: insufficient_user_quota, message: user quota is not enough}}
 - {on: create, prompt: "moved*", redirect: "https://elsewhere.example/v1/videos"}
 - {on: create, prompt: "endless*", never: true}

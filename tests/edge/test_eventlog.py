@@ -82,3 +82,38 @@ def test_a_line_holds_nothing_that_acts_on_a_terminal(tmp_path: Path) -> None:
     assert "Größe 日本 🎈" in text
     assert text.rstrip("\n").isprintable()
     assert json.loads(text) == record
+
+
+def test_the_pace_of_a_night_is_read_back_from_the_log_and_the_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of time; no other line is taken for one, whatever words it holds."""
+    monkeypatch.setattr(eventlog, "ROTATE_BYTES", 200)
+    path = tmp_path / "log.jsonl"
+    log = EventLog(path)
+    for second, share in enumerate((1.0, 0.5, 0.25, 1.0)):
+        log.append({"at": f"2026-03-12T22:00:0{second}Z", "event": eventlog.PACE_CHANGED, "share": share})
+        log.append({"at": "2026-03-12T22:00:00Z", "event": "TaskFailed", "reason": '"event": "PaceChanged"'})
+        log.flush()
+    assert (tmp_path / "log.jsonl.1").exists()
+    found = eventlog.pace_changes(path)
+    assert [change.share for change in found] == [1.0, 0.5, 0.25, 1.0]
+    assert found[1].at - found[0].at == 1.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event": "PaceChanged"',
+        b'{"event": "PaceChanged", "at": 7, "share": 0.5}',
+        b'{"event": "PaceChanged", "at": "long ago", "share": 0.5}',
+        b'{"event": "PaceChanged", "at": "2026-03-12T22:00:00Z", "share": "half"}',
+        b"PaceChanged \xff\xfe",
+        b'["PaceChanged"]',
+    ],
+)
+def test_a_line_that_cannot_be_read_tells_nothing(tmp_path: Path, line: bytes) -> None:
+    """The end of a log may be cut off."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(line + b"\n")
+    assert eventlog.pace_changes(path) == []

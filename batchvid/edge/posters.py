@@ -1,0 +1,122 @@
+"""The parent's side of `batchvid.edge.pictures`: asks for pictures and never waits longer than it was told to."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import batchvid
+from batchvid.edge.pictures import DONE, FOLDER, READY, SUFFIX, request_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batchvid.edge.pictures import Wanted
+
+BESIDE_A_RUN, WAITED_FOR = 19, 0
+"""How far a child steps back for others: a run that is at work goes first in everything."""
+
+
+class Posters:
+    """The pictures of one output. Used by one thread."""
+
+    def __init__(self, output: Path, *, mode: int, environment: Mapping[str, str]) -> None:
+        self._output = output
+        self._mode = mode
+        self._environment = dict(environment)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._given_up = False
+
+    def ready(self) -> frozenset[str]:
+        """Give the names of the pictures that are there."""
+        with suppress(OSError), os.scandir(self._output / FOLDER) as entries:
+            return frozenset(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+        return frozenset()
+
+    def want(self, wanted: Wanted) -> None:
+        """Ask for a picture, without ever waiting: one that the child has no room to queue is left for `complete`."""
+        if self._given_up:
+            return
+        try:
+            if self._child is None:
+                self._child = self._start(stdout=subprocess.DEVNULL, niceness=BESIDE_A_RUN)
+                os.set_blocking(_stdin(self._child), False)
+            line = request_line(wanted)
+            if len(line) <= select.PIPE_BUF:  # up to here a pipe takes all of it, or nothing
+                os.write(_stdin(self._child), line)
+        except BlockingIOError:
+            pass
+        except OSError:  # it died of a clip, or there is no process to be had
+            self._given_up = True
+
+    def complete(self, pictures: Iterable[Wanted], *, patience_s: float) -> frozenset[str]:
+        """Make what is missing of *pictures*, in their order, while *patience_s* lasts; give the names that are there.
+
+        A clip that brings the child down is left out, and a new child goes on behind it.
+        """
+        ends_at = monotonic() + patience_s
+        self.close(patience_s=patience_s)
+        there = self.ready()
+        missing = [one for one in {one.name: one for one in pictures}.values() if one.name not in there]
+        while missing and (left_s := ends_at - monotonic()) > 0:
+            looked_at = self._make(missing, patience_s=left_s)
+            if looked_at is None:
+                break
+            missing = missing[looked_at + 1 :]
+        return self.ready()
+
+    def _make(self, missing: Sequence[Wanted], *, patience_s: float) -> int | None:
+        """Let one child make them; give how many it came to look at, ``None`` when no further child would help."""
+        try:
+            child = self._start(stdout=subprocess.PIPE, niceness=WAITED_FOR)
+        except OSError:
+            return None
+        try:
+            answers, _ = child.communicate(b"".join(map(request_line, missing)), timeout=patience_s)
+        except (subprocess.TimeoutExpired, OSError):
+            return None
+        finally:
+            child.kill()
+            child.wait()
+        if child.returncode == 0 or READY not in answers:
+            return None
+        return answers.count(DONE)
+
+    def close(self, *, patience_s: float = 0.0) -> None:
+        """End the child, when it has made what it was asked for or *patience_s* is over."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.stdin is not None:
+            with suppress(OSError):
+                child.stdin.close()
+        try:
+            child.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def _start(self, *, stdout: int, niceness: int) -> subprocess.Popen[bytes]:
+        # Beside the package, so that nothing in the user's folder shadows a module; in a session of its own,
+        # so that Ctrl-C in a terminal is the run's to answer.
+        return subprocess.Popen(  # noqa: S603 our own interpreter, no shell
+            [sys.executable, "-m", "batchvid.edge.pictures", str(self._output), f"{self._mode:o}", str(niceness)],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(batchvid.__file__).resolve().parents[1],
+            env=self._environment,
+            start_new_session=True,
+        )
+
+
+def _stdin(child: subprocess.Popen[bytes]) -> int:
+    if child.stdin is None:
+        raise BrokenPipeError
+    return child.stdin.fileno()
