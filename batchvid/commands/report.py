@@ -94,7 +94,7 @@ class Reporter(Silent):
             self._posters.want(Wanted(event.path, event.sha256))
 
     async def write(self, summary: Summary) -> None:
-        """Write the report of a run that did something, or that has none yet; other runs of the call go on meanwhile."""
+        """Write the report of a run that did something, or that has none yet; other runs go on meanwhile."""
         did_something = summary.submits or summary.polls or summary.downloaded_bytes
         if not did_something and (self._manifest.output / PAGE).exists():
             return

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.core.job import Progress, State
-from batchvid.core.timeline import Histogram, Night, PaceChange, Paid, histogram, nights
 from batchvid.core.snapshot import Money
+from batchvid.core.timeline import Histogram, Night, PaceChange, Paid, histogram, nights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

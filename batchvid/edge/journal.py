@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
-from batchvid.core.timeline import Paid
 from batchvid.core.report import Trouble
+from batchvid.core.timeline import Paid
 from batchvid.edge import journal_file
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, numbered
 from batchvid.edge.journal_schema import migrate, newest_version, version_of

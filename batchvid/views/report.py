@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from batchvid.core.job import Frame
-    from batchvid.core.timeline import Night, Paid
     from batchvid.core.report import Report, Row
+    from batchvid.core.timeline import Night, Paid
 
 PROMPT_SHOWN = 4000
 """Longer than any model reads; a page of 10,000 jobs has room for what people write."""

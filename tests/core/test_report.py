@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batchvid.core.job import Progress, State
-from batchvid.core.timeline import Paid
 from batchvid.core.report import TROUBLES_SHOWN, Kept, Trouble, report
+from batchvid.core.timeline import Paid
 from tests.core.drive import a_job
 
 AT = 1_773_352_800.0
