@@ -23,6 +23,8 @@ COMMANDS = {
     "adopt": ("mend", "Give an in-doubt job the task id found on the service's dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
+    "films": ("films", "Join finished clips into the manifest's films."),
+    "frame": ("films", "Take one frame out of a clip, as a PNG."),
     "export": ("look", "Write one row a job, as CSV or JSON lines."),
     "cron": ("cron", "Print what starts a run every night; installs nothing."),
     "sandbox": ("setup", "Serve the stand-in for the paid service."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.core.forecast import Forecast
 from batchvid.core.plan import Plan, plan
+from batchvid.core.settings import OnChange
 from batchvid.core.snapshot import Money
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def planned(
-    manifest: Manifest, journal: Journal | None, *, rows: Mapping[str, Progress] | None = None
+    manifest: Manifest, journal: Journal | None, *, rows: Mapping[str, Progress] | None = None, rebuy: bool = False
 ) -> tuple[Plan, Money]:
     """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
 
-    *rows* are what the journal holds, by job id, where that was read before.
+    *rows* are what the journal holds, by job id, where that was read before. *rebuy*: as a run with ``--rebuy``
+    would do it.
     """
-    limits = manifest.limits
+    limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
     money, timings = Money(), None
     if journal is not None:
         rows = rows if rows is not None else {row.job_id: row for row in journal.all_progress()}

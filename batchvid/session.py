@@ -8,14 +8,18 @@ import signal
 import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.account import Ration
 from batchvid.core.brakes import Brakes, worst_halt
+from batchvid.core.chains import Chains, Handover
 from batchvid.core.course import Course
+from batchvid.core.film import FilmState
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.outcome import exit_code
+from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
@@ -25,17 +29,21 @@ from batchvid.edge.media import frame_bytes
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.recorder import Recorder
 from batchvid.edge.service import Service
+from batchvid.edge.stills import still_sha256, take_still
 from batchvid.errors import Exit
+from batchvid.films import make_films
 from batchvid.planning import planned
 from batchvid.runner import Runner
 from batchvid.sharing import Sharing
 from batchvid.steps import Edges
-from batchvid.takeover import parted, take_up
+from batchvid.takeover import as_they_stand, parted, take_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from batchvid.core.chains import Wait
+    from batchvid.core.film import FilmReport
     from batchvid.core.job import Progress
     from batchvid.core.plan import Plan
     from batchvid.core.snapshot import Money
@@ -150,7 +158,8 @@ async def run(order: Order) -> Summary:
     outputs.prepare()
     journal_path = outputs.state_folder / JOURNAL
     with outputs.lock(), _telling_the_end(order) as end, Journal.open(journal_path, service=order.identity) as journal:
-        jobs = {job.id: job for job in manifest.jobs}
+        chains = Chains(manifest.jobs)
+        jobs = as_they_stand(manifest.jobs, chains, journal)
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         known = take_up(
@@ -158,8 +167,8 @@ async def run(order: Order) -> Summary:
             at=order.wall(), warn=order.view.warn,
         )  # fmt: skip
         if order.planned is not None:
-            order.planned(*planned(manifest, journal, rows=known))
-        rows, closed = parted(known.values(), jobs.keys())
+            order.planned(*planned(manifest, journal, rows=known, rebuy=options.wishes.rebuy))
+        rows, closed = parted(known.values(), jobs.keys(), whole=chains.ids)
         sharing = order.sharing or Sharing.among([manifest.limits])
         brakes = Brakes(
             manifest.limits,
@@ -175,6 +184,7 @@ async def run(order: Order) -> Summary:
             brakes=brakes,
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
             timings=journal.timings(),
+            handover=Handover(chains, limits=manifest.limits, rebuy=options.wishes.rebuy),
         )
         course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None
@@ -182,9 +192,12 @@ async def run(order: Order) -> Summary:
             del known  # of a hundred thousand finished jobs, while others are made
             runner = await _work(order, course, sharing, rows=rows, journal=journal, outputs=outputs)
             known = {row.job_id: row for row in journal.all_progress()}
-        summary = _summary(order, course, runner, rows | closed, elapsed_s=asyncio.get_running_loop().time() - now)
+        waits = list(chains.waits(known, held_back=course.handover.reasons(manifest.jobs)))
+        films = await _films(order, course, known, outputs)
+        elapsed_s = asyncio.get_running_loop().time() - now
+        summary = _summary(order, course, runner, rows | closed, waits=waits, films=films, elapsed_s=elapsed_s)
         await outputs.write_clips(_clip_lines(known, manifest))
-        if order.ended is not None and summary.exit_code is Exit.OK:
+        if order.ended is not None and summary.exit_code is Exit.OK and not films:
             end.append((summary, *planned(manifest, journal, rows=known)))
     if order.before_summary is not None:
         await order.before_summary(summary)
@@ -220,6 +233,8 @@ async def _work(  # noqa: PLR0913 what a run works with
             log=EventLog(outputs.state_folder / LOG),
             view=order.view,
             read_frame=frame_bytes,
+            take_still=partial(take_still, outputs.folder),
+            still_sha256=partial(still_sha256, outputs.folder),
             submit_pace=sharing.submit_pace,
             request_pace=sharing.request_pace,
             wall=order.wall,
@@ -258,8 +273,31 @@ async def _interruptible(runner: Runner, interrupts: Interrupts | None) -> None:
         interrupts.tasks.discard(task)  # what is left is the summary, which nobody has to hurry
 
 
-def _summary(
-    order: Order, course: Course, runner: Runner | None, rows: dict[str, Progress], *, elapsed_s: float
+async def _films(
+    order: Order, course: Course, known: Mapping[str, Progress], outputs: Outputs
+) -> tuple[FilmReport, ...]:
+    """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
+    interrupts, films = order.interrupts, order.manifest.films
+    if not films:
+        return ()
+    stopped = course.brakes.downloads_stopped
+
+    def is_stopped() -> bool:
+        return stopped or (interrupts is not None and interrupts.code is not None)
+
+    made = make_films(films, known, outputs, say=order.view.note, is_stopped=is_stopped)
+    return tuple([report async for report in made])
+
+
+def _summary(  # noqa: PLR0913 the parts of a run's end
+    order: Order,
+    course: Course,
+    runner: Runner | None,
+    rows: dict[str, Progress],
+    *,
+    waits: Sequence[Wait],
+    films: tuple[FilmReport, ...],
+    elapsed_s: float,
 ) -> Summary:
     """Give the run's end as a value."""
     interrupted = order.interrupts.code if order.interrupts is not None else None
@@ -272,6 +310,9 @@ def _summary(
     for row in rows.values():
         if row.state is State.FAILED or runner is None:
             standing.take_over(row)
+    blocked = [NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked]
+    codes = [one.exit_code for one in halts]
+    codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
     return Summary(
         manifest=order.named,
         output=str(order.manifest.output),
@@ -285,11 +326,13 @@ def _summary(
         exit_code=exit_code(
             counts,
             parked=len(course.parked),
-            halts=[one.exit_code for one in halts],
+            halts=codes,
             interrupted=interrupted,
+            blocked=len(blocked),
         ),
         stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else None),
-        needs_person=tuple(standing.needs_person.values()),
+        needs_person=(*standing.needs_person.values(), *blocked),
+        films=films,
     )
 
 

@@ -11,20 +11,23 @@ import hashlib
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.core import lifecycle as life
 from batchvid.core import policy
+from batchvid.core.chains import bound
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.figures import rfc3339
-from batchvid.core.job import State
+from batchvid.core.job import Continuation, State
 from batchvid.core.settings import InDoubt
-from batchvid.core.story import sidecar
+from batchvid.core.story import origin, sidecar
 from batchvid.core.wire import Phase, content_path
 from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
-from batchvid.edge.disk import InTheWayError, TooManyFilesError
+from batchvid.edge.disk import InTheWayError, TooManyFilesError, settled
 from batchvid.edge.outputs import ForeignFileError
+from batchvid.edge.stills import ClipNotUsableError
 from batchvid.errors import StorageError
 from batchvid.stages.download import Fetches, download
 from batchvid.stages.poll import Gets, poll
@@ -63,6 +66,9 @@ class Edges:
     log: EventLog
     view: View
     read_frame: Callable[[Frame], bytes]
+    take_still: Callable[[Progress, float | None, str], Frame]
+    """Take a frame out of a finished clip, at a place in it, and keep it under a name; blocks."""
+    still_sha256: Callable[[str], str | None]
     submit_pace: Pace
     request_pace: Pace
     wall: Callable[[], float] = time.time
@@ -82,7 +88,17 @@ class Steps:
         job = self.course.jobs[index]
         try:
             self._refuse_taken_name(job, self.course.active[index].progress)
+            if isinstance(job, Continuation):
+                job = await self._with_first_frame(index, job)
             body = await request_body(job, self.edges.read_frame)
+        except ClipNotUsableError as error:
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            self.course.hold_back(index, reason)
+            self.edges.view.warn(f"{job.id} is not sent: {reason}")
+            return None
+        except StorageError:
+            self.course.withdraw(index)
+            raise
         except ValueError as error:
             self.course.withdraw(index)
             await self._record(index, life.GaveUp(f"not sent: {error}"))
@@ -104,6 +120,23 @@ class Steps:
             await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
             return None
         return await self._refused(index, outcome, sent=sent, new=new)
+
+    async def _with_first_frame(self, index: int, job: Continuation) -> Job:
+        """Give the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
+
+        Raises `ClipNotUsableError` when that clip is not the journal's, `ValueError` when it shows no such frame.
+        """
+        clip = self.course.handover.clip_for(index)
+        if clip is None or clip.sha256 is None:
+            raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip is not there")
+        job = bound(job, clip.sha256)
+        try:
+            first = await settled(partial(self.edges.take_still, clip, job.at_s, job.fingerprint))
+        except ClipNotUsableError as error:
+            raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip {clip.path} {error}") from None
+        except ValueError as error:
+            raise ValueError(f"its first frame cannot be taken from {clip.path}, which {error}") from None
+        return replace(job, frames=(first, *job.frames))
 
     def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
         """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
@@ -237,7 +270,7 @@ class Steps:
                 path=job.path,
                 task_id=one.progress.task_id or "",
                 source=source,
-                sidecar=sidecar(job, one.progress, made=await self._made(job, one.progress)),
+                sidecar=await self._story(index, job, one.progress),
                 wall=edges.wall,
                 fresh=one.started and not one.tally.download_faults,
             )
@@ -248,6 +281,10 @@ class Steps:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
+            for child, event in list(self.course.set_free(index)):
+                if event is not None:
+                    await self._record(child, event)
+                self.course.enter(child, now=self._now())
             return None
         gone = int(outcome.kind in GONE)
         tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
@@ -265,6 +302,16 @@ class Steps:
                     data = await asyncio.to_thread(self.edges.read_frame, frame)
                     made[frame] = hashlib.sha256(data).hexdigest()
         return made
+
+    async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
+        """Give what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
+        if not isinstance(job, Continuation):
+            return sidecar(job, progress, made=await self._made(job, progress))
+        clip = self.course.handover.clip_for(index)
+        known = job if clip is None or clip.sha256 is None else bound(job, clip.sha256)
+        sent = self.edges.still_sha256(progress.fingerprint or "")
+        made = await self._made(known, progress)
+        return sidecar(known, progress, made=made) | origin(job, progress, clip, frame_sha256=sent)
 
     async def _retire_older_clip(self, job: Job, progress: Progress) -> None:
         """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchvid.core.chains import as_it_stands
 from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
 from batchvid.core.opening import Wishes, opening
@@ -13,6 +14,7 @@ from batchvid.edge.mounts import network_file_system, on_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from batchvid.core.chains import Chains
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
     from batchvid.edge.journal import Journal
@@ -80,8 +82,13 @@ def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Pro
     return change.after
 
 
-def parted(rows: Iterable[Progress], ids: Collection[str]) -> tuple[dict[str, Progress], dict[str, Progress]]:
-    """Part the rows of these jobs into open and closed ones; of a closed one only what a summary shows is kept."""
+def parted(
+    rows: Iterable[Progress], ids: Collection[str], *, whole: Collection[str]
+) -> tuple[dict[str, Progress], dict[str, Progress]]:
+    """Part the rows of these jobs into open and closed ones.
+
+    Of a closed one only what a summary shows is kept, unless it is to stay *whole*: others may go on from its clip.
+    """
     opened, closed = {}, {}
     for row in rows:
         if row.job_id not in ids:
@@ -89,5 +96,20 @@ def parted(rows: Iterable[Progress], ids: Collection[str]) -> tuple[dict[str, Pr
         if row.state.is_open:
             opened[row.job_id] = row
         else:
-            closed[row.job_id] = Progress(row.job_id, row.state, reason=row.reason)
+            closed[row.job_id] = row if row.job_id in whole else Progress(row.job_id, row.state, reason=row.reason)
     return opened, closed
+
+
+def as_they_stand(jobs: Iterable[Job], chains: Chains, journal: Journal) -> dict[str, Job]:
+    """Give the jobs by id, those that continue another with their fingerprint as far as its clip is there."""
+    found = {job.id: job for job in jobs}
+    rows = progress_of(journal, chains.ids)
+    found.update((job_id, as_it_stands(found[job_id], rows)) for job_id in chains.ids)
+    return found
+
+
+def progress_of(journal: Journal, ids: Collection[str]) -> dict[str, Progress]:
+    """Give what the journal holds of these jobs, by id."""
+    if len(ids) > ROWS_AT_ONCE:
+        return {row.job_id: row for row in journal.all_progress() if row.job_id in ids}
+    return {job_id: row for job_id in ids if (row := journal.progress(job_id)) is not None}

@@ -58,6 +58,7 @@ RANKS = {
     "takeover": 4,
     "planning": 4,
     "mending": 4,
+    "films": 4,
     "runner": 5,
     "sharing": 6,
     "watching": 6,

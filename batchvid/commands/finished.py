@@ -162,8 +162,8 @@ def notes_of(plan: Plan) -> list[str]:
     from batchvid.views.text import count  # noqa: PLC0415 as above
 
     notes = []
-    if changed := plan.counts[Action.CHANGED]:
-        names = [row.job_id for row in plan.rows if row.action is Action.CHANGED]
+    names = [row.job_id for row in plan.rows if row.action is Action.CHANGED and not row.submits]
+    if changed := len(names):
         shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
         what = count(changed, "job")
         notes.append(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")

@@ -51,6 +51,7 @@ EXPORTED = (
     "first_frame",
     "last_frame",
     "where",
+    "continues",
 )
 ROWS_AT_ONCE = 1000
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
@@ -96,22 +97,30 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
 
 @click.command("plan")
 @manifest_argument
+@click.option(
+    "--rebuy", is_flag=True, help="As run --rebuy would do it: with changed jobs, and all that hangs on them."
+)
 @output_option
 @json_option
-def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
+def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: bool) -> int:
     """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
 
     Nothing is sent.
     """
     from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only to plan
+    from batchvid.films import film_reports  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
+    from batchvid.views.summary import film_json, film_lines  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output)
     journal = Journal.open_readonly(journal_path(loaded))
     with journal or nullcontext():
-        made, money = planned(loaded, journal)
+        made, money = planned(loaded, journal, rebuy=rebuy)
+    films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
     if as_json:
+        for report in films:
+            tell(json.dumps({"type": "film", **film_json(report)}))
         for row in plan_json(made, money):
             tell(json.dumps(row))
     elif sys.stdout is not None and sys.stdout.isatty():
@@ -122,6 +131,9 @@ def plan_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
         finish(console)
     else:
         for line in plan_lines(made, money):
+            tell(line)
+    if not as_json:
+        for line in film_lines(films):
             tell(line)
     return Exit.OK
 
@@ -145,14 +157,17 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only for a status
+    from batchvid.films import film_reports  # noqa: PLC0415 as above
     from batchvid.views.advice import command  # noqa: PLC0415 as above
     from batchvid.views.status import status_object, status_text  # noqa: PLC0415 as above
 
     rows, money = read_journal(manifest)
+    films = film_reports(manifest.films, rows, manifest.output)
     if as_json:
-        tell(json.dumps(status_object(manifest, rows, money)))
+        tell(json.dumps(status_object(manifest, rows, money, films=films)))
         return
-    for line in status_text(manifest, rows, money, named=named, run_active=is_held(manifest.output)):
+    active = is_held(manifest.output)
+    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films):
         tell(line)
     if not has_journal(manifest):
         tell(

@@ -46,6 +46,23 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class ClipMoment(click.ParamType[float]):
+    """A moment of a clip: ``3.5s`` after its beginning, ``-0.2s`` before its end; gives seconds."""
+
+    name = "-0.2s"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        from batchvid.manifest.units import moment_s  # noqa: PLC0415 only where one is given
+
+        if isinstance(value, float):
+            return value
+        try:
+            return moment_s(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Amount(click.ParamType[int]):
     """An amount of money such as ``25.00``; gives millionths."""
 

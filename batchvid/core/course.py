@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from batchvid.core import lifecycle as life
 from batchvid.core.active import Active, Step
 from batchvid.core.budget import Budget
+from batchvid.core.chains import Chains, Handover
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
 from batchvid.core.job import Progress, State
@@ -23,7 +24,7 @@ from batchvid.core.schedule import Lane, Schedule
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from batchvid.core.brakes import Brakes
     from batchvid.core.job import Job
@@ -38,7 +39,7 @@ LOOK_AGAIN_S = 1.0
 class Course:
     """The jobs of one run, by their index in the manifest."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
         self,
         jobs: Sequence[Job],
         limits: Limits,
@@ -46,6 +47,7 @@ class Course:
         brakes: Brakes,
         money: Money,
         timings: Mapping[str, Iterable[float]] | None = None,
+        handover: Handover | None = None,
     ) -> None:
         self.jobs = jobs
         self.limits = limits
@@ -59,6 +61,8 @@ class Course:
         self.parked: set[int] = set()
         self.busy: Counter[Step] = Counter()
         self.draining = False
+        self.handover = handover or Handover(Chains(jobs), limits=limits)
+        self._rank = self.handover.chains.rank
         self._front = 0.0
 
     @property
@@ -88,6 +92,7 @@ class Course:
         *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted.
         """
         fresh = []
+        self.handover.place(self.jobs, rows, only=only)
         for index, job in enumerate(self.jobs):
             row = rows.get(job.id)
             chosen = only is None or job.id in only
@@ -98,6 +103,8 @@ class Course:
             elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen):
                 one = self.active[index] = Active(row, held=job.id in held)
                 self._resume(index, one, now=now, at=at)
+        if self.handover.chains:
+            fresh = [(self._rank(index), index) for _, index in fresh if index not in self.handover.waiting]
         self.schedule.submits.fill(fresh)
 
     def _resume(self, index: int, one: Active, *, now: float, at: float) -> None:
@@ -157,7 +164,7 @@ class Course:
         self.busy[step] += 1
         if step is Step.SUBMIT:
             one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
-            self._front = max(self._front, float(index))
+            self._front = max(self._front, self._rank(index))
             self.brakes.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
             self.schedule.in_flight += 1
@@ -240,6 +247,7 @@ class Course:
         if after.state is State.DONE:
             self.brakes.job_ended(well=True)
         elif after.state is State.FAILED:
+            self.handover.cut_off(index)
             self.brakes.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
 
     def _follow_money(self, one: Active, event: Event) -> None:
@@ -261,11 +269,29 @@ class Course:
         self.schedule.in_flight -= 1
         self.brakes.submit_untried(new=not one.started)
 
+    def hold_back(self, index: int, reason: str) -> None:
+        """Leave a job pending, and in no lane, because the clip that it goes on from cannot be used."""
+        self.withdraw(index)
+        self.handover.held_back[index] = reason
+        self.handover.cut_off(index)
+
+    def set_free(self, index: int) -> Iterator[tuple[int, Event | None]]:
+        """Yield the jobs that have waited for this clip, each with the event that must be recorded to open it."""
+        for child, row, event in self.handover.set_free(index, self.active[index].progress, self.jobs):
+            if row is not None:
+                self.active[child] = Active(row)
+            yield child, event
+
+    def enter(self, index: int, *, now: float) -> None:
+        """Let a job that was set free be submitted when its turn comes."""
+        self.schedule.submits.put(index, rank=self._rank(index), due_at=now)
+
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
         """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
         self.busy[step] -= 1
         one = self.active[index]
-        if one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}:
+        ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
+        if ended or index in self.handover.held_back:
             del self.active[index]
         else:
             self._queue(index, one, wait_s=wait_s, now=now)
@@ -273,9 +299,9 @@ class Course:
     def _queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
         due_at = now + (wait_s or 0.0)
         match one.progress.state:
-            case State.PENDING:
+            case State.PENDING if index not in self.handover.waiting:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
-                rank = -1.0 if wait_s is None else self._front + 1.5
+                rank = min(-1.0, self._rank(index)) if wait_s is None else self._front + 1.5
                 lane = self.schedule.again if one.started else self.schedule.submits
                 lane.put(index, rank=rank, due_at=due_at)
             case State.RUNNING:

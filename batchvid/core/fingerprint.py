@@ -48,3 +48,12 @@ def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[s
         parts.append(b"%d:%b%d:%b" % (len(key), key, len(text), text))
     parts.extend(b"frame:" + frame.encode() for frame in frame_hashes)
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def taken_frame(clip_sha256: str, at_s: float | None) -> str:
+    """Give what stands for the hash of a frame that is taken from a clip: the clip's content and the place in it.
+
+    So the fingerprint does not hang on how a decoder of some version turns the frame into a picture.
+    """
+    place = "last" if at_s is None else f"{round(at_s * 1_000_000)}us"
+    return f"clip:{clip_sha256}:{place}"

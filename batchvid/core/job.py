@@ -97,7 +97,8 @@ class Job:
     path: str
     """Of the clip, relative to the output folder, with ``/``."""
     fingerprint: str
-    """SHA-256 (hex) over everything that would be sent; see `batchvid.core.fingerprint`."""
+    """SHA-256 (hex) over everything that would be sent; see `batchvid.core.fingerprint`. Empty while that is unknown:
+    the first frame is to come from a clip that is not there yet."""
     where: str
     """``file:line`` of the entry that it came from."""
 
@@ -105,6 +106,23 @@ class Job:
     def timing_class(self) -> str:
         """Jobs of one class take about equally long to generate."""
         return f"{self.model}|{self.size or ''}|{self.seconds or ''}"
+
+    def has_changed(self, paid: str | None) -> bool:
+        """Say whether it is another content than that of the fingerprint *paid*; never while either is unknown."""
+        return paid is not None and paid != self.fingerprint != ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation(Job):
+    """A job whose first frame is taken from another job's clip; ``frames`` holds the last frame, or none.
+
+    Its fingerprint is empty until that clip is on disk; `batchvid.core.chains.bound` gives the job with it.
+    """
+
+    continues: str
+    """The id of the job whose clip it goes on from."""
+    at_s: float | None
+    """Where in that clip: seconds from its beginning, or before its end when negative; ``None`` is its last frame."""
 
 
 class Progress(NamedTuple):

@@ -46,22 +46,22 @@ def opening(
         return (*events, life.TaskAdopted(task_id))
     if job is None:
         return events
-    return events + _reopened(job, progress, state, wishes=wishes, limits=limits)
+    return events + reopened(job, progress, state, wishes=wishes, limits=limits)
 
 
-def _reopened(job: Job, progress: Progress, state: State, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
+def reopened(job: Job, progress: Progress, state: State, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
     """Give the event that opens a job again which is closed or in doubt, when there is a reason to."""
-    changed = progress.fingerprint is not None and progress.fingerprint != job.fingerprint
-    reopened = None
+    changed = job.has_changed(progress.fingerprint)
+    found = None
     match state:
         case State.IN_DOUBT if wishes.resubmit_in_doubt:
-            reopened = life.Reopened("--resubmit-in-doubt")
+            found = life.Reopened("--resubmit-in-doubt")
         case State.IN_DOUBT if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
-            reopened = life.Reopened("in_doubt: resubmit", by_person=False)
+            found = life.Reopened("in_doubt: resubmit", by_person=False)
         case State.DONE if changed and (wishes.rebuy or limits.on_change is OnChange.REBUY):
-            reopened = life.Reopened("its content changed, and rebuying was asked for")
+            found = life.Reopened("its content changed, and rebuying was asked for")
         case State.FAILED if wishes.retry_failed:
-            reopened = life.Reopened("--retry-failed")
+            found = life.Reopened("--retry-failed")
         case State.FAILED if changed and progress.attempt == 0:
-            reopened = life.Reopened("its content changed, and nothing had been paid for it")
-    return () if reopened is None else (reopened,)
+            found = life.Reopened("its content changed, and nothing had been paid for it")
+    return () if found is None else (found,)

@@ -8,15 +8,18 @@
    while it has attempts left.
 5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
 6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
+7. A job that continues another is held against the clip that is there. Where a run would make that clip (anew), the job
+   is submitted after it; where that clip cannot come, the job waits and is not submitted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from batchvid.core.chains import Chains, as_it_stands
 from batchvid.core.job import Progress, State
 from batchvid.core.lifecycle import attempts_used
 from batchvid.core.settings import InDoubt, OnChange
@@ -89,12 +92,23 @@ def plan(
 
     *typical_s* tells for a timing class how long a generation usually takes.
     """
-    rows = [_row(job, progress.get(job.id), limits) for job in jobs]
+    chains = Chains(jobs)
+    known = [as_it_stands(job, progress) for job in jobs] if chains else jobs
+    rows = [_row(job, progress.get(job.id), limits) for job in known]
+    for index in chains.in_order():
+        rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
     waits = [
         typical_s(job.timing_class)
         for job, row in zip(jobs, rows, strict=True)
         if row.submits or row.action is Action.RUNNING
     ]
+    ends_s: dict[int, float] = {}
+    for index in chains.in_order():
+        for one in (chains.parent[index], index):
+            takes = rows[one].submits or rows[one].action is Action.RUNNING
+            before_s = ends_s.get(chains.parent[one], 0.0) if one in chains.parent else 0.0
+            ends_s[one] = before_s + (typical_s(jobs[one].timing_class) if takes else 0.0)
+    longest_s = max([*ends_s.values(), max(waits, default=0.0)])
     named = {job.id for job in jobs}
     rows.extend(_orphan(progress[job_id]) for job_id in sorted(progress.keys() - named))
     prices = [row.price_micros for row in rows if row.submits]
@@ -105,19 +119,43 @@ def plan(
         submits=len(prices),
         price_micros=sum(price for price in prices if price is not None),
         unpriced=prices.count(None),
-        wall_s=_wall_s(len(prices), waits, limits),
+        wall_s=_wall_s(len(prices), waits, longest_s=longest_s, limits=limits),
     )
 
 
-def _wall_s(submits: int, waits: Sequence[float], limits: Limits) -> float:
-    """Estimate the time until the last clip: the narrower of the two ways through, and then one more task.
+def _wall_s(submits: int, waits: Sequence[float], *, longest_s: float, limits: Limits) -> float:
+    """Estimate the time until the last clip: the narrower of the two ways through, and then the longest chain.
 
-    ``max(submits / rate, tasks * typical / in_flight) + typical``
+    ``max(submits / rate, tasks * typical / in_flight) + longest``
     """
     if not waits:
         return 0.0
     by_rate_s = submits * limits.submits.period_s / limits.submits.count if limits.submits else 0.0
-    return max(by_rate_s, sum(waits) / limits.in_flight) + max(waits)
+    return max(by_rate_s, sum(waits) / limits.in_flight) + longest_s
+
+
+def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
+    """Give the row of a job that continues another, seen with what would become of that other."""
+    if above.state is State.DONE and not above.submits:
+        return row
+    comes = above.submits or above.action is Action.RUNNING
+    if row.state is State.DONE:
+        if not comes:
+            return row
+        submits = limits.on_change is OnChange.REBUY
+        reason = "bought again (on_change: rebuy)" if submits else "kept as it was paid (on_change: keep)"
+        reason = f"{above.job_id} is made anew; {reason}"
+        price = job.price_micros if submits else row.price_micros
+        return replace(row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price)
+    if not row.submits:
+        return row
+    if comes:
+        return replace(row, reason=_joined(f"after {above.job_id}", row.reason))
+    return replace(
+        row,
+        submits=False,
+        reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
+    )
 
 
 def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
@@ -137,7 +175,7 @@ def _standing(  # noqa: PLR0911 a flat table, one return a rule
     known: Progress, job: Job, limits: Limits
 ) -> tuple[Action, bool, str]:
     """Give the action, whether a run would submit the job, and why."""
-    changed = known.fingerprint is not None and known.fingerprint != job.fingerprint
+    changed = job.has_changed(known.fingerprint)
     why = known.reason or ""
     match known.state:
         case State.PENDING:
@@ -160,6 +198,13 @@ def _standing(  # noqa: PLR0911 a flat table, one return a rule
             return Action.CHANGED, False, "kept as it was paid (on_change: keep)"
         case State.DONE:
             return Action.DONE, False, ""
+
+
+WAITED_FOR = {
+    Action.FAILED: "failed",
+    Action.IN_DOUBT: "is in doubt",
+}
+"""Why a clip that others wait for would not come."""
 
 
 def _orphan(known: Progress) -> PlanRow:

@@ -121,7 +121,7 @@ class Standing:
         course = self._course
         if course.brakes.submits_stopped:
             return 0
-        bounds = [course.schedule.to_submit]
+        bounds = [course.schedule.to_submit + len(course.handover.waiting)]
         ration = course.brakes.ration
         if ration.max_jobs is not None:
             bounds.append(max(0, ration.max_jobs - ration.jobs) + len(course.schedule.again))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.chains import bound
 from batchvid.core.figures import dollars, rfc3339
+from batchvid.core.job import Continuation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,7 @@ def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING
     *made* holds the hashes of what was sent of frames that were turned or fitted. Where the manifest says something
     else of the job now than what was paid for, what was sent is not known any more: it is ``None``, not the new words.
     """
-    changed = progress.fingerprint not in {None, job.fingerprint}
+    changed = job.has_changed(progress.fingerprint)
     sent: dict[str, Any] = {
         "prompt": job.prompt,
         "model": job.model,
@@ -49,9 +51,27 @@ def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING
     }
 
 
+def origin(job: Continuation, progress: Progress, clip: Progress | None, *, frame_sha256: str | None) -> dict[str, Any]:
+    """Give what the sidecar tells of the clip that the job went on from, and of the frame that was sent of it.
+
+    *clip* is that clip's row as it is now: when it was made anew since, it is not the one that the frame was of.
+    """
+    clip_sha256 = clip.sha256 if clip is not None else None
+    same = clip_sha256 is not None and bound(job, clip_sha256).fingerprint == progress.fingerprint
+    return {
+        "continues": {
+            "id": job.continues,
+            "clip_sha256": clip_sha256 if same else None,
+            "at_s": job.at_s,
+            "frame_sha256": frame_sha256,
+        }
+    }
+
+
 def clip_line(job: Job, progress: Progress) -> dict[str, Any]:
     """Give a clip's line of ``clips.jsonl``."""
-    return {
+    line = {"continues": job.continues} if isinstance(job, Continuation) else {}
+    return line | {
         "id": job.id,
         "path": progress.path,
         "size_bytes": progress.size_bytes,

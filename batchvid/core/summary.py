@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchvid.core.film import FilmReport
     from batchvid.core.job import State
     from batchvid.core.snapshot import Money, NeedsPerson
     from batchvid.errors import Exit
@@ -36,3 +37,4 @@ class Summary:
     """Why the run ended before everything was tried, when that is so."""
     needs_person: tuple[NeedsPerson, ...] = ()
     """Jobs that go no further until somebody decides; the counts tell how many there are in all."""
+    films: tuple[FilmReport, ...] = ()

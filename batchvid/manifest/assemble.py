@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from typing import TYPE_CHECKING
 
 from batchvid.core import fingerprint
 from batchvid.core.fit import Fit, ratio_of
-from batchvid.core.job import Frame, Job
+from batchvid.core.job import Continuation, Frame, Job
 from batchvid.manifest import paths
 from batchvid.manifest.frames import Frames, frame_troubles, size_trouble
+from batchvid.manifest.links import ID, NO_ID, Films, check_chains
+from batchvid.manifest.storyboards import FRAMES, suffix
 from batchvid.manifest.template import Template, UnknownVariableError, parse
 from batchvid.manifest.units import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchvid.core.film import Film
     from batchvid.manifest.expand import Expander, Wish
     from batchvid.manifest.prices import Prices
     from batchvid.manifest.problems import Findings
+    from batchvid.manifest.read import Document
 
 DEFAULT_MODEL = "veo3-fast"
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SLUG_LENGTH = 40
 _CONTENT_DIGITS = 6
 _WORD = re.compile(r"[a-z0-9]+")
@@ -54,6 +60,8 @@ class Assembler:
         self._base = ""
         self._unpriced: dict[tuple[str, str | None], tuple[Wish, int]] = {}
         self._warned: set[tuple[str, ...]] = set()
+        self._continued: dict[str, Wish] = {}
+        self._boards: dict[str, tuple[list[str], Wish]] = {}
 
     def jobs(self) -> list[Job]:
         """Build every job; the list is complete when nothing was found wrong."""
@@ -63,7 +71,27 @@ class Assembler:
             what = f"{model} at size {size}" if size else model
             text = f"has no price, and there is a budget: add {what} to prices, or price: to the job{more}"
             self._findings.add(self._expander.place(wish), text)
+        if self._continued:
+            check_chains(
+                found,
+                self._known(found),
+                spot_of=lambda job_id: self._expander.spot(self._continued[job_id], "continues"),
+                findings=self._findings,
+            )
         return found
+
+    def films(self, document: Document, jobs: Sequence[Job]) -> tuple[Film, ...]:
+        """Give the films of the storyboards and of ``films``, once the *jobs* are built."""
+        if not self._boards and "films" not in document.tree:
+            return ()
+        boards = {film: (clips, self._expander.spot(wish, "film")) for film, (clips, wish) in self._boards.items()}
+        taken = {key: job_id for key, (_, job_id, _) in self._paths.items()}
+        return Films(document, self._known(jobs), findings=self._findings).all(boards, taken)
+
+    def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Give all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
+        found = {key: wish.fields.get("id", key) for key, wish in self._ids.items() if wish.take == 1}
+        return found | {job.id.lower(): job.id for job in jobs}
 
     def _job(self, wish: Wish) -> Job | None:
         fields = wish.fields
@@ -80,29 +108,55 @@ class Assembler:
         frames: tuple[Frame, ...] | None = ()
         if "first_frame" in fields or "last_frame" in fields:
             frames = self._frames_of(wish)
+        if "continues" in fields or "at" in fields:
+            sound = self._may_continue(wish) and sound
         if size is not None:
             self._warn_of_size(wish, size)
         price = self._price(wish, model, size, seconds)
         if not sound or frames is None or self._template is None:
             return None
         form = tuple(fields["form"].items()) if "form" in fields else ()
+        hashes = [fingerprint.of_frame(frame) for frame in frames]
+        above: str | None = fields.get("continues")
+        if above is not None:
+            hashes.insert(0, fingerprint.taken_frame(above, fields.get("at")))
         content = fingerprint.fingerprint(
-            fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form),
-            [fingerprint.of_frame(frame) for frame in frames],
+            fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form), hashes
         )
         job_id = _id_of_take(wish, fields["id"]) if "id" in fields else self._derived_id(wish, prompt, content)
         if job_id is None or (path := self._path(wish, job_id, self._template)) is None:
             return None
         where = self._expander.line(wish)
-        return Job(job_id, prompt, model, size, seconds, form, frames, price, path, content, where)
+        job = Job(job_id, prompt, model, size, seconds, form, frames, price, path, content, where)
+        return job if above is None and not wish.film else self._linked(wish, job)
+
+    def _linked(self, wish: Wish, job: Job) -> Job:
+        """Note what the job is a part of: its storyboard's film (the first take is), or a chain."""
+        if wish.film and (wish.take == 1 or wish.id_tells_takes):
+            self._boards.setdefault(job.id.removesuffix(suffix(wish.part)), ([], wish))[0].append(job.id)
+        if "continues" not in wish.fields:
+            return job
+        self._continued[job.id] = wish
+        own = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)} | {"fingerprint": ""}
+        return Continuation(**own, continues=wish.fields["continues"], at_s=wish.fields.get("at"))
+
+    def _may_continue(self, wish: Wish) -> bool:
+        """Say whether what is written of another clip to go on from can be."""
+        if "continues" not in wish.fields:
+            if "continues" not in wish.broken:
+                self._findings.add(
+                    self._expander.spot(wish, "at"), "stands without continues: name the clip that is meant"
+                )
+            return False
+        if "first_frame" in wish.fields:
+            text = "stands beside first_frame, and the clip can begin with one frame only: remove one of the two"
+            self._findings.add(self._expander.spot(wish, "continues"), text)
+        return "first_frame" not in wish.fields
 
     def _take_id(self, wish: Wish, job_id: str) -> bool:
         """Take an id that was written; ``False`` when it is none, or somebody has it."""
-        if not _ID.fullmatch(job_id):
-            text = (
-                f"{shown(job_id)} is no id: write 1 to 100 letters, digits and . _ - and begin with a letter or digit"
-            )
-            self._findings.add(self._expander.spot(wish, "id"), text)
+        if not ID.fullmatch(job_id):
+            self._findings.add(self._expander.spot(wish, "id"), f"{shown(job_id)} {NO_ID}")
             return False
         holder = self._ids.setdefault(job_id.lower(), wish)
         if holder is not wish:
@@ -129,13 +183,14 @@ class Assembler:
     def _frames_of(self, wish: Wish) -> tuple[Frame, ...] | None:
         """Give the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
-        wanted = [field for field in ("first_frame", "last_frame") if field in wish.fields]
+        wanted = [field for field in FRAMES if field in wish.fields]
         fit, ratio = Fit(wish.fields.get("fit", Fit.NONE)), ratio_of(wish.fields.get("size"))
         if fit is not Fit.NONE and ratio is None and "size" not in wish.broken:
             text = f"{fit} needs a size: that names a ratio, such as 16x9 or 1280x720: write one beside it"
             self._findings.add(self._expander.spot(wish, "fit"), text)
             return None
-        if "first_frame" not in wanted and "first_frame" not in wish.broken:
+        begun = "first_frame" in wanted or "continues" in wish.fields
+        if not begun and not wish.broken & {"first_frame", "continues"}:
             text = "stands without first_frame: write first_frame too, or name this one first_frame"
             self._findings.add(self._expander.spot(wish, "last_frame"), text)
         for field in wanted:
@@ -143,10 +198,10 @@ class Assembler:
                 frames.append(self._frames.get(wish.fields[field], fit=fit, ratio=ratio))
             except ValueError as error:
                 self._findings.add(self._expander.spot(wish, field), str(error))
-        if "first_frame" not in wanted or len(frames) < len(wanted):
+        if not begun or len(frames) < len(wanted):
             return None
         found = tuple(frames)
-        for field, text in frame_troubles(found, wish.fields.get("size")):
+        for field, text in frame_troubles(dict(zip(wanted, found, strict=True)), wish.fields.get("size")):
             if self._is_news(field, wish.fields[field], text):
                 self._findings.warn(self._expander.spot(wish, field), text)
         return found

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from batchvid.manifest.rules import SectionName
     from batchvid.manifest.schema import Section
 
-NOT_YET = frozenset({"continues", "storyboard", "film", "films"})
-"""Keys of the contract that this version refuses."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
@@ -77,6 +74,8 @@ def _mistake(  # noqa: PLR0911 one return a kind of mistake
     match detail["type"]:
         case "extra_forbidden":
             return Mistake(path, _unknown_key(model, path))
+        case "too_short" if path[-1:] == ("storyboard",):
+            return Mistake(path, "has fewer than 2 frames: a clip needs two, write them in order")
         case "too_short":
             return Mistake(path, "is empty: write at least one value, or remove the key")
         case "model_type" | "dict_type":
@@ -126,8 +125,6 @@ def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner
     key = str(path[-1])
-    if key in NOT_YET:
-        return "not supported yet in this version"
     if key == "<<":
         return "merge keys are not read: put what the jobs share under defaults"
     known = _keys(model)

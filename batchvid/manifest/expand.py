@@ -14,7 +14,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.manifest.check import NOT_YET, check, what
+from batchvid.manifest import storyboards
+from batchvid.manifest.check import check, what
 from batchvid.manifest.plain_rows import PlainRows
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 MAX_JOBS = 1_000_000
 """Ten times what is normal; a matrix passes it by a slip of the finger, long before memory ends."""
 
-TEXT_FIELDS = ("prompt", "model", "size", "seconds", "first_frame", "last_frame")
+TEXT_FIELDS = ("prompt", "model", "size", "seconds", "first_frame", "last_frame", "continues")
 """The fields that templates may fill in, besides ``id`` and ``form``."""
 _PLAIN_KEYS = frozenset({"id", *TEXT_FIELDS})
+_BOARD_KEYS = frozenset({"storyboard", "prompts", "film"})
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -56,6 +58,10 @@ class Wish(NamedTuple):
     take: int = 1
     id_tells_takes: bool = False
     """Whether the id's template holds ``{take}``, so that no ``-2`` is needed."""
+    part: int = 0
+    """Its number in a storyboard, from 1; 0 when it is of none."""
+    film: bool = False
+    """Whether the storyboard is to be a film, too."""
 
 
 class Expander:
@@ -96,6 +102,8 @@ class Expander:
     def spot(self, wish: Wish, field: str) -> Spot:
         """Give the place where a wish's *field* was written, or where it is missing."""
         index, rows, row, *_ = wish
+        if wish.part and (path := storyboards.path_of(wish.part, field, self._entries[index])):
+            return Spot(self._document, ("jobs", index, *path), dotted(("jobs", index, *path)))
         if rows is not None and (field in rows.rows[row] or field in self._entries[index]):
             return rows.spot(index, row, field=field)
         if rows is None and field in self._entries[index]:
@@ -129,7 +137,7 @@ class Expander:
         for mistake in mistakes:
             path: TreePath = ("jobs", index, *mistake.path)
             self._findings.add(Spot(self._document, path, dotted(path)), mistake.text)
-        if broken & {"from", "pairs", "matrix"}:
+        if broken & {"from", "pairs", "matrix", "storyboard"}:
             return
         broken |= self._broken_defaults - given.keys()
         if "from" not in given and "pairs" not in given:
@@ -188,9 +196,7 @@ class Expander:
                 self._findings.add(_row_spot(wish, str(mistake.path[0])), mistake.text)
         variables = {}
         for name, value in row.items():
-            if name in NOT_YET:
-                self._findings.add(_row_spot(wish, name), "not supported yet in this version")
-            elif name == "take":
+            if name == "take":
                 self._findings.add(_row_spot(wish, name), TAKE_IS_TAKEN)
             elif name not in ROW_KEYS or isinstance(value, str):
                 try:
@@ -200,7 +206,23 @@ class Expander:
         yield from self._combinations(wish._replace(variables=variables), given, literal=fields)
 
     def _combinations(self, wish: Wish, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[Wish]:
-        """Multiply one entry or row out: every combination of its matrix, and every take of each."""
+        """Multiply one entry or row out; the parts of a storyboard stay together."""
+        if _BOARD_KEYS.isdisjoint(given) and _BOARD_KEYS.isdisjoint(wish.broken):
+            yield from self._clips(wish, given, literal=literal)
+            return
+        wrong = list(storyboards.mistakes(given, literal))
+        for key, text in wrong:
+            self._findings.add(self.spot(wish, key), text)
+        if wrong or wish.broken & _BOARD_KEYS:
+            return
+        film = given.get("film", False)
+        parts = storyboards.parts(given, literal)
+        of_parts = [list(self._clips(wish._replace(part=n, film=film), own, literal=row)) for n, own, row in parts]
+        for whole in zip(*of_parts, strict=False):
+            yield from whole
+
+    def _clips(self, wish: Wish, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[Wish]:
+        """Give every combination of a matrix, and every take of each."""
         matrix: dict[str, list[str]] = given.get("matrix", {})
         takes: int = literal.get("takes", given.get("takes", 1))
         count = takes * math.prod(map(len, matrix.values()))
@@ -216,7 +238,7 @@ class Expander:
         wish = wish._replace(
             broken=wish.broken | broken, id_tells_takes="id" in templates and "take" in templates["id"].names
         )
-        fixed = {key: written[key] for key in ("price", "fit") if key in written} | literal
+        fixed = {key: written[key] for key in ("price", "fit", "at") if key in written} | literal
         for values in itertools.product(*matrix.values()):
             variables = dict(wish.variables) | dict(zip(matrix, values, strict=True))
             for take in range(1, takes + 1):

@@ -97,6 +97,12 @@ DurationRange = Annotated[
         _shaped(r"^([0-9.]+[dhms])+\.\.([0-9.]+[dhms])+$", "write the shortest and the longest time, such as 3s..30s")
     ),
 ]
+Moment = Annotated[
+    float,
+    PlainValidator(units.moment_s),
+    WithJsonSchema({"type": "string", "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "minLength": 2}),
+]
+YesNo = Annotated[bool, PlainValidator(values.yes_no), WithJsonSchema({"type": "boolean"})]
 RateLimit = Annotated[
     Rate | None,
     PlainValidator(units.rate),

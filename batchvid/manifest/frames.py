@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchvid.core.fit import Fit, fitting, ratio_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from batchvid.core.job import Frame
@@ -64,14 +64,14 @@ def suits(frame: Frame, ratio: tuple[int, int]) -> bool:
     return not height or abs(width * ratio[1] / (height * ratio[0]) - 1) <= _RATIO_TOLERANCE
 
 
-def frame_troubles(frames: tuple[Frame, ...], size: str | None) -> Iterator[tuple[str, str]]:
-    """Say what is strange about a job's frames as they go out: the field, and the text."""
+def frame_troubles(frames: Mapping[str, Frame], size: str | None) -> Iterator[tuple[str, str]]:
+    """Say what is strange about a job's frames as they go out, which come by their fields: the field, and the text."""
     ratio = ratio_of(size)
     if ratio is not None:
-        for field, frame in zip(("first_frame", "last_frame"), frames, strict=False):
+        for field, frame in frames.items():
             if not suits(frame, ratio):
                 yield field, f"is {_pixels(frame)}, and the clip {size}: the service may crop it; see fit:"
-    match frames:
+    match tuple(frames.values()):
         case (first, last) if first.sent_size != last.sent_size:
             yield "last_frame", f"is {_pixels(last)}, and the first frame {_pixels(first)}: make them alike"
         case _:

@@ -76,6 +76,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         findings=findings,
     )
     jobs = assembler.jobs()
+    films = assembler.films(document, jobs)
     if findings:
         raise ManifestError(findings.problems())
     return Manifest(
@@ -86,6 +87,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         limits=_limits(limits),
         jobs=tuple(jobs),
         notify=tuple(head.get("notify", ())),
+        films=films,
         warnings=tuple(map(str, findings.warnings())),
         reads=tuple(expander.reads),
     )

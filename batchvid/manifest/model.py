@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchvid.core.film import Film
     from batchvid.core.job import Job
     from batchvid.core.notice import Hook
     from batchvid.core.settings import Limits
@@ -29,6 +30,7 @@ class Manifest:
     jobs: tuple[Job, ...]
     notify: tuple[Hook, ...] = ()
     """Whom to tell at the end of a run."""
+    films: tuple[Film, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is allowed but probably not meant, as ``file:line:column: where: text``."""
     reads: tuple[Path, ...] = ()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.manifest.check import NOT_YET
 from batchvid.manifest.rules import ROW_KEYS
 from batchvid.manifest.template import UnknownVariableError, parse
 from batchvid.manifest.values import is_clean
@@ -72,7 +71,7 @@ class PlainRows:
         literal = tuple(key for key in columns if key in ROW_KEYS and key not in self._wrapped)
         if not written.keys() <= text_keys | {"price"} or not text_keys.issuperset(literal):
             return None
-        if not NOT_YET.isdisjoint(columns) or "take" in columns:
+        if "take" in columns:
             return None
         try:
             templates = {key: parse(text) for key, text in written.items() if key in text_keys and key not in literal}

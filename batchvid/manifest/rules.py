@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Any], Any]
 
-SectionName = Literal["Service", "LimitsSection", "Defaults", "Row", "Entry", "Head"]
+SectionName = Literal["Service", "LimitsSection", "Defaults", "Row", "Entry", "Head", "FilmEntry"]
 """The name of a section's class in the schema."""
 
 
@@ -59,13 +59,28 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
+def _texts(value: Any) -> list[str]:
+    return list(map(values.text, _list(value)))
+
+
+def _frames(value: Any) -> list[str]:
+    found = _texts(value)
+    if len(found) < 2:  # noqa: PLR2004 a clip begins with one and ends with another
+        raise ValueError
+    return found
+
+
 _DEFAULTS: dict[str, Rule] = {
     **dict.fromkeys(("prompt", "model", "size", "seconds", "first_frame", "last_frame"), values.text),
     "form": _form,
     "fit": values.word_of(*Fit),
     "price": prices.price,
 }
-_ROW: dict[str, Rule] = _DEFAULTS | {"id": values.text, "takes": values.between(1, 1000)}
+_ROW: dict[str, Rule] = _DEFAULTS | {
+    "id": values.text,
+    "takes": values.between(1, 1000),
+    "continues": values.text,
+}
 RULES: dict[SectionName, dict[str, Rule]] = {
     "Service": {"base_url": service.base_url, "key_env": service.key_env},
     "LimitsSection": {
@@ -86,7 +101,17 @@ RULES: dict[SectionName, dict[str, Rule]] = {
     },
     "Defaults": _DEFAULTS,
     "Row": _ROW,
-    "Entry": _ROW | {"matrix": _matrix, "from": values.text, "pairs": values.text},
+    "Entry": _ROW
+    | {
+        "matrix": _matrix,
+        "from": values.text,
+        "pairs": values.text,
+        "at": units.moment_s,
+        "storyboard": _frames,
+        "prompts": _texts,
+        "film": values.yes_no,
+    },
+    "FilmEntry": {"id": values.text, "clips": _texts},
     "Head": {
         "version": values.version,
         "output": values.folder,
@@ -94,6 +119,7 @@ RULES: dict[SectionName, dict[str, Rule]] = {
         "prices": _prices,
         "notify": _hooks,
         "jobs": lambda value: value,
+        "films": lambda value: value,
     },
 }
 ROW_KEYS = frozenset(_ROW)

@@ -20,6 +20,7 @@ from batchvid.manifest.fields import (
     FormValue,
     Id,
     KeyEnv,
+    Moment,
     Money,
     NotifyTarget,
     Price,
@@ -30,6 +31,7 @@ from batchvid.manifest.fields import (
     VariableName,
     VariableValue,
     Version,
+    YesNo,
     count,
     one_of,
 )
@@ -112,6 +114,9 @@ class Row(Defaults):
     takes: Annotated[int, count(1, MAX_TAKES)] = _key(
         description="How many clips of the same content: id, id-2, id-3. Raising it only adds."
     )
+    continues: Text = _key(
+        description="The id of another job: this clip begins with the last frame of that one's, once it is there."
+    )
 
 
 class Entry(Row):
@@ -131,6 +136,23 @@ class Entry(Row):
     pairs: Text = _key(
         description="A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."
     )
+    at: Moment = _key(
+        description="With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning."
+    )
+    storyboard: Annotated[list[Text], Field(min_length=2)] = _key(
+        description="Frames in order: N of them become N-1 jobs id-01, id-02 …, each from one frame to the next."
+    )
+    prompts: Annotated[list[Text], Field(min_length=1)] = _key(
+        description="With storyboard: one prompt for each of its N-1 jobs, instead of prompt."
+    )
+    film: YesNo = _key(description="With storyboard: also join its clips into the film <id>.mp4.")
+
+
+class FilmEntry(Section):
+    """Finished clips, joined into one."""
+
+    id: Text = _key(description="The film's name, and its file's: <output>/<id>.mp4. Unique among jobs and films.")
+    clips: Annotated[list[Text], Field(min_length=1)] = _key(description="The ids of the jobs, in the film's order.")
 
 
 class Head(Section):
@@ -151,6 +173,7 @@ class Head(Section):
         description="Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra)."
     )
     jobs: Any = _key(description="The wanted clips.")
+    films: Any = _key(description="Films to join of finished clips.")
 
 
 def json_schema() -> dict[str, Any]:
@@ -159,7 +182,9 @@ def json_schema() -> dict[str, Any]:
     entry = Entry.model_json_schema(ref_template="#/definitions/{model}")
     schema["required"] = ["jobs"]
     schema["properties"]["jobs"] |= {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/Entry"}}
-    definitions = schema.pop("$defs") | entry.pop("$defs", {}) | {"Entry": entry}
+    film = FilmEntry.model_json_schema(ref_template="#/definitions/{model}") | {"required": ["id", "clips"]}
+    schema["properties"]["films"] |= {"type": "array", "items": {"$ref": "#/definitions/FilmEntry"}}
+    definitions = schema.pop("$defs") | entry.pop("$defs", {}) | {"Entry": entry, "FilmEntry": film}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **_tidy(schema), "definitions": _tidy(definitions)}
 
 

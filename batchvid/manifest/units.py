@@ -69,6 +69,21 @@ def duration_s(value: object) -> float:
     return total
 
 
+def moment_s(value: object) -> float:
+    """Give the seconds of a moment in a clip: ``3.5s`` after its beginning, or ``-0.2s``: before its end."""
+    text = written(value)
+    from_the_end = text.startswith("-")
+    if text == "0s":
+        return 0.0
+    try:
+        found = duration_s(text.removeprefix("-"))
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is no moment of a clip: write -0.2s (before its end) or 3.5s (after its beginning)"
+        ) from None
+    return -found if from_the_end else found
+
+
 class DurationRange(NamedTuple):
     """A shortest and a longest time."""
 

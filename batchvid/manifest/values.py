@@ -126,6 +126,14 @@ def word_of(*words: str) -> Callable[[object], str]:
     return word
 
 
+def yes_no(value: object) -> bool:
+    """Give what is meant by ``true`` and ``false``, or ``yes`` and ``no``."""
+    found = units.written(value)
+    if not isinstance(value, Plain) or found.lower() not in {"true", "false", "yes", "no"}:
+        raise ValueError(f"is {units.shown(found)}: write true or false")
+    return found.lower() in {"true", "yes"}
+
+
 def by_size(value: object) -> object:
     """Give prices by size; a single one is of any size."""
     return value if isinstance(value, dict) else {prices.ANY_SIZE: value}

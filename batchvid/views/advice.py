@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LISTED_AT_MOST = 20
 """More than a screenful is not read; the rest is in ``batchvid status``."""
-RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED)
-"""Money in doubt comes first; whatever is not here is parked, and comes last."""
+RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED, State.RUNNING, State.READY, State.PENDING)
+"""Money in doubt comes first, then what failed, what is parked, and what waits for one of these."""
 
 
 def command(name: str, *arguments: str) -> str:
@@ -32,6 +32,8 @@ def standing(state: State) -> str:
             return "in doubt"
         case State.FAILED:
             return "failed"
+        case State.PENDING:
+            return "waiting"
         case _:
             return "parked"
 
@@ -46,6 +48,8 @@ def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
             )
         case "failed":
             return (("to buy it again", command("retry", manifest, job.job_id)),)
+        case "waiting":
+            return ()
         case _:
             return (
                 ("to look for it again, at no price", command("run", manifest)),

@@ -6,16 +6,18 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.chains import Chains
 from batchvid.core.figures import dollars, rfc3339
-from batchvid.core.job import Progress, State
+from batchvid.core.job import Continuation, Progress, State
 from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.text import clean
 from batchvid.views import advice, text
-from batchvid.views.summary import ORDER, money_json, money_line
+from batchvid.views.summary import ORDER, film_json, film_lines, money_json, money_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from batchvid.core.film import FilmReport
     from batchvid.core.job import Job
     from batchvid.core.snapshot import Money
     from batchvid.manifest.model import Manifest
@@ -23,19 +25,23 @@ if TYPE_CHECKING:
 NEWEST_SHOWN = 5
 
 
-def status_object(manifest: Manifest, progress: Mapping[str, Progress], money: Money) -> dict[str, Any]:
+def status_object(
+    manifest: Manifest, progress: Mapping[str, Progress], money: Money, *, films: Sequence[FilmReport] = ()
+) -> dict[str, Any]:
     """Give the one object that ``status --json`` prints; its field names are a promise.
 
     Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
     The budget is the manifest's, whatever *money* says.
     """
     counts = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
+    waits = {wait.job_id: wait.reason for wait in Chains(manifest.jobs).waits(progress)}
     return {
         "manifest": str(manifest.path),
         "output": str(manifest.output),
         "counts": {state.value: counts[state] for state in State},
         "money": money_json(_with_budget(money, manifest)),
-        "jobs": [_job_object(job, progress.get(job.id, _FRESH)) for job in manifest.jobs],
+        "jobs": [_job_object(job, progress.get(job.id, _FRESH), waits) for job in manifest.jobs],
+        "films": [film_json(report) for report in films],
     }
 
 
@@ -47,7 +53,7 @@ def _with_budget(money: Money, manifest: Manifest) -> Money:
     return replace(money, budget_micros=manifest.limits.budget_micros)
 
 
-def _job_object(job: Job, known: Progress) -> dict[str, Any]:
+def _job_object(job: Job, known: Progress, waits: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": known.state.value,
@@ -55,23 +61,25 @@ def _job_object(job: Job, known: Progress) -> dict[str, Any]:
         "task_id": known.task_id,
         "model": job.model,
         "resolved_model": known.resolved_model,
-        "reason": known.reason,
+        "reason": waits.get(job.id, known.reason) if waits else known.reason,
         "path": known.path,
         "size_bytes": known.size_bytes,
         "sha256": known.sha256,
         "price": dollars(known.price_micros if known.attempt else job.price_micros),
         "submitted_at": rfc3339(known.submitted_at),
         "finished_at": rfc3339(known.finished_at),
+        "continues": job.continues if isinstance(job, Continuation) else None,
     }
 
 
-def status_text(
+def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     manifest: Manifest,
     progress: Mapping[str, Progress],
     money: Money,
     *,
     named: str | None = None,
     run_active: bool = False,
+    films: Sequence[FilmReport] = (),
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
 
@@ -84,11 +92,14 @@ def status_text(
         counts[State.IN_DOUBT] += counts.pop(State.SUBMITTING, 0)
     parked = sum(row.parked for row in known.values())
     needing = needs_person(known, run_active=run_active)
+    blocked = [wait for wait in Chains(manifest.jobs).waits(progress) if wait.blocked]
+    needing += tuple(NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
     yield f"  {text.state_counts(counts, ORDER) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(str(manifest.output), 4096)}"
+    yield from film_lines(films)
     orphans = len(progress.keys() - known.keys())
     if orphans:
         yield f"  {text.count(orphans, 'job')} in the journal that the manifest no longer names, left alone"

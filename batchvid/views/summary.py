@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.figures import dollars
+from batchvid.core.film import FilmState
 from batchvid.core.job import State
 from batchvid.core.text import clean
 from batchvid.errors import Exit
 from batchvid.views import advice, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from batchvid.core.film import FilmReport
     from batchvid.core.snapshot import Money
     from batchvid.core.summary import Summary
 
@@ -37,11 +39,15 @@ MEANINGS = {
     Exit.IN_DOUBT: "some jobs are in doubt: they may be paid, and only a person can tell",
     Exit.BUDGET: "the budget is reached",
     Exit.STOPPED: "stopped early; running it again does what is left",
-    Exit.FAILED: "finished, and some jobs failed",
+    Exit.FAILED: "finished, and some jobs failed, wait for one that did, or a film could not be made",
     Exit.OK: "every job is a clip on disk",
     Exit.INTERRUPTED: "interrupted; what was under way is recorded, and running it again does what is left",
     Exit.TERMINATED: "terminated; what was under way is recorded, and running it again does what is left",
 }
+
+FILMS_SHOWN = 5
+FILM_WORDS = {FilmState.WAITING: "", FilmState.DUE: "not made yet: ", FilmState.FAILED: "not made: "}
+"""What is said before the reason of a film that is not there."""
 
 BEFORE_THE_NEXT_RUN = {
     Exit.CONFIG: "see what is wrong with batchvid doctor",
@@ -61,11 +67,36 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     took = text.duration(summary.elapsed_s)
     yield f"Took {took}: {', '.join(sent)}, {text.size(summary.downloaded_bytes)} downloaded."
     yield f"Clips: {clean(summary.output, 4096)}"
+    yield from film_lines(summary.films)
     if summary.stopped:
         yield f"Stopped early: {text.why(summary.stopped)}"
     yield from advice.needs_person_lines(summary.needs_person, summary.manifest, in_all=needing_person(summary))
     yield from _next(summary)
     yield exit_line(summary.exit_code)
+
+
+def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
+    """Yield how the films stand: those that are done in one line, each other one with its reason."""
+    if done := [one for one in films if one.state in {FilmState.MADE, FilmState.DONE}]:
+        made = sum(one.state is FilmState.MADE for one in done)
+        shown = ", ".join(clean(one.film.path, 200) for one in done[:FILMS_SHOWN])
+        more = f" and {len(done) - FILMS_SHOWN:,} more" if len(done) > FILMS_SHOWN else ""
+        yield f"Films: {shown}{more}" + (f" ({made:,} made just now)" if made else "")
+    for one in films:
+        if one not in done:
+            yield f"Film {text.job_name(one.film.id)}: {FILM_WORDS[one.state]}{text.why(one.reason)}"
+
+
+def film_json(report: FilmReport) -> dict[str, Any]:
+    """Give how a film stands, as an object."""
+    film = report.film
+    return {
+        "id": film.id,
+        "state": report.state.value,
+        "path": film.path,
+        "clips": list(film.clips),
+        "reason": report.reason or None,
+    }
 
 
 def needing_person(summary: Summary) -> int:
@@ -120,6 +151,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "needs_person": [
             {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in summary.needs_person
         ],
+        "films": [film_json(report) for report in summary.films],
         "exit_code": int(summary.exit_code),
     }
 

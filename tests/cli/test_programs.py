@@ -79,12 +79,12 @@ def test_a_run_that_cannot_begin_ends_with_its_exit_object_too(
 def test_the_status_in_json_has_the_promised_fields_and_no_others(finished: Project) -> None:
     """Field names are a promise; times are RFC 3339 in UTC, what is unknown is null."""
     found = finished.status()
-    assert list(found) == ["manifest", "output", "counts", "money", "jobs"]
+    assert list(found) == ["manifest", "output", "counts", "money", "jobs", "films"]
     assert found["manifest"] == str(finished.folder / "m.yaml")
     assert found["output"] == str(finished.out)
     assert found["counts"] == dict.fromkeys(STATES, 0) | {"done": 2, "failed": 1, "in_doubt": 1}
     assert found["money"] == {"spent": 1.2, "reserved": 0.4, "budget": 9.0}
-    assert [list(job) for job in found["jobs"]] == [JOB_FIELDS] * 4
+    assert [list(job) for job in found["jobs"]] == [[*JOB_FIELDS, "continues"]] * 4
     kite, _, doomed, unsure = found["jobs"]
     assert (kite["id"], kite["state"], kite["path"], kite["price"]) == ("job-1", "done", "job-1.mp4", 0.4)
     assert kite["size_bytes"] == (finished.out / "job-1.mp4").stat().st_size
@@ -122,7 +122,8 @@ def test_a_manifest_that_was_never_run_has_a_status_that_says_how_to_go_on(proje
 def test_an_export_has_one_row_a_job_with_its_prompt(finished: Project) -> None:
     """Both forms hold the same."""
     rows = list(csv.DictReader(io.StringIO(finished.batchvid("export", "m.yaml").out)))
-    assert list(rows[0]) == [*JOB_FIELDS, "prompt", "size", "seconds", "first_frame", "last_frame", "where"]
+    columns = ["prompt", "size", "seconds", "first_frame", "last_frame", "where", "continues"]
+    assert list(rows[0]) == [*JOB_FIELDS, *columns]
     assert [row["state"] for row in rows] == ["done", "done", "failed", "in_doubt"]
     assert rows[0]["prompt"].startswith("=kite")
     lines = finished.batchvid("export", "m.yaml", "--format", "jsonl").told

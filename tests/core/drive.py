@@ -195,6 +195,15 @@ class Drive:
         self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
         self.finish(Step.DOWNLOAD, index)
 
+    def save_and_set_free(self, index: int) -> None:
+        """Let the clip arrive, and let those come that have waited for it."""
+        self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
+        for child, event in list(self.course.set_free(index)):
+            if event is not None:
+                self.record(child, event)
+            self.course.enter(child, now=self.now)
+        self.finish(Step.DOWNLOAD, index)
+
     def not_saved(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
         """Let it not arrive."""
         gone = fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}

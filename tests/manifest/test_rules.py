@@ -28,6 +28,8 @@ WORDS = (
     "unlimited",
     "90s",
     "3s..30s",
+    "-0.2s",
+    "0s",
 )
 MORE_WORDS = (
     "30s..3s",
@@ -43,8 +45,15 @@ MORE_WORDS = (
     "1.5",
 )
 PLAIN = [Plain(str(number), "a number") for number in (*NUMBERS, 0.4, "0x10")]
-SCALARS: list[Any] = [*WORDS, *MORE_WORDS, *PLAIN, Plain("no", "a yes/no"), Plain("", "nothing")]
-LISTS: list[Any] = [[], *([one] for one in SCALARS)]
+SCALARS: list[Any] = [
+    *WORDS,
+    *MORE_WORDS,
+    *PLAIN,
+    Plain("no", "a yes/no"),
+    Plain("True", "a yes/no"),
+    Plain("", "nothing"),
+]
+LISTS: list[Any] = [[], *([one] for one in SCALARS), *([one, "kite"] for one in SCALARS)]
 MAPS: list[Any] = [Map(), *(Map(a=one) for one in (*SCALARS, *LISTS)), *(Map({str(one): "x"}) for one in WORDS)]
 NESTED: list[Any] = [Map(a=one) for one in MAPS]
 VALUES = [*SCALARS, *LISTS, *MAPS, *NESTED]

@@ -125,7 +125,7 @@ def test_a_wrong_limit_is_named_with_what_to_write(desk: Desk, line: str, compla
     ("line", "complaint"),
     [
         ("version: 2", "version: is not a version that this batchvid reads"),
-        ("films: []", "films: not supported yet in this version"),
+        ("films: kite", "films: is text, and a list is wanted"),
         ("job: []", "job: unknown key: did you mean jobs?"),
         ("budget: 3", "budget: unknown key here: it belongs under limits"),
         ("colour: red", "colour: unknown key: the keys here are version, service,"),

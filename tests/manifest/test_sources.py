@@ -114,7 +114,7 @@ def test_a_problem_in_a_row_points_into_the_table(desk: Desk) -> None:
         ('prompt\nx\n"open\n\n', "rows.csv:3:1: jobs[0] (rows.csv): is not a table from here on: unexpected end"),
         (f"prompt\n{'x' * 200_000}\n", "rows.csv:2:1: jobs[0] (rows.csv): is not a table from here on: field larger"),
         ("prompt,take\nx,1\n", 'rows.csv:2:3: jobs[0] row 1 (rows.csv) take: "take" is the number of the take'),
-        ("prompt,continues\nx,kite\n", "rows.csv:2:3: jobs[0] row 1 (rows.csv) continues: not supported yet"),
+        ("prompt,continues\nx,kite\n", 'rows.csv:2:3: jobs[0] row 1 (rows.csv) continues: "kite" is no job here'),
         ("prompt,v\nx,a\x07b\n", "rows.csv:2:3: jobs[0] row 1 (rows.csv) v: holds a control character"),
         ("prompt,price\nx,cheap\n", 'rows.csv:2:3: jobs[0] row 1 (rows.csv) price: "cheap" is not an amount'),
     ],

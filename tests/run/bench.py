@@ -8,6 +8,8 @@ import json
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as fields_of
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from unittest.mock import patch
 
 from batchvid import runner
 from batchvid.core.fingerprint import fields, fingerprint
-from batchvid.core.job import Job, State
+from batchvid.core.job import Continuation, Job, State
 from batchvid.core.mp4 import probe
 from batchvid.core.settings import Limits, Rate
 from batchvid.edge.journal import Journal
@@ -33,6 +35,7 @@ from tests.run.virtual import run as run_virtually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from batchvid.core.film import Film
     from batchvid.core.job import Frame, Progress
     from batchvid.core.lifecycle import Event
     from batchvid.core.snapshot import Snapshot
@@ -130,6 +133,7 @@ class Bench:
         self.world = world
         self.view = Watcher()
         self.interrupts = Interrupts()
+        self.films: tuple[Film, ...] = ()
 
     def wall(self) -> float:
         """Give the time of day, which goes as the loop's clock does."""
@@ -184,6 +188,7 @@ class Bench:
             output=self.folder,
             limits=limits,
             jobs=tuple(wanted),
+            films=self.films,
         )
         return Order(
             manifest=manifest,
@@ -292,3 +297,15 @@ def quick_folder() -> Iterator[Path]:
 def changed(one: Job, prompt: str) -> Job:
     """Give the job with another content under the same id."""
     return replace(job(one.id, prompt=prompt), path=one.path)
+
+
+def after(above: str, job_id: str, *, at_s: float | None = None, like: Job | None = None) -> Continuation:
+    """Give a job that goes on from another's clip."""
+    plain = like or job(job_id)
+    values = {field.name: getattr(plain, field.name) for field in fields_of(Job)} | {"fingerprint": ""}
+    return Continuation(**values, continues=above, at_s=at_s)
+
+
+def chain(*ids: str) -> list[Job]:
+    """Give jobs that each go on from the one before."""
+    return [job(ids[0]), *(after(above, one) for above, one in pairwise(ids))]

@@ -41,6 +41,7 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
         "output": "/films/out/kites",
         "counts": {"pending": 1, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 1, "failed": 0},
         "money": {"spent": 0.6, "reserved": 0.4, "budget": 25.0},
+        "films": [],
     }
     assert jobs[0] == {
         "id": "kite",
@@ -56,6 +57,7 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
         "price": 0.3,
         "submitted_at": "2026-03-12T09:00:00Z",
         "finished_at": "2026-03-12T09:01:35Z",
+        "continues": None,
     }
     assert [job["id"] for job in jobs] == ["kite", "dawn", "walk-01"]
     assert jobs[2] == dict.fromkeys(jobs[0]) | {
