@@ -112,10 +112,10 @@ def plan(manifest: Manifest) -> Plan:
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
     from batchvid.accounts import journal_path  # noqa: PLC0415 loaded only to plan
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
 
-    journal = Journal.open_readonly(journal_path(manifest))
+    journal = Readings.open_readonly(journal_path(manifest))
     with journal or nullcontext():
         return planned(manifest, journal)[0]
 

@@ -79,9 +79,9 @@ def _sqlite() -> Finding:
 
 
 def _output(manifest: Manifest) -> list[Finding]:
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only with a manifest
     from batchvid.edge.mounts import network_file_system, on_network  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 loaded only with a manifest
 
     outputs = Outputs(manifest.output)
     try:
@@ -93,7 +93,7 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
-        journal = Journal.open_readonly(outputs.state_folder / "journal.db")
+        journal = Readings.open_readonly(outputs.state_folder / "journal.db")
         if journal is not None:
             with journal:
                 number = sum(journal.counts().values())

@@ -15,7 +15,7 @@ from batchvid.core.figures import dollars
 from batchvid.core.job import State
 from batchvid.core.lifecycle import ClipSaved
 from batchvid.core.opening import Wishes
-from batchvid.edge.journal import Journal
+from batchvid.edge.readings import Readings
 from batchvid.manifest.units import money_micros
 from batchvid.session import Options, Order
 from batchvid.views.logged import Logged
@@ -95,7 +95,7 @@ class _Tap(Silent):
 
     def planned(self, *_: object) -> None:
         """Hand out what is on disk already: called under the lock, before anything else is done."""
-        journal = Journal.open_readonly(journal_path(self._manifest))
+        journal = Readings.open_readonly(journal_path(self._manifest))
         with journal or nullcontext():
             done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
         for job_id in self._jobs:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchvid.core.job import Progress
-    from batchvid.edge.journal import Journal
+    from batchvid.edge.readings import Readings
     from batchvid.manifest.model import Manifest
 
 
 def planned(
-    manifest: Manifest, journal: Journal | None, *, rows: Mapping[str, Progress] | None = None, rebuy: bool = False
+    manifest: Manifest, journal: Readings | None, *, rows: Mapping[str, Progress] | None = None, rebuy: bool = False
 ) -> tuple[Plan, Money]:
     """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from batchvid.core.lookout import MINUTE_S, Lookout
 from batchvid.core.snapshot import Money
-from batchvid.edge.journal import Journal
 from batchvid.edge.lock import held_since
+from batchvid.edge.readings import Readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Watching:
         self._path = path
         self._wall = wall
         self._lookout = Lookout(manifest.jobs, manifest.limits)
-        self._journal: Journal | None = None
+        self._journal: Readings | None = None
         self._seen = 0
         self._money = Money(budget_micros=manifest.limits.budget_micros)
         self._money_at = float("-inf")
@@ -54,7 +54,7 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Give how the run stands now. Raises as `Journal.open_readonly` does."""
+        """Give how the run stands now. Raises as `Readings.open_readonly` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = held_since(self._manifest.output)
@@ -65,7 +65,7 @@ class Watching:
         return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
-        journal = self._journal = Journal.open_readonly(self._path)
+        journal = self._journal = Readings.open_readonly(self._path)
         if journal is None:
             return
         self._seen = journal.last_seq()

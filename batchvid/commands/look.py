@@ -107,14 +107,14 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
 
     Nothing is sent.
     """
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 loaded only to plan
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 loaded only to plan
     from batchvid.films import film_reports  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
     from batchvid.views.summary import film_json, film_lines  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output)
-    journal = Journal.open_readonly(journal_path(loaded))
+    journal = Readings.open_readonly(journal_path(loaded))
     with journal or nullcontext():
         made, money = planned(loaded, journal, rebuy=rebuy)
     films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []

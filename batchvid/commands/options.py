@@ -72,9 +72,9 @@ def load(path: Path, *, output: Path | None = None, base_url: str | None = None)
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     """Read what the journal holds, beside a run if there is one: the rows by job id, and the money."""
     from batchvid.core.snapshot import Money  # noqa: PLC0415 only commands with a journal
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
 
-    journal = Journal.open_readonly(journal_path(manifest))
+    journal = Readings.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
@@ -85,9 +85,9 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
 def bound_service(manifest: Manifest) -> str | None:
     """Give the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
 
-    journal = Journal.open_readonly(journal_path(manifest))
+    journal = Readings.open_readonly(journal_path(manifest))
     if journal is None:
         return None
     with journal:

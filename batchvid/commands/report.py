@@ -17,12 +17,12 @@ from batchvid.core.job import State
 from batchvid.core.lifecycle import ClipSaved
 from batchvid.core.report import Kept, report
 from batchvid.edge.eventlog import pace_changes
-from batchvid.edge.journal import Journal
 from batchvid.edge.lock import is_held
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.page_file import PAGE, write_page
 from batchvid.edge.pictures import Wanted
 from batchvid.edge.posters import Posters
+from batchvid.edge.readings import Readings
 from batchvid.environment import without_secrets
 from batchvid.errors import BatchvidError, ConfigError, Exit
 from batchvid.views.view import Silent
@@ -123,7 +123,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
     path = journal_path(manifest)
-    journal = Journal.open_readonly(path)
+    journal = Readings.open_readonly(path)
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:

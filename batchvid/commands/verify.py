@@ -120,13 +120,13 @@ def _all_in_place(path: Path, *, output: Path | None, base_url: str | None) -> i
     """Count the clips of a finished manifest whose stamp still holds, when all are in place; else ``None``."""
     from batchvid.commands.finished import Stamping  # noqa: PLC0415 only for --quick
     from batchvid.edge.clip_sizes import wrong_clips  # noqa: PLC0415 as above
-    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
 
     answer = Stamping(path, output=output, base_url=base_url, sandbox=False).answer()
     if answer is None or answer["plan"]["counts"]["orphaned"]:
         return None
     folder = Path(answer["summary"]["output"])
-    journal = Journal.open_readonly(folder / STATE_FOLDER / JOURNAL_FILE)
+    journal = Readings.open_readonly(folder / STATE_FOLDER / JOURNAL_FILE)
     if journal is None:
         return None
     with journal:

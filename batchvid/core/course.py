@@ -19,6 +19,7 @@ from batchvid.core.chains import Chains, Handover
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
 from batchvid.core.job import Progress, State
+from batchvid.core.placing import place_all
 from batchvid.core.policy import Tally
 from batchvid.core.schedule import Lane, Schedule
 from batchvid.errors import Exit
@@ -62,7 +63,7 @@ class Course:
         self.busy: Counter[Step] = Counter()
         self.draining = False
         self.handover = handover or Handover(Chains(jobs), limits=limits)
-        self._rank = self.handover.chains.rank
+        self.rank = self.handover.chains.rank
         self._front = 0.0
 
     @property
@@ -91,34 +92,7 @@ class Course:
 
         *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted.
         """
-        fresh = []
-        self.handover.place(self.jobs, rows, only=only)
-        for index, job in enumerate(self.jobs):
-            row = rows.get(job.id)
-            chosen = only is None or job.id in only
-            self.counts[State.PENDING if row is None else row.state] += 1
-            if row is None:
-                if chosen:
-                    fresh.append((float(index), index))
-            elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen):
-                one = self.active[index] = Active(row, held=job.id in held)
-                self._resume(index, one, now=now, at=at)
-        if self.handover.chains:
-            fresh = [(self._rank(index), index) for _, index in fresh if index not in self.handover.waiting]
-        self.schedule.submits.fill(fresh)
-
-    def _resume(self, index: int, one: Active, *, now: float, at: float) -> None:
-        row = one.progress
-        age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
-        one.task_from = now - age_s
-        grace_s = 0.0 if row.parked else self.limits.typical_time_s
-        one.deadline = max(one.task_from + self.limits.task_timeout_s, now + grace_s)
-        one.progress = row._replace(parked=False)
-        if row.state is State.RUNNING:
-            self.schedule.in_flight += 1
-            self.schedule.polls.put(index, rank=0.0, due_at=now)
-        else:
-            self._queue(index, one, wait_s=None, now=now)
+        place_all(self, rows, held=held, only=only, now=now, at=at)
 
     # ---- whose turn it is
 
@@ -164,7 +138,7 @@ class Course:
         self.busy[step] += 1
         if step is Step.SUBMIT:
             one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
-            self._front = max(self._front, self._rank(index))
+            self._front = max(self._front, self.rank(index))
             self.brakes.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
             self.schedule.in_flight += 1
@@ -284,7 +258,7 @@ class Course:
 
     def enter(self, index: int, *, now: float) -> None:
         """Let a job that was set free be submitted when its turn comes."""
-        self.schedule.submits.put(index, rank=self._rank(index), due_at=now)
+        self.schedule.submits.put(index, rank=self.rank(index), due_at=now)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
         """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
@@ -294,14 +268,15 @@ class Course:
         if ended or index in self.handover.held_back:
             del self.active[index]
         else:
-            self._queue(index, one, wait_s=wait_s, now=now)
+            self.queue(index, one, wait_s=wait_s, now=now)
 
-    def _queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
+    def queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
+        """Put a job where its state wants it next, in *wait_s* or when best."""
         due_at = now + (wait_s or 0.0)
         match one.progress.state:
             case State.PENDING if index not in self.handover.waiting:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
-                rank = min(-1.0, self._rank(index)) if wait_s is None else self._front + 1.5
+                rank = min(-1.0, self.rank(index)) if wait_s is None else self._front + 1.5
                 lane = self.schedule.again if one.started else self.schedule.submits
                 lane.put(index, rank=rank, due_at=due_at)
             case State.RUNNING:

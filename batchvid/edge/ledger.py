@@ -21,7 +21,6 @@ from batchvid.core.lifecycle import (
     TaskFailed,
     TaskSucceeded,
 )
-from batchvid.core.snapshot import Money
 from batchvid.edge.change import StaleProgressError, TaskOwnedError, execute
 
 if TYPE_CHECKING:
@@ -136,19 +135,3 @@ def _refuse_second_owner(db: sqlite3.Connection, task_id: str, here: tuple[str, 
     ).fetchone()
     if owner:
         raise TaskOwnedError(task_id, owner[0])
-
-
-def held(db: sqlite3.Connection) -> frozenset[str]:
-    """Give the ids of the jobs that have an attempt for which money is held."""
-    rows = db.execute("SELECT DISTINCT job_id FROM attempts WHERE outcome IN ('open', 'in_doubt')")
-    return frozenset(job_id for (job_id,) in rows)
-
-
-def money(db: sqlite3.Connection) -> Money:
-    """Give what all attempts come to; the budget is the manifest's and not known here."""
-    spent, reserved, unpriced = db.execute(
-        "SELECT coalesce(sum(price_micros) FILTER (WHERE outcome NOT IN ('open', 'in_doubt')), 0),"
-        " coalesce(sum(price_micros) FILTER (WHERE outcome IN ('open', 'in_doubt')), 0),"
-        " count(*) FILTER (WHERE price_micros IS NULL) FROM attempts"
-    ).fetchone()
-    return Money(spent_micros=spent, reserved_micros=reserved, unpriced_attempts=unpriced)

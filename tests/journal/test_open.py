@@ -17,6 +17,7 @@ import pytest
 from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
 from batchvid.edge import journal_schema
 from batchvid.edge.journal import Journal
+from batchvid.edge.readings import Readings
 from batchvid.errors import ConfigError, Exit, StorageError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str)
 def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, path: Path) -> None:
     """Status works beside a run, and its iterations see one moment."""
     life.goes(STARTED)
-    reader = Journal.open_readonly(path)
+    reader = Readings.open_readonly(path)
     assert reader is not None
     with reader:
         rows = reader.all_progress()
@@ -107,15 +108,15 @@ def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, pa
         assert reader.progress("kite") is not None
         assert list(rows) == []
         assert reader.progress("kite") == life.progress
-        with pytest.raises(StorageError, match="cannot be written"):
-            reader.meta_set("x", "y")
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("DELETE FROM jobs")
 
 
 def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
     """After a clean end there is only the one file, and reading leaves it as it was."""
     Journal.open(path, service=service).close()
     content = path.read_bytes()
-    reader = Journal.open_readonly(path)
+    reader = Readings.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("service") == service
     reader.close()
@@ -124,7 +125,7 @@ def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
 
 def test_without_a_journal_a_reader_gets_none_and_makes_nothing(path: Path) -> None:
     """Looking at an output that never ran leaves no trace."""
-    assert Journal.open_readonly(path) is None
+    assert Readings.open_readonly(path) is None
     assert not path.parent.exists()
 
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_read_is_refused_and_left_alone(path: Path, service: str,
     path.write_bytes(content)
     openings: list[Callable[[], object]] = [
         partial(Journal.open, path, service=service),
-        partial(Journal.open_readonly, path),
+        partial(Readings.open_readonly, path),
     ]
     for opening in openings:
         with pytest.raises(StorageError, match=says) as caught:
@@ -171,7 +172,7 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path, service
     with pytest.raises(StorageError, match="is a database of another program"):
         Journal.open(path, service=service)
     with pytest.raises(StorageError, match="is a database of another program"):
-        Journal.open_readonly(path)
+        Readings.open_readonly(path)
     assert path.read_bytes() == content
 
 
@@ -205,13 +206,13 @@ def test_an_unclean_end_is_noted(path: Path, service: str) -> None:
     journal = Journal.open(path, service=service)
     assert journal.meta_get("clean") == "0"
     journal.close()
-    reader = Journal.open_readonly(path)
+    reader = Readings.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("clean") == "1"
     reader.close()
     with pytest.raises(ZeroDivisionError), Journal.open(path, service=service) as journal:
         raise ZeroDivisionError
-    reader = Journal.open_readonly(path)
+    reader = Readings.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("clean") == "0"
     reader.close()
@@ -237,7 +238,7 @@ def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, ser
     with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 1\)"):
         Journal.open(path, service=service)
     with pytest.raises(ConfigError, match="newer batchvid"):
-        Journal.open_readonly(path)
+        Readings.open_readonly(path)
     assert path.read_bytes() == content
 
 
@@ -250,7 +251,7 @@ def test_a_symbolic_link_is_refused(path: Path, service: str, name: str) -> None
     with pytest.raises(StorageError, match="is a symbolic link"):
         Journal.open(path, service=service)
     with pytest.raises(StorageError, match="is a symbolic link"):
-        Journal.open_readonly(path)
+        Readings.open_readonly(path)
     assert not (path.parent.parent / "elsewhere").exists()
 
 
@@ -329,7 +330,7 @@ def test_an_older_journal_is_copied_and_then_migrated(
     newer = (2, ("ALTER TABLE jobs ADD COLUMN mood TEXT", "UPDATE jobs SET mood = 'calm'"))
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, newer))
     with pytest.raises(ConfigError, match="older batchvid; `batchvid run` brings it up to date"):
-        Journal.open_readonly(path)
+        Readings.open_readonly(path)
     with Journal.open(path, service=service) as journal:
         assert journal.progress("kite") == life.progress
         assert journal._db.execute("SELECT mood FROM jobs").fetchone() == ("calm",)

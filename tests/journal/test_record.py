@@ -16,8 +16,9 @@ from batchvid.core.job import Progress, State
 from batchvid.core.lifecycle import TABLE, Event, SubmitAccepted, SubmitStarted
 from batchvid.core.snapshot import Money
 from batchvid.edge.change import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
-from batchvid.edge.journal import TIMINGS_KEPT, UNFINISHED, Journal
+from batchvid.edge.journal import TIMINGS_KEPT, Journal
 from batchvid.edge.ledger import Outcome
+from batchvid.edge.readings import UNFINISHED, Readings
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
                     paid[key] = (paid[key][0], True)
                 at_hand = life_events.advance(at_hand, event, at=at)
             rows[at_hand.job_id] = at_hand
-        reader = Journal.open_readonly(path)
+        reader = Readings.open_readonly(path)
         assert reader is not None
         with reader:
             assert {row.job_id: row for row in reader.all_progress()} == rows

@@ -11,13 +11,15 @@ import pytest
 from batchvid.core.job import Progress, State
 from batchvid.core.lifecycle import ClipSaved, SubmitAccepted, SubmitStarted, SubmitUnsure, TaskSucceeded
 from batchvid.edge.change import Change, StaleProgressError, TaskOwnedError
-from batchvid.edge.journal import Journal
+from batchvid.edge.readings import Readings
 from batchvid.edge.recorder import GROUP_MAX, InlineRecorder, Recorder, Records
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from batchvid.edge.journal import Journal
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
 
@@ -72,7 +74,7 @@ def test_a_recorded_change_is_durable_when_the_call_returns(
     async def run() -> None:
         records = make(journal)
         await records.record(started("kite"))
-        reader = Journal.open_readonly(path)
+        reader = Readings.open_readonly(path)
         assert reader is not None
         with reader:
             assert reader.counts()[State.SUBMITTING] == 1

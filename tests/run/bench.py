@@ -20,8 +20,8 @@ from batchvid.core.fingerprint import fields, fingerprint
 from batchvid.core.job import Continuation, Job, State
 from batchvid.core.mp4 import probe
 from batchvid.core.settings import Limits, Rate
-from batchvid.edge.journal import Journal
 from batchvid.edge.ledger import Outcome
+from batchvid.edge.readings import Readings
 from batchvid.manifest.model import Manifest
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.render import tiny_clips
@@ -216,7 +216,7 @@ class Bench:
 
     def rows(self) -> dict[str, Progress]:
         """Give what the journal holds of every job."""
-        journal = Journal.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
         with journal:
@@ -228,7 +228,7 @@ class Bench:
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Give the paid attempts of every job."""
-        journal = Journal.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
         with journal:

@@ -13,7 +13,7 @@ from batchvid.core.chains import bound
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.settings import OnChange
-from batchvid.edge.journal import Journal
+from batchvid.edge.readings import Readings
 from batchvid.edge.stills import picture_of
 from batchvid.errors import Exit
 from batchvid.planning import planned
@@ -33,7 +33,7 @@ REBUY = replace(QUICK, on_change=OnChange.REBUY)
 
 def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan:
     """Give the plan that a person would see now."""
-    journal = Journal.open_readonly(bench.folder / ".batchvid" / "journal.db")
+    journal = Readings.open_readonly(bench.folder / ".batchvid" / "journal.db")
     manifest = bench.order(wanted, limits).manifest  # type: ignore[arg-type] # as given
     if journal is None:
         return planned(manifest, None)[0]

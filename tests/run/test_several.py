@@ -17,8 +17,8 @@ from batchvid.core.account import Ration
 from batchvid.core.job import State
 from batchvid.core.settings import Limits, Rate
 from batchvid.core.summary import Summary
-from batchvid.edge.journal import Journal
 from batchvid.edge.outputs import Outputs
+from batchvid.edge.readings import Readings
 from batchvid.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.session import Interrupts
 from batchvid.shift import run_all
@@ -89,7 +89,7 @@ class Call:
         """Check that no create is unknown and none was paid twice."""
         known: list[str | None] = []
         for name in {self.output} if self.output else set(self.wanted):
-            journal = Journal.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
+            journal = Readings.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
             if journal is not None:
                 with journal:
                     known += [

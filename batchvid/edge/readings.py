@@ -1,0 +1,204 @@
+"""What can be read of a journal: by its writer, and by whoever looks beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from batchvid.core.job import Progress, State
+from batchvid.core.snapshot import Money
+from batchvid.edge import journal_file
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from batchvid.core.report import Trouble
+    from batchvid.core.timeline import Paid
+    from batchvid.edge.ledger import Attempt
+
+COLUMNS = Progress._fields
+STATES = {state.value: state for state in State}
+ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
+TROUBLES = ("SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "GaveUp")
+"""The events that tell of something that went wrong."""
+UNFINISHED = "state NOT IN ('done', 'failed')"
+"""Word for word the condition of the partial index, so that SQLite uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event as the journal remembers it."""
+
+    seq: int
+    """Grows with time, over all jobs."""
+    job_id: str
+    attempt: int
+    """The number of the paid attempt that it is about; 0 before the first."""
+    at: float
+    kind: str
+    """The name of the event in `batchvid.core.lifecycle`."""
+    data: dict[str, Any]
+
+
+class Readings:
+    """A journal that is open, for reading; used by one thread at a time."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self.path = path
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Self | None:
+        """Open the journal at *path* for reading, beside a writer if there is one; ``None`` if there is no journal.
+
+        Raises `StorageError` for a journal that cannot be read or might be something else, and `ConfigError` for one of
+        a newer batchvid. A journal of an older batchvid is refused, because reading must not change it.
+        """
+        with journal_file.translated(path):
+            if not journal_file.refuse_doubtful(path):
+                return None
+            db = journal_file.connect(path, readonly=True)
+        try:
+            with journal_file.translated(path):
+                journal_file.check_kind(db, path)
+                journal_file.refuse_older(db, path)
+        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
+            db.close()
+            raise
+        return cls(db, path)
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def progress(self, job_id: str) -> Progress | None:
+        """Give what has happened to a job; ``None`` when nothing has."""
+        return next(map(_progress, self._rows(f"{ALL_PROGRESS} WHERE job_id = ?", job_id)), None)
+
+    def all_progress(self) -> Iterator[Progress]:
+        """Yield every job that anything has happened to, by id."""
+        return map(_progress, self._rows(f"{ALL_PROGRESS} ORDER BY job_id"))
+
+    def open_progress(self) -> Iterator[Progress]:
+        """Yield the jobs that are neither done nor failed, by id, without reading the others."""
+        return map(_progress, self._rows(f"{ALL_PROGRESS} WHERE {UNFINISHED} ORDER BY job_id"))
+
+    def clips(self) -> Iterator[tuple[str, str, int]]:
+        """Yield id, path and size in bytes of every clip that is done, by id."""
+        rows = self._rows("SELECT job_id, path, size_bytes FROM jobs WHERE state = 'done' ORDER BY job_id")
+        return ((job_id, path or "", size_bytes or 0) for job_id, path, size_bytes in rows)
+
+    def counts(self) -> dict[State, int]:
+        """Count the jobs by state; every state is there."""
+        found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+        return {state: found.get(state.value, 0) for state in State}
+
+    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
+        """Yield id, state and the fingerprint of what the newest attempt sent, of every job, by id."""
+        rows = self._rows("SELECT job_id, state, fingerprint FROM jobs ORDER BY job_id")
+        return ((job_id, State(state), fingerprint) for job_id, state, fingerprint in rows)
+
+    def money(self) -> Money:
+        """Give what all attempts come to; see `batchvid.edge.ledger`. The budget is not known here."""
+        spent, reserved, unpriced = next(
+            self._rows(
+                "SELECT coalesce(sum(price_micros) FILTER (WHERE outcome NOT IN ('open', 'in_doubt')), 0),"
+                " coalesce(sum(price_micros) FILTER (WHERE outcome IN ('open', 'in_doubt')), 0),"
+                " count(*) FILTER (WHERE price_micros IS NULL) FROM attempts"
+            )
+        )
+        return Money(spent_micros=spent, reserved_micros=reserved, unpriced_attempts=unpriced)
+
+    def held_jobs(self) -> frozenset[str]:
+        """Give the ids of the jobs that have an attempt open or in doubt, for which money is held."""
+        rows = self._rows("SELECT DISTINCT job_id FROM attempts WHERE outcome IN ('open', 'in_doubt')")
+        return frozenset(job_id for (job_id,) in rows)
+
+    def owner_of_task(self, task_id: str) -> str | None:
+        """Give the id of the job that has this task; ``None`` when none has."""
+        return next(
+            (job_id for (job_id,) in self._rows("SELECT job_id FROM attempts WHERE task_id = ?", task_id)), None
+        )
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        """Give the paid attempts of a job, oldest first."""
+        from batchvid.edge.ledger import Attempt, Outcome  # noqa: PLC0415 whoever asks for sums only does without
+
+        names = [field.name for field in fields(Attempt)]
+        rows = self._rows(
+            f"SELECT {', '.join(names)} FROM attempts WHERE job_id = ? ORDER BY attempt",  # noqa: S608 the dataclass's own
+            job_id,
+        )
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [Attempt(**values | {"outcome": Outcome(values["outcome"])}) for values in found]
+
+    def paid(self) -> Iterator[Paid]:
+        """Yield every paid attempt of every job, by job and then oldest first."""
+        from batchvid.core.timeline import Paid  # noqa: PLC0415 as above
+
+        names = ", ".join(field.name for field in fields(Paid))
+        return (Paid(*row) for row in self._rows(f"SELECT {names} FROM attempts ORDER BY job_id, attempt"))  # noqa: S608 as above
+
+    def troubles(self) -> Iterator[Trouble]:
+        """Yield what went wrong with any job, in the order in which it was recorded."""
+        from batchvid.core.report import Trouble  # noqa: PLC0415 as above
+
+        places = ", ".join("?" * len(TROUBLES))
+        rows = self._rows(
+            f"SELECT job_id, at, kind, data FROM events WHERE kind IN ({places}) ORDER BY seq",  # noqa: S608 only ?
+            *TROUBLES,
+        )
+        return (Trouble(job_id, at, kind, json.loads(data).get("reason", "")) for job_id, at, kind, data in rows)
+
+    def events(self, job_id: str | None = None) -> Iterator[KeptEvent]:
+        """Yield the events of a job, or of all, in the order in which they were recorded."""
+        which = "" if job_id is None else "WHERE job_id = ?"
+        rows = self._rows(
+            f"SELECT seq, job_id, attempt, at, kind, data FROM events {which} ORDER BY seq",  # noqa: S608 two constants
+            *(() if job_id is None else (job_id,)),
+        )
+        return (KeptEvent(seq, job, attempt, at, kind, json.loads(data)) for seq, job, attempt, at, kind, data in rows)
+
+    def last_seq(self) -> int:
+        """Give the number of the newest event; 0 when there is none."""
+        return next(seq or 0 for (seq,) in self._rows("SELECT max(seq) FROM events"))
+
+    def news(self, after: int) -> Iterator[tuple[int, str, float, str]]:
+        """Yield number, job, time and kind of the events after the one with this number: what has happened since."""
+        return self._rows("SELECT seq, job_id, at, kind FROM events WHERE seq > ? ORDER BY seq", after)
+
+    def latest(self) -> Iterator[tuple[int, str, float, str]]:
+        """Yield the events as `news` does, the newest first."""
+        return self._rows("SELECT seq, job_id, at, kind FROM events ORDER BY seq DESC")
+
+    def timings(self) -> Mapping[str, list[float]]:
+        """Give how long tasks took in seconds, by timing class, oldest first, at most `TIMINGS_KEPT` of each."""
+        found: dict[str, list[float]] = {}
+        for timing_class, took_s in self._rows("SELECT timing_class, took_s FROM timings ORDER BY seq"):
+            found.setdefault(timing_class, []).append(took_s)
+        return found
+
+    def meta_get(self, key: str) -> str | None:
+        """Give a remark about the journal as a whole; ``service`` is the one it belongs to."""
+        return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
+
+    def _rows(self, query: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
+        with journal_file.translated(self.path):
+            yield from self._db.execute(query, values)
+
+
+def _progress(row: tuple[Any, ...]) -> Progress:
+    job_id, state, version, attempt, allowance_from, parked, *rest = row
+    return Progress(job_id, STATES[state], version, attempt, allowance_from, bool(parked), *rest)
