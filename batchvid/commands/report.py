@@ -13,10 +13,12 @@ import click
 from batchvid.accounts import journal_path
 from batchvid.commands.options import json_option, load, manifest_argument, output_option
 from batchvid.commands.streams import tell
+from batchvid.core.film import FilmState
 from batchvid.core.job import State
 from batchvid.core.lifecycle import ClipSaved
-from batchvid.core.report import Kept, report
+from batchvid.core.report import FilmRow, Kept, report
 from batchvid.edge.eventlog import pace_changes
+from batchvid.edge.film_files import FilmFile
 from batchvid.edge.lock import is_held
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.page_file import PAGE, write_page
@@ -25,12 +27,14 @@ from batchvid.edge.posters import Posters
 from batchvid.edge.readings import Readings
 from batchvid.environment import without_secrets
 from batchvid.errors import BatchvidError, ConfigError, Exit
+from batchvid.films import film_reports
 from batchvid.views.view import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batchvid.core.film import FilmReport
     from batchvid.core.job import Progress
     from batchvid.core.lifecycle import Event
     from batchvid.core.report import Report
@@ -127,13 +131,23 @@ def _kept(manifest: Manifest) -> Kept:
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:
+        progress = {row.job_id: row for row in journal.all_progress()}
         return Kept(
-            progress={row.job_id: row for row in journal.all_progress()},
+            progress=progress,
+            films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
             paid=list(journal.paid()),
             troubles=list(journal.troubles()),
             pace=pace_changes(path.with_name(LOG_FILE)),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )
+
+
+def _film(stands: FilmReport, folder: Path) -> FilmRow:
+    """Tell of a film what the page shows; its length and hash are known once it is there."""
+    film, is_there = stands.film, stands.state is FilmState.DONE
+    told = FilmFile(folder, film.path).story() if is_there else {}
+    state = stands.state.value if is_there else stands.reason
+    return FilmRow(film.id, film.path, told.get("duration_s"), film.clips, state, told.get("sha256"))
 
 
 def _pictures(made: Report) -> Iterator[Wanted]:

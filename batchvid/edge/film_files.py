@@ -53,6 +53,11 @@ class FilmFile:
             same = size_bytes == told.get("size_bytes") and sha256 in {None, told.get("sha256")}
             return same and is_made_of(told, recipe)
 
+    def story(self) -> Mapping[str, Any]:
+        """Give what the film's sidecar tells; nothing when there is none of ours."""
+        with self._opened() as folder:
+            return self._told(folder)
+
     def tidy(self) -> None:
         """Remove what a crash has left of an earlier making, which may be a second name of the film itself."""
         with self._opened() as folder:
