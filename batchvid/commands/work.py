@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchvid.accounts import SANDBOX, has_journal, sandbox_account, service_account
 from batchvid.commands.finished import notes_of
-from batchvid.commands.report import Reporter, posters_of
 from batchvid.commands.streams import complain
 from batchvid.core.account import Ration
 from batchvid.core.notice import failed_start, is_worth_telling, notice
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
+    from batchvid.commands.report import Reporter
     from batchvid.core.notice import Hook
     from batchvid.core.plan import Plan
     from batchvid.core.snapshot import Money
@@ -68,13 +69,14 @@ class Watched:
     """The part of the view that writes JSON."""
     leave: Leave
     """Told when everything is done."""
+    stack: ExitStack
+    """What is closed with it."""
     draws: bool = False
     """Whether the view draws on the terminal."""
     reporter: Reporter | None = None
     """Who writes the report at the end; ``None`` when none is wanted."""
     hooks: tuple[Hook, ...] = ()
     """Whom to tell how it ended, each with its URL."""
-    stack: ExitStack = field(default_factory=ExitStack)
 
 
 def do(
@@ -94,13 +96,20 @@ def do(
         for name, manifest, done, (view, told) in zip(named, manifests, leave, _views(asked, named), strict=True):
             seen = view if metrics is None else Several([view, metrics.view(name)])
             hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
-            posters = posters_of(manifest) if asked.report else None
-            reporter = None if posters is None else Reporter(manifest, posters, view=view, named=name)
-            watched.append(Watched(name, manifest, seen, told, done, draws=draws, reporter=reporter, hooks=hooks))
-            stack.enter_context(watched[-1].stack).callback(seen.close)
-            if posters is not None:
-                watched[-1].stack.callback(posters.close)
+            own = stack.enter_context(ExitStack())
+            own.callback(seen.close)
+            reporter = _reporter(manifest, name, view, own) if asked.report else None
+            watched.append(Watched(name, manifest, seen, told, done, own, draws=draws, reporter=reporter, hooks=hooks))
+        gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
         return asyncio.run(_do(asked, watched, metrics))
+
+
+def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> Reporter:
+    from batchvid.commands.report import Reporter, posters_of  # noqa: PLC0415 a run that wants no page does without
+
+    posters = posters_of(manifest)
+    stack.callback(posters.close)
+    return Reporter(manifest, posters, view=view, named=named)
 
 
 def _as_run(asked: Asked, manifest: Manifest) -> Manifest:

@@ -142,8 +142,8 @@ class Lab:
             return self.batchvid_run(path, server, **more)
 
     def batchvid_run(self, manifest: Path, server: Server, *, launcher: tuple[str, ...] = ("-m", "batchvid")) -> Used:
-        """Let batchvid run *manifest*; *launcher* is what Python is given to start it."""
-        command = [sys.executable, *launcher, "run", str(manifest), "-q", "--base-url", server.api]
+        """Let batchvid run *manifest*, without the page for people; *launcher* is what Python is given to start it."""
+        command = [sys.executable, *launcher, "run", str(manifest), "-q", "--no-report", "--base-url", server.api]
         log = manifest.with_suffix(".log")
         return child.run(command, env={"COMETAPI_KEY": KEY}, log=log, settled=True)
 

@@ -63,6 +63,7 @@ const sheet = {
   },
 
   draw(moved) {
+    if (this.printing) return; // paper changes the width, and all tiles are to stay
     const top = -this.grid.getBoundingClientRect().top, rows = Math.ceil(this.shown.length / this.columns);
     const first = Math.max(0, Math.floor(top / this.height) - OVERSCAN), last = Math.min(rows, Math.ceil((top + innerHeight) / this.height) + OVERSCAN);
     const wanted = new Set();
@@ -142,12 +143,13 @@ const sheet = {
       if (event.key === "ArrowDown" && (document.activeElement === find || document.activeElement === document.body) && this.shown.length) { this.focus(this.shown[0]); event.preventDefault(); }
     });
     addEventListener("beforeprint", () => {
+      this.printing = true;
       for (const job of this.shown.slice(0, PRINTED_AT_MOST)) {
         if (!this.tiles.has(job)) { this.tiles.set(job, tileOf(job)); }
         this.grid.append(this.tiles.get(job));
       }
     });
-    addEventListener("afterprint", () => this.layOut());
+    addEventListener("afterprint", () => { this.printing = false; this.layOut(); });
     this.choose();
   },
 };
