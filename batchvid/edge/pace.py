@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CATCH_UP_S = 0.005
 """Timers of an event loop fire up to a few milliseconds late."""
+ON_THE_WAY_S = 0.005
+"""What is evenly spaced here arrives a few milliseconds earlier or later there, and there it is counted."""
 
 
 class Pace:
@@ -34,7 +36,7 @@ class Pace:
         if rate is not None:
             per_s = rate.count / rate.period_s
             capacity = 1 + per_s * CATCH_UP_S
-            leak_per_s = (rate.count + 1 - capacity) / rate.period_s
+            leak_per_s = (rate.count + 1 - capacity) / (rate.period_s + ON_THE_WAY_S)
             self._limiter = AsyncLimiter(capacity, capacity / leak_per_s)
 
     @property
