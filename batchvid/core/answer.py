@@ -88,9 +88,8 @@ class Answer:
         Also where it stands percent-encoded, or in base64 as part of what it was sent in.
         """
         forms = disguises(secret)
-        in_headers = any(form in value for form in forms for value in self.headers.values())
-        in_body = any(form.encode() in self.body for form in forms)
-        if not in_headers and not in_body:
+        told = "\n".join(self.headers.values())
+        if not any(form in told or form.encode() in self.body for form in forms):
             return self
         headers, body = dict(self.headers), self.body
         for form in forms:

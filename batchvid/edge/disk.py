@@ -144,8 +144,14 @@ def leave_room(descriptor: int, size_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def write_whole(folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool) -> None:
-    """Put a file in place in one step: whoever looks sees the old one or all of the new one."""
+def write_whole(  # noqa: PLR0913 what, where, and how safely
+    folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool, never_torn: bool = False
+) -> None:
+    """Put a file in place in one step: whoever looks sees the old one or all of the new one.
+
+    *durable*: also after a power loss at any moment from now on. *never_torn*: after a power loss all of it is there,
+    or nothing, which is less, because it leaves the sync of the folder to the caller.
+    """
     temporary = f".{name}.new"
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=folder)
@@ -154,7 +160,7 @@ def write_whole(folder: int, name: str, chunks: Iterable[bytes], *, mode: int, d
         with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:  # noqa: PTH123 beside a descriptor
             file.writelines(chunks)
             file.flush()
-            if durable:
+            if durable or never_torn:
                 os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:

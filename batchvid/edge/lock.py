@@ -19,7 +19,7 @@ def held_still(output: Path) -> Iterator[bool]:
     """Keep runs from beginning in *output* meanwhile; ``False`` when one is going, or nobody knows."""
     try:
         descriptor = _shared(output)
-    except OSError:
+    except (OSError, UnicodeError):  # a name that the locale cannot write
         yield False
         return
     try:
@@ -32,7 +32,7 @@ def is_held(output: Path) -> bool:
     """Say whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
     try:
         os.close(_shared(output))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         return isinstance(error, BlockingIOError)
     return False
 
@@ -43,7 +43,7 @@ def held_since(output: Path) -> float | None:
         return None
     try:
         return (output / LOCK).lstat().st_mtime
-    except OSError:
+    except (OSError, UnicodeError):
         return None
 
 

@@ -188,7 +188,7 @@ class Part:
         self._refuse_foreign()
         record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
         record |= {"sha256": saved.sha256, **saved.clip.as_dict()}
-        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False)
+        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False, never_torn=True)
         self._place()
         return Named(saved, folder, (self._root, names.folders), self._let_go)
 

@@ -40,6 +40,8 @@ READ_TIMEOUT_S = 60.0
 """For a poll as a whole."""
 SILENCE_S = 30.0
 """Without one byte for so long, a transfer is given up and resumed."""
+CLOSED_S = 0.25
+"""What has arrived before a connection was closed is there at once."""
 CONNECTIONS = 64
 """Whatever is in flight; more would only queue at the gateway."""
 KEEP_ALIVE_S = 4.0
@@ -94,7 +96,7 @@ class Transfer:
         size = 0
         while size < self._block_bytes and (not blocks or clock() < until):
             try:
-                block = await _arrived(self._response)
+                block = await _arrived(self._response, SILENCE_S)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if blocks:
                     break
@@ -253,10 +255,20 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-async def _arrived(response: aiohttp.ClientResponse) -> bytes:
-    """Wait for more of a body and give it, ``b""`` at its end; raises only what the network can do to it."""
+async def _arrived(response: aiohttp.ClientResponse, patience_s: float | None = None) -> bytes:
+    """Wait for more of a body and give it, ``b""`` at its end; raises only what the network can do to it.
+
+    aiohttp 3.14.5 closes a connection whose chunk it could not read, drops its own time-out, and tells nobody who waits
+    for more: so a wait for a connection that is closed is short, and one for a clip, which has no time-out as a whole,
+    has an end of its own.
+    """
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    if transport is not None and transport.is_closing():
+        patience_s = CLOSED_S
     try:
-        return await response.content.readany()
+        async with asyncio.timeout(patience_s):
+            return await response.content.readany()
     except (RuntimeError, HttpProcessingError) as error:
         # What aiohttp says of a connection that it closed because of a chunk that it could not read.
         raise ConnectionResetError(str(error)) from None

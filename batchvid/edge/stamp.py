@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 STATE_FOLDER, JOURNAL_FILE, ORPHANS_FILE = ".batchvid", "journal.db", "orphans.jsonl"
 STAMP_FILE, CLIPS_FILE = "finished.json", "clips.jsonl"
-FORM = 1
+FORM = 2
 """Of the stamp's file; another one is no stamp."""
+JOURNAL_VERSION = 1
+"""The newest that this batchvid reads; a test holds it against `batchvid.edge.journal_schema`, which needs SQLite."""
+VERSION_AT = slice(60, 64)
+"""Where a SQLite file says the version that its owner gave it (``user_version``: SQLite, Database File Format, 1.3)."""
 PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700
 TICK_S = 0.02
 """File systems stamp times by a clock that ticks every 4 to 10 ms: two changes within a tick look like one."""
@@ -121,7 +125,9 @@ def _journal(output: Path) -> list[int] | None:
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
         return None
-    return [found.st_ino, *_signature(found)]
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 as below
+        version = int.from_bytes(file.read(VERSION_AT.stop)[VERSION_AT])
+    return None if version > JOURNAL_VERSION else [found.st_ino, *_signature(found), version]
 
 
 def _status(path: str) -> os.stat_result:

@@ -206,7 +206,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the list of clips is gone": lambda folder: (folder / "out/m/clips.jsonl").unlink(),
     "the list of clips was changed": lambda folder: (folder / "out/m/clips.jsonl").write_text("{}\n"),
     "no stamp": lambda folder: (folder / "out/m/.batchvid/finished.json").unlink(),
-    "a stamp of another form": rewritten("out/m/.batchvid/finished.json", '"form": 1', '"form": 0'),
+    "a stamp of another form": rewritten("out/m/.batchvid/finished.json", '"form": 2', '"form": 1'),
     "a damaged stamp": lambda folder: (folder / "out/m/.batchvid/finished.json").write_text('{"form": 1}'),
     "the output is a link": linked,
 }

@@ -133,7 +133,7 @@ def logged(lab: Lab, job_id: str, *kinds: str) -> list[dict[str, Any]]:
     """Give what the event log says of a job; of some kinds of events, when they are named."""
     path = lab.output / STATE_FOLDER / "log.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return [line for line in lines if line["job"] == job_id and (not kinds or line["event"] in kinds)]
+    return [line for line in lines if line.get("job") == job_id and (not kinds or line["event"] in kinds)]
 
 
 def why(lab: Lab, job_id: str) -> str:

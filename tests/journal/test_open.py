@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
-from batchvid.edge import journal_schema
+from batchvid.edge import journal_schema, stamp
 from batchvid.edge.journal import Journal
 from batchvid.edge.readings import Readings
 from batchvid.errors import ConfigError, Exit, StorageError
@@ -355,3 +355,8 @@ def test_a_migration_that_fails_leaves_the_old_journal(
     with Journal.open(path, service=service) as journal:
         assert journal_schema.version_of(journal._db) == 1
         assert "mood" not in [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
+
+
+def test_the_stamp_of_a_finished_run_knows_the_newest_version() -> None:
+    """It reads no SQLite, and so keeps the number for itself."""
+    assert journal_schema.newest_version() == stamp.JOURNAL_VERSION

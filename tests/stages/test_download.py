@@ -277,6 +277,14 @@ def test_a_chunked_body_that_is_cut_is_resumed(fetch: Fetch, clip: bytes, out: P
     assert_saved(fetch(broken, rest(clip), times=2), clip, out)
 
 
+def test_a_chunk_that_cannot_be_read_ends_the_transfer(fetch: Fetch, clip: bytes, out: Path) -> None:
+    """Behind good bytes too, of which nothing tells that no more of them will come: nobody waits for ever."""
+    half = len(clip) // 2
+    chunk = b"%x\r\n%s\r\nzz\r\n" % (half, clip[:half])
+    broken = Say(http(200, chunk, {**TAG, "Transfer-Encoding": "chunked", "Connection": "close"}, length=""))
+    assert_saved(fetch(broken, rest(clip), times=2), clip, out)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9, 0.999])
 def test_a_clip_that_ends_early_without_a_word_is_caught_by_its_index(
     fetch: Fetch, clip: bytes, out: Path, share: float
