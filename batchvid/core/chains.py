@@ -177,8 +177,10 @@ class Handover:
         self, index: int, clip: Progress, jobs: Sequence[Job]
     ) -> Iterator[tuple[int, Progress | None, Event | None]]:
         """Yield whose turn has come with *clip*: the index, and of a closed job its row and the event to open it."""
-        self._clips[index] = clip
-        for child in self.chains.children.get(index, ()):
+        children = self.chains.children.get(index, ())
+        if children:  # most clips are nobody's beginning, and a night has a hundred thousand
+            self._clips[index] = clip
+        for child in children:
             job, row = jobs[child], self._closed.get(child)
             if child in self.waiting:
                 self.waiting.discard(child)
