@@ -11,26 +11,23 @@ from batchvid.core.settings import OnChange
 from batchvid.core.snapshot import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from batchvid.core.job import Progress
     from batchvid.edge.readings import Readings
     from batchvid.manifest.model import Manifest
 
 
-def planned(
-    manifest: Manifest, journal: Readings | None, *, rows: Mapping[str, Progress] | None = None, rebuy: bool = False
-) -> tuple[Plan, Money]:
+def planned(manifest: Manifest, journal: Readings | None, *, rebuy: bool = False) -> tuple[Plan, Money]:
     """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
 
-    *rows* are what the journal holds, by job id, where that was read before. *rebuy*: as a run with ``--rebuy``
-    would do it.
+    *rebuy*: as a run with ``--rebuy`` would do it.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
     money, timings = Money(), None
+    rows: Iterable[Progress] = ()
     if journal is not None:
-        rows = rows if rows is not None else {row.job_id: row for row in journal.all_progress()}
-        money, timings = journal.money(), journal.timings()
+        money, timings, rows = journal.money(), journal.timings(), journal.all_progress()
     forecast = Forecast(limits.typical_time_s, timings)
-    made = plan(manifest.jobs, rows or {}, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
+    made = plan(manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
     return made, replace(money, budget_micros=limits.budget_micros)

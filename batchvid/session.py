@@ -162,13 +162,13 @@ async def run(order: Order) -> Summary:
         jobs = as_they_stand(manifest.jobs, chains, journal)
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        known = take_up(
+        take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
             at=order.wall(), warn=order.view.warn,
         )  # fmt: skip
         if order.planned is not None:
-            order.planned(*planned(manifest, journal, rows=known, rebuy=options.wishes.rebuy))
-        rows, closed = parted(known.values(), jobs.keys(), whole=chains.ids)
+            order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy))
+        rows, closed = parted(journal.all_progress(), jobs.keys(), whole=chains.ids)
         sharing = order.sharing or Sharing.among([manifest.limits])
         brakes = Brakes(
             manifest.limits,
@@ -189,16 +189,16 @@ async def run(order: Order) -> Summary:
         course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None
         if not course.is_over():
-            del known  # of a hundred thousand finished jobs, while others are made
             runner = await _work(order, course, sharing, rows=rows, journal=journal, outputs=outputs)
-            known = {row.job_id: row for row in journal.all_progress()}
+        shared = chains.ids.union(*(film.clips for film in manifest.films))
+        known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(chains.waits(known, held_back=course.handover.reasons(manifest.jobs)))
         films = await _films(order, course, known, outputs)
         elapsed_s = asyncio.get_running_loop().time() - now
         summary = _summary(order, course, runner, rows | closed, waits=waits, films=films, elapsed_s=elapsed_s)
-        await outputs.write_clips(_clip_lines(known, manifest))
+        await outputs.write_clips(_clip_lines(manifest, journal))
         if order.ended is not None and summary.exit_code is Exit.OK and not films:
-            end.append((summary, *planned(manifest, journal, rows=known)))
+            end.append((summary, *planned(manifest, journal)))
     if order.before_summary is not None:
         await order.before_summary(summary)
     order.view.summary(summary)
@@ -336,8 +336,10 @@ def _summary(  # noqa: PLR0913 the parts of a run's end
     )
 
 
-def _clip_lines(rows: Mapping[str, Progress], manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]]:
     """Yield one object per clip on disk, in the manifest's order."""
-    for job in manifest.jobs:
-        if (row := rows.get(job.id)) is not None and row.state is State.DONE:
+    jobs = iter(manifest.jobs)
+    for row in journal.progress_of(job.id for job in manifest.jobs):
+        job = next(job for job in jobs if job.id == row.job_id)
+        if row.state is State.DONE:
             yield clip_line(job, row)

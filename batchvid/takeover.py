@@ -33,11 +33,10 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     limits: Limits,
     at: float,
     warn: Callable[[str], None],
-) -> dict[str, Progress]:
+) -> None:
     """Record what the end of the run before means for its jobs, and what the person asked for.
 
     The wishes concern *jobs*, by id; what was interrupted is taken up for all.
-    Gives all rows of the journal by job id, as they are after that.
     """
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
@@ -49,37 +48,31 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     }
     changes: list[Change] = []
     adoptions: list[Change] = []
-    rows = {row.job_id: row for row in journal.all_progress()}
-    for row in rows.values():
+    for row in journal.all_progress():
         events = opening(jobs.get(row.job_id), row, orphans=orphans, wishes=wishes, limits=limits)
         if events:
             change = Change.of(row, *((event, at) for event in events))
             (adoptions if isinstance(events[-1], TaskAdopted) else changes).append(change)
     for first in range(0, len(changes), ROWS_AT_ONCE):
         journal.record(changes[first : first + ROWS_AT_ONCE])
-    rows.update((change.after.job_id, change.after) for change in changes)
     for change in adoptions:
-        rows[change.before.job_id] = _adopt(journal, change, warn)
+        _adopt(journal, change, warn)
     if lost:
         outputs.put_away_orphans()
-    return rows
 
 
-def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Progress:
-    """Give a job the task id that an earlier run could not journal, and the row that it has then."""
+def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
+    """Give a job the task id that an earlier run could not journal."""
     job_id, task_id = change.after.job_id, change.after.task_id
     try:
         journal.record([change])
     except TaskOwnedError as error:
         warn(f"{job_id} stays in doubt: its orphaned task {task_id} belongs to job {error.owner!r} already")
         doubt = [(event, at) for event, at in change.events if isinstance(event, SubmitUnsure)]
-        if not doubt:
-            return change.before
-        instead = Change.of(change.before, *doubt)
-        journal.record([instead])
-        return instead.after
+        if doubt:
+            journal.record([Change.of(change.before, *doubt)])
+        return
     warn(f"adopted {job_id}: task {task_id}, which was paid and could not be journaled then")
-    return change.after
 
 
 def parted(
@@ -103,13 +96,6 @@ def parted(
 def as_they_stand(jobs: Iterable[Job], chains: Chains, journal: Journal) -> dict[str, Job]:
     """Give the jobs by id, those that continue another with their fingerprint as far as its clip is there."""
     found = {job.id: job for job in jobs}
-    rows = progress_of(journal, chains.ids)
+    rows = {row.job_id: row for row in journal.progress_of(chains.ids)}
     found.update((job_id, as_it_stands(found[job_id], rows)) for job_id in chains.ids)
     return found
-
-
-def progress_of(journal: Journal, ids: Collection[str]) -> dict[str, Progress]:
-    """Give what the journal holds of these jobs, by id."""
-    if len(ids) > ROWS_AT_ONCE:
-        return {row.job_id: row for row in journal.all_progress() if row.job_id in ids}
-    return {job_id: row for job_id in ids if (row := journal.progress(job_id)) is not None}

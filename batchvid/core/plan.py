@@ -25,7 +25,7 @@ from batchvid.core.lifecycle import attempts_used
 from batchvid.core.settings import InDoubt, OnChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
@@ -83,18 +83,17 @@ class Plan:
 
 def plan(
     jobs: Sequence[Job],
-    progress: Mapping[str, Progress],
+    progress: Iterable[Progress],
     *,
     limits: Limits,
     typical_s: Callable[[str], float],
 ) -> Plan:
-    """Give what a run over *jobs* would do, given what the journal holds.
+    """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
     *typical_s* tells for a timing class how long a generation usually takes.
     """
     chains = Chains(jobs)
-    known = [as_it_stands(job, progress) for job in jobs] if chains else jobs
-    rows = [_row(job, progress.get(job.id), limits) for job in known]
+    rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
     for index in chains.in_order():
         rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
     waits = [
@@ -109,8 +108,7 @@ def plan(
             before_s = ends_s.get(chains.parent[one], 0.0) if one in chains.parent else 0.0
             ends_s[one] = before_s + (typical_s(jobs[one].timing_class) if takes else 0.0)
     longest_s = max([*ends_s.values(), max(waits, default=0.0)])
-    named = {job.id for job in jobs}
-    rows.extend(_orphan(progress[job_id]) for job_id in sorted(progress.keys() - named))
+    rows.extend(sorted(orphans, key=lambda row: row.job_id))
     prices = [row.price_micros for row in rows if row.submits]
     found = Counter(row.action for row in rows)
     return Plan(
@@ -121,6 +119,29 @@ def plan(
         unpriced=prices.count(None),
         wall_s=_wall_s(len(prices), waits, longest_s=longest_s, limits=limits),
     )
+
+
+def _standings(
+    jobs: Sequence[Job], progress: Iterable[Progress], limits: Limits, *, in_chains: Collection[str]
+) -> tuple[list[PlanRow], list[PlanRow]]:
+    """Give the row of each job by itself, in the order of *jobs*, and those of the orphans.
+
+    Only the progress of jobs *in_chains* is kept meanwhile: all that a journal holds would fill a small machine.
+    """
+    job_of = {job.id: job for job in jobs}
+    found: dict[str, PlanRow] = {}
+    orphans = []
+    kept: dict[str, Progress] = {}
+    for known in progress:
+        job = job_of.get(known.job_id)
+        if job is None:
+            orphans.append(_orphan(known))
+        elif job.id in in_chains:
+            kept[job.id] = known
+        else:
+            found[job.id] = _row(job, known, limits)
+    rows = [found.get(job.id) or _row(as_it_stands(job, kept), kept.get(job.id), limits) for job in jobs]
+    return rows, orphans
 
 
 def _wall_s(submits: int, waits: Sequence[float], *, longest_s: float, limits: Limits) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
@@ -12,7 +13,7 @@ from batchvid.edge import journal_file
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -25,6 +26,8 @@ STATES = {state.value: state for state in State}
 ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
 TROUBLES = ("SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "GaveUp")
 """The events that tell of something that went wrong."""
+ASKED_AT_ONCE = 500
+"""Jobs in one query: fewer than SQLite takes values (999 in old ones), enough that asking costs nothing."""
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 
@@ -86,6 +89,14 @@ class Readings:
     def progress(self, job_id: str) -> Progress | None:
         """Give what has happened to a job; ``None`` when nothing has."""
         return next(map(_progress, self._rows(f"{ALL_PROGRESS} WHERE job_id = ?", job_id)), None)
+
+    def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
+        """Yield what has happened to these jobs, in their order; nothing of those that nothing has happened to."""
+        left = iter(job_ids)
+        while ids := tuple(islice(left, ASKED_AT_ONCE)):
+            query = f"{ALL_PROGRESS} WHERE job_id IN ({', '.join('?' * len(ids))})"
+            found = {row.job_id: row for row in map(_progress, self._rows(query, *ids))}
+            yield from (found[job_id] for job_id in ids if job_id in found)
 
     def all_progress(self) -> Iterator[Progress]:
         """Yield every job that anything has happened to, by id."""

@@ -169,7 +169,7 @@ def test_a_failed_job_stays_failed_until_a_person_acts(
 def test_a_run_submits_exactly_what_the_plan_shows(progress: Progress, limits: Limits) -> None:
     """A plan without options and a run without options agree on every paid request."""
     progress = progress._replace(allowance_from=min(progress.allowance_from, progress.attempt))
-    shown = plan([JOB], {"kite": progress}, limits=limits, typical_s=lambda _: 90.0).rows[0]
+    shown = plan([JOB], [progress], limits=limits, typical_s=lambda _: 90.0).rows[0]
     taken_up = after(progress, take_up(progress, NO_WISH, limits))
     assert shown.submits is (taken_up.state is State.PENDING)
 

@@ -31,7 +31,7 @@ def row_of(state: State, *, attempt: int = 1, fingerprint: str | None = "now", r
 
 def planned(progress: Progress | None, limits: Limits = LIMITS, job: Job | None = None) -> PlanRow:
     """Give the plan's row of the one job."""
-    known = {} if progress is None else {progress.job_id: progress}
+    known = () if progress is None else (progress,)
     return plan([job or a_job()], known, limits=limits, typical_s=lambda _: 90.0).rows[0]
 
 
@@ -88,7 +88,7 @@ def test_the_sums_are_of_what_would_be_submitted() -> None:
     """Prices add up exactly, and unknown ones are counted instead of guessed."""
     jobs = [a_job(f"j{n}", price_micros=100_001) for n in range(3)]
     jobs += [a_job("free", price_micros=None), a_job("kite")]
-    found = plan(jobs, {"kite": row_of(State.DONE)}, limits=LIMITS, typical_s=lambda _: 1.0)
+    found = plan(jobs, [row_of(State.DONE)], limits=LIMITS, typical_s=lambda _: 1.0)
     assert (found.submits, found.price_micros, found.unpriced) == (4, 300_003, 1)
     assert found.counts[Action.NEW] == 4
     assert found.counts[Action.DONE] == 1
@@ -97,7 +97,7 @@ def test_the_sums_are_of_what_would_be_submitted() -> None:
 def test_a_job_that_the_manifest_no_longer_names_is_listed_last_and_left_alone() -> None:
     """Removing an entry spends nothing and hides nothing."""
     gone = row_of(State.RUNNING)._replace(job_id="a-gone")
-    found = plan([a_job()], {"a-gone": gone}, limits=REBUY, typical_s=lambda _: 1.0)
+    found = plan([a_job()], [gone], limits=REBUY, typical_s=lambda _: 1.0)
     assert [(row.job_id, row.action, row.submits) for row in found.rows] == [
         ("kite", Action.NEW, True),
         ("a-gone", Action.ORPHANED, False),
@@ -115,7 +115,7 @@ def test_a_job_that_the_manifest_no_longer_names_is_listed_last_and_left_alone()
 def test_the_time_is_that_of_the_narrower_way(submits: Rate | None, in_flight: int, wall_s: float) -> None:
     """max(submits / rate, tasks * typical / in_flight) + typical."""
     limits = Limits(submits=submits, in_flight=in_flight)
-    found = plan([a_job(f"j{n}") for n in range(100)], {}, limits=limits, typical_s=lambda _: 90.0)
+    found = plan([a_job(f"j{n}") for n in range(100)], (), limits=limits, typical_s=lambda _: 90.0)
     assert found.wall_s == pytest.approx(wall_s)
 
 
@@ -124,16 +124,16 @@ def test_each_class_of_jobs_takes_its_own_time() -> None:
     jobs = [a_job("fast", model="fast"), a_job("kite", model="slow")]
     typical = {"fast|16x9|": 10.0, "slow|16x9|": 100.0}
     limits = Limits(submits=None, in_flight=1)
-    found = plan(jobs, {"kite": row_of(State.RUNNING)}, limits=limits, typical_s=typical.__getitem__)
+    found = plan(jobs, [row_of(State.RUNNING)], limits=limits, typical_s=typical.__getitem__)
     assert found.wall_s == pytest.approx(110 + 100)
 
 
 def test_when_all_is_done_there_is_nothing_to_wait_for() -> None:
     """A plan after a finished run is empty and takes no time."""
-    found = plan([a_job()], {"kite": row_of(State.DONE)}, limits=LIMITS, typical_s=lambda _: 90.0)
+    found = plan([a_job()], [row_of(State.DONE)], limits=LIMITS, typical_s=lambda _: 90.0)
     assert found.is_empty
     assert found.wall_s == 0
-    assert not plan([a_job()], {}, limits=LIMITS, typical_s=lambda _: 90.0).is_empty
+    assert not plan([a_job()], (), limits=LIMITS, typical_s=lambda _: 90.0).is_empty
 
 
 @given(
@@ -157,7 +157,7 @@ def test_every_job_has_exactly_one_row_and_the_sums_agree_with_the_rows(
         for n, (state, attempt, content) in enumerate(rows)
     }
     jobs = [a_job(f"j{n:02}", price_micros=None if n % 3 == 0 else n) for n in range(named)]
-    found: Plan = plan(jobs, known, limits=limits, typical_s=lambda _: 9.0)
+    found: Plan = plan(jobs, known.values(), limits=limits, typical_s=lambda _: 9.0)
     ids = [row.job_id for row in found.rows]
     assert ids == [job.id for job in jobs] + sorted(known.keys() - {job.id for job in jobs})
     assert {action: number for action, number in found.counts.items() if number} == Counter(

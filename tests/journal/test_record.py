@@ -18,7 +18,7 @@ from batchvid.core.snapshot import Money
 from batchvid.edge.change import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
 from batchvid.edge.journal import TIMINGS_KEPT, Journal
 from batchvid.edge.ledger import Outcome
-from batchvid.edge.readings import UNFINISHED, Readings
+from batchvid.edge.readings import ASKED_AT_ONCE, UNFINISHED, Readings
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
@@ -221,6 +221,17 @@ def test_unfinished_jobs_are_found_without_reading_the_finished(life: Life, othe
     assert "jobs_unfinished" in plan[0][-1]
     assert list(journal.fingerprints()) == [("dawn", State.FAILED, "f" * 64), ("kite", State.SUBMITTING, "f" * 64)]
     assert journal.counts()[State.FAILED] == 1
+
+
+def test_rows_of_some_jobs_come_in_the_order_in_which_they_were_asked_for(
+    life: Life, other: Life, journal: Journal
+) -> None:
+    """However many are asked for at once; a job that nothing happened to gives nothing."""
+    life.goes(STARTED)
+    other.goes(STARTED)
+    asked = ["kite", *(f"unknown-{number}" for number in range(2 * ASKED_AT_ONCE)), "dawn"]
+    assert list(journal.progress_of(asked)) == [life.progress, other.progress]
+    assert list(journal.progress_of([])) == []
 
 
 def test_timings_keep_the_newest_of_each_class(journal: Journal) -> None:

@@ -21,14 +21,14 @@ def a_job(job_id: str, price_micros: int | None = 400_000) -> Job:
 
 def a_plan(limits: Limits | None = None) -> Plan:
     """Give a plan in which every kind of row occurs."""
-    known = {
-        "changed": Progress("changed", State.DONE, 5, 1, fingerprint="old", price_micros=300_000),
-        "done": Progress("done", State.DONE, 5, 1, fingerprint="now", price_micros=300_000),
-        "running": Progress("running", State.RUNNING, 2, 1, fingerprint="now", price_micros=300_000),
-        "doubt": Progress("doubt", State.IN_DOUBT, 2, 1, price_micros=300_000, reason="\x1b[31mreset\x1b[0m"),
-        "failed": Progress("failed", State.FAILED, 2, 1, price_micros=300_000, reason="the [bold]prompt[/bold]"),
-        "gone": Progress("gone", State.DONE, 5, 1, price_micros=300_000),
-    }
+    known = [
+        Progress("changed", State.DONE, 5, 1, fingerprint="old", price_micros=300_000),
+        Progress("done", State.DONE, 5, 1, fingerprint="now", price_micros=300_000),
+        Progress("running", State.RUNNING, 2, 1, fingerprint="now", price_micros=300_000),
+        Progress("doubt", State.IN_DOUBT, 2, 1, price_micros=300_000, reason="\x1b[31mreset\x1b[0m"),
+        Progress("failed", State.FAILED, 2, 1, price_micros=300_000, reason="the [bold]prompt[/bold]"),
+        Progress("gone", State.DONE, 5, 1, price_micros=300_000),
+    ]
     jobs = [a_job(name) for name in ("new", "changed", "done", "running", "doubt", "failed")]
     return plan([*jobs, a_job("dear", None)], known, limits=limits or Limits(), typical_s=lambda _: 90.0)
 
@@ -58,7 +58,7 @@ def test_a_changed_job_is_bought_under_rebuy() -> None:
 
 def test_a_budget_that_will_not_do_is_told_before_anything_is_spent() -> None:
     """By how much it is short, counting what is spent and held already; to the millionth."""
-    found = plan([a_job(f"j{n}") for n in range(10)], {}, limits=Limits(), typical_s=lambda _: 90.0)
+    found = plan([a_job(f"j{n}") for n in range(10)], (), limits=Limits(), typical_s=lambda _: 90.0)
     enough = Money(spent_micros=1_000_000, reserved_micros=0, budget_micros=5_000_000)
     short = replace(enough, reserved_micros=1)
     assert not any("short" in line for line in plan_lines(found, enough))
@@ -77,14 +77,14 @@ def test_a_budget_with_an_unknown_price_is_called_impossible() -> None:
 
 def test_nothing_to_do_is_said_in_so_many_words() -> None:
     """A plan after a finished run."""
-    known = {"done": Progress("done", State.DONE, 5, 1, fingerprint="now")}
+    known = [Progress("done", State.DONE, 5, 1, fingerprint="now")]
     found = plan([a_job("done")], known, limits=Limits(), typical_s=lambda _: 90.0)
     assert list(plan_lines(found)) == ["1 done.", "Nothing to do: a run would submit nothing and collect nothing."]
 
 
 def test_a_plan_of_a_hundred_thousand_jobs_fits_on_a_few_screens() -> None:
     """A screenful of each kind, the rest as numbers; the orphans are not crowded out."""
-    known = {"gone": Progress("gone", State.DONE, 5, 1)}
+    known = [Progress("gone", State.DONE, 5, 1)]
     found = plan([a_job(f"j{n}") for n in range(100_000)], known, limits=Limits(), typical_s=lambda _: 90.0)
     lines = list(plan_lines(found))
     assert len(lines) == ROWS_SHOWN + 5
