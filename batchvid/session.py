@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.core.account import Ration
 from batchvid.core.brakes import Brakes, worst_halt
-from batchvid.core.chains import Chains, Handover
+from batchvid.core.chains import Chains
 from batchvid.core.course import Course
 from batchvid.core.film import FilmState
+from batchvid.core.handover import Handover
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.outcome import exit_code

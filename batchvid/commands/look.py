@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batchvid.core.film import FilmReport
     from batchvid.errors import Problem
     from batchvid.manifest.model import Manifest
 
@@ -157,12 +158,15 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only for a status
-    from batchvid.films import film_reports  # noqa: PLC0415 as above
     from batchvid.views.advice import command  # noqa: PLC0415 as above
     from batchvid.views.status import status_object, status_text  # noqa: PLC0415 as above
 
     rows, money = read_journal(manifest)
-    films = film_reports(manifest.films, rows, manifest.output)
+    films: list[FilmReport] = []
+    if manifest.films:
+        from batchvid.films import film_reports  # noqa: PLC0415 most manifests name none
+
+        films = film_reports(manifest.films, rows, manifest.output)
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films)))
         return

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from batchvid.core import lifecycle as life
 from batchvid.core.active import Active, Step
 from batchvid.core.budget import Budget
-from batchvid.core.chains import Chains, Handover
+from batchvid.core.chains import Chains
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
+from batchvid.core.handover import Handover
 from batchvid.core.job import Progress, State
 from batchvid.core.placing import place_all
 from batchvid.core.policy import Tally

@@ -5,7 +5,6 @@ What is right of a section is given beside its mistakes, so that one wrong key d
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +43,8 @@ def check(section: SectionName, tree: Mapping[str, Any]) -> tuple[dict[str, Any]
 
 
 def _checked(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
+    from difflib import get_close_matches  # noqa: PLC0415 as above
+
     from pydantic import ValidationError  # noqa: PLC0415 as above
 
     wrong: set[str] = set()
@@ -56,7 +57,7 @@ def _checked(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, A
         wrong = {str(detail["loc"][0]) for detail in details}
         keys = _keys(model)
         for unknown in wrong - set(keys):
-            wrong.update(difflib.get_close_matches(unknown, keys, n=1))  # "promt" is not a missing prompt too
+            wrong.update(get_close_matches(unknown, keys, n=1))  # "promt" is not a missing prompt too
         found = model.model_validate({key: value for key, value in tree.items() if key not in wrong})
     return _given(found), frozenset(wrong), mistakes
 
@@ -116,6 +117,8 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 as above
+
     from pydantic import BaseModel  # noqa: PLC0415 as above
 
     from batchvid.manifest.schema import Entry, LimitsSection, Service  # noqa: PLC0415 as above
@@ -128,7 +131,7 @@ def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
     if key == "<<":
         return "merge keys are not read: put what the jobs share under defaults"
     known = _keys(model)
-    if close := difflib.get_close_matches(key, known, n=1):
+    if close := get_close_matches(key, known, n=1):
         return f"unknown key: did you mean {close[0]}?"
     sections: dict[str, type[BaseModel]] = {"limits": LimitsSection, "service": Service, "jobs or defaults": Entry}
     for name, section in sections.items():

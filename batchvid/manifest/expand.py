@@ -8,7 +8,6 @@ plain text, as most of a hundred thousand are, takes a short cut that gives the 
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from pathlib import Path
@@ -20,7 +19,6 @@ from batchvid.manifest.plain_rows import PlainRows
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError
 from batchvid.manifest.rules import ROW_KEYS
-from batchvid.manifest.sources import Rows, read_pairs, read_table
 from batchvid.manifest.template import UnknownVariableError, has_braces, parse
 from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, variable_value
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchvid.manifest.read import TreePath
+    from batchvid.manifest.sources import Rows
     from batchvid.manifest.template import Template
 
 MAX_JOBS = 1_000_000
@@ -166,6 +165,8 @@ class Expander:
         key = "from" if "from" in given else "pairs"
         if key not in given:
             return None
+        from batchvid.manifest.sources import read_pairs, read_table  # noqa: PLC0415 a manifest without tables does without
+
         relative: str = given[key].rstrip("/")
         path = self._folder / relative
         self.reads.append(path)
@@ -311,9 +312,11 @@ class Expander:
 
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
         """Say when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
+        from difflib import get_close_matches  # noqa: PLC0415 as above
+
         texts = [text for text in (self._defaults | given).values() if isinstance(text, str)]
         for column in sorted(rows.columns - ROW_KEYS):
-            close = difflib.get_close_matches(column, ROW_KEYS, n=1, cutoff=0.8)
+            close = get_close_matches(column, ROW_KEYS, n=1, cutoff=0.8)
             if close and not any(f"{{{column}}}" in text for text in texts):
                 row = next(number for number, row in enumerate(rows.rows) if column in row)
                 text = f"this column is a variable that nothing uses: was {close[0]} meant?"

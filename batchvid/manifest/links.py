@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +121,9 @@ class Films:
 
 
 def _unknown(wanted: str, known: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(wanted.lower(), known, n=1) if len(known) <= CLOSE_LOOKED_AT else []
+    from difflib import get_close_matches  # noqa: PLC0415 loaded only for a slip
+
+    close = get_close_matches(wanted.lower(), known, n=1) if len(known) <= CLOSE_LOOKED_AT else []
     return f"{shown(wanted)} is no job here" + (f": did you mean {known[close[0]]}?" if close else ": write a job's id")
 
 
