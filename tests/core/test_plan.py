@@ -157,7 +157,7 @@ def test_every_job_has_exactly_one_row_and_the_sums_agree_with_the_rows(
         for n, (state, attempt, content) in enumerate(rows)
     }
     jobs = [a_job(f"j{n:02}", price_micros=None if n % 3 == 0 else n) for n in range(named)]
-    found: Plan = plan(jobs, known.values(), limits=limits, typical_s=lambda _: 9.0)
+    found: Plan = plan(jobs, reversed(known.values()), limits=limits, typical_s=lambda _: 9.0)
     ids = [row.job_id for row in found.rows]
     assert ids == [job.id for job in jobs] + sorted(known.keys() - {job.id for job in jobs})
     assert {action: number for action, number in found.counts.items() if number} == Counter(
