@@ -144,7 +144,9 @@ def run_command(  # noqa: PLR0913 one argument an option
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
-        loaded = [one.watch(partial(load, one.path, output=output, base_url=base_url)) for one in stamps]
+        loaded = [
+            one.watch(partial(load, one.path, output=output, base_url=base_url, sandbox=sandbox)) for one in stamps
+        ]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
         until_s = min(

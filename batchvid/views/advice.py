@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from batchvid.core.job import State
@@ -18,11 +19,25 @@ LISTED_AT_MOST = 20
 """More than a screenful is not read; the rest is in ``batchvid status``."""
 RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED, State.RUNNING, State.READY, State.PENDING)
 """Money in doubt comes first, then what failed, what is parked, and what waits for one of these."""
+TAKEN_BY = {"--base-url": ("run", "verify"), "--sandbox": ("run",)}
+"""Which commands take a flag that not all of them take."""
+_GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
+
+
+def keep_flags(*, output: str | None, base_url: str | None, sandbox: bool) -> None:
+    """Let each command that is advised from here on name the place this call was told to work in.
+
+    Without them a pasted command would work in the manifest's own output, and buy there what is paid already.
+    """
+    named = [("--output", output), ("--base-url", None if sandbox else base_url)]
+    flags = [(flag, value) for flag, value in named if value is not None]
+    _GIVEN.set((*flags, *((("--sandbox",),) if sandbox else ())))
 
 
 def command(name: str, *arguments: str) -> str:
     """Give a batchvid command as it can be pasted into a shell, whatever the names hold."""
-    return " ".join(["batchvid", name, *(shlex.quote(clean(argument, 4096)) for argument in arguments)])
+    kept = (word for flag in _GIVEN.get() if name in TAKEN_BY.get(flag[0], (name,)) for word in flag)
+    return " ".join(["batchvid", name, *(shlex.quote(clean(word, 4096)) for word in (*arguments, *kept))])
 
 
 def standing(state: State) -> str:

@@ -52,6 +52,32 @@ def test_the_exit_code_says_how_a_run_ended_and_its_words_say_what_to_do(  # noq
     assert not ran.err
 
 
+def test_an_advised_command_works_in_the_output_of_the_call_that_advises_it(project: Project) -> None:
+    """A pasted command that fell back to the manifest's own output would buy there what is paid already."""
+    project.manifest("kite", "gull", "unsure", "doomed", attempts="1")
+    ran = project.batchvid("run", "m.yaml", "--output", "else where")
+    assert ran.code == 4, ran
+    paid = project.creates()
+    assert "batchvid adopt m.yaml job-3 TASK_ID --output 'else where'" in ran.out
+    assert "batchvid retry m.yaml --failed --output 'else where'" in ran.out
+    page = (project.folder / "else where" / "report.html").read_text(encoding="utf-8")
+    assert "batchvid retry m.yaml --failed --output &#39;else where&#39;" in page
+    (project.folder / "else where" / "job-1.mp4").unlink()
+    verified = project.batchvid("verify", "m.yaml", "--output", "else where")
+    assert "batchvid verify m.yaml --repair --output 'else where'" in verified.out
+    reopened = project.batchvid("retry", "m.yaml", "job-4", "--yes", "--output", "else where")
+    assert "Next: batchvid run m.yaml --output 'else where'" in reopened.out
+    assert project.creates() == paid
+    assert not project.out.exists()
+
+
+def test_a_rehearsal_that_stopped_advises_a_rehearsal(project: Project) -> None:
+    """Not the real service, which is paid."""
+    project.manifest("kite", "gull")
+    ran = project.batchvid("run", "m.yaml", "--sandbox", "--max-jobs", "0", "--output", "rehearsal")
+    assert "Next: batchvid run m.yaml --output rehearsal --sandbox does the 2 jobs left" in ran.out
+
+
 def test_a_refused_key_ends_with_6_after_one_request(project: Project) -> None:
     """Nobody else tries a key that was refused, and nothing was created."""
     project.manifest("kite", "gull", "wave")
