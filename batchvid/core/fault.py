@@ -50,5 +50,7 @@ class Fault:
     """The first bytes of an answer that could not be read, kept where money is in doubt."""
 
     def __str__(self) -> str:
-        """Give the reason, with the request id when there is one."""
-        return f"{self.reason} (request id: {self.request_id})" if self.request_id else self.reason
+        """Give the reason, with the request id when there is one; where the service's words were cut, it is added."""
+        if self.request_id is None or self.request_id in self.reason:
+            return self.reason
+        return f"{self.reason} (request id: {self.request_id})"

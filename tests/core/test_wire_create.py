@@ -373,3 +373,10 @@ def test_a_request_that_is_too_large_names_its_frames(body: bytes, said: str) ->
     without = read_create(Answer(413, {}, body), now=0.0)
     assert isinstance(without, Fault)
     assert "frames" not in without.reason
+
+
+def test_a_request_id_that_the_service_named_is_told_once() -> None:
+    """Support asks for it; where the words before it were cut short, it is added."""
+    short, long = "no good (request id: req-7)", f"{'no good ' * 100}(request id: req-7)"
+    told = [str(read(400, nested(message=words))) for words in (short, long)]
+    assert [text.count("req-7") for text in told] == [1, 1]
