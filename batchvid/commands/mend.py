@@ -145,6 +145,7 @@ def _confirmed() -> bool:
     except click.Abort:
         if sys.stdin is not None and sys.stdin.isatty():
             raise
+        tell("")  # ends the line of the question
         raise click.UsageError("nobody is there to be asked: add --yes") from None
 
 
@@ -197,7 +198,7 @@ def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | N
     from batchvid.core.wire import TASK_ID_MAX, usable_id  # noqa: PLC0415 as above
     from batchvid.edge.change import TaskOwnedError  # noqa: PLC0415 as above
 
-    if not usable_id(task_id):
+    if not usable_id(task_id) or len(task_id.split()) != 1:
         raise click.UsageError("that is no task id: one printable word is expected")
     loaded = load(manifest, output=output)
     with _writing(loaded) as journal:
@@ -205,6 +206,8 @@ def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | N
         if row is not None and row.task_id == task_id:  # from the orphans, a moment ago or by an earlier command
             tell(f"job {job_id} has that task already. Next: {command('run', str(manifest))}")
             return Exit.OK
+        if row is None and all(job.id != job_id for job in loaded.jobs):
+            raise click.UsageError(f"{manifest} and its journal have no job {job_id!r}")
         if row is None or row.state is not State.IN_DOUBT:
             standing = "new" if row is None else word(row.state)
             raise click.UsageError(f"job {job_id!r} is {standing}, not in doubt: there is nothing to adopt")

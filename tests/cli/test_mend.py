@@ -108,6 +108,8 @@ def test_adopt_refuses_what_cannot_be_right(finished: Project) -> None:
         ("job-1", "task_x", "job 'job-1' is done, not in doubt"),
         ("job-4", taken, "belongs to job 'job-1' already"),
         ("job-4", "..", "that is no task id"),
+        ("job-4", "task_1 task_2", "that is no task id"),
+        ("jbo-4", "task_x", "m.yaml and its journal have no job 'jbo-4'"),
     ):
         ran = finished.batchvid("adopt", "m.yaml", job, task)
         assert ran.code == 2, ran
