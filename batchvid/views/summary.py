@@ -107,6 +107,7 @@ def needing_person(summary: Summary) -> int:
 
 def _next(summary: Summary) -> Iterator[str]:
     left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
+    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a person
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
     if left or first:
         again = advice.command("run", summary.manifest)

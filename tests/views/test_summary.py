@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.core.job import State
-from batchvid.core.snapshot import Money
+from batchvid.core.snapshot import Money, NeedsPerson
 from batchvid.errors import Exit
 from batchvid.views.summary import MEANINGS, exit_line, money_line, summary_lines
 
@@ -36,6 +36,18 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
         "Next: batchvid run jobs/night.yaml does the 657 jobs left, and nothing twice.",
         "Exit 4: some jobs are in doubt: they may be paid, and only a person can tell.",
     ]
+
+
+def test_a_run_is_not_promised_to_do_what_waits_for_a_person(summary: Summary) -> None:
+    """A link of a chain whose head failed comes only after somebody retried that."""
+    failed = NeedsPerson("kite", State.FAILED, "no good")
+    waiting = NeedsPerson("kite-2nd", State.PENDING, "waits for kite, which failed")
+    ended = replace(
+        summary, counts={State.FAILED: 1, State.PENDING: 3}, needs_person=(failed, waiting), exit_code=Exit.FAILED
+    )
+    assert "Next: batchvid run jobs/night.yaml does the 2 jobs left, and nothing twice." in summary_lines(ended)
+    stuck = replace(ended, counts={State.FAILED: 1, State.PENDING: 1})
+    assert not [line for line in summary_lines(stuck) if line.startswith("Next:")]
 
 
 def test_a_run_that_did_everything_asks_for_nothing(summary: Summary) -> None:
