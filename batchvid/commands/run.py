@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from batchvid.commands.options import (
     manifests_argument,
     output_option,
 )
+from batchvid.commands.streams import complain
 from batchvid.commands.values import Amount, Duration, Moment
 from batchvid.environment import PREFIX
 from batchvid.errors import BatchvidError, Exit
@@ -149,6 +151,8 @@ def run_command(  # noqa: PLR0913 one argument an option
         ]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
+        if only is not None and not any(fnmatch.filter((job.id for job in one.jobs), only) for one in loaded):
+            complain(f"warning: no job's id matches --only {only!r}: nothing will be submitted")
         until_s = min(
             (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
             default=None,

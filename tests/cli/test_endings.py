@@ -71,6 +71,15 @@ def test_an_advised_command_works_in_the_output_of_the_call_that_advises_it(proj
     assert not project.out.exists()
 
 
+def test_a_pattern_that_no_job_matches_is_told(project: Project) -> None:
+    """A slip in --only would look like a run that had nothing to do."""
+    project.manifest("kite")
+    ran = project.batchvid("run", "m.yaml", "--only", "jbo-*")
+    assert ran.code == 5, ran
+    assert "no job's id matches --only 'jbo-*'" in ran.err
+    assert "matches" not in project.batchvid("run", "m.yaml", "--only", "job-*").err
+
+
 def test_a_rehearsal_that_stopped_advises_a_rehearsal(project: Project) -> None:
     """Not the real service, which is paid."""
     project.manifest("kite", "gull")
