@@ -79,13 +79,13 @@ def cron_command(  # noqa: PLR0913 one argument an option
         at=at,
         until=until,
         program=_program(),
-        manifests=tuple(str(manifest.path) for manifest in loaded),
-        outputs=_once(str(manifest.output) for manifest in loaded),
+        manifests=tuple(_straight(manifest.path) for manifest in loaded),
+        outputs=_once(_straight(manifest.output) for manifest in loaded),
         key_envs=_once(manifest.key_env for manifest in loaded),
         hook_envs=_once(hook.env for manifest in loaded for hook in manifest.notify if hook.env),
-        key_file=str((api_key_file or Path.home() / KEY_FILE).absolute()),
-        log=str((log or loaded[0].path.with_suffix(".log")).absolute()),
-        metrics=None if metrics is None else str(metrics.absolute()),
+        key_file=_straight(api_key_file or Path.home() / KEY_FILE),
+        log=_straight(log or loaded[0].path.with_suffix(".log")),
+        metrics=None if metrics is None else _straight(metrics),
         user=getpass.getuser(),
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded[0].path.stem),
     )
@@ -117,6 +117,14 @@ def _program() -> tuple[str, ...]:
     """Give what starts this batchvid, wherever it is called from."""
     script = Path(sys.executable).with_name("batchvid")
     return (str(script),) if script.is_file() else (sys.executable, "-m", "batchvid")
+
+
+def _straight(path: Path) -> str:
+    """Give the path in full and without a ``..``, which systemd refuses; the last name may be a link, and stays one."""
+    full = path.absolute()
+    if ".." not in full.parts:
+        return str(full)
+    return str(full.resolve() if full.name == ".." else full.parent.resolve() / full.name)
 
 
 def _once(values: Iterable[str]) -> tuple[str, ...]:

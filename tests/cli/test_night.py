@@ -279,10 +279,13 @@ def test_one_key_file_is_never_sent_to_two_services(project: Project) -> None:
 
 @pytest.mark.skipif(ANALYZE is None, reason="this system has no systemd-analyze")
 def test_systemd_takes_the_units_and_finds_little_exposed(project: Project) -> None:
-    """Verified by systemd itself, with an exposure below 2 of 10."""
-    project.manifest("gull", name="odd 100% films.yaml", text="notify: [$HOOK_URL]")
-    printed = project.batchvid("cron", "odd 100% films.yaml", "--at", "22:00", "--until", "06:00", "--systemd")
+    """Verified by systemd itself, with an exposure below 2 of 10; it refuses paths that go up and down."""
+    (project.folder / "odd").mkdir()
+    project.manifest("gull", name="odd/odd 100% films.yaml", text="notify: [$HOOK_URL]\noutput: ../clips here")
+    named = "odd/../odd/odd 100% films.yaml"
+    printed = project.batchvid("cron", named, "--at", "22:00", "--until", "06:00", "--systemd")
     assert printed.code == 0, printed
+    assert f'ReadWritePaths="{project.folder.resolve()}/clips here"' in printed.out
     parts = re.split(r"^# /etc/systemd/system/(\S+)$", printed.out, flags=re.MULTILINE)[1:]
     files = [project.folder / name for name in parts[::2]]
     for file, text in zip(files, parts[1::2], strict=True):
