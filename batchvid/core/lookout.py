@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.core.estimate import Load, Occupancy, remaining_s
 from batchvid.core.job import State
+from batchvid.core.opening import CRASHED
 from batchvid.core.snapshot import NeedsPerson, NewClip, Snapshot
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ NEWEST = 8
 MINUTE_S = 60.0
 TIMINGS = 64
 """Of each class, and tasks in flight: enough to tell how long one takes."""
-UNSAID = "a run ended before the answer to its paid request came"
 
 
 class Lookout:
@@ -93,7 +93,7 @@ class Lookout:
             counts[State.IN_DOUBT] += counts[State.SUBMITTING]
             counts[State.SUBMITTING] = 0
             stuck |= {
-                name: NeedsPerson(name, State.IN_DOUBT, UNSAID)
+                name: NeedsPerson(name, State.IN_DOUBT, CRASHED)
                 for name, state in self._states.items()
                 if state is State.SUBMITTING
             }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.core.chains import Chains
 from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.job import Continuation, Progress, State
+from batchvid.core.opening import CRASHED
 from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.text import clean
 from batchvid.views import advice, text
@@ -125,7 +126,7 @@ def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) 
 
 
 def _unsaid(state: State) -> str:
-    return "a run ended before the answer to its paid request came" if state is State.SUBMITTING else ""
+    return CRASHED if state is State.SUBMITTING else ""
 
 
 def _newest(progress: Mapping[str, Progress]) -> list[tuple[str, Progress]]:
