@@ -32,6 +32,10 @@ class Budget:
             return True
         return price_micros is not None and self._spent + self._reserved + price_micros <= self._limit
 
+    def bound(self, price_micros: int | None) -> str:
+        """Name what an attempt at this price does not fit into."""
+        return "the budget" if self._ration.pays(price_micros) else "--max-cost"
+
     @property
     def left_micros(self) -> int | None:
         """Give how much more may be spent; ``None`` when nothing bounds it."""

@@ -118,10 +118,12 @@ class Course:
             return False  # the first one goes alone: a bad key or address is found out by one request, not by many
         if not self.brakes.may_submit(now=now, new=self._is_new(index)):
             return False
-        if self.budget.fits(self.jobs[index].price_micros):
+        job = self.jobs[index]
+        if self.budget.fits(job.price_micros):
             return self.account.has_room_for(self, now)
         if not self.busy[Step.SUBMIT]:
-            self.brakes.halt(Exit.BUDGET, f"the budget is reached: the price of {self.jobs[index].id!r} no longer fits")
+            bound = self.budget.bound(job.price_micros)
+            self.brakes.halt(Exit.BUDGET, f"{bound} is reached: the price of {job.id!r} no longer fits")
         return False
 
     def _is_new(self, index: int) -> bool:
