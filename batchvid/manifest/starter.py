@@ -75,7 +75,8 @@ def write_starter(folder: Path) -> list[Path]:
     wanted = [manifest, schema, *frames]
     there = [path for path in wanted if path.exists() or path.is_symlink()]
     if there:
-        raise ConfigError(f"{', '.join(map(str, there))} exists already: name another folder")
+        verb = "exists" if len(there) == 1 else "exist"
+        raise ConfigError(f"{', '.join(map(str, there))} {verb} already: name another folder")
     try:
         (folder / "frames").mkdir(parents=True, exist_ok=True)
         for path, (above, below) in frames.items():
