@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.core.forecast import Forecast
+from batchvid.core.job import State
 from batchvid.core.plan import Plan, plan
 from batchvid.core.settings import OnChange
 from batchvid.core.snapshot import Money
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
 
 
-def planned(manifest: Manifest, journal: Readings | None, *, rebuy: bool = False) -> tuple[Plan, Money]:
+def planned(
+    manifest: Manifest, journal: Readings | None, *, rebuy: bool = False, run_active: bool = False
+) -> tuple[Plan, Money]:
     """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
 
-    *rebuy*: as a run with ``--rebuy`` would do it.
+    *rebuy*: as a run with ``--rebuy`` would do it. *run_active*: a run is at work, so that a paid request that is under
+    way is no doubt.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
     money, timings = Money(), None
     rows: Iterable[Progress] = ()
     if journal is not None:
         money, timings, rows = journal.money(), journal.timings(), journal.all_progress()
+    if run_active:
+        rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     forecast = Forecast(limits.typical_time_s, timings)
     made = plan(manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
     return made, replace(money, budget_micros=limits.budget_micros)

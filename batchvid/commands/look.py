@@ -108,7 +108,8 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
 
     Nothing is sent.
     """
-    from batchvid.edge.readings import Readings  # noqa: PLC0415 loaded only to plan
+    from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only to plan
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
     from batchvid.films import film_reports  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
@@ -117,7 +118,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     loaded = load(manifest, output=output)
     journal = Readings.open_readonly(journal_path(loaded))
     with journal or nullcontext():
-        made, money = planned(loaded, journal, rebuy=rebuy)
+        made, money = planned(loaded, journal, rebuy=rebuy, run_active=is_held(loaded.output))
     films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
     if as_json:
         for report in films:

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchvid.core.job import Progress
+from batchvid.core.lifecycle import SubmitStarted
+from batchvid.edge.change import Change
+from batchvid.edge.journal import Journal
+from batchvid.edge.media import read_frame
+from batchvid.edge.outputs import Outputs
+from batchvid.manifest import load
 from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:
@@ -51,6 +58,22 @@ def test_a_run_in_json_is_its_plan_then_its_jobs_and_at_last_its_summary_and_its
     assert ("job-1", "clip_saved") in events
     assert ("job-2", "submit_unsure") in events
     assert "job-2" in ran.err
+
+
+def test_a_plan_beside_a_run_calls_a_request_that_is_under_way_running_and_after_a_crash_in_doubt(
+    project: Project,
+) -> None:
+    """Nobody is to look at a dashboard for a request that is still to be answered."""
+    path = project.manifest("kite")
+    outputs = Outputs(project.out)
+    outputs.prepare()
+    with Journal.open(project.state / "journal.db", service=project.service.api) as journal:
+        started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame).jobs[0].fingerprint)
+        journal.record([Change.of(Progress.fresh("job-1"), (started, 1.0))])
+    with outputs.lock():
+        beside = project.batchvid("plan", "m.yaml", "--json")
+    after = project.batchvid("plan", "m.yaml", "--json")
+    assert [line["action"] for ran in (beside, after) for line in ran.told if "id" in line] == ["running", "in_doubt"]
 
 
 @pytest.mark.parametrize(
