@@ -16,6 +16,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,23 @@ def names(outputs: Outputs) -> set[str]:
 def open_descriptors() -> int:
     """Count this process's open files."""
     return len(list(Path("/dev/fd").iterdir()))
+
+
+def fail_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Let the disk fail once, at the call of this number; give the counter of the calls, which begins at 1."""
+    calls = count(1)
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            if next(calls) == step:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(*args, **options)
+
+        return call
+
+    for name in ("fchmod", "fsync", "link", "unlink", "rename", "open", "pwrite", "fstat"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    return calls
 
 
 def test_a_clip_is_saved_with_its_sidecar_and_nothing_else(outputs: Outputs, clip: bytes) -> None:
@@ -220,27 +238,14 @@ def test_a_finish_that_fails_at_any_step_converges(
     outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Whichever system call fails, no half clip has the final name, and the next try ends with the clip."""
-    calls = 0
-
-    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return real(*args, **options)
-
-        return call
-
-    for name in ("fchmod", "fsync", "link", "unlink", "rename", "open", "pwrite", "fstat"):
-        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    calls = fail_at(step, monkeypatch)
     final = outputs.folder / "kite.mp4"
     try:
         asyncio.run(save(outputs, clip))
     except StorageError as error:
         assert "check the disk" in str(error)  # noqa: PT017 late steps may fail without harm
     monkeypatch.undo()
-    assert calls >= step
+    assert next(calls) > step
     assert not final.exists() or final.read_bytes() == clip
     assert asyncio.run(save(Outputs(outputs.folder), clip)).size_bytes == len(clip)
     assert names(outputs) == {"kite.mp4", "kite.json"}
@@ -305,26 +310,13 @@ def test_a_clip_of_one_block_that_fails_at_any_step_converges(
     outputs: Outputs, clip: bytes, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Whichever system call fails, no half clip has the final name, and the next try ends with the clip."""
-    calls = 0
-
-    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return real(*args, **options)
-
-        return call
-
-    for name in ("fchmod", "fsync", "link", "unlink", "rename", "open", "pwrite", "fstat"):
-        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    calls = fail_at(step, monkeypatch)
     try:
         asyncio.run(save_at_once(outputs, clip))
     except StorageError as error:
         assert "check the disk" in str(error)  # noqa: PT017 late steps may fail without harm
     monkeypatch.undo()
-    assert calls >= step
+    assert next(calls) > step
     final = outputs.folder / "kite.mp4"
     assert not final.exists() or final.read_bytes() == clip
     assert asyncio.run(save(Outputs(outputs.folder), clip)).size_bytes == len(clip)

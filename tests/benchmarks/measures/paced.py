@@ -103,7 +103,7 @@ def _real(lab: Lab, name: str) -> dict[str, float]:
     jobs = lab.many(500, least=200)
     limits = {
         **FULL_SPEED,
-        "in_flight": 80,
+        "in_flight": 50,
         "typical_time": f"{90 / SPEED}s",
         "poll_every": f"{3 / SPEED}s..{30 / SPEED}s",
     }
