@@ -174,6 +174,8 @@ async def run(order: Order) -> Summary:
         brakes = Brakes(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
+            window_ends_at=options.stop_submitting_at,
+            known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
             ration=order.ration or Ration(options.max_cost_micros, options.max_jobs),
             account=sharing.account,
             out_before=sum(row.state is not State.PENDING for row in rows.values()),
@@ -312,6 +314,8 @@ def _summary(  # noqa: PLR0913 the parts of a run's end
         if row.state is State.FAILED or runner is None:
             standing.take_over(row)
     blocked = [NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked]
+    jobs = order.manifest.jobs
+    deferred = [NeedsPerson(jobs[index].id, State.PENDING, reason) for index, reason in course.deferred.items()]
     codes = [one.exit_code for one in halts]
     codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
     return Summary(
@@ -331,10 +335,17 @@ def _summary(  # noqa: PLR0913 the parts of a run's end
             interrupted=interrupted,
             blocked=len(blocked),
         ),
-        stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else None),
-        needs_person=(*standing.needs_person.values(), *blocked),
+        stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else _spent(deferred)),
+        needs_person=(*standing.needs_person.values(), *blocked, *deferred),
         films=films,
     )
+
+
+def _spent(deferred: Sequence[NeedsPerson]) -> str | None:
+    """Return why the run ended where only jobs are left that may send nothing more in it."""
+    if not deferred:
+        return None
+    return f"{len(deferred)} jobs have sent as many paid requests as one run may (limits.attempts + 2); run again later"
 
 
 def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]]:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchvid.core import lifecycle as life
 from batchvid.core import policy
 from batchvid.core.chains import bound
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.figures import rfc3339
 from batchvid.core.job import Continuation, State
 from batchvid.core.settings import InDoubt
 from batchvid.core.story import origin, sidecar
+from batchvid.core.text import clean
 from batchvid.core.wire import Phase, content_path
 from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
 from batchvid.edge.disk import InTheWayError, TooManyFilesError, settled
@@ -103,6 +104,9 @@ class Steps:
             self.course.withdraw(index)
             await self._record(index, life.GaveUp(f"not sent: {error}"))
             return None
+        if self.course.brakes.window_has_ended(at=self.edges.wall()):
+            self.course.withdraw(index)
+            return None
         one = self.course.active[index]
         new = not one.started
         started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
@@ -112,7 +116,10 @@ class Steps:
             self.course.withdraw(index)
             raise
         sent = self._now()
-        outcome = await submit(self.edges.service, body, frames=job.frames, wall=self.edges.wall)
+        known = self.course.brakes.service_is_known
+        outcome = await submit(self.edges.service, body, frames=job.frames, known=known, wall=self.edges.wall)
+        if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
+            self.course.was_sent(index)
         if not isinstance(outcome, Fault):
             await self._accepted(index, outcome)
             return None
@@ -187,15 +194,27 @@ class Steps:
         if limits.in_doubt is InDoubt.RESUBMIT and used < limits.attempts:
             events.append(life.Reopened("in_doubt: resubmit", by_person=False))
         await self._record(index, *events)
-        self.course.brakes.submit_unsure()
+        self.course.brakes.submit_unsure(now=self._now())
+        self._tell_if_spent(index)
 
     async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
         course, jitter = self.course, self.edges.jitter()
         course.brakes.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
         tally = course.refused(index, fault)
-        follow = policy.after_refusal(fault, tally, jitter=jitter, limits=course.limits)
+        sends = course.active[index].sends
+        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=course.limits)
         await self._record(index, *follow.events)
+        self._tell_if_spent(index)
         return follow.wait_s
+
+    def _tell_if_spent(self, index: int) -> None:
+        """Tell a person of a job that may send nothing more in this run."""
+        one = self.course.active[index]
+        if self.course.is_spent(index):
+            self.edges.view.warn(
+                f"{one.progress.job_id} has sent {one.sends} paid requests in this run (limits.attempts + "
+                f"{policy.SENDS_BEYOND_ATTEMPTS} is the most) and is left for the next one: {one.progress.reason}"
+            )
 
     async def poll(self, index: int) -> float | None:
         """Look at the job's task once."""
@@ -204,6 +223,8 @@ class Steps:
         sent = self._now()
         self.standing.polls += 1
         report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
+        if not isinstance(report, Fault) and report.other_id is not None:
+            report = await self._of_this_task(one.progress, report, report.other_id)
         now, jitter = self._now(), self.edges.jitter()
         timing = None
         if isinstance(report, Fault):
@@ -218,13 +239,32 @@ class Steps:
             course.brakes.poll_answered(now=now)
             late = course.is_late(index, now=now)
             without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
-            tally = course.bump(index, poll_faults=0, unknown_looks=0, without_url_looks=without_url)
-            follow = policy.after_report(report, one.progress, tally, late=late, limits=course.limits)
+            failed = int(report.phase is Phase.FAILED)
+            tally = course.bump(
+                index, poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed
+            )
+            follow = policy.after_report(
+                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=course.limits
+            )
             timing = self._timing(index, follow, now=now)
             self._tell_of_new_word(one.progress.job_id, report)
         await self._record(index, *follow.events, timing=timing)
         self._warn_of_shared_url(one.progress)
+        self._tell_if_spent(index)
         return follow.wait_s
+
+    async def _of_this_task(self, progress: Progress, report: TaskReport, other_id: str) -> TaskReport | Fault:
+        """Return the report, whatever id it gives the task, unless another job has a task of that id.
+
+        The answer to a question about our task is about our task: proxies call it by a name of their own.
+        """
+        owner = await self.edges.records.owner_of_task(other_id)
+        shown = clean(other_id, 80)
+        if owner is not None:
+            return Fault(FaultKind.BROKEN, f"the answer is about task {shown}, which belongs to job {owner!r}")
+        if self.standing.is_first_renaming():
+            self.edges.view.note(f"job {progress.job_id!r}: the service calls its task {shown}; its own id is kept")
+        return report
 
     def _tell_of_new_word(self, job_id: str, report: TaskReport) -> None:
         """Tell a person once of a status that nobody listed: it may be why a task seems to take for ever."""

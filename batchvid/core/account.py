@@ -49,15 +49,17 @@ class AccountState:
     accepted: int = 0
     """Paid requests that the service took."""
     unsure_in_a_row: int = 0
+    """Paid requests in doubt since the service last took one."""
+    doubt_resume_at: float = 0.0
+    """Until then nothing is submitted because of them (monotonic seconds)."""
     halts: list[Halt] = field(default_factory=list)
     """Why nobody submits any more."""
     courses: list[Course] = field(default_factory=list)
     """Those at work; the one that submitted last stands last."""
 
-    @property
-    def submitting(self) -> bool:
-        """Whether a paid request of anybody is under way."""
-        return any(course.is_submitting for course in self.courses)
+    def submitting(self, course: Course) -> int:
+        """Return how many paid requests are under way, of *course* and of the others."""
+        return sum(one.submitting for one in {id(one): one for one in (course, *self.courses)}.values())
 
     def has_room_for(self, course: Course, now: float) -> bool:
         """Say whether *course* may have one more task in flight.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from batchvid.core.job import State
 from batchvid.core.policy import Tally
 
 if TYPE_CHECKING:
@@ -35,8 +36,15 @@ class Active:
     looked: float | None = None
     """When it was last polled by this run."""
     held: bool = False
-    """Whether the budget holds its price: the newest attempt is neither refused nor over."""
+    """Whether its price is reserved: the newest attempt is neither refused nor over."""
+    sends: int = 0
+    """How many paid requests this run has sent for it, whatever became of them."""
     accepted_before: int = 0
     """How many requests the service had accepted when it last refused this job."""
     other_source: bool = False
     """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether its task was over well once: its clip can only be fetched, and is never bought again."""
+        return self.progress.state in {State.RUNNING, State.READY} and not self.held

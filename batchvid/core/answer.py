@@ -71,6 +71,8 @@ class Answer:
     body: bytes = b""
     complete: bool = True
     """Whether the body came to its end, under `ANSWER_MAX_BYTES`."""
+    asked: bool = True
+    """Whether the whole request had left before this answer began: what came earlier answers another one."""
 
     def json(self) -> Any:
         """Give the decoded body, or ``None`` when it is cut off, no JSON, or nested too deep."""
@@ -135,9 +137,11 @@ def envelope(payload: Any) -> Envelope | None:
     if not isinstance(payload, dict):
         return None
     error = payload.get("error")
-    if isinstance(error, dict) and error:
+    if is_none(error):
+        error = None
+    if isinstance(error, dict):
         return Envelope(_code(error.get("code")), _text(error.get("message")) or _text(error), nested=True)
-    if isinstance(error, str) and error:
+    if isinstance(error, str):
         return Envelope(_code(payload.get("code")), error, nested=True)
     if payload.get("detail"):
         return Envelope(_code(payload.get("code")), _text(payload["detail"]), nested=False)
@@ -147,6 +151,20 @@ def envelope(payload: Any) -> Envelope | None:
         inner = envelope(loads(message)) if message.startswith("{") else None
         return inner or Envelope(_code(payload.get("code")), message, nested=False)
     return None
+
+
+NO_ERROR_CODES = {"", "0", "200", "success", "ok", "none", "null"}
+NO_ERROR_WORDS = {"", "success", "ok", "none", "null", "no error"}
+
+
+def is_none(error: Any) -> bool:
+    """Whether an ``error`` field says that there is none: empty, of nulls, or with a code and words of success."""
+    if isinstance(error, dict):
+        rest = [value for name, value in error.items() if name not in {"code", "message"} and value]
+        message = error.get("message")
+        says_so = message is None or (isinstance(message, str) and message.strip().lower() in NO_ERROR_WORDS)
+        return not rest and says_so and _code(error.get("code")) in NO_ERROR_CODES
+    return not error or (isinstance(error, str) and error.strip().lower() in NO_ERROR_WORDS)
 
 
 def _code(value: Any) -> str:

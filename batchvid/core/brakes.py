@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.core.account import AccountState, Ration
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ RETRIES_PER_SUCCESS = 0.5
 """What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
 AWAY_AT_MOST_S = 7200.0
 """So long without one answer to anybody, the tasks' time-outs wait: nobody could have said that they are done."""
-UNSURE_IN_A_ROW = 3
-"""So many attempts in doubt one after the other are no accident; each further one might cost money."""
+DOUBTS_IN_A_ROW = 3
+"""So many paid requests in doubt since one was taken are no accident: submitting pauses, and then one goes alone."""
+DOUBTS_AT_MOST = 10
+"""So many since one was taken end the night's submitting: each further one might cost money."""
+DOUBT_PAUSE_MAX_S = 900.0
+BAD_POLLS_IN_A_ROW = 3
+WINDOW_CLOSED = "the time window has closed"
 SLOWEST = 1 / 16
 RECOVERY_STEP = 1 / 8
 """Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"; binary, so that the sum is exact."""
@@ -93,7 +98,9 @@ class Brakes:
     """What the run as a whole has learned from its requests. Times are monotonic seconds.
 
     *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
-    and that are no clips yet; both count for the canary. *account* is what the run shares with others, *ration* what
+    and that are no clips yet; both count for the canary. *known*: the service took a request of an earlier run.
+    *window_ends_at* is the end of the window again, in UTC epoch seconds: the monotonic clock of a machine that slept
+    stands still. *account* is what the run shares with others, *ration* what
     the whole call may do.
     """
 
@@ -102,6 +109,8 @@ class Brakes:
         limits: Limits,
         *,
         stop_submitting_at: float | None = None,
+        window_ends_at: float | None = None,
+        known: bool = False,
         ration: Ration | None = None,
         account: AccountState | None = None,
         out_before: int = 0,
@@ -109,6 +118,8 @@ class Brakes:
     ) -> None:
         self._limits = limits
         self._stop_submitting_at = stop_submitting_at
+        self._window_ends_at = window_ends_at
+        self._known = known
         self.ration = ration or Ration()
         self.account = account or AccountState(Throttle())
         self._retries = RETRIES_AT_MOST
@@ -164,7 +175,12 @@ class Brakes:
     @property
     def submits_resume_at(self) -> float:
         """Give the moment before which no job may be submitted."""
-        return max(self._resume_at, self.throttle.resume_at)
+        return max(self._resume_at, self.throttle.resume_at, self.account.doubt_resume_at)
+
+    @property
+    def service_is_known(self) -> bool:
+        """Whether the service has ever taken a request, so that its address is right."""
+        return self._known or self.account.accepted > 0
 
     def halt(self, exit_code: Exit, reason: str, *, polls_too: bool = False, downloads_too: bool = False) -> None:
         """Stop submitting, for a reason; told twice, it counts once."""
@@ -185,8 +201,26 @@ class Brakes:
         Closes the window, for good, when its time has come.
         """
         if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
-            self.halt(Exit.STOPPED, "the time window has closed")
+            self.halt(Exit.STOPPED, WINDOW_CLOSED)
         return not self.submits_stopped and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
+
+    def window_has_ended(self, *, at: float) -> bool:
+        """Whether the window is over by the wall clock (UTC epoch seconds); asked again before each paid request."""
+        if self._window_ends_at is not None and at >= self._window_ends_at:
+            self.halt(Exit.STOPPED, WINDOW_CLOSED)
+            return True
+        return False
+
+    def may_be_beside(self, under_way: int) -> bool:
+        """Whether a paid request may leave while so many are under way.
+
+        The first one goes alone: a bad key or address is found out by one request, not by many. After a doubt no more
+        may be under way than are left before the pause, and after a pause one goes alone.
+        """
+        if not self.account.accepted or not under_way:
+            return not under_way
+        doubts = self.account.unsure_in_a_row
+        return not doubts or under_way < DOUBTS_IN_A_ROW - doubts
 
     @property
     def window_closes_at(self) -> float | None:
@@ -227,24 +261,32 @@ class Brakes:
         self._waiting_since = None
         self._silent_since = None
         self.account.unsure_in_a_row = 0
+        self.account.doubt_resume_at = 0.0
         self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
         self.throttle.went_well(now=now)
 
-    def submit_unsure(self) -> None:
-        """Take note of an attempt in doubt."""
+    def submit_unsure(self, *, now: float) -> None:
+        """Count a paid request in doubt; after `DOUBTS_IN_A_ROW` without one that was taken, pause longer each time."""
         self.account.unsure_in_a_row += 1
-        if self.account.unsure_in_a_row >= UNSURE_IN_A_ROW:
+        doubts = self.account.unsure_in_a_row
+        if doubts >= DOUBTS_AT_MOST:
             self.halt_account(
                 Exit.STOPPED,
-                f"{UNSURE_IN_A_ROW} paid requests in a row are in doubt: check base_url and the service's dashboard",
+                f"{doubts} paid requests are in doubt and none was taken since the first of them: "
+                "look at the service's dashboard, then batchvid doubts",
             )
+        elif doubts >= DOUBTS_IN_A_ROW:
+            pause_s = min(DOUBT_PAUSE_MAX_S, self._limits.backoff_longest_s * 2.0 ** (doubts - DOUBTS_IN_A_ROW))
+            self.account.doubt_resume_at = max(self.account.doubt_resume_at, now + pause_s)
+            self._paused_by = f"{doubts} paid requests in a row are in doubt; the next one goes alone"
 
     def submit_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, new: bool) -> None:
         """Slow down or stop as the fault demands; nothing was created.
 
         Many requests may be under way when the service goes; only those sent after the last refusal tell something new.
         """
-        self.submit_untried(new=new)
+        if fault.proof is not Proof.NONE:  # else it may be paid: the job was out
+            self.submit_untried(new=new)
         self._heard(fault, sent_at=sent_at)
         match fault.kind:
             case FaultKind.ACCOUNT:
@@ -287,7 +329,7 @@ class Brakes:
 
     def _hopeless(self) -> bool:
         self._bad_polls_in_a_row += 1
-        return self._bad_polls_in_a_row >= UNSURE_IN_A_ROW
+        return self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
 
     def is_away(self, now: float) -> bool:
         """Say whether nobody has had an answer lately, and that is still to be waited out."""

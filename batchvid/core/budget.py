@@ -1,4 +1,8 @@
-"""The budget: money is held before a paid request leaves, so that no concurrency can overspend."""
+"""The budget: money is reserved before a paid request leaves, so that no concurrency can overspend.
+
+What was reserved comes back only for a request that never left, or that the service refused beyond doubt. So no run
+sends more than its budget, even if every other refusal was a lie.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ class Budget:
     def __init__(self, money: Money, *, ration: Ration | None = None) -> None:
         self._spent = money.spent_micros
         self._reserved = money.reserved_micros
+        self._unproven = money.unproven_micros
         self._limit = money.budget_micros
         self._unpriced = money.unpriced_attempts
         self._ration = ration or Ration()
@@ -22,7 +27,7 @@ class Budget:
     @property
     def money(self) -> Money:
         """Give the sums as a value."""
-        return Money(self._spent, self._reserved, self._limit, self._unpriced)
+        return Money(self._spent, self._reserved, self._limit, self._unpriced, self._unproven)
 
     def fits(self, price_micros: int | None) -> bool:
         """Say whether one more attempt at this price may start. No price never fits a limit: it could be any."""
@@ -65,6 +70,13 @@ class Budget:
         else:
             self._reserved -= price_micros
             self._ration.cost_micros -= price_micros
+
+    def keep(self, price_micros: int | None) -> None:
+        """Go on counting what was reserved for a request that was sent and refused without proof."""
+        if price_micros is None:
+            self._unpriced -= 1
+        else:
+            self._unproven += price_micros
 
     def settle(self, price_micros: int | None) -> None:
         """Count what was held as spent: the task is over, well or badly."""

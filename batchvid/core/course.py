@@ -21,7 +21,7 @@ from batchvid.core.forecast import Forecast
 from batchvid.core.handover import Handover
 from batchvid.core.job import Progress, State
 from batchvid.core.placing import place_all
-from batchvid.core.policy import Tally
+from batchvid.core.policy import Tally, sends_at_most
 from batchvid.core.schedule import Lane, Schedule
 from batchvid.errors import Exit
 
@@ -62,15 +62,17 @@ class Course:
         self.active: dict[int, Active] = {}
         self.parked: set[int] = set()
         self.busy: Counter[Step] = Counter()
+        self.deferred: dict[int, str] = {}
+        """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
         self.draining = False
         self.handover = handover or Handover(Chains(jobs), limits=limits)
         self.rank = self.handover.chains.rank
         self._front = 0.0
 
     @property
-    def is_submitting(self) -> bool:
-        """Whether a paid request is under way."""
-        return self.busy[Step.SUBMIT] > 0
+    def submitting(self) -> int:
+        """Return how many paid requests are under way."""
+        return self.busy[Step.SUBMIT]
 
     def is_eager(self, now: float) -> bool:
         """Say whether nothing but room keeps this course from submitting now, as far as that can be seen."""
@@ -114,8 +116,8 @@ class Course:
         index = self._next_submits(now).peek(now)
         if index is None or not self.schedule.has_room:
             return False
-        if not self.account.accepted and (self.is_submitting or self.account.submitting):
-            return False  # the first one goes alone: a bad key or address is found out by one request, not by many
+        if not self.brakes.may_be_beside(self.account.submitting(self)):
+            return False
         if not self.brakes.may_submit(now=now, new=self._is_new(index)):
             return False
         job = self.jobs[index]
@@ -232,7 +234,8 @@ class Course:
             return
         match event:
             case life.SubmitRefused():
-                self.budget.release(one.progress.price_micros)
+                give_back = self.budget.keep if event.counted else self.budget.release
+                give_back(one.progress.price_micros)
                 one.held = False
             case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
                 self.budget.settle(one.progress.price_micros)
@@ -268,7 +271,10 @@ class Course:
         self.busy[step] -= 1
         one = self.active[index]
         ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
-        if ended or index in self.handover.held_back:
+        if self.is_spent(index):
+            self.deferred[index] = one.progress.reason or ""
+            self.handover.cut_off(index)
+        if ended or index in self.handover.held_back or index in self.deferred:
             del self.active[index]
         else:
             self.queue(index, one, wait_s=wait_s, now=now)
@@ -300,6 +306,17 @@ class Course:
             first=one.looked is None,
         )
         return min(now + gap_s, max(one.deadline, now + self.limits.poll_shortest_s))
+
+    def was_sent(self, index: int) -> int:
+        """Count a paid request that left, and return how many this run has sent for the job."""
+        one = self.active[index]
+        one.sends += 1
+        return one.sends
+
+    def is_spent(self, index: int) -> bool:
+        """Whether the job would have to send more paid requests than one run may: it is left for the next run."""
+        one = self.active[index]
+        return one.progress.state is State.PENDING and one.sends >= sends_at_most(self.limits)
 
     def task_began(self, index: int, *, now: float) -> None:
         """Take note that the service accepted the job's task just now."""

@@ -35,6 +35,19 @@ class FaultKind(StrEnum):
     """The clip's URL leads where it must not: a private address, another scheme."""
 
 
+class Proof(StrEnum):
+    """What proves that a paid request was not paid; see `batchvid.core.payment`."""
+
+    NOT_SENT = "not sent"
+    """It certainly never left."""
+    CLEAR = "clear"
+    """The service refused it before any work was done."""
+    WORD = "word"
+    """It was sent, and whoever answered says that nothing was created. The budget goes on counting it."""
+    NONE = "none"
+    """Nothing does, or the fault is not of a paid request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One classified failure of a request or a transfer."""
@@ -48,6 +61,8 @@ class Fault:
     """What the service's support asks for."""
     raw: bytes = b""
     """The first bytes of an answer that could not be read, kept where money is in doubt."""
+    proof: Proof = Proof.NONE
+    """Of a paid request: what proves that it was not paid."""
 
     def __str__(self) -> str:
         """Give the reason, with the request id when there is one; where the service's words were cut, it is added."""

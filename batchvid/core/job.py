@@ -163,6 +163,8 @@ class Progress(NamedTuple):
     """Of the clip on disk, relative to the output folder."""
     size_bytes: int | None = None
     sha256: str | None = None
+    unproven_micros: int = 0
+    """What its refused requests would have cost of which nothing proves that they were not billed."""
 
     @staticmethod
     def fresh(job_id: str) -> Progress:

@@ -11,7 +11,7 @@ from                  event                        to
 ====================  ===========================  =================================================
 pending               SubmitStarted                submitting; on disk before the request leaves
 submitting            SubmitAccepted               running; on disk before the first poll
-submitting            SubmitRefused                pending; only when surely nothing was created
+submitting            SubmitRefused                pending; only with proof, see `batchvid.core.payment`
 submitting            SubmitUnsure                 in_doubt; never sent again by itself
 in_doubt              TaskAdopted                  running; a person found the task id
 in_doubt              Reopened                     pending; a person, or ``in_doubt: resubmit``
@@ -22,6 +22,7 @@ running               TimedOut                     running, parked until the nex
 ready                 DownloadFailed               ready
 ready                 UrlExpired                   running; polled for a fresh URL
 ready                 ClipSaved                    done
+any state             RefusalsProven               the same; a person found that nothing was billed
 any open state        GaveUp                       failed
 failed, done          Reopened                     pending; a person
 ====================  ===========================  =================================================
@@ -30,12 +31,9 @@ failed, done          Reopened                     pending; a person
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchvid.core.job import Progress, State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,11 @@ class SubmitAccepted:
 
 @dataclass(frozen=True, slots=True)
 class SubmitRefused:
-    """It is certain that nothing was created."""
+    """Nothing was created."""
 
     reason: str
+    counted: bool = False
+    """Whether the budget goes on counting it: it was sent, and only the word of whoever answered says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,13 @@ class ClipSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalsProven:
+    """A person found on the service's dashboard that the job's refused requests were not billed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GaveUp:
     """batchvid tries no further until a person reopens the job."""
 
@@ -172,10 +179,11 @@ Event = (
     | DownloadFailed
     | UrlExpired
     | ClipSaved
+    | RefusalsProven
     | GaveUp
 )
 
-TABLE: Mapping[tuple[State, type[Event]], State] = {
+TABLE: dict[tuple[State, type[Event]], State] = {
     (State.PENDING, SubmitStarted): State.SUBMITTING,
     (State.SUBMITTING, SubmitAccepted): State.RUNNING,
     (State.SUBMITTING, SubmitRefused): State.PENDING,
@@ -192,7 +200,9 @@ TABLE: Mapping[tuple[State, type[Event]], State] = {
     (State.READY, ClipSaved): State.DONE,
     (State.FAILED, Reopened): State.PENDING,
     (State.DONE, Reopened): State.PENDING,
-} | {(state, GaveUp): State.FAILED for state in State if state.is_open}
+}
+TABLE |= {(state, GaveUp): State.FAILED for state in State if state.is_open}
+TABLE |= {(state, RefusalsProven): state for state in State}
 
 
 class IllegalEventError(Exception):
@@ -235,7 +245,12 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
         case SubmitAccepted():
             return {"task_id": event.task_id, "resolved_model": event.resolved_model, "submitted_at": at}
         case SubmitRefused():
-            return {"attempt": progress.attempt - 1, "reason": event.reason}
+            unproven = (progress.price_micros or 0) if event.counted else 0
+            return {
+                "attempt": progress.attempt - 1,
+                "reason": event.reason,
+                "unproven_micros": progress.unproven_micros + unproven,
+            }
         case TaskAdopted():
             return {"task_id": event.task_id, "submitted_at": at, "parked": False, "reason": None}
         case Reopened():
@@ -270,6 +285,8 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
             }
         case GaveUp():
             return {"finished_at": at, "parked": False, "reason": event.reason}
+        case RefusalsProven():
+            return {"unproven_micros": 0}
         case SubmitUnsure() | TaskFailed() | PollFailed():
             return {"reason": event.reason}
         case StillRunning():

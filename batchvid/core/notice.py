@@ -77,6 +77,7 @@ def notice(summary: Summary) -> dict[str, Any]:
         "money": {
             "spent": dollars(money.spent_micros),
             "reserved": dollars(money.reserved_micros),
+            "unproven": dollars(money.unproven_micros),
             "budget": dollars(money.budget_micros),
         },
         "submits": summary.submits,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.core import lifecycle as life
 from batchvid.core.brakes import backoff_s
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.wire import Phase, TaskReport
 
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from batchvid.core.lifecycle import Event
     from batchvid.core.settings import Limits
 
+SENDS_BEYOND_ATTEMPTS = 2
+"""Paid requests that a job may send in one run beyond ``limits.attempts``, whatever became of them. Some rule about
+answers will be wrong one day: this bounds what it costs."""
+LAST_SEND_AFTER = 60.0
+"""Longest waits that a job lets pass before its last request of a run when it is told "too fast" each time: an hour by
+default, so that a small run outlasts a crowded service."""
+FAILED_LOOKS = 2
+"""So many looks in a row must call a task failed: one can be wrong, and then the clip would be bought again."""
 NO_CHANNEL_TRIES = 5
 """An unrouted model comes back within minutes, or it does not exist."""
 REFUSALS_ALONE = 10
@@ -57,31 +65,51 @@ class Tally(NamedTuple):
     poll_faults: int = 0
     unknown_looks: int = 0
     without_url_looks: int = 0
+    failed_looks: int = 0
+    """In a row."""
     download_faults: int = 0
     expiries: int = 0
 
 
-def after_refusal(fault: Fault, tally: Tally, *, jitter: float, limits: Limits) -> Follow:
-    """Say what becomes of a job whose submit was refused; *tally* counts this refusal already.
+def sends_at_most(limits: Limits) -> int:
+    """Return how many paid requests a job may send in one run."""
+    return limits.attempts + SENDS_BEYOND_ATTEMPTS
 
-    A throttled request and an absent service say nothing about the job.
+
+def after_refusal(fault: Fault, tally: Tally, *, sends: int, jitter: float, limits: Limits) -> Follow:
+    """Return what becomes of a job whose submit was refused; *tally* and *sends* count this request already.
+
+    A throttled request and an absent service say nothing about the job. A request that is of no use again, but of
+    which nothing proves that it was not paid, ends the job with its price counted as spent.
     """
-    refused = life.SubmitRefused(str(fault))
+    if fault.kind is FaultKind.REJECTED and fault.proof is Proof.NONE:
+        return Follow((life.GaveUp(str(fault)),))
+    refused = life.SubmitRefused(str(fault), counted=fault.proof is Proof.WORD)
     gave_up = Follow((refused, life.GaveUp(str(fault))))
     wait_s = backoff_s(tally.refusals, limits, jitter=jitter)
     match fault.kind:
+        case FaultKind.THROTTLED if sends > 1:
+            is_last = sends >= sends_at_most(limits) - 1
+            return Follow((refused,), limits.backoff_longest_s * (LAST_SEND_AFTER if is_last else 1.0))
         case FaultKind.THROTTLED | FaultKind.ACCOUNT | FaultKind.MISCONFIGURED:
             return Follow((refused,))
         case FaultKind.NO_CHANNEL:
-            return Follow((refused,), wait_s) if tally.refusals < NO_CHANNEL_TRIES else gave_up
+            tries = min(NO_CHANNEL_TRIES, sends_at_most(limits))
+            return Follow((refused,), wait_s) if max(sends, tally.refusals) < tries else gave_up
         case FaultKind.UNAVAILABLE:
             return Follow((refused,), wait_s) if tally.refusals < REFUSALS_ALONE else gave_up
         case _:
             return gave_up
 
 
-def after_report(report: TaskReport, progress: Progress, tally: Tally, *, late: bool, limits: Limits) -> Follow:
-    """Say what a poll's answer means for a job; *late*: the task's time is over."""
+def after_report(  # noqa: PLR0911, PLR0913 a return a rule, from six plain values
+    report: TaskReport, progress: Progress, tally: Tally, *, succeeded: bool, late: bool, limits: Limits
+) -> Follow:
+    """Return what a poll's answer means for a job; *late*: the task's time is over.
+
+    *succeeded*: an earlier look found the task finished. It was paid then, whatever the service calls it now: its clip
+    can be fetched or is left to a person, and is never bought again.
+    """
     match report.phase:
         case Phase.SUCCEEDED if report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS:
             return Follow((life.StillRunning("completed, without a URL yet", report.progress_percent),))
@@ -89,6 +117,11 @@ def after_report(report: TaskReport, progress: Progress, tally: Tally, *, late: 
             return Follow((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
         case Phase.FAILED:
             reason = report.error or f"the service says {report.status!r}, without a reason"
+            if tally.failed_looks < FAILED_LOOKS:
+                return Follow((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_shortest_s)
+            if succeeded:
+                lost = f"lost: its task was finished and is paid, and now the service says {report.status!r}: {reason}"
+                return Follow((life.TimedOut(f"{lost}; ask its support, or batchvid retry --timed-out buys it again"),))
             return after_task_failed(progress, reason, limits)
     if late:
         return Follow((life.TimedOut(f"still {report.status!r} after {limits.task_timeout_s:.0f} s (task_timeout)"),))

@@ -17,7 +17,8 @@ class Money:
     """What the attempts cost, in millionths of the currency unit.
 
     *spent* is what accepted attempts cost whose task is over, failed ones included: the service
-    may refund a failure, but promises nothing. *reserved* is held for attempts under way or in doubt.
+    may refund a failure, but promises nothing. *reserved* is for attempts under way or in doubt, and for *unproven*
+    requests: sent and refused, of which only the word of whoever answered says that they were not billed.
     """
 
     spent_micros: int = 0
@@ -25,6 +26,8 @@ class Money:
     budget_micros: int | None = None
     unpriced_attempts: int = 0
     """Attempts whose price nobody stated; they are in neither sum."""
+    unproven_micros: int = 0
+    """The part of *reserved* that is for requests refused without proof."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Standing:
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
         self._strange_words: set[str] = set()
+        self._told_of_renaming = False
 
     def take_over(self, row: Progress) -> None:
         """Take note of a job that an earlier run left for a person."""
@@ -82,6 +83,11 @@ class Standing:
             return False
         self._strange_words.add(status)
         return True
+
+    def is_first_renaming(self) -> bool:
+        """Whether an answer that gives a task another id is the first one of this run; it is told once."""
+        first, self._told_of_renaming = not self._told_of_renaming, True
+        return first
 
     def task_took(self, took_s: float) -> None:
         """Take note of how long after its submission a task of this run was known to be over."""

@@ -1,9 +1,8 @@
-"""What the service's answers mean: every shape of answer becomes a value or a classified fault, and nothing else.
+"""What the service says of a task: every shape of answer becomes a value or a classified fault, and nothing else.
 
-The one question that costs money is asked here: after a paid POST, was something created? It is
-answered "no" only for a request that never left, for a well-formed error envelope of the
-service, and for refusals that come before any work (401, 413, 429, redirects, no such route).
-Whatever else comes back, even an error page, leaves the attempt in doubt.
+A task has failed only when the service says so with a status word of the failure list, in an answer that names a task.
+Whatever else a poll brings, an error with status 200 too, is a look that brought nothing: it is repeated.
+What the answer to a paid request means is said in `batchvid.core.payment`.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from batchvid.core.answer import (
-    RAW_KEPT_BYTES,
     Answer,
     Envelope,
-    Lost,
     NoAnswer,
     envelope,
     request_id,
@@ -27,20 +24,19 @@ from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from batchvid.core.job import Frame
 
-TASK_ID_MAX = 512
-"""Known ids have 32 to 80 characters; a longer one is not an id."""
+TASK_ID_MAX = 2048
+"""Known ids have 32 to 80 characters; a proxy that packs its own words into them makes several hundred."""
+INTEGER_MAX = 2**63
+"""An id that is a number comes out of a database."""
 URL_MAX = 8192
 MILLISECONDS_FROM = 10**11
 """An epoch number above this is in milliseconds: in seconds it would lie beyond the year 5000."""
 EPOCH_MAX = 10**15
 """No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
-OUTCOME_UNKNOWN = {408, 499, 504, 524}
-"""Somebody on the way gave up waiting; the request may have gone through."""
 QUOTA_CODES = {"insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_quota"}
 NO_CHANNEL_CODES = {"model_not_found", "get_channel_failed"}
 NO_TASK_CODES = {"task_not_exist", "task_not_found"}
@@ -88,6 +84,8 @@ class TaskReport:
     url_expires_at: float | None
     resolved_model: str | None
     error: str | None
+    other_id: str | None = None
+    """The id that the answer gives the task, where it is not the one that was asked for: proxies rename tasks."""
 
 
 def create_path() -> str:
@@ -105,70 +103,16 @@ def content_path(task_id: str) -> str:
     return f"{task_path(task_id)}/content"
 
 
-def read_create(result: Answer | NoAnswer, *, now: float, frames: Sequence[Frame] = ()) -> Created | Fault:
-    """Say what became of a paid POST, which sent *frames*.
-
-    A fault of kind ``UNSURE`` is the only one after which money may be gone.
-    """
-    if isinstance(result, NoAnswer):
-        if result.lost is Lost.TLS:
-            return Fault(FaultKind.MISCONFIGURED, str(result))
-        kind = FaultKind.UNAVAILABLE if result.lost.before_sending else FaultKind.UNSURE
-        return Fault(kind, str(result))
-    payload = result.json()
-    if 200 <= result.status < 300:  # noqa: PLR2004 the class of statuses, RFC 9110 §15.3
-        return _created(result, payload)
-    error = envelope(payload)
-    if early := _refused_before_work(result, error, now=now, frames=frames):
-        return early
-    if error is None or result.status in OUTCOME_UNKNOWN:
-        return _unsure(result, f"HTTP {result.status} without a clear error: {result.excerpt() or 'an empty answer'}")
-    return _classified(result, error, now=now)
-
-
-def _created(result: Answer, payload: Any) -> Created | Fault:
-    for task in (_task_object(payload), payload if isinstance(payload, dict) else {}):
-        for name in ("id", "task_id"):
-            task_id = task.get(name)
-            if isinstance(task_id, str) and usable_id(task_id):
-                model = task.get("model")
-                return Created(task_id, clean(model, 200) if isinstance(model, str) and model else None)
-    what = "cut off" if not result.complete else "without a usable task id"
-    return _unsure(result, f"HTTP {result.status} {what}: {result.excerpt() or 'an empty answer'}")
+def id_text(value: Any) -> str | None:
+    """Return *value* as a task's id, also where it is a number; ``None`` when it cannot be one."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < INTEGER_MAX:
+        return str(value)
+    return value if isinstance(value, str) and usable_id(value) else None
 
 
 def usable_id(task_id: str) -> bool:
     """Say whether *task_id* can be one: printable, of sane length, and no path segment of dots."""
     return 0 < len(task_id) <= TASK_ID_MAX and task_id.isprintable() and task_id.strip(". ") != ""
-
-
-def _unsure(result: Answer, reason: str) -> Fault:
-    return Fault(FaultKind.UNSURE, reason, raw=result.body[:RAW_KEPT_BYTES])
-
-
-def _refused_before_work(
-    result: Answer, error: Envelope | None, *, now: float, frames: Sequence[Frame]
-) -> Fault | None:
-    """Give the fault of an answer that, whatever its body, was sent before anything could be created."""
-    if 300 <= result.status < 400:  # noqa: PLR2004 the class of statuses, RFC 9110 §15.4
-        target = clean(result.headers.get("location", "nowhere"), 200)
-        return Fault(FaultKind.MISCONFIGURED, f"the service redirects to {target}: check base_url")
-    if result.status in {404, 405} and (error is None or error.code not in NO_CHANNEL_CODES):
-        return Fault(FaultKind.MISCONFIGURED, f"HTTP {result.status}, no such route: check base_url")
-    if result.status == 413:  # noqa: PLR2004
-        return _too_large(result, error, frames)
-    if result.status in {401, 429}:
-        return _classified(result, error or Envelope("", result.excerpt(), nested=False), now=now)
-    return None
-
-
-def _too_large(result: Answer, error: Envelope | None, frames: Sequence[Frame]) -> Fault:
-    """Give the fault of a request that is not even read: nothing else in it is large but its frames."""
-    said = (error.message if error else result.excerpt()) or "no reason given"
-    sent = ", ".join(f"{frame.path.rpartition('/')[2]} ({frame.size_bytes / 1e6:.1f} MB)" for frame in frames)
-    advice = f"; make its frames smaller: {clean(sent, 200)}" if frames else ""
-    reason = f"the request is too large for the service (HTTP 413: {clean(said, 200)}){advice}"
-    return Fault(FaultKind.REJECTED, reason, request_id=request_id(said))
 
 
 def _classified(result: Answer, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings
@@ -199,27 +143,49 @@ def _classified(result: Answer, error: Envelope, *, now: float) -> Fault:  # noq
 def read_poll(  # noqa: PLR0911 a return a shape
     result: Answer | NoAnswer, *, task_id: str, now: float
 ) -> TaskReport | Fault:
-    """Say how a task stands. No fault of a poll costs money: all of them mean "ask again later"."""
+    """Return how a task stands. No fault of a poll costs money: all of them mean "ask again later".
+
+    A task that is over is believed whatever the HTTP status around it, when the answer names it by its own id.
+    """
     if isinstance(result, NoAnswer):
         return Fault(FaultKind.UNAVAILABLE, str(result))
     payload = result.json()
     if not 200 <= result.status < 300:  # noqa: PLR2004 a gateway may say 202 of a task that is under way
-        return _poll_refused(result, envelope(payload), now=now)
+        return _ended(payload, task_id) or _poll_refused(result, envelope(payload), now=now)
     if not isinstance(payload, dict):
         if result.body.lstrip()[:1] == b"<":
             return Fault(FaultKind.MISCONFIGURED, "the service answers with a web page: check base_url")
         return Fault(FaultKind.BROKEN, f"the answer could not be read: {result.excerpt() or 'it is empty'}")
-    task = _task_object(payload)
-    error = envelope(payload)
-    if error is not None and not error.nested and not task.get("status"):
-        # A failed fetch, not a failed task: taken for one, it would buy the clip a second time.
-        return _classified(result, error, now=now)
-    if (error is not None and error.code in NO_TASK_CODES) or ("data" in payload and not task):
+    task, error = _task_object(payload), envelope(payload)
+    if error is not None and error.code in NO_TASK_CODES:
+        return Fault(
+            FaultKind.UNKNOWN_TASK, clean(error.message, 300) or error.code, request_id=request_id(error.message)
+        )
+    if "data" in payload and not task:
         return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task")
-    named = {task[name] for name in ("id", "task_id") if task.get(name) and isinstance(task[name], str)}
-    if named and task_id not in named:
-        return Fault(FaultKind.BROKEN, f"the answer is about another task, {clean(min(named), 80)}")
-    return _report(task, payload, error)
+    if error is not None and not task.get("status"):
+        # A failed look, not a failed task: taken for one, it would buy the clip a second time.
+        reason = f"an error in place of the task: {clean(error.message, 300) or error.code}"
+        return Fault(FaultKind.BROKEN, reason, request_id=request_id(error.message))
+    report = _report(task, error, task_id=task_id)
+    if report.phase is Phase.FAILED and not _named(task):
+        reason = f"{report.status!r} is said of no task: {report.error or 'no reason given'}"
+        return Fault(FaultKind.BROKEN, reason, request_id=request_id(report.error or ""))
+    return report
+
+
+def _ended(payload: Any, task_id: str) -> TaskReport | None:
+    """Return the report of a task that is over, out of an answer with an error's status that names it by its id."""
+    task = _task_object(payload)
+    if task_id not in _named(task):
+        return None
+    report = _report(task, envelope(payload), task_id=task_id)
+    return report if report.phase in {Phase.SUCCEEDED, Phase.FAILED} else None
+
+
+def _named(task: dict[str, Any]) -> list[str]:
+    """Return the ids that an answer gives the task."""
+    return [found for name in ("id", "task_id", "taskId", "video_id") if (found := id_text(task.get(name))) is not None]
 
 
 def _poll_refused(result: Answer, error: Envelope | None, *, now: float) -> Fault:
@@ -246,16 +212,13 @@ def _task_object(payload: Any) -> dict[str, Any]:
     return payload
 
 
-def _report(task: dict[str, Any], payload: dict[str, Any], error: Envelope | None) -> TaskReport:
+def _report(task: dict[str, Any], error: Envelope | None, *, task_id: str) -> TaskReport:
     word = task.get("status")
     status = clean(word, 60) if isinstance(word, str) else ""
     phase = PHASES.get(status.lower(), Phase.UNHEARD)
     url = next(_urls(task), None)
     complaint = _complaint(task) or (error.message if error else None)
-    says_nothing_else = not status or (phase is Phase.SUCCEEDED and url is None)
-    if says_nothing_else and (task.get("error") or payload.get("error")):
-        phase = Phase.FAILED
-    model = task.get("model")
+    model, named = task.get("model"), _named(task)
     return TaskReport(
         phase=phase,
         status=status or "no status",
@@ -264,6 +227,7 @@ def _report(task: dict[str, Any], payload: dict[str, Any], error: Envelope | Non
         url_expires_at=_epoch_s(task.get("expires_at")),
         resolved_model=clean(model, 200) if isinstance(model, str) and model else None,
         error=clean(complaint, 300) if complaint else None,
+        other_id=named[0] if named and task_id not in named else None,
     )
 
 

@@ -76,7 +76,12 @@ VERSION_1 = (
     "CREATE INDEX timings_by_class ON timings (timing_class, seq)",
 )
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1),)
+VERSION_2 = (
+    # What refused requests would have cost of which nothing proves that they were not billed: the budget counts it.
+    "ALTER TABLE jobs ADD COLUMN unproven_micros INTEGER NOT NULL DEFAULT 0 CHECK (unproven_micros >= 0)",
+)
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1), (2, VERSION_2))
 """For each version of the schema, the statements that make it out of the one before; the newest is last."""
 
 

@@ -123,14 +123,20 @@ class Readings:
 
     def money(self) -> Money:
         """Give what all attempts come to; see `batchvid.edge.ledger`. The budget is not known here."""
-        spent, reserved, unpriced = next(
+        spent, reserved, unpriced, unproven = next(
             self._rows(
                 "SELECT coalesce(sum(price_micros) FILTER (WHERE outcome NOT IN ('open', 'in_doubt')), 0),"
                 " coalesce(sum(price_micros) FILTER (WHERE outcome IN ('open', 'in_doubt')), 0),"
-                " count(*) FILTER (WHERE price_micros IS NULL) FROM attempts"
+                " count(*) FILTER (WHERE price_micros IS NULL),"
+                " (SELECT coalesce(sum(unproven_micros), 0) FROM jobs) FROM attempts"
             )
         )
-        return Money(spent_micros=spent, reserved_micros=reserved, unpriced_attempts=unpriced)
+        return Money(
+            spent_micros=spent,
+            reserved_micros=reserved + unproven,
+            unproven_micros=unproven,
+            unpriced_attempts=unpriced,
+        )
 
     def held_jobs(self) -> frozenset[str]:
         """Give the ids of the jobs that have an attempt open or in doubt, for which money is held."""

@@ -5,6 +5,7 @@ Hundreds of jobs record at the same time, and each commit waits for the disk: th
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -33,6 +34,9 @@ class Records(Protocol):
         if the record failed, gets that error instead, because a paid task id may depend on it.
         """
 
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """Return the id of the job that has this task; ``None`` when none has."""
+
     async def close(self) -> None:
         """Wait for what is under way. The journal stays open and is its owner's again."""
 
@@ -46,6 +50,10 @@ class InlineRecorder:
     async def record(self, change: Change) -> None:
         """Keep *change*; it is durable when this returns."""
         self._journal.record((change,))
+
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """Return the id of the job that has this task; ``None`` when none has."""
+        return self._journal.owner_of_task(task_id)
 
     async def close(self) -> None:
         """Do nothing: nothing is ever under way."""
@@ -74,6 +82,10 @@ class Recorder:
         error, cancelled = await self._gatherer.outcome(change)
         if trouble := error or cancelled:
             raise trouble
+
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """Return the id of the job that has this task; ``None`` when none has."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.owner_of_task, task_id)
 
     async def close(self) -> None:
         """Wait for what is under way, and give the journal back to its owner, open."""

@@ -29,7 +29,7 @@ STATE_FOLDER, JOURNAL_FILE, ORPHANS_FILE = ".batchvid", "journal.db", "orphans.j
 STAMP_FILE, CLIPS_FILE = "finished.json", "clips.jsonl"
 FORM = 2
 """Of the stamp's file; another one is no stamp."""
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 """The newest that this batchvid reads; a test holds it against `batchvid.edge.journal_schema`, which needs SQLite."""
 VERSION_AT = slice(60, 64)
 """Where a SQLite file says the version that its owner gave it (``user_version``: SQLite, Database File Format, 1.3)."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchvid.core.fingerprint import fields
 from batchvid.core.multipart import create_body
-from batchvid.core.wire import create_path, read_create
+from batchvid.core.payment import read_create
+from batchvid.core.wire import create_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,8 +45,8 @@ async def request_body(job: Job, read_frame: Callable[[Frame], bytes]) -> Multip
 
 
 async def submit(
-    service: Posts, body: Multipart, *, frames: Sequence[Frame], wall: Callable[[], float]
+    service: Posts, body: Multipart, *, frames: Sequence[Frame], known: bool, wall: Callable[[], float]
 ) -> Created | Fault:
-    """Send the paid request, once; *frames* are those in *body*."""
+    """Send the paid request, once; *frames* are those in *body*. *known*: the service has taken a request before."""
     result = await service.post(create_path(), body)
-    return read_create(result, now=wall(), frames=frames)
+    return read_create(result, now=wall(), frames=frames, known=known)

@@ -127,6 +127,8 @@ def money_line(money: Money) -> str:
     known = f"{text.money(money.spent_micros)} spent"
     if money.reserved_micros:
         known += f", {text.money(money.reserved_micros)} reserved"
+        if money.unproven_micros:
+            known += f" ({text.money(money.unproven_micros)} of it for refused requests that may be billed)"
     if money.budget_micros is not None:
         known += f", of a budget of {text.money(money.budget_micros)}"
     if money.unpriced_attempts:
@@ -162,5 +164,6 @@ def money_json(money: Money) -> dict[str, float | None]:
     return {
         "spent": dollars(money.spent_micros),
         "reserved": dollars(money.reserved_micros),
+        "unproven": dollars(money.unproven_micros),
         "budget": dollars(money.budget_micros),
     }

@@ -223,7 +223,7 @@ def test_a_watcher_in_another_terminal_reads_only_and_ends_well(project: Project
     assert ran.err == ""
     assert (look["type"], look["run_active"], look["manifest"]) == ("stats", True, "m.yaml")
     assert (look["counts"]["done"], look["counts"]["submitting"]) == (1, 1)
-    assert look["money"] == {"spent": 0.4, "reserved": 0.4, "budget": 9.0}
+    assert look["money"] == {"spent": 0.4, "reserved": 0.4, "unproven": 0.0, "budget": 9.0}
     assert [clip["id"] for clip in look["newest"]] == ["job-1"]
     assert look["submits_per_min"] == 2
 

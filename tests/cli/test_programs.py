@@ -106,7 +106,7 @@ def test_the_status_in_json_has_the_promised_fields_and_no_others(finished: Proj
     assert found["manifest"] == str(finished.folder / "m.yaml")
     assert found["output"] == str(finished.out)
     assert found["counts"] == dict.fromkeys(STATES, 0) | {"done": 2, "failed": 1, "in_doubt": 1}
-    assert found["money"] == {"spent": 1.2, "reserved": 0.4, "budget": 9.0}
+    assert found["money"] == {"spent": 1.2, "reserved": 0.4, "unproven": 0.0, "budget": 9.0}
     assert [list(job) for job in found["jobs"]] == [[*JOB_FIELDS, "continues"]] * 4
     kite, _, doomed, unsure = found["jobs"]
     assert (kite["id"], kite["state"], kite["path"], kite["price"]) == ("job-1", "done", "job-1.mp4", 0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.core import lifecycle as life
@@ -11,7 +12,7 @@ from batchvid.core.account import AccountState, Ration
 from batchvid.core.active import Step
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.job import Job, Progress, State
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
@@ -59,6 +60,8 @@ class Drive:
         self.now = 1000.0
         self.tasks = 0
         self.posts: Counter[int] = Counter()
+        self.sent: Counter[int] = Counter()
+        self.unproven: Counter[int] = Counter()
         self.limits = limits or Limits()
         self.course = Course(
             wanted,
@@ -121,23 +124,37 @@ class Drive:
         """Let the service take it."""
         self.tasks += 1
         self.record(index, life.SubmitAccepted(f"task_{self.tasks}"))
+        self._left(index)
         self.course.task_began(index, now=self.now)
         self.course.brakes.submit_accepted(now=self.now)
         self.finish(Step.SUBMIT, index)
 
     def refused(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
-        """Let the service refuse it."""
+        """Let the service refuse it: beyond doubt, where *fault* does not say how certain that is."""
         course = self.course
         new = not course.active[index].started
+        fault = replace(fault, proof=Proof.CLEAR) if fault.proof is Proof.NONE else fault
+        sends = course.active[index].sends
+        if fault.proof is not Proof.NOT_SENT:
+            sends = course.was_sent(index)
+            self.sent[index] += 1
+            self.unproven[index] += fault.proof is not Proof.CLEAR
         course.brakes.submit_refused(fault, sent_at=self.now, now=self.now, jitter=jitter, new=new)
         tally = course.refused(index, fault)
-        follow = policy.after_refusal(fault, tally, jitter=jitter, limits=self.limits)
+        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=self.limits)
         self.follow(Step.SUBMIT, index, follow)
+
+    def _left(self, index: int) -> None:
+        """Count a request that was sent, and that may be paid."""
+        self.course.was_sent(index)
+        self.sent[index] += 1
+        self.unproven[index] += 1
 
     def unsure(self, index: int, *then: Event) -> None:
         """Let nobody know what became of it."""
         self.record(index, life.SubmitUnsure("reset"), *then)
-        self.course.brakes.submit_unsure()
+        self._left(index)
+        self.course.brakes.submit_unsure(now=self.now)
         self.finish(Step.SUBMIT, index)
 
     def unsendable(self, index: int) -> None:
@@ -155,15 +172,21 @@ class Drive:
     # ---- what comes of a poll
 
     def polled(self, index: int, phase: Phase, *, url: str | None = None, error: str | None = None) -> None:
-        """Let a poll bring an answer."""
+        """Let a poll bring an answer; a failure, the last one of a row that is believed."""
         course, one = self.course, self.course.active[index]
         course.brakes.poll_answered(now=self.now)
         report = TaskReport(phase, "word", None, url, None, None, error)
         tally = course.bump(
-            index, poll_faults=0, unknown_looks=0, without_url_looks=int(phase is Phase.SUCCEEDED and url is None)
+            index,
+            poll_faults=0,
+            unknown_looks=0,
+            without_url_looks=int(phase is Phase.SUCCEEDED and url is None),
+            failed_looks=policy.FAILED_LOOKS if phase is Phase.FAILED else 0,
         )
         late = course.is_late(index, now=self.now)
-        follow = policy.after_report(report, one.progress, tally, late=late, limits=self.limits)
+        follow = policy.after_report(
+            report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=self.limits
+        )
         course.looked(index, now=self.now, finished=isinstance(follow.events[0], life.TaskSucceeded))
         self.follow(Step.POLL, index, follow)
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.core.account import Ration
 from batchvid.core.brakes import (
+    DOUBTS_AT_MOST,
+    DOUBTS_IN_A_ROW,
     RECOVERY_EVERY_S,
     RETRIES_AT_MOST,
     SLOWEST,
-    UNSURE_IN_A_ROW,
     Brakes,
     Halt,
     Throttle,
     backoff_s,
 )
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.settings import Limits
 from batchvid.errors import Exit
 
 LIMITS = Limits()
 TOO_FAST = Fault(FaultKind.THROTTLED, "slow down")
-AWAY = Fault(FaultKind.UNAVAILABLE, "HTTP 503")
+AWAY = Fault(FaultKind.UNAVAILABLE, "HTTP 503", proof=Proof.NOT_SENT)
 
 
 def refuse(
@@ -31,11 +34,12 @@ def refuse(
 ) -> None:
     """Let a new job's request be refused."""
     brakes.submit_begins(new=True)
+    fault = replace(fault, proof=Proof.CLEAR)
     brakes.submit_refused(fault, sent_at=now if sent_at is None else sent_at, now=now, jitter=jitter, new=True)
 
 
 def codes(brakes: Brakes) -> list[Exit]:
-    """Give the exit codes of the reasons to stop."""
+    """Return the exit codes of the reasons to stop."""
     return [halt.exit_code for halt in brakes.halts]
 
 
@@ -201,19 +205,76 @@ def test_a_wrong_base_url_stops_submitting_at_once() -> None:
     assert codes(brakes) == [Exit.CONFIG]
 
 
-def test_three_doubts_in_a_row_stop_submitting_and_two_do_not() -> None:
-    """F09: each further one might cost money; one that is accepted in between breaks the row."""
+def test_three_doubts_in_a_row_pause_submitting_and_two_do_not() -> None:
+    """F09: a few answers that got lost must not end a night; one that is taken in between breaks the row."""
     brakes = Brakes(LIMITS)
-    for _ in range(UNSURE_IN_A_ROW - 1):
-        brakes.submit_unsure()
+    for _ in range(DOUBTS_IN_A_ROW - 1):
+        brakes.submit_unsure(now=0.0)
     brakes.submit_accepted(now=0.0)
-    for _ in range(UNSURE_IN_A_ROW - 1):
-        brakes.submit_unsure()
+    for _ in range(DOUBTS_IN_A_ROW - 1):
+        brakes.submit_unsure(now=0.0)
+    assert brakes.may_submit(now=0.0, new=True)
+    brakes.submit_unsure(now=0.0)
+    assert DOUBTS_IN_A_ROW == 3
+    assert not brakes.may_submit(now=59.9, new=True)
+    assert brakes.may_submit(now=60.0, new=True)
     assert not brakes.halts
-    brakes.submit_unsure()
-    assert UNSURE_IN_A_ROW == 3
+
+
+def test_the_pauses_between_doubts_grow_until_ten_of_them_stop_submitting() -> None:
+    """Each further one might cost money: about an hour of patience, and then the rest waits for a person."""
+    brakes, now, pauses = Brakes(LIMITS), 0.0, []
+    for _ in range(DOUBTS_AT_MOST - 1):
+        brakes.submit_unsure(now=now)
+        pauses.append(brakes.submits_resume_at - now if brakes.submits_resume_at else 0.0)
+        now = max(now, brakes.submits_resume_at)
+    assert pauses == [0.0, 0.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0]
+    assert not brakes.halts
+    brakes.submit_unsure(now=now)
+    assert DOUBTS_AT_MOST == 10
     assert codes(brakes) == [Exit.STOPPED]
     assert not brakes.polls_stopped
+
+
+def test_one_that_is_taken_ends_a_pause_of_doubt() -> None:
+    """The probe brought a task: the service answers again."""
+    brakes = Brakes(LIMITS)
+    for _ in range(DOUBTS_IN_A_ROW):
+        brakes.submit_unsure(now=0.0)
+    brakes.submit_accepted(now=1.0)
+    assert brakes.may_submit(now=1.0, new=True)
+
+
+def test_how_many_may_leave_together_depends_on_what_is_in_doubt() -> None:
+    """The first one alone; after a doubt no more than are left before the pause; after a pause one alone."""
+    brakes = Brakes(LIMITS)
+    assert [brakes.may_be_beside(number) for number in (0, 1)] == [True, False]
+    brakes.submit_accepted(now=0.0)
+    assert brakes.may_be_beside(15)
+    most = []
+    for _ in range(DOUBTS_IN_A_ROW + 1):
+        brakes.submit_unsure(now=0.0)
+        most.append(sum(brakes.may_be_beside(number) for number in range(16)))
+    assert most == [2, 1, 1, 1]
+
+
+def test_a_window_is_over_by_the_wall_clock_too() -> None:
+    """A laptop that slept through the night has a monotonic clock that stood still."""
+    brakes = Brakes(LIMITS, stop_submitting_at=100.0, window_ends_at=1_000.0)
+    assert not brakes.window_has_ended(at=999.0)
+    assert brakes.may_submit(now=1.0, new=True)
+    assert brakes.window_has_ended(at=1_000.0)
+    assert not brakes.may_submit(now=1.0, new=True)
+    assert codes(brakes) == [Exit.STOPPED]
+
+
+def test_a_job_that_ended_on_a_request_of_unknown_price_counts_as_begun() -> None:
+    """``--max-jobs`` bounds what may be paid, and nothing proves that this one was not."""
+    brakes = Brakes(LIMITS, ration=Ration(max_jobs=1))
+    brakes.submit_begins(new=True)
+    gone = Fault(FaultKind.REJECTED, "HTTP 410", proof=Proof.NONE)
+    brakes.submit_refused(gone, sent_at=0.0, now=0.0, jitter=0.5, new=True)
+    assert brakes.new_jobs_wait
 
 
 @pytest.mark.parametrize(("kind", "code"), [(FaultKind.ACCOUNT, Exit.ACCOUNT), (FaultKind.MISCONFIGURED, Exit.CONFIG)])

@@ -8,7 +8,7 @@ import pytest
 
 from batchvid.core import lifecycle as life
 from batchvid.core.active import Step
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.job import Progress, State
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
@@ -17,7 +17,7 @@ from batchvid.errors import Exit
 from tests.core.drive import PRICE, Drive, a_job, jobs
 
 REJECTED = Fault(FaultKind.REJECTED, "bad prompt")
-AWAY = Fault(FaultKind.UNAVAILABLE, "HTTP 503")
+AWAY = Fault(FaultKind.UNAVAILABLE, "HTTP 503", proof=Proof.NOT_SENT)
 EXPIRED = Fault(FaultKind.EXPIRED, "HTTP 403")
 
 

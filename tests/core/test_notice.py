@@ -42,7 +42,7 @@ def test_a_notice_holds_counts_and_money_and_no_word_of_a_prompt() -> None:
         "counts": {"pending": 0, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 8, "failed": 1},
         "parked": 2,
         "needs_person": 4,
-        "money": {"spent": 4.0, "reserved": 0.4, "budget": 25.0},
+        "money": {"spent": 4.0, "reserved": 0.4, "unproven": 0.0, "budget": 25.0},
         "submits": 10,
         "polls": 20,
         "downloaded_bytes": 3000,

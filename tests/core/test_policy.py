@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.core import lifecycle as life
-from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.job import Progress, State
 from batchvid.core.policy import (
     DOWNLOAD_TRIES,
     EXPIRIES,
-    NO_CHANNEL_TRIES,
+    FAILED_LOOKS,
     REFUSALS_ALONE,
     UNKNOWN_TASK_GRACE_S,
     UNKNOWN_TASK_LOOKS,
@@ -25,6 +25,7 @@ from batchvid.core.policy import (
     after_poll_fault,
     after_refusal,
     after_report,
+    sends_at_most,
     wants_other_source,
 )
 from batchvid.core.settings import Limits
@@ -34,8 +35,9 @@ LIMITS = Limits()
 RUNNING = Progress("kite", State.RUNNING, attempt=1, task_id="t")
 READY = Progress("kite", State.READY, attempt=1, task_id="t")
 JITTER = st.floats(0, 1)
-TALLIES = st.builds(Tally, *[st.integers(0, 200)] * 6)
+TALLIES = st.builds(Tally, *[st.integers(0, 200)] * len(Tally._fields))
 FAULTS = st.builds(Fault, st.sampled_from(FaultKind), st.just("why"), st.none() | st.floats(0, 900))
+TWICE = Tally(failed_looks=FAILED_LOOKS)
 
 
 def kinds(follow: Follow) -> list[str]:
@@ -48,9 +50,10 @@ def report(phase: Phase, *, url: str | None = None, error: str | None = None) ->
     return TaskReport(phase, "word", 50.0, url, None, None, error)
 
 
-def refused(kind: FaultKind, refusals: int) -> Follow:
-    """Give what follows the refusal of that number."""
-    return after_refusal(Fault(kind, "why"), Tally(refusals=refusals), jitter=0.5, limits=LIMITS)
+def refused(kind: FaultKind, refusals: int, *, sends: int = 1, proof: Proof = Proof.CLEAR) -> Follow:
+    """Return what follows the refusal of that number."""
+    fault = Fault(kind, "why", proof=proof)
+    return after_refusal(fault, Tally(refusals=refusals), sends=sends, jitter=0.5, limits=LIMITS)
 
 
 # ---- refusals of the paid request
@@ -71,7 +74,7 @@ def test_what_is_no_jobs_fault_never_fails_a_job(kind: FaultKind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tries"), [(FaultKind.NO_CHANNEL, NO_CHANNEL_TRIES), (FaultKind.UNAVAILABLE, REFUSALS_ALONE)]
+    ("kind", "tries"), [(FaultKind.NO_CHANNEL, sends_at_most(LIMITS)), (FaultKind.UNAVAILABLE, REFUSALS_ALONE)]
 )
 def test_a_job_that_alone_is_refused_fails_in_the_end(kind: FaultKind, tries: int) -> None:
     """A model that nobody serves is tried a few times, then the job fails and the others go on."""
@@ -83,7 +86,7 @@ def test_a_job_that_alone_is_refused_fails_in_the_end(kind: FaultKind, tries: in
 @given(FAULTS, TALLIES, JITTER)
 def test_every_refusal_is_recorded_first(fault: Fault, tally: Tally, jitter: float) -> None:
     """A refused request is taken back in the journal before anything else is said of the job."""
-    follow = after_refusal(fault, tally, jitter=jitter, limits=LIMITS)
+    follow = after_refusal(replace(fault, proof=Proof.CLEAR), tally, sends=1, jitter=jitter, limits=LIMITS)
     after = Progress("kite", State.SUBMITTING, attempt=1)
     for event in follow.events:
         after = life.advance(after, event, at=0.0)
@@ -91,14 +94,55 @@ def test_every_refusal_is_recorded_first(fault: Fault, tally: Tally, jitter: flo
     assert after.state in {State.PENDING, State.FAILED}
 
 
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_a_refusal_that_only_somebodys_word_proves_goes_on_counting(kind: FaultKind) -> None:
+    """It was sent, and the budget must hold even when that word is a lie; a clear refusal is given back."""
+    for proof, counted in ((Proof.WORD, True), (Proof.CLEAR, False), (Proof.NOT_SENT, False)):
+        event = refused(kind, 1, proof=proof).events[0]
+        assert isinstance(event, life.SubmitRefused)
+        assert event.counted is counted
+
+
+def test_a_request_of_no_use_again_that_may_be_paid_ends_its_job_as_paid() -> None:
+    """410 and 451: nothing proves that they were not billed, so the attempt is not taken back."""
+    assert refused(FaultKind.REJECTED, 1, proof=Proof.NONE).events == (life.GaveUp("why"),)
+
+
+def test_a_job_that_is_told_too_fast_again_and_again_waits_longer_and_longer() -> None:
+    """It has few requests left in this run, and the next ones of the manifest go first."""
+    waits = [refused(FaultKind.THROTTLED, 0, sends=sends).wait_s for sends in range(1, 4)]
+    assert sends_at_most(LIMITS) == 4
+    assert waits[:3] == [None, 60.0, 3600.0]
+
+
 # ---- polls
+
+
+def test_a_task_is_failed_when_two_looks_in_a_row_say_so() -> None:
+    """One look can be wrong, and then the clip would be bought a second time while the first goes on."""
+    once = after_report(
+        report(Phase.FAILED, error="boom"), RUNNING, Tally(failed_looks=1), succeeded=False, late=True, limits=LIMITS
+    )
+    assert kinds(once) == ["PollFailed"]
+    assert once.wait_s == LIMITS.poll_shortest_s
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_task_that_was_finished_once_is_never_bought_again(late: bool) -> None:  # noqa: FBT001 a table
+    """Whatever the service calls it later, it is paid: its clip is fetched, or left to a person."""
+    gone = report(Phase.FAILED, error="output expired")
+    follow = after_report(gone, RUNNING, TWICE, succeeded=True, late=late, limits=LIMITS)
+    assert kinds(follow) == ["TimedOut"]
+    assert "is paid" in str(follow.events[0])
 
 
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.RUNNING, Phase.UNHEARD])
 def test_an_unfinished_task_is_polled_until_its_deadline_and_then_left_to_the_next_run(phase: Phase) -> None:
     """Queued for ever, or a word that nobody knows: timed out, never bought again."""
-    assert kinds(after_report(report(phase), RUNNING, Tally(), late=False, limits=LIMITS)) == ["StillRunning"]
-    late = after_report(report(phase), RUNNING, Tally(), late=True, limits=LIMITS)
+    assert kinds(after_report(report(phase), RUNNING, Tally(), succeeded=False, late=False, limits=LIMITS)) == [
+        "StillRunning"
+    ]
+    late = after_report(report(phase), RUNNING, Tally(), succeeded=False, late=True, limits=LIMITS)
     assert kinds(late) == ["TimedOut"]
     assert "word" in str(late.events[0])
 
@@ -106,7 +150,9 @@ def test_an_unfinished_task_is_polled_until_its_deadline_and_then_left_to_the_ne
 @pytest.mark.parametrize("late", [False, True])
 def test_a_finished_clip_is_taken_even_when_it_is_late(late: bool) -> None:  # noqa: FBT001 a table
     """What is paid for and there is fetched."""
-    follow = after_report(report(Phase.SUCCEEDED, url="https://h/1"), RUNNING, Tally(), late=late, limits=LIMITS)
+    follow = after_report(
+        report(Phase.SUCCEEDED, url="https://h/1"), RUNNING, Tally(), succeeded=False, late=late, limits=LIMITS
+    )
     assert follow.events == (life.TaskSucceeded("https://h/1"),)
 
 
@@ -114,11 +160,11 @@ def test_completed_without_a_url_is_looked_at_a_few_times_and_then_asked_for_as_
     """F30: the URL may come a little later."""
     for looks in range(1, WITHOUT_URL_LOOKS):
         follow = after_report(
-            report(Phase.SUCCEEDED), RUNNING, Tally(without_url_looks=looks), late=False, limits=LIMITS
+            report(Phase.SUCCEEDED), RUNNING, Tally(without_url_looks=looks), succeeded=False, late=False, limits=LIMITS
         )
         assert kinds(follow) == ["StillRunning"]
     last = Tally(without_url_looks=WITHOUT_URL_LOOKS)
-    follow = after_report(report(Phase.SUCCEEDED), RUNNING, last, late=False, limits=LIMITS)
+    follow = after_report(report(Phase.SUCCEEDED), RUNNING, last, succeeded=False, late=False, limits=LIMITS)
     assert follow.events == (life.TaskSucceeded(None),)
 
 
@@ -135,14 +181,16 @@ def test_a_failed_task_gets_a_further_attempt_while_attempts_last(
     """``limits.attempts`` counts paid attempts since a person last reopened the job."""
     progress = RUNNING._replace(attempt=attempt, allowance_from=allowance_from)
     limits = replace(LIMITS, attempts=attempts)
-    follow = after_report(report(Phase.FAILED, error="moderated"), progress, Tally(), late=False, limits=limits)
+    follow = after_report(
+        report(Phase.FAILED, error="moderated"), progress, TWICE, succeeded=False, late=False, limits=limits
+    )
     assert kinds(follow) == (["TaskFailed", "GaveUp"] if gives_up else ["TaskFailed"])
     assert follow.events[-1] in {life.GaveUp("moderated"), life.TaskFailed("moderated")}
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
     """F29: the reason is kept, or its absence is told."""
-    follow = after_report(report(Phase.FAILED), RUNNING, Tally(), late=False, limits=LIMITS)
+    follow = after_report(report(Phase.FAILED), RUNNING, TWICE, succeeded=False, late=False, limits=LIMITS)
     assert "without a reason" in str(follow.events[0])
 
 

@@ -84,7 +84,7 @@ def test_commits_survive_a_power_loss_and_readers_read_beside(journal: Journal) 
     assert journal._db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
     assert journal._db.execute("PRAGMA busy_timeout").fetchone()[0] >= 5000
     assert journal._db.execute("PRAGMA application_id").fetchone()[0] == journal_schema.APPLICATION_ID
-    assert journal._db.execute("PRAGMA user_version").fetchone()[0] == 1
+    assert journal._db.execute("PRAGMA user_version").fetchone()[0] == journal_schema.newest_version()
 
 
 def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str) -> None:
@@ -235,7 +235,7 @@ def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, ser
     db.execute("PRAGMA user_version = 7")
     db.close()
     content = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 1\)"):
+    with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 2\)"):
         Journal.open(path, service=service)
     with pytest.raises(ConfigError, match="newer batchvid"):
         Readings.open_readonly(path)
@@ -327,15 +327,16 @@ def test_an_older_journal_is_copied_and_then_migrated(
     """An invented newer schema: the rows live on in it, and the old file is beside it, whole."""
     life.goes(STARTED)
     life.journal.meta_set("clean", "1")
-    newer = (2, ("ALTER TABLE jobs ADD COLUMN mood TEXT", "UPDATE jobs SET mood = 'calm'"))
+    now = journal_schema.newest_version()
+    newer = (now + 1, ("ALTER TABLE jobs ADD COLUMN mood TEXT", "UPDATE jobs SET mood = 'calm'"))
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, newer))
     with pytest.raises(ConfigError, match="older batchvid; `batchvid run` brings it up to date"):
         Readings.open_readonly(path)
     with Journal.open(path, service=service) as journal:
         assert journal.progress("kite") == life.progress
         assert journal._db.execute("SELECT mood FROM jobs").fetchone() == ("calm",)
-        assert journal_schema.version_of(journal._db) == 2
-    copy = path.with_name("journal.db.v1.bak")
+        assert journal_schema.version_of(journal._db) == now + 1
+    copy = path.with_name(f"journal.db.v{now}.bak")
     assert S_IMODE(copy.stat().st_mode) == 0o600
     monkeypatch.undo()
     with Journal.open(copy, service=service) as old:
@@ -347,13 +348,17 @@ def test_a_migration_that_fails_leaves_the_old_journal(
 ) -> None:
     """All steps are one transaction."""
     Journal.open(path, service=service).close()
-    steps = ((2, ("ALTER TABLE jobs ADD COLUMN mood TEXT",)), (3, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
+    now = journal_schema.newest_version()
+    steps = (
+        (now + 1, ("ALTER TABLE jobs ADD COLUMN mood TEXT",)),
+        (now + 2, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)),
+    )
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, *steps))
     with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
         Journal.open(path, service=service)
     monkeypatch.undo()
     with Journal.open(path, service=service) as journal:
-        assert journal_schema.version_of(journal._db) == 1
+        assert journal_schema.version_of(journal._db) == now
         assert "mood" not in [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
 
 

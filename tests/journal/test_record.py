@@ -258,7 +258,8 @@ TEXTS = st.text(max_size=20)
 TIMES = st.floats(min_value=0, max_value=4e9)
 PRICES = st.none() | st.integers(0, 10**12)
 EVENTS: dict[type[Event], st.SearchStrategy[Any]] = {
-    life_events.SubmitRefused: st.builds(life_events.SubmitRefused, TEXTS),
+    life_events.SubmitRefused: st.builds(life_events.SubmitRefused, TEXTS, st.booleans()),
+    life_events.RefusalsProven: st.builds(life_events.RefusalsProven, TEXTS),
     life_events.SubmitUnsure: st.builds(life_events.SubmitUnsure, TEXTS, st.binary(max_size=20)),
     life_events.Reopened: st.builds(life_events.Reopened, TEXTS, st.booleans()),
     life_events.StillRunning: st.builds(life_events.StillRunning, TEXTS),

@@ -18,7 +18,8 @@ from batchvid.core.settings import OnChange
 from batchvid.core.standing import WORDS_TOLD
 from batchvid.edge.media import frame_bytes, read_frame
 from batchvid.errors import Exit
-from tests.run.bench import QUICK, changed, job, jobs
+from batchvid.sandbox.task import task_id
+from tests.run.bench import QUICK, Bench, changed, job, jobs, quick_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,13 +158,50 @@ def test_a_completed_task_without_a_url_is_fetched_from_the_service(make_bench: 
 HOSTILE = {
     "deep JSON": {"body": "[" * 100_000},
     "NaN": {"body": '{"id": NaN, "status": Infinity}'},
-    "another task's answer": {"set": {"id": "task_of_somebody_else"}},
+    "another job's answer": {"set": {"id": task_id(1, 1)}},
     "a number": {"body": "12"},
     "cut off": {"cut_at": 0.5},
     "not UTF-8": {"body": "\ufeff\u0000\udcff".encode("utf-8", "surrogatepass").decode("latin-1")},
     "an unheard word": {"set": {"status": "pondering"}},
     "a status that is a list": {"set": {"status": ["completed"]}},
 }
+
+
+def test_a_proxy_that_renames_the_task_in_its_answers_loses_no_clip(make_bench: MakeBench) -> None:
+    """The answer to a question about our task is about our task; the other name is told once."""
+    bench = make_bench({"on": "poll", "set": {"id": "video_of_a_proxy"}})
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert sum("video_of_a_proxy" in note for note in bench.view.notes) == 1
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_one_look_that_calls_a_task_failed_buys_nothing(make_bench: MakeBench, looks: int) -> None:
+    """The next look contradicts it: the task goes on and is collected. Two in a row are believed."""
+    rule = {"on": "poll", "prompt": "*job-02*", "nth": f"1-{looks}", "set": {"status": "failed"}}
+    bench = make_bench(rule)
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert bench.bought()["The clip job-02."] == looks
+
+
+@pytest.mark.parametrize("word", ["expired", "failed", "cancelled", "error", "rejected"])
+@pytest.mark.parametrize("night", ["the same night", "the next night"])
+def test_a_clip_that_was_finished_once_is_never_bought_again(make_bench: MakeBench, word: str, night: str) -> None:
+    """Its URL is gone and the service calls its task over: it is paid, so it is left to a person."""
+    gone = {"on": "file", "prompt": "*job-02*", "status": 403, "body": "<Error>expired</Error>"}
+    content = {"on": "content", "prompt": "*job-02*", "status": 404, "body": ""}
+    over = {"on": "poll", "prompt": "*job-02*", "set": {"status": word, "error": {"message": "output expired"}}}
+    limits = replace(QUICK, task_timeout_s=300)
+    with quick_folder() as folder:
+        good = Bench(folder / "out")
+        good.run(jobs(3), limits)
+    looks = sum(call.where.endswith(task_id(1, 2)) for call in good.service.sent("get"))
+    bench = make_bench(gone, content, *([over | {"nth": f"{looks + 1}-"}] if night == "the same night" else []))
+    bench.run(jobs(3), limits)
+    bench.script(gone, content, over)
+    for _ in range(2):
+        assert bench.run(jobs(3), limits).exit_code is Exit.STOPPED
+        assert "is paid" in (bench.row("job-02").reason or "")
+    assert bench.bought()["The clip job-02."] == 1
 
 
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)

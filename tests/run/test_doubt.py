@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
-from batchvid.core.settings import InDoubt
+from batchvid.core.settings import InDoubt, Rate
 from batchvid.errors import Exit
 from batchvid.sandbox.task import task_id
 from tests.run.bench import QUICK, jobs
@@ -32,7 +33,23 @@ UNKNOWN_OUTCOMES: dict[str, dict[str, Any]] = {
     "a web page with 200": {"garbage": "html"},
     "JSON without an id": {"garbage": "json"},
     "an empty 200": {"garbage": "empty"},
-    "an id that is a number": {"set": {"id": 12}},
+    "a gateway's JSON 502": {"status": 502, "body": {"message": "upstream closed"}, "effect": True},
+    "a JSON 500 of the service": {"status": 500, "body": TIMED_OUT, "effect": True},
+    "a flat 500 of the service": {
+        "status": 500,
+        "body": {"code": "do_request_failed", "message": "EOF", "data": None},
+        "effect": True,
+    },
+    "a channel's code in a foreign envelope": {
+        "status": 503,
+        "body": {"error": {"code": "model_not_found", "message": "no type"}},
+        "effect": True,
+    },
+    "a problem+json 520": {"status": 520, "body": {"title": "Error 520", "detail": "empty", "status": 520}},
+    "a 302 to a login page": {"status": 302, "redirect": "https://gate.example/login", "effect": True},
+    "a 408": {"status": 408, "body": TIMED_OUT, "effect": True},
+    "a 421": {"status": 421, "body": "", "effect": True},
+    "a 999": {"status": 999, "body": "", "effect": True},
     "an id of a megabyte": {"set": {"id": "x" * 1_000_000}},
     "an id with a line break": {"set": {"id": "task\nx"}},
     "no HTTP at all": {"raw": "SSH-2.0-OpenSSH_9.6\r\n", "effect": True},
@@ -95,14 +112,55 @@ def test_a_person_may_resubmit_what_is_in_doubt(make_bench: MakeBench) -> None:
     assert bench.bought()["The clip job-02."] == 2
 
 
-def test_three_doubts_in_a_row_stop_the_run(make_bench: MakeBench) -> None:
-    """When nothing but web pages comes back, the run stops buying after the third; the rest stays pending."""
+def test_nothing_but_doubt_ends_the_nights_submitting_after_ten(make_bench: MakeBench) -> None:
+    """When nothing but web pages comes back, requests go one by one after growing pauses; the rest stays pending."""
     bench = make_bench({"on": "create", "garbage": "html"})
-    summary = bench.run(jobs(10))
+    summary = bench.run(jobs(14))
     assert summary.exit_code is Exit.IN_DOUBT
-    assert summary.counts[State.IN_DOUBT] == 3
-    assert summary.counts[State.PENDING] == 7
-    assert len(bench.service.sent("post")) == 3
+    assert summary.counts[State.IN_DOUBT] == 10
+    assert summary.counts[State.PENDING] == 4
+    moments = [call.at for call in bench.service.sent("post")]
+    gaps = [round(later - earlier) for earlier, later in pairwise(moments)][2:]
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (60, 900)
+    assert "batchvid doubts" in (summary.stopped or "")
+
+
+@pytest.mark.parametrize("submits", [Rate(60, 60), None])
+def test_a_service_that_comes_back_after_some_doubt_gets_the_rest_of_the_night(
+    make_bench: MakeBench, submits: Rate | None
+) -> None:
+    """Five answers that got lost cost five questions in the morning, and not the other clips."""
+    bench = make_bench({"on": "create", "scope": "call", "nth": "5-9", "status": 502, "body": TIMED_OUT})
+    summary = bench.run(jobs(30), replace(QUICK, submits=submits))
+    assert summary.counts[State.IN_DOUBT] == 5
+    assert summary.counts[State.DONE] == 25
+    assert len(bench.service.sent("post")) == 30
+
+
+def test_after_a_doubt_few_requests_leave_together(make_bench: MakeBench) -> None:
+    """Whatever is under way when the answers begin to fail, no more than three go out before the pause."""
+    bench = make_bench({"on": "create", "scope": "call", "nth": "2-", "hang": True, "effect": True})
+    summary = bench.run(jobs(40), replace(QUICK, submits=Rate(1, 200), in_flight=20))
+    assert summary.counts[State.IN_DOUBT] == 10
+
+
+@pytest.mark.parametrize("status", [201, 202, 302, 303])
+def test_a_task_whose_id_stands_in_location_only_is_collected(make_bench: MakeBench, status: int) -> None:
+    """RFC 9110 §15.3.2, §15.4.4: the request was processed, and this is where the task is."""
+    place = f"/v1/videos/{task_id(1, 2)}"
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "status": status, "redirect": place, "effect": True})
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert bench.row("job-02").task_id == task_id(1, 2)
+    assert set(bench.bought().values()) == {1}
+
+
+def test_a_task_id_beside_an_error_is_used(make_bench: MakeBench) -> None:
+    """The clip is paid: what matters is to collect it."""
+    body = {"error": {"message": "the database is slow"}, "task_id": task_id(1, 2)}
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "status": 500, "body": body, "effect": True})
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
 
 
 def test_a_task_id_handed_out_twice_leaves_the_second_job_in_doubt(make_bench: MakeBench) -> None:

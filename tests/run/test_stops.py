@@ -47,7 +47,7 @@ def test_when_the_quota_ends_the_rest_is_collected(make_bench: MakeBench) -> Non
     assert bench.run(jobs(10)).exit_code is Exit.OK
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("status", [301, 307, 308])
 def test_a_redirected_create_is_not_followed(make_bench: MakeBench, status: int) -> None:
     """A redirect means a wrong base URL: exit 78 after one POST, and nobody is sent the prompt."""
     bench = make_bench({"on": "create", "status": status, "redirect": "https://elsewhere.example/v1/videos"})
@@ -85,10 +85,34 @@ def test_a_runs_own_limit_counts_only_what_this_run_buys(make_bench: MakeBench) 
 
 def test_refused_requests_use_up_no_budget(make_bench: MakeBench) -> None:
     """A request that surely created nothing gives its money back."""
-    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
-    bench = make_bench({"on": "create", "nth": "1-3", "status": 503, "body": busy})
+    bench = make_bench({"on": "create", "nth": "1-3", "status": 429, "body": INVALID})
     limits = replace(QUICK, budget_micros=3 * PRICE)
     assert bench.run(jobs(3), limits).exit_code is Exit.OK
+
+
+def test_a_refusal_that_only_somebodys_word_proves_goes_on_counting(make_bench: MakeBench) -> None:
+    """The budget holds even when every such word is a lie: all of these requests were billed, and none too many."""
+    word = {"error": {"code": "model_not_found", "message": "no channel", "type": "comet_api_error"}}
+    bench = make_bench({"on": "create", "nth": 1, "status": 503, "body": word, "effect": True})
+    summary = bench.run(jobs(4), replace(QUICK, budget_micros=3 * PRICE), checked=False)
+    assert summary.exit_code is Exit.BUDGET
+    assert len(bench.creates) == 3
+    assert (summary.money.unproven_micros, summary.money.spent_micros) == (2 * PRICE, PRICE)
+    assert bench.run(jobs(4), replace(QUICK, budget_micros=3 * PRICE), checked=False).exit_code is Exit.BUDGET
+    assert len(bench.creates) == 3
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_a_job_sends_few_requests_in_one_run_whatever_becomes_of_them(make_bench: MakeBench, attempts: int) -> None:
+    """Some rule about answers will be wrong one day: ``attempts + 2`` bounds what it costs; the next run goes on."""
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "status": 429, "body": INVALID})
+    summary = bench.run(jobs(3), replace(QUICK, attempts=attempts))
+    assert summary.exit_code is Exit.STOPPED
+    assert "attempts + 2" in (summary.stopped or "")
+    assert (summary.counts[State.DONE], summary.counts[State.PENDING]) == (2, 1)
+    assert len(bench.service.sent("post")) == 2 + attempts + 2
+    bench.script()
+    assert bench.run(jobs(3)).exit_code is Exit.OK
 
 
 def test_the_breaker_stops_after_so_many_failures_in_a_row(make_bench: MakeBench) -> None:
@@ -121,8 +145,7 @@ def test_a_canary_that_brings_no_clip_holds_the_rest_back(make_bench: MakeBench,
 
 def test_no_more_jobs_than_asked_for_are_submitted(make_bench: MakeBench) -> None:
     """``--max-jobs 3`` submits three jobs and says that there are more; refused requests do not count."""
-    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
-    bench = make_bench({"on": "create", "scope": "call", "nth": [1, 3, 4], "status": 503, "body": busy})
+    bench = make_bench({"on": "create", "scope": "call", "nth": [1, 3, 4], "status": 429, "body": INVALID})
     summary = bench.run(jobs(8), max_jobs=3)
     assert summary.exit_code is Exit.STOPPED
     assert summary.counts[State.DONE] == len(bench.creates) == 3
@@ -152,9 +175,8 @@ def test_a_second_attempt_is_not_held_up_by_jobs_that_may_not_begin(
     make_bench: MakeBench, limits: Limits, options: dict[str, Any]
 ) -> None:
     """A job that is out may go again, after a refusal too, while the new ones before it in the queue must wait."""
-    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
     bench = make_bench(
-        {"on": "create", "prompt": "*job-01*", "nth": 2, "status": 503, "body": busy},
+        {"on": "create", "prompt": "*job-01*", "nth": 2, "status": 429, "body": INVALID},
         {"on": "create", "prompt": "*job-01*", "nth": 1, "fail": "blocked"},
     )
     summary = bench.run(jobs(5), limits, **options)

@@ -73,9 +73,8 @@ def test_a_journal_that_fails_at_any_other_event_costs_a_second_run_and_no_money
     make_bench: MakeBench, kind: type[Event]
 ) -> None:
     """Whatever is not recorded is found again or held: no create is repeated."""
-    busy = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}
     bench = make_bench(
-        {"on": "create", "prompt": "*job-02*", "nth": 1, "status": 503, "body": busy}
+        {"on": "create", "prompt": "*job-02*", "nth": 1, "status": 429, "body": ""}
         if kind is life.SubmitRefused
         else {"on": "create", "prompt": "*job-02*", "reset": "after-effect"},
     )

@@ -8,7 +8,7 @@ import pytest
 
 from batchvid.core.answer import Answer
 from batchvid.core.fault import Fault, FaultKind
-from batchvid.core.wire import read_create
+from batchvid.core.payment import read_create
 from batchvid.sandbox.form import FormError, read_form
 from batchvid.sandbox.order import read_order, read_upload
 from batchvid.sandbox.reply import BODY_MAX_BYTES, Reply, Request

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from batchvid.core.answer import Answer
-from batchvid.core.wire import Created, Phase, TaskReport, read_create, read_poll
+from batchvid.core.payment import read_create
+from batchvid.core.wire import Created, Phase, TaskReport, read_poll
 from batchvid.sandbox.models import MODELS, Shape
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.task import LONGEST_S, SHORTEST_S, generation_s

@@ -15,7 +15,8 @@ import pytest
 from batchvid.core.answer import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.multipart import create_body
-from batchvid.core.wire import read_create, read_poll
+from batchvid.core.payment import read_create
+from batchvid.core.wire import read_poll
 from batchvid.edge import service as edge
 from batchvid.edge.service import Service
 from tests.stages.raw import RawServer, Say, http

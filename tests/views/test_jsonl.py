@@ -64,7 +64,7 @@ def test_a_whole_run_is_one_object_a_line_each_with_its_type(snapshot: Snapshot,
         "finished_at": None,
     }
     assert stats["counts"]["in_doubt"] == 2
-    assert stats["money"] == end["money"] == {"spent": 134.8, "reserved": 8.0, "budget": 500.0}
+    assert stats["money"] == end["money"] == {"spent": 134.8, "reserved": 8.0, "unproven": 0.0, "budget": 500.0}
     assert stats["submits_per_min_limit"] == 10.0
     assert end["needs_person"][0] == {
         "id": "kite-7",

@@ -36,6 +36,7 @@ EVENTS: tuple[life.Event, ...] = (
     life.DownloadFailed("gone", parked=True),
     life.UrlExpired("HTTP 403"),
     life.ClipSaved("day/kite.mp4", 3_100_000, "ab"),
+    life.RefusalsProven("the dashboard shows none of them"),
     life.GaveUp("no attempt is left"),
 )
 
@@ -95,6 +96,7 @@ def test_a_run_tells_what_costs_money_and_what_came_of_it() -> None:
         "failing",
         "adopted",
         "reopened",
+        "counted",
     }
     assert words(Verbosity.VERBOSE) == told | {"sending", "refused", "polled", "ready"}
 

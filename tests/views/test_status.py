@@ -40,7 +40,7 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
         "manifest": "/films/kites.yaml",
         "output": "/films/out/kites",
         "counts": {"pending": 1, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 1, "failed": 0},
-        "money": {"spent": 0.6, "reserved": 0.4, "budget": 25.0},
+        "money": {"spent": 0.6, "reserved": 0.4, "unproven": 0.0, "budget": 25.0},
         "films": [],
     }
     assert jobs[0] == {
