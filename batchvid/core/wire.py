@@ -1,6 +1,6 @@
 """What the service says of a task: every shape of answer becomes a value or a classified fault, and nothing else.
 
-A task has failed only when the service says so with a status word of the failure list, in an answer that names a task.
+A task has failed only when the service says so with a status word of the failure list, in an answer that names it.
 Whatever else a poll brings, an error with status 200 too, is a look that brought nothing: it is repeated.
 What the answer to a paid request means is said in `batchvid.core.payment`.
 """
@@ -168,8 +168,9 @@ def read_poll(  # noqa: PLR0911 a return a shape
         reason = f"an error in place of the task: {clean(error.message, 300) or error.code}"
         return Fault(FaultKind.BROKEN, reason, request_id=request_id(error.message))
     report = _report(task, error, task_id=task_id)
-    if report.phase is Phase.FAILED and not _named(task):
-        reason = f"{report.status!r} is said of no task: {report.error or 'no reason given'}"
+    if report.phase is Phase.FAILED and task_id not in _named(task):
+        whose = f"task {clean(report.other_id, 80)}" if report.other_id else "no task"
+        reason = f"{report.status!r} is said of {whose}: {report.error or 'no reason given'}"
         return Fault(FaultKind.BROKEN, reason, request_id=request_id(report.error or ""))
     return report
 

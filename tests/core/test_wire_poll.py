@@ -199,9 +199,11 @@ def test_an_error_that_says_that_there_is_none_is_none(error: Any) -> None:
         {"status": "error", "message": "rate limit exceeded, retry later"},
         {"status": "fail", "code": 429, "message": "slow"},
         {"status": "failed"},
+        {"task_id": "task_2", "status": "failed"},
+        {"id": "task_1x", "status": "expired"},
     ],
 )
-def test_a_failure_that_names_no_task_fails_none(body: dict[str, Any]) -> None:
+def test_a_failure_that_does_not_name_the_task_fails_none(body: dict[str, Any]) -> None:
     """It may be said of the request by somebody on the way."""
     found = poll(200, body)
     assert isinstance(found, Fault)
@@ -318,7 +320,6 @@ def test_an_answer_that_names_no_task_is_about_the_one_asked_for(named: dict[str
     "payload",
     [
         {"id": "task_2", "status": "completed", "video_url": URL},
-        {"task_id": "task_2", "status": "failed"},
         {"code": "success", "data": {"task_id": "task_2", "status": "SUCCESS", "fail_reason": URL}},
         {"id": 2, "task_id": "task_2", "status": "queued"},
     ],

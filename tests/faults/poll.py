@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchvid.sandbox.task import task_id
 from tests.faults.cases import fault
 from tests.faults.lab import quick
 from tests.faults.raw import http, relayed, reset, serving
@@ -338,18 +339,17 @@ def hostile_bodies(lab: Lab) -> None:
     lab.survived()
 
 
-@fault("F33", "polls answer for another task: completed with its clip, failed, wrapped; twice, and for ever")
+@fault("F33", "polls answer for another job's task: completed with its clip, failed, wrapped; twice, and for ever")
 def answer_for_another(lab: Lab) -> None:
     """Rejected: no other clip is fetched, no failure is believed; the true answer is waited for."""
+    of_well = task_id(1, 1)
     with serving(lambda _: http("200 OK", b"another clip")) as elsewhere:
         url = f"{elsewhere.url}/stolen.mp4"
         others = {
-            "done": {"id": "task_of_another", "status": "completed", "video_url": url},
-            "failed": {"task_id": "task_of_another", "status": "failed", "error": {"message": "no"}},
-            "wrapped": {
-                "code": "success",
-                "data": {"task_id": "task_of_another", "status": "SUCCESS", "fail_reason": url},
-            },
+            "done": {"id": of_well, "status": "completed", "video_url": url},
+            "failed": {"task_id": of_well, "status": "failed", "error": {"message": "no"}},
+            "stranger": {"task_id": "task_of_nobody", "status": "failed", "error": {"message": "no"}},
+            "wrapped": {"code": "success", "data": {"task_id": of_well, "status": "SUCCESS", "fail_reason": url}},
         }
         healed = False
 
@@ -357,12 +357,12 @@ def answer_for_another(lab: Lab) -> None:
             told = http("200 OK", json.dumps(others[name]).encode())
             return lambda _request, number: TRUE if healed or number > until else told
 
-        lab.manifest(jobs(*others, "ever", "well"), head=quick(task_timeout="2s"))
+        lab.manifest(jobs("well", *others, "ever"), head=quick(task_timeout="2s", in_flight=1))
         wrong = {name: about_another(name, until=2) for name in others}
         wrong_polls(lab, wrong | {"ever": about_another("done", until=10**9)})
         ran = lab.run()
         parked(lab, ran, "ever")
-        lab.says(ran, "ever: no usable answer within task_timeout", "another task, task_of_another")
+        lab.says(ran, "ever: no usable answer within task_timeout", of_well, "belongs to job 'well'")
         lab.others_done(*others, "well")
         healed = True
         lab.converges(runs=1)
