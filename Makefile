@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak faults bench bench-quick eta report-bench screenshot check format clean
+.PHONY: help setup demo test soak doubts faults bench bench-quick eta report-bench screenshot check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/.ready ## Run the whole test suite
 
 soak: $(VENV)/.ready ## 200 jobs of all kinds, killed three times and resumed; the sandbox's ledger tells what was paid
 	$(BIN)/python tests/soak.py
+
+doubts: $(VENV)/.ready ## A night at a service that loses 1 % of its answers, and the morning after it (1 minute)
+	$(BIN)/python -m tests.doubts $(SEEDS)
 
 faults: $(VENV)/.ready ## Let every fault of the list happen to the real program, and print what held
 	$(BIN)/python -m tests.faults.bench
