@@ -33,6 +33,7 @@ PURE = {
     "enum",
     "functools",
     "hashlib",
+    "html",
     "heapq",
     "ipaddress",
     "itertools",
@@ -42,6 +43,7 @@ PURE = {
     "struct",
     "typing",
     "urllib.parse",
+    "zlib",
 }
 """What core may import of the standard library: values and arithmetic; no files, sockets, clocks or randomness."""
 HEAVY = ("aiohttp", "av", "PIL", "pydantic", "rich", "yaml", "jinja2", "numpy")

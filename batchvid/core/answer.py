@@ -10,25 +10,31 @@ from __future__ import annotations
 import json
 import math
 import re
-from base64 import b64encode
+import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from batchvid.core.secrecy import KEY_WAS_HERE
 from batchvid.core.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchvid.core.secrecy import Secret
+
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
 """A task object is about 1 KB; more than this is not read."""
 RAW_KEPT_BYTES = 4096
 """How much of an unreadable answer is kept where money is in doubt."""
-KEY_WAS_HERE = "[key]"
+PACKED = {"gzip", "x-gzip", "deflate"}
+UNREADABLE = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
+GZIP = b"\x1f\x8b"
+"""How a body begins that is packed, whatever its headers say; no JSON does."""
+LAYERS_MAX = 3
+"""Nobody packs what is packed so often."""
 RETRY_AFTER_MAX_S = 900.0
 """No service keeps a night's run waiting for longer than 15 minutes at a time."""
 
@@ -41,13 +47,22 @@ class Lost(StrEnum):
     TLS = "the service's certificate was not accepted"
     CONNECT_TIMEOUT = "the service did not accept a connection in time"
     SILENT = "no answer came in time"
+    HUNG_UP = "the service closed the connection before the request left"
+    SPOKE_FIRST = "the service spoke before it was asked, so the request was not sent"
     RESET = "the connection broke before an answer came"
     GARBLED = "the answer was not HTTP"
 
     @property
     def before_sending(self) -> bool:
-        """Whether it is certain that not one byte of the request left."""
-        return self in {Lost.DNS, Lost.UNREACHABLE, Lost.TLS, Lost.CONNECT_TIMEOUT}
+        """Whether it is certain that nothing of the request's body left, and so that nothing was paid."""
+        return self in {
+            Lost.DNS,
+            Lost.UNREACHABLE,
+            Lost.TLS,
+            Lost.CONNECT_TIMEOUT,
+            Lost.HUNG_UP,
+            Lost.SPOKE_FIRST,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +99,49 @@ class Answer:
         """Give the first characters of the body, harmless to show."""
         return clean(self.body[: limit * 4].decode("utf-8", "replace"), limit)
 
-    def without(self, secret: str) -> Answer:
-        """Give the answer with every repetition of *secret* taken out: a careless service echoes what it refuses.
+    def unpacked(self) -> Answer:
+        """Return the answer with its body unpacked, under the cap, though nobody asked for it to be packed.
 
-        Also where it stands percent-encoded, or in base64 as part of what it was sent in.
+        What cannot be unpacked is not kept: nobody could see what is in it.
         """
-        forms = disguises(secret)
-        told = "\n".join(self.headers.values())
-        if not any(form in told or form.encode() in self.body for form in forms):
-            return self
-        headers, body = dict(self.headers), self.body
-        for form in forms:
-            body = body.replace(form.encode(), KEY_WAS_HERE.encode())
-            headers = {name: value.replace(form, KEY_WAS_HERE) for name, value in headers.items()}
-        return replace(self, headers=headers, body=body)
+        names = [name.strip() for name in self.headers.get("content-encoding", "").lower().split(",")]
+        layers = sum(name in PACKED for name in names)
+        body, whole = self.body, True
+        for _ in range(LAYERS_MAX):
+            if whole and body and (layers > 0 or body.startswith(GZIP)):
+                body, whole = _inflated(body)
+                layers -= 1
+        if body.startswith(GZIP) or layers > 0 or not UNREADABLE.isdisjoint(names):
+            body, whole = b"", not self.body
+        return self if body is self.body else replace(self, body=body, complete=self.complete and whole)
+
+    def without(self, secret: Secret) -> Answer:
+        """Return the answer without the key: a careless service echoes what it refuses.
+
+        Text by text where it is JSON, so that what else it says is still understood.
+        """
+        headers = {name: secret.masked(value) for name, value in self.headers.items()}
+        text = self.body.decode("latin-1")
+        masked = secret.masked(text, cut=not self.complete)
+        if masked == text:
+            return self if headers == self.headers else replace(self, headers=headers)
+        payload = self.json()
+        if payload is not None:
+            try:
+                masked = json.dumps(secret.masked_value(payload))
+            except RecursionError:
+                masked = KEY_WAS_HERE
+        return replace(self, headers=headers, body=masked.encode("latin-1"))
 
 
-@lru_cache(maxsize=4)
-def disguises(secret: str) -> tuple[str, ...]:
-    """Give the forms in which *secret* may come back, longest first; none of an empty one."""
-    if not secret:
-        return ()
-    sent = (secret, f"Bearer {secret}")
-    encoded = (b64encode(text.encode()).decode().rstrip("=") for text in sent)
-    return tuple(sorted({secret, quote(secret, safe=""), *encoded}, key=len, reverse=True))
+def _inflated(body: bytes) -> tuple[bytes, bool]:
+    """Return what *body* unpacks to, under the cap, and whether it came out whole."""
+    unpacker = zlib.decompressobj(wbits=47)
+    try:
+        plain = unpacker.decompress(body, ANSWER_MAX_BYTES)
+    except zlib.error:
+        return b"", False
+    return plain, unpacker.eof
 
 
 _DECODER = json.JSONDecoder(parse_constant=lambda _name: None)

@@ -29,8 +29,13 @@ def clean(text: str, limit: int) -> str:
     if len(text) <= limit and text.isprintable() and " ".join(text.split()) == text:
         return text
     looked_at = text[: max(READ_AT_LEAST, limit * READ_PER_SHOWN)]
-    without_escapes = _ESCAPES.sub("", looked_at)
-    shown = " ".join("".join(char for char in without_escapes if char.isprintable() or char.isspace()).split())
+    printable = (char for char in without_escapes(looked_at) if char.isprintable() or char.isspace())
+    shown = " ".join("".join(printable).split())
     if len(shown) <= limit and len(looked_at) == len(text):
         return shown
     return shown[: max(0, limit - 1)].rstrip() + "…" if limit > 0 else ""
+
+
+def without_escapes(text: str) -> str:
+    """Return *text* without the sequences that drive a terminal."""
+    return _ESCAPES.sub("", text)

@@ -10,18 +10,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from batchvid.core.answer import Answer, envelope, retry_after_s
+from batchvid.core.answer import envelope, retry_after_s
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from batchvid.core.answer import Answer
 
 CLIP_MAX_BYTES = 4 * 1024**3
 """No 8-second clip is larger; an endless body must end somewhere."""
-SLOWEST_BYTES_PER_S = 1024
+SLOWEST_BYTES_PER_S = 4096
 """A transfer that brings less than this, over `SPEED_WINDOW_S`, is given up and resumed."""
 SPEED_WINDOW_S = 60.0
+LONGEST_S = 1800.0
+"""Then others have the place of a transfer, whatever it brings; it goes on where it ended, as after any break."""
+DRAINING_S = 60.0
+"""What a transfer still has when the run was told to stop: systemd waits 330 s for all of it."""
 DIGITS_MAX = 18
 """Of a length in a header; no clip needs more, and Python refuses to convert thousands."""
 GONE = {403, 404, 410}
@@ -104,19 +110,23 @@ def read_refusal(answer: Answer, *, now: float) -> Fault:
     return Fault(FaultKind.UNAVAILABLE, reason, retry_after_s=wait_s)
 
 
-def read_beginning(first: bytes) -> Fault | None:
+def read_beginning(first: bytes, show: Callable[[bytes], Answer]) -> Fault | None:
     """Say what is wrong with a body that begins so, when it surely is no MP4: an error page sent with status 200.
 
-    *first* holds at least 8 bytes unless the body has fewer. What the box walk finds later is not asked here.
+    *first* holds at least 8 bytes unless the body has fewer; *show* returns them without the key. What the box walk
+    finds later is not asked here.
     """
-    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if text not in {b"<", b"{", b"["} or first[4:8] == b"ftyp":
+    if first[4:8] == b"ftyp":
         return None
-    answer = Answer(200, {}, first)
-    error = envelope(answer.json())
+    text, shown = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1], show(first)
+    if shown.body != first:  # on the disk, for people to look at, it would be the key that lies there
+        return Fault(FaultKind.BROKEN, f"not a clip but something that repeats the key: {shown.excerpt()}")
+    if text not in {b"<", b"{", b"["}:
+        return None
+    error = envelope(shown.json())
     if error is not None and "not completed" in error.message.lower():
         return Fault(FaultKind.NOT_READY, clean(error.message, 300))
-    return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if text == b'<' else 'JSON'}: {answer.excerpt()}")
+    return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if text == b'<' else 'JSON'}: {shown.excerpt()}")
 
 
 def too_large(size_bytes: int | None) -> Fault | None:
@@ -129,6 +139,15 @@ def too_large(size_bytes: int | None) -> Fault | None:
 def too_slow(received_bytes: int, *, in_s: float) -> bool:
     """Say whether a transfer that brought so much in so long should be given up and resumed."""
     return in_s >= SPEED_WINDOW_S and received_bytes < SLOWEST_BYTES_PER_S * in_s
+
+
+def out_of_time(*, in_s: float, draining_s: float | None) -> str | None:
+    """Return why a transfer ends that began so long ago, in a run that was told to stop so long ago, or was not."""
+    if draining_s is not None and draining_s >= DRAINING_S:
+        return f"the run was told to stop {draining_s:.0f} s ago"
+    if in_s >= LONGEST_S:
+        return f"it has taken {in_s / 60:.0f} min, and others wait"
+    return None
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:

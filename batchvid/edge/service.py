@@ -1,9 +1,9 @@
 """The service over HTTP: each request becomes an `Answer` or a `NoAnswer`, and nothing here decides what it means.
 
-There are two sessions. The one for the API carries the key and follows no redirect. The one that fetches
-clips from the URLs that the service names carries no key, and connects to public addresses only (unless the service
-itself is on this machine). Neither keeps cookies or reads proxies from the environment. The key ends here: an answer
-that repeats it goes on without it.
+A paid request has a connection of its own (`batchvid.edge.paid_post`). For the rest there are two sessions. The one
+for the API carries the key and follows no redirect. The one that fetches clips from the URLs that the service names
+carries no key, and connects to public addresses only (unless the service itself is on this machine). Neither keeps
+cookies or reads proxies from the environment. The key ends here: an answer that repeats it goes on without it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -22,22 +21,23 @@ from yarl import URL
 from batchvid import __version__
 from batchvid.core.addresses import is_loopback, is_public
 from batchvid.core.answer import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.core.secrecy import secret_of
+from batchvid.edge.paid_post import CONNECT_TIMEOUT_S, send_once
 from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
-    from aiohttp.abc import AbstractStreamWriter
-
     from batchvid.core.multipart import Multipart
+    from batchvid.core.secrecy import Secret
 
-CONNECT_TIMEOUT_S = 20.0
-CREATE_TIMEOUT_S = 300.0
-"""For a create as a whole: two large frames over a slow line, and a gateway that thinks."""
-CREATE_SILENCE_S = 120.0
 READ_TIMEOUT_S = 60.0
 """For a poll as a whole."""
+HEAD_S = 60.0
+"""For the head of a clip's answer, with all redirects before it, however slowly it comes."""
+ERROR_BODY_S = 30.0
+"""For the body of an error, however slowly it comes."""
 SILENCE_S = 30.0
 """Without one byte for so long, a transfer is given up and resumed."""
 CLOSED_S = 0.25
@@ -45,7 +45,7 @@ CLOSED_S = 0.25
 CONNECTIONS = 64
 """Whatever is in flight; more would only queue at the gateway."""
 KEEP_ALIVE_S = 4.0
-"""Shorter than servers keep idle connections, so that a paid POST hardly ever meets one that is being closed."""
+"""Shorter than servers keep idle connections, so that a poll hardly ever meets one that is being closed."""
 BLOCK_BYTES = 512 * 1024
 """Handed on at once; larger ones are no faster."""
 BLOCKS_BYTES = 4 * 1024 * 1024
@@ -53,40 +53,23 @@ BLOCKS_BYTES = 4 * 1024 * 1024
 BLOCK_S = 5.0
 """A slow body is handed on in smaller blocks, so that its speed can be judged and what came of it is kept."""
 REDIRECTS_AT_MOST = 5
+PLAIN = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
+"""The headers of every request."""
 
 
 class ForbiddenAddressError(OSError):
     """A clip's URL leads to an address that is not public."""
 
 
-class _Pieces(aiohttp.payload.Payload):
-    """A request body in pieces, written one after the other without being copied together."""
-
-    _autoclose = True
-
-    def __init__(self, body: Multipart) -> None:
-        super().__init__(body.pieces, content_type=body.content_type)
-        self._size = body.size_bytes
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Give the body as text, as the interface demands."""
-        return b"".join(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write all pieces."""
-        for piece in self._value:
-            await writer.write(piece)
-
-
 class Transfer:
     """The answer to a request for a clip: status, headers, and a body that is read block by block."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, secret: str, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int = BLOCK_BYTES) -> None:
         self._response = response
         self._secret = secret
         self._block_bytes = block_bytes
         self.status = response.status
-        self.headers = _headers(response)
+        self.headers = {name: value for name, value in _headers(response).items() if not secret.is_told(value)}
 
     async def read_block(self) -> bytes | NoAnswer:
         """Give about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
@@ -109,7 +92,11 @@ class Transfer:
 
     async def answer(self) -> Answer:
         """Read the body as that of an error."""
-        return (await _answer(self._response)).without(self._secret)
+        return (await _answer(self._response)).unpacked().without(self._secret)
+
+    def beginning(self, first: bytes) -> Answer:
+        """Return what the body begins with as an answer that can be shown."""
+        return Answer(self.status, {}, first).without(self._secret)
 
 
 class Service:
@@ -121,11 +108,11 @@ class Service:
     def __init__(self, base_url: str, key: str, *, ca_file: str | None = None, downloads: int = 4) -> None:
         self._base = base_url
         self._key = key
+        self._secret = secret_of(key)
         self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
         self._tls = _tls(ca_file)
         self._local = is_loopback(URL(base_url).host or "")
         connect_s, bounds = CONNECT_TIMEOUT_S, aiohttp.ClientTimeout
-        self._post_bounds = bounds(total=CREATE_TIMEOUT_S, sock_connect=connect_s, sock_read=CREATE_SILENCE_S)
         self._get_bounds = bounds(total=READ_TIMEOUT_S, sock_connect=connect_s, sock_read=SILENCE_S)
         self._fetch_bounds = bounds(total=None, sock_connect=connect_s, sock_read=SILENCE_S)
         self._api: aiohttp.ClientSession
@@ -133,11 +120,10 @@ class Service:
 
     async def __aenter__(self) -> Self:
         """Open both sessions."""
-        plain = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
         common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
-            headers={**plain, "Authorization": f"Bearer {self._key}"},
+            headers=PLAIN | {"Authorization": f"Bearer {self._key}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             **common,
         )
@@ -148,7 +134,7 @@ class Service:
                 ssl=self._tls,
                 socket_factory=None if self._local else _public_socket,
             ),
-            headers=plain,
+            headers=PLAIN,
             cookie_jar=aiohttp.DummyCookieJar(),
             **common,
         )
@@ -163,19 +149,23 @@ class Service:
 
     async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
         """Send a paid request, once."""
-        return await self._request("POST", path, self._post_bounds, data=_Pieces(body))
+        url = self._url(path)
+        headers = PLAIN | {"Accept": "*/*", "Authorization": f"Bearer {self._key}"}
+        result = await send_once(url, headers, body, tls=self._tls if url.scheme == "https" else None)
+        if isinstance(result, NoAnswer):
+            return NoAnswer(result.lost, self._secret.masked(result.detail, cut=True))
+        return result.unpacked().without(self._secret)
 
     async def get(self, path: str) -> Answer | NoAnswer:
         """Ask for something that costs nothing."""
-        return await self._request("GET", path, self._get_bounds)
-
-    async def _request(self, method: str, path: str, bounds: aiohttp.ClientTimeout, **body: Any) -> Answer | NoAnswer:
-        url = URL(self._base + path, encoded=True)
         try:
-            async with self._api.request(method, url, timeout=bounds, allow_redirects=False, **body) as response:
-                return (await _answer(response)).without(self._key)
+            async with self._api.get(self._url(path), timeout=self._get_bounds, allow_redirects=False) as response:
+                return (await _answer(response)).unpacked().without(self._secret)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return _lost(error)
+
+    def _url(self, path: str) -> URL:
+        return URL(self._base + path, encoded=True)
 
     @asynccontextmanager
     async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
@@ -186,14 +176,18 @@ class Service:
         session, url = self._files, source
         if source.startswith("/"):
             session, url = self._api, self._base + source
+        until = asyncio.get_running_loop().time() + HEAD_S
         for hop in range(REDIRECTS_AT_MOST + 1):
             target = _url(url)
             if session is self._files:
                 self._refuse_forbidden(target, redirected=hop > 0)
             try:
-                response = await session.get(target, headers=headers, timeout=self._fetch_bounds, allow_redirects=False)
+                async with asyncio.timeout_at(until):
+                    response = await session.get(
+                        target, headers=headers, timeout=self._fetch_bounds, allow_redirects=False
+                    )
             except aiohttp.InvalidURL:
-                raise ForbiddenAddressError(f"the clip's URL is not allowed: its host is {target.host}") from None
+                raise self._forbidden(f"the clip's URL is not allowed: its host is {target.host}") from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if forbidden := _forbidden(error):
                     raise forbidden from None
@@ -202,7 +196,7 @@ class Service:
             async with response:
                 location = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or location is None:
-                    yield Transfer(response, secret=self._key, block_bytes=self._block_bytes)
+                    yield Transfer(response, secret=self._secret, block_bytes=self._block_bytes)
                     return
                 url = str(response.url.join(_url(location)))
                 session = self._files
@@ -212,7 +206,10 @@ class Service:
         """Refuse a URL that no clip can be at; the address that its host name has is checked when it is known."""
         schemes = {"https"} if redirected and not self._local else {"http", "https"}
         if parts.scheme not in schemes or parts.user is not None or not parts.host:
-            raise ForbiddenAddressError(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
+            raise self._forbidden(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
+
+    def _forbidden(self, text: str) -> ForbiddenAddressError:
+        return ForbiddenAddressError(self._secret.masked(text))
 
 
 def _url(text: str) -> URL:
@@ -223,14 +220,14 @@ def _url(text: str) -> URL:
         raise ForbiddenAddressError("the clip's URL is none") from None
 
 
-def _tls(ca_file: str | None) -> ssl.SSLContext | bool:
-    """Give the verifying context, ``True`` for aiohttp's own; there is no way to switch verification off."""
-    if ca_file is None:
-        return True
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Return a verifying context; there is no way to switch verification off."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the CA file {ca_file} cannot be used: {error.strerror or error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _public_socket(address: tuple[Any, ...]) -> socket.socket:
@@ -283,34 +280,21 @@ def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Answer:
-    """Read a body under the cap; one that is cut off or too long is marked as not complete."""
+    """Read a body under the cap and in its time; one that is cut off or too long is marked as not complete."""
     blocks, size, complete = [], 0, True
     try:
-        while block := await _arrived(response):
-            blocks.append(block)
-            size += len(block)
-            if size > ANSWER_MAX_BYTES:
-                complete = False
-                response.close()
-                break
+        async with asyncio.timeout(ERROR_BODY_S):
+            while block := await _arrived(response):
+                blocks.append(block)
+                size += len(block)
+                if size > ANSWER_MAX_BYTES:
+                    complete = False
+                    response.close()
+                    break
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         blocks.append(_kept_back(response.content, error))
         complete = False
-    body = b"".join(blocks)[:ANSWER_MAX_BYTES]
-    if response.headers.get("Content-Encoding", "identity").lower() in {"gzip", "x-gzip", "deflate"}:
-        body, whole = _inflated(body)
-        complete = complete and whole
-    return Answer(response.status, _headers(response), body, complete)
-
-
-def _inflated(body: bytes) -> tuple[bytes, bool]:
-    """Unpack a body that nobody asked to be packed, under the cap; say whether it came out whole."""
-    unpacker = zlib.decompressobj(wbits=47)
-    try:
-        plain = unpacker.decompress(body, ANSWER_MAX_BYTES)
-    except zlib.error:
-        return b"", False
-    return plain, unpacker.eof
+    return Answer(response.status, _headers(response), b"".join(blocks)[:ANSWER_MAX_BYTES], complete)
 
 
 def _lost(error: Exception) -> NoAnswer:
@@ -334,4 +318,4 @@ def _words(error: Exception) -> str:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError):
         return cause.strerror or ""
-    return str(error) if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
+    return "Server disconnected" if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__

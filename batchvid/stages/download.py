@@ -47,19 +47,21 @@ async def download(  # noqa: PLR0913 where from, where to, and what to write bes
     sidecar: dict[str, Any],
     wall: Callable[[], float],
     fresh: bool = False,
+    draining_s: Callable[[], float | None] = lambda: None,
 ) -> ClipSaved | Fault:
     """Fetch the clip of *task_id* at *source* and save it at *path* below the output folder, *sidecar* beside it.
 
-    *fresh* says that nothing was ever fetched of this task. Raises `batchvid.errors.StorageError` when the disk does
-    not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
+    *fresh* says that nothing was ever fetched of this task. *draining_s* tells how long ago the run was told to stop:
+    a transfer ends soon after that, and what came of it is kept. Raises `batchvid.errors.StorageError` when the disk
+    does not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
     """
     async with outputs.part(path, source=task_id, fresh=fresh) as part:
         rest: Fault | Body | bytes = b""
         if not part.complete:
-            rest = await _transfer(service, part, source=source, wall=wall)
+            rest = await _transfer(service, part, source=source, wall=wall, draining_s=draining_s)
             if rest is Body.ASK_AGAIN:
                 await part.restart()
-                rest = await _transfer(service, part, source=source, wall=wall)
+                rest = await _transfer(service, part, source=source, wall=wall, draining_s=draining_s)
         if isinstance(rest, Body):
             return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
         if isinstance(rest, Fault):
@@ -71,7 +73,14 @@ async def download(  # noqa: PLR0913 where from, where to, and what to write bes
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
 
 
-async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable[[], float]) -> Fault | Body | bytes:
+async def _transfer(
+    service: Fetches,
+    part: Part,
+    *,
+    source: str,
+    wall: Callable[[], float],
+    draining_s: Callable[[], float | None],
+) -> Fault | Body | bytes:
     """Bring the rest of the clip into *part*, all but the last block, which is given.
 
     Gives ``Body.ASK_AGAIN`` when the part is no use and everything must be asked for.
@@ -91,14 +100,17 @@ async def _transfer(service: Fetches, part: Part, *, source: str, wall: Callable
             if reading.body is Body.FROM_ZERO and part.offset_bytes:
                 await part.restart()
             part.remember(reading.validator)
-            return await _copy(answer, part, reading)
+            return await _copy(answer, part, reading, draining_s)
     except ForbiddenAddressError as error:
         return Fault(FaultKind.FORBIDDEN, str(error))
 
 
-async def _copy(answer: Transfer, part: Part, reading: Reading) -> Fault | bytes:
+async def _copy(
+    answer: Transfer, part: Part, reading: Reading, draining_s: Callable[[], float | None]
+) -> Fault | bytes:
     """Copy the body into *part* block by block; give the last block, which is written when the part is finished."""
-    last, fault = await _received(answer, part, reading)
+    speed = _Speed(asyncio.get_running_loop().time, draining_s)
+    last, fault = await _received(answer, part, reading, speed)
     if fault is None:
         return last
     if fault.kind is FaultKind.UNAVAILABLE:
@@ -108,9 +120,8 @@ async def _copy(answer: Transfer, part: Part, reading: Reading) -> Fault | bytes
     return fault
 
 
-async def _received(answer: Transfer, part: Part, reading: Reading) -> tuple[bytes, Fault | None]:
+async def _received(answer: Transfer, part: Part, reading: Reading, speed: _Speed) -> tuple[bytes, Fault | None]:
     """Write the body to *part*, all but its last block; give that block, and what ended the transfer before its end."""
-    speed = _Speed(asyncio.get_running_loop().time)
     is_judged, last = part.offset_bytes > 0, b""
     while True:
         block = await answer.read_block()
@@ -126,7 +137,7 @@ async def _received(answer: Transfer, part: Part, reading: Reading) -> tuple[byt
             last += block
             if block and len(last) < ENOUGH_TO_JUDGE_BYTES:
                 continue
-            is_judged, wrong = True, transfer.read_beginning(last)
+            is_judged, wrong = True, transfer.read_beginning(last, answer.beginning)
         arrived = part.offset_bytes + len(last)
         if wrong := wrong or transfer.too_large(arrived) or (speed.fault(len(block)) if block else None):
             return last, wrong
@@ -144,18 +155,22 @@ def _shortfall(arrived_bytes: int, total_bytes: int | None) -> Fault | None:
 
 
 class _Speed:
-    """The speed of a transfer over its last window."""
+    """The speed of a transfer over its last window, and the time that it has left."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._from, self._bytes = clock(), 0
+    def __init__(self, clock: Callable[[], float], draining_s: Callable[[], float | None]) -> None:
+        self._clock, self._draining_s = clock, draining_s
+        self._began = self._from = clock()
+        self._bytes = 0
 
     def fault(self, received_bytes: int) -> Fault | None:
-        """Count what came in; give the fault of a transfer that should be given up and resumed."""
+        """Count what came in; return the fault of a transfer that should be given up and resumed."""
         self._bytes += received_bytes
-        in_s = self._clock() - self._from
+        now = self._clock()
+        if late := transfer.out_of_time(in_s=now - self._began, draining_s=self._draining_s()):
+            return Fault(FaultKind.UNAVAILABLE, f"the transfer was cut off: {late}")
+        in_s = now - self._from
         if transfer.too_slow(self._bytes, in_s=in_s):
             return Fault(FaultKind.UNAVAILABLE, f"too slow: {self._bytes} bytes in {in_s:.0f} s")
         if in_s >= transfer.SPEED_WINDOW_S:
-            self._from, self._bytes = self._clock(), 0
+            self._from, self._bytes = now, 0
         return None

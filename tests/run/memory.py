@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from batchvid.core.answer import Answer, Lost, NoAnswer
-from batchvid.edge.service import CREATE_SILENCE_S, SILENCE_S, Transfer
+from batchvid.core.secrecy import secret_of
+from batchvid.edge.paid_post import CREATE_SILENCE_S
+from batchvid.edge.service import SILENCE_S, Transfer
 from batchvid.sandbox.reply import Reply, Request, Reset
 from batchvid.sandbox.routes import answer_api, answer_files
 
@@ -58,6 +60,7 @@ class MemoryTransfer(Transfer):
     def __init__(self, reply: Reply) -> None:
         self.status = reply.status
         self.headers = dict(reply.headers)
+        self._secret = secret_of(KEY)
         way = reply.transport
         self._body = reply.body if way.cut_at is None else reply.body[: int(len(reply.body) * way.cut_at)]
         self._at = 0
