@@ -42,7 +42,8 @@ class Runner:
         self.edges = edges
         self.standing = Standing(course, started=self._now())
         self._beside = beside
-        self._steps = Steps(course, edges, self.standing)
+        self._draining_since: float | None = None
+        self._steps = Steps(course, edges, self.standing, self._draining_s)
         self._changed = {step: asyncio.Event() for step in Step}
         self._turns = {step: asyncio.Lock() for step in Step}
         self._idle: set[asyncio.Task[Any]] = set()
@@ -70,9 +71,17 @@ class Runner:
         return self.standing.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
 
     def drain(self) -> None:
-        """Send nothing new; let the requests in flight end and record them."""
-        self.course.draining = True
+        """Send nothing new; let the requests in flight end and record them, and transfers for a little while."""
+        self._begin_to_drain()
         self._look_again()
+
+    def _begin_to_drain(self) -> None:
+        if not self.course.draining:
+            self.course.draining, self._draining_since = True, self._now()
+
+    def _draining_s(self) -> float | None:
+        """Return how long ago the run was told to stop; ``None`` when it was not."""
+        return None if self._draining_since is None else self._now() - self._draining_since
 
     def ring(self) -> None:
         """Look again whether a job may be submitted: another run of the account made room, or met a refusal."""
@@ -170,7 +179,7 @@ class Runner:
         """Stop because of the disk: let requests in flight end, and collect nothing more."""
         self._failure = self._failure or error
         self.course.brakes.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
-        self.course.draining = True
+        self._begin_to_drain()
 
     async def _watch(self) -> None:
         """Show how the run stands, until it is over."""

@@ -83,6 +83,8 @@ class Steps:
     course: Course
     edges: Edges
     standing: Standing
+    draining_s: Callable[[], float | None]
+    """How long ago the run was told to stop; ``None`` when it was not."""
 
     async def submit(self, index: int) -> float | None:
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
@@ -305,15 +307,10 @@ class Steps:
         try:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
-                edges.service,
-                edges.outputs,
-                path=job.path,
-                task_id=one.progress.task_id or "",
-                source=source,
-                sidecar=await self._story(index, job, one.progress),
-                wall=edges.wall,
-                fresh=one.started and not one.tally.download_faults,
-            )
+                edges.service, edges.outputs, path=job.path, task_id=one.progress.task_id or "", source=source,
+                sidecar=await self._story(index, job, one.progress), wall=edges.wall,
+                fresh=one.started and not one.tally.download_faults, draining_s=self.draining_s,
+            )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
