@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchvid.core.addresses import is_readable_on_the_way
 from batchvid.edge.disk import STATE_FOLDER
 from batchvid.environment import find_key, without_secrets
+from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -35,10 +37,23 @@ def has_journal(manifest: Manifest) -> bool:
 
 
 def service_account(manifest: Manifest, *, key_file: Path | None) -> Account:
-    """Give the account at the manifest's service; raises `ConfigError` when there is no key."""
+    """Return the account at the manifest's service.
+
+    Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
+    """
     from batchvid.session import Account  # noqa: PLC0415 the engine is loaded only to run
 
+    if is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
+        raise ConfigError(clear_text(manifest.base_url))
     return Account(manifest.base_url, find_key(manifest.key_env, key_file=key_file))
+
+
+def clear_text(base_url: str) -> str:
+    """Return what is wrong with sending the key to *base_url*, and what to do."""
+    return (
+        f"the key would go to {base_url} without encryption, so nothing was sent: use an https:// address, or, in a "
+        "network that you trust, write service: {allow_http: true} into the manifest (service.allow_http)"
+    )
 
 
 def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SANDBOX_SPEED) -> Account:

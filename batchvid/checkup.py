@@ -11,9 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from batchvid import __version__
+from batchvid.accounts import clear_text
+from batchvid.core.addresses import is_readable_on_the_way
 from batchvid.core.answer import NoAnswer
 from batchvid.environment import find_key
 from batchvid.errors import BatchvidError, ConfigError, Exit
+from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, names_another_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +28,6 @@ SQLITE_SOUND_FROM = (3, 51, 3)
 """Older ones can damage a journal that two processes write at once, which batchvid's lock prevents."""
 SQLITE_NEEDED = (3, 37, 0)
 CLOCK_MAY_BE_OFF_S = 120.0
-DEFAULT_BASE_URL, DEFAULT_KEY_ENV = "https://api.cometapi.com/v1", "COMETAPI_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,19 @@ async def checkup(
     url = manifest.base_url if manifest is not None else base_url or DEFAULT_BASE_URL
     try:
         key = find_key(key_env, key_file=key_file)
-        findings.append(Finding("key", ok=True, text=f"found ({key_env}); it is not shown"))
+        strange = names_another_secret(key_env)
+        text = f"found ({key_env}); it is not shown" if strange is None else strange
+        findings.append(Finding("key", ok=strange is None, text=text))
     except ConfigError as error:
         key = ""
         findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
     if manifest is not None:
         findings += _output(manifest)
+    if is_readable_on_the_way(url):
+        if manifest is None or not manifest.allow_http:
+            return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
+        text = f"service.allow_http is on: everybody on the way to {url} can read the key"
+        findings.append(Finding("service", ok=False, text=text))
     findings += await _service(url, key, ca_file)
     return findings
 

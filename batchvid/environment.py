@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 PREFIX = "BATCHVID_"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
 """In the name of a variable: it may hold something that only the service should see."""
+KEY_MIN, KEY_LETTERS_MIN = 8, 6
+"""A key of fewer characters, or of fewer letters and digits, is part of ordinary answers: it could not be taken out of
+them where a service repeats it."""
+ORDINARY = re.compile(
+    r"(task|video|job)[_-]\w+|not_start(ed)?|submitted|preparing|in_progress|processing|generating|completed?|succeeded"
+    r"|finished|cancell?ed|rejected|progress|metadata|video_url|output_video|fail_reason|(created|completed|expires)_at",
+    re.IGNORECASE,
+)
+"""What stands in ordinary answers."""
 OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
@@ -80,4 +89,14 @@ def _checked(text: str, where: str) -> str:
     key = text.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"{where} holds no key: one word of ASCII characters is expected")
+    if len(key) < KEY_MIN or sum(map(str.isalnum, key)) < KEY_LETTERS_MIN:
+        raise ConfigError(
+            f"{where} holds a key of fewer than {KEY_MIN} characters, which stands by chance in what services answer: "
+            "make a longer one at the service; a gateway of your own that takes any key takes a longer one too"
+        )
+    if ORDINARY.fullmatch(key):
+        raise ConfigError(
+            f"{where} holds an ordinary word in place of a key, which stands in what a service answers: make another "
+            "one at the service"
+        )
     return key

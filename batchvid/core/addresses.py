@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 UNICAST = IPv6Network("2000::/3")
 """RFC 4291: all of the IPv6 internet; what lies outside is local, deprecated or not given out."""
@@ -30,6 +31,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_readable_on_the_way(base_url: str) -> bool:
+    """Whether what is sent to *base_url*, a valid one, leaves this machine without encryption."""
+    parts = urlsplit(base_url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _parts(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:

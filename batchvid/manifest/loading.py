@@ -7,6 +7,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.addresses import is_readable_on_the_way
 from batchvid.core.settings import InDoubt, Limits, OnChange
 from batchvid.errors import ManifestError
 from batchvid.manifest import paths
@@ -18,7 +19,7 @@ from batchvid.manifest.model import Manifest
 from batchvid.manifest.prices import Prices
 from batchvid.manifest.problems import Findings, Spot, dotted
 from batchvid.manifest.read import Document, Map, TextError, read_text
-from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, holds_key
+from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, holds_key, names_another_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
     defaults, broken_defaults = _section(document, "defaults", findings)
     limits, _ = _section(document, "limits", findings)
     service, _ = _section(document, "service", findings)
+    _warn_of_service(document, service, findings)
     template = None
     if "filename" not in broken_head:
         try:
@@ -83,6 +85,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         path=absolute,
         base_url=service.get("base_url", DEFAULT_BASE_URL),
         key_env=service.get("key_env", DEFAULT_KEY_ENV),
+        allow_http=service.get("allow_http", False),
         output=absolute.parent / head.get("output", f"out/{path.stem}"),
         limits=_limits(limits),
         jobs=tuple(jobs),
@@ -140,6 +143,20 @@ def _section(document: Document, name: str, findings: Findings) -> tuple[dict[st
         path = (name, *mistake.path)
         findings.add(Spot(document, path, dotted(path)), mistake.text)
     return found, broken
+
+
+def _warn_of_service(document: Document, service: dict[str, Any], findings: Findings) -> None:
+    """Tell of what may give a secret away."""
+
+    def warn(key: str, text: str) -> None:
+        findings.warn(Spot(document, ("service", key), f"service.{key}"), text)
+
+    if strange := names_another_secret(service.get("key_env", DEFAULT_KEY_ENV)):
+        warn("key_env", strange)
+    if service.get("allow_http", False):
+        now = is_readable_on_the_way(service.get("base_url", DEFAULT_BASE_URL))
+        text = "everybody on the way can read the key" if now else "base_url does not need it; remove it"
+        warn("allow_http", f"is on: {text}")
 
 
 def _limits(given: dict[str, Any]) -> Limits:

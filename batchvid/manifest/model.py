@@ -33,5 +33,7 @@ class Manifest:
     films: tuple[Film, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is allowed but probably not meant, as ``file:line:column: where: text``."""
+    allow_http: bool = False
+    """Whether the key may be sent to another machine without encryption."""
     reads: tuple[Path, ...] = ()
     """The tables and folders of frame pairs that its entries name, absolute."""

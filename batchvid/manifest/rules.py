@@ -82,7 +82,7 @@ _ROW: dict[str, Rule] = _DEFAULTS | {
     "continues": values.text,
 }
 RULES: dict[SectionName, dict[str, Rule]] = {
-    "Service": {"base_url": service.base_url, "key_env": service.key_env},
+    "Service": {"base_url": service.base_url, "key_env": service.key_env, "allow_http": values.yes_no},
     "LimitsSection": {
         "submits": units.rate,
         "requests": units.rate,

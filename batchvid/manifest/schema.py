@@ -56,6 +56,9 @@ class Service(Section):
 
     base_url: BaseUrl = _key(description="Where the API is; with or without /v1.")
     key_env: KeyEnv = _key(description="The NAME of the variable that holds the key; never the key itself.")
+    allow_http: YesNo = _key(
+        description="Also send the key to another machine over http://, where everybody on the way can read it."
+    )
 
 
 class LimitsSection(Section):

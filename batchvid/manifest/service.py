@@ -11,6 +11,13 @@ from batchvid.manifest.units import written
 DEFAULT_BASE_URL = "https://api.cometapi.com/v1"
 DEFAULT_KEY_ENV = "COMETAPI_KEY"
 
+ANOTHER_SECRET = re.compile(
+    r"(AWS|AZURE|GCP|GITLAB|BITBUCKET|SSH|PYPI|TWINE|DOCKER|SLACK|STRIPE|TWILIO|SENTRY|CLOUDFLARE|DIGITALOCEAN)_\w+"
+    r"|GOOGLE_APPLICATION_CREDENTIALS|GITHUB_TOKEN|GITHUB_PAT|GH_TOKEN|GH_ENTERPRISE_TOKEN|CI_JOB_TOKEN|NPM_TOKEN"
+    r"|NODE_AUTH_TOKEN|VAULT_TOKEN|KUBECONFIG|DATABASE_URL|REDIS_URL|MONGODB_URI|PGPASSWORD|POSTGRES_PASSWORD"
+    r"|MYSQL_PWD|MYSQL_PASSWORD|MYSQL_ROOT_PASSWORD|PASSWORD"
+)
+"""Names of variables that hold a secret of somebody else; not keys of model makers, which gateways may take."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _KEY_BEGINNING = re.compile(r"(?i)(sk|pk|rk)[-_]")
 _KEY = re.compile(r"sk-[A-Za-z0-9][A-Za-z0-9_-]{15,}", re.ASCII)
@@ -56,6 +63,13 @@ def key_env(value: object) -> str:
             "if a key stood here, replace it at the service"
         )
     return text
+
+
+def names_another_secret(key_env: str) -> str | None:
+    """Return what is strange about a variable that is known to hold the secret of another service."""
+    if not ANOTHER_SECRET.fullmatch(key_env.upper()):
+        return None
+    return f"{key_env} holds a secret of something else as a rule, and would be sent to the service: name its own key"
 
 
 def holds_key(tree: object) -> bool:
