@@ -93,3 +93,28 @@ def test_a_key_in_the_manifest_is_refused_and_not_repeated(project: Project) -> 
     assert ran.code == 65, ran
     assert "NAME" in ran.err
     assert "0123456789" not in ran.err
+
+
+@pytest.mark.parametrize("how", ["manifest", "flag", "variable"])
+def test_the_key_is_not_sent_to_another_machine_without_encryption(project: Project, how: str) -> None:
+    """Exit 78 before a connection, a journal or a name look-up; it says what to write."""
+    address = "http://gateway.invalid:8080/v1"
+    project.manifest("kite", text=f"service: {{base_url: '{address}'}}" if how == "manifest" else "")
+    flags = ("--base-url", address) if how == "flag" else ()
+    ran = project.batchvid("run", "m.yaml", *flags, BATCHVID_BASE_URL=address if how == "variable" else None)
+    assert ran.code == 78, ran
+    assert "service.allow_http" in ran.err
+    assert not list(project.folder.rglob("journal.db"))
+    seen = project.batchvid("doctor", "m.yaml", *flags, BATCHVID_BASE_URL=address if how == "variable" else None)
+    assert seen.code == 78, seen
+    assert "service.allow_http" in seen.out
+
+
+def test_it_is_sent_where_the_manifest_allows_it(project: Project) -> None:
+    """The run goes as far as looking for the host, and doctor shows that it is allowed."""
+    head = "service: {base_url: 'http://gateway.invalid:8080', allow_http: true}"
+    project.manifest("kite", text=head)
+    seen = project.batchvid("doctor", "m.yaml", BATCHVID_BASE_URL=None)
+    assert "everybody on the way to http://gateway.invalid:8080/v1 can read the key" in seen.out
+    assert "could not be resolved" in seen.out
+    assert "service.allow_http: is on" in project.batchvid("check", "m.yaml").err

@@ -14,11 +14,14 @@ from batchvid.core.answer import Answer
 from batchvid.core.fault import FaultKind
 from batchvid.core.transfer import (
     CLIP_MAX_BYTES,
+    DRAINING_S,
+    LONGEST_S,
     SLOWEST_BYTES_PER_S,
     SPEED_WINDOW_S,
     Body,
     Held,
     Reading,
+    out_of_time,
     read_beginning,
     read_headers,
     read_refusal,
@@ -201,6 +204,23 @@ def test_an_error_page_with_status_200_is_caught_and_quoted_clean(first: bytes, 
     assert fault.kind is kind
     assert words in fault.reason
     assert fault.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("in_s", "draining_s", "ends"),
+    [
+        (0.0, None, False),
+        (LONGEST_S - 1, None, False),
+        (LONGEST_S, None, True),
+        (0.0, 0.0, False),
+        (5.0, DRAINING_S - 1, False),
+        (5.0, DRAINING_S, True),
+        (LONGEST_S, 1.0, True),
+    ],
+)
+def test_no_transfer_lasts_for_ever(in_s: float, draining_s: float | None, *, ends: bool) -> None:
+    """Half an hour, or a minute after the run was told to stop, whatever it brings."""
+    assert (out_of_time(in_s=in_s, draining_s=draining_s) is not None) is ends
 
 
 def test_a_trickle_is_given_up_and_a_slow_line_is_not() -> None:

@@ -212,6 +212,29 @@ def test_a_key_in_the_service_section_is_refused_and_not_repeated(desk: Desk, ke
     assert all(key not in complaint for complaint in complaints)
 
 
+@pytest.mark.parametrize(
+    "name", ["AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "GH_TOKEN", "PGPASSWORD", "DATABASE_URL", "SSH_KEY", "NPM_TOKEN"]
+)
+def test_a_key_env_that_holds_another_secret_is_warned_of(desk: Desk, name: str) -> None:
+    """It would be sent to the service; the variables of gateways and model makers are not warned of."""
+    (warning,) = desk.load(f"service: {{key_env: {name}}}\n{JOBS}").warnings
+    assert f"clips.yaml:1:11: service.key_env: {name} holds a secret of something else" in warning
+    for usual in ("COMETAPI_KEY", "OPENAI_API_KEY", "MY_GATEWAY_TOKEN", "VEO_PASSWORD"):
+        assert desk.load(f"service: {{key_env: {usual}}}\n{JOBS}").warnings == ()
+
+
+@pytest.mark.parametrize(("base_url", "told"), [("http://gateway.lan:8080", "can read the key"), ("", "remove it")])
+def test_http_is_allowed_only_where_the_manifest_says_so_and_it_is_told(desk: Desk, base_url: str, told: str) -> None:
+    """`check` shows it each time."""
+    assert not desk.load(JOBS).allow_http
+    address = f"base_url: '{base_url}', " if base_url else ""
+    loaded = desk.load(f"service: {{{address}allow_http: true}}\n{JOBS}")
+    assert loaded.allow_http
+    (warning,) = loaded.warnings
+    assert "service.allow_http: is on" in warning
+    assert told in warning
+
+
 def test_a_key_anywhere_is_taken_out_of_messages(desk: Desk) -> None:
     """Even where a message repeats what was written."""
     complaints = desk.complaints(f"sk-abcdefghijklmnop1234: x\nfilename: sk-abcdefghijklmnop1234\n{JOBS}")

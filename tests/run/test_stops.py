@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchvid.core import lifecycle as life
+from batchvid.core import transfer
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.settings import Rate
 from batchvid.errors import Exit
+from tests.run import memory
 from tests.run.bench import PRICE, QUICK, STARTS_AT, Bench, jobs
 
 if TYPE_CHECKING:
@@ -253,6 +255,25 @@ def test_a_signal_drains_a_run_in_which_much_is_under_way(make_bench: MakeBench,
     assert summary.exit_code is Exit.INTERRUPTED
     assert all(call.at <= STARTS_AT + after_s + 0.02 for call in bench.service.calls)
     assert bench.run(wanted, limits).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
+@pytest.mark.parametrize("brings", [0, 2**30])
+def test_a_drain_ends_although_a_transfer_does_not(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, brings: int
+) -> None:
+    """Slow or fast: systemd waits 330 s. The clip is paid, and the next run fetches it."""
+    monkeypatch.setattr(memory, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(memory, "BLOCK_S", 5.0)
+    monkeypatch.setattr(transfer, "SLOWEST_BYTES_PER_S", 0 if brings else 1)
+    bench = make_bench()
+    stopped_after_s = 100.0
+    summary = bench.run(jobs(3), meanwhile=signals(bench, stopped_after_s))
+    assert summary.exit_code is Exit.INTERRUPTED
+    assert summary.counts[State.READY] > 0
+    assert summary.elapsed_s < stopped_after_s + 120
+    monkeypatch.undo()
+    assert bench.run(jobs(3)).exit_code is Exit.OK
     assert set(bench.bought().values()) == {1}
 
 

@@ -37,7 +37,14 @@ TAG = {"ETag": '"one"'}
 class Fetch(Protocol):
     """Run the stage against a server."""
 
-    def __call__(self, *answers: Say, times: int = 1, source: str = "/kite.mp4", own: bool = False) -> Outcome:
+    def __call__(
+        self,
+        *answers: Say,
+        times: int = 1,
+        source: str = "/kite.mp4",
+        own: bool = False,
+        draining_s: float | None = None,
+    ) -> Outcome:
         """Give the last outcome of so many tries; *own* asks for a path of the service instead of a URL."""
         ...
 
@@ -61,7 +68,9 @@ def seen() -> list[RawServer]:
     return []
 
 
-async def fetch_from(source: str, *, out: Path, base_url: str, times: int = 1) -> Outcome:
+async def fetch_from(
+    source: str, *, out: Path, base_url: str, times: int = 1, draining_s: float | None = None
+) -> Outcome:
     """Run the stage so many times; every time as a new run would."""
     assert times
     outcome: Outcome | None = None
@@ -77,6 +86,7 @@ async def fetch_from(source: str, *, out: Path, base_url: str, times: int = 1) -
                 source=source,
                 sidecar={"id": "kite", "task_id": "task_1"},
                 wall=time.time,
+                draining_s=lambda: draining_s,
             )
     assert outcome is not None
     return outcome
@@ -86,12 +96,19 @@ async def fetch_from(source: str, *, out: Path, base_url: str, times: int = 1) -
 def fetch(out: Path, seen: list[RawServer]) -> Fetch:
     """Give the stage, against one server that is both the service and the host of its files."""
 
-    def run(*answers: Say, times: int = 1, source: str = "/kite.mp4", own: bool = False) -> Outcome:
+    def run(
+        *answers: Say,
+        times: int = 1,
+        source: str = "/kite.mp4",
+        own: bool = False,
+        draining_s: float | None = None,
+    ) -> Outcome:
         async def main() -> Outcome:
             async with RawServer(list(answers)) as server:
                 seen.append(server)
                 asked = source if own or "://" in source else server.url + source
-                return await fetch_from(asked, out=out, base_url=f"{server.url}/v1", times=times)
+                api = f"{server.url}/v1"
+                return await fetch_from(asked, out=out, base_url=api, times=times, draining_s=draining_s)
 
         return asyncio.run(main())
 
@@ -390,6 +407,54 @@ def test_a_trickle_is_given_up(fetch: Fetch, clip: bytes, out: Path, monkeypatch
     fault = assert_fault(fetch(trickle), FaultKind.UNAVAILABLE, out)
     assert "too slow" in fault.reason
     assert (out / "kite.mp4.part").stat().st_size > 20
+
+
+HEADS = {
+    "a header": b"HTTP/1.1 200 OK\r\nX-Pad: " + b"a" * 1000,
+    "interim answers": b"HTTP/1.1 103 Hints\r\nLink: </x>\r\n\r\n" * 30,
+    "redirects, each of them in time": b"HTTP/1.1 302 X\r\nLocation: /kite.mp4\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_head_that_dribbles_is_given_up(
+    fetch: Fetch, clip: bytes, out: Path, head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However steadily it comes: its place is given back, and the clip is fetched the next time."""
+    monkeypatch.setattr(edge, "HEAD_S", 0.5)
+    assert_fault(fetch(Say(slowly=head, trickle_s=0.005)), FaultKind.UNAVAILABLE, out)
+    assert_saved(fetch(Say(http(200, clip))), clip, out)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, FaultKind.UNAVAILABLE), (404, FaultKind.EXPIRED)])
+def test_an_error_whose_body_dribbles_is_understood_in_time(
+    fetch: Fetch, out: Path, status: int, kind: FaultKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status is enough; nobody waits for the rest."""
+    monkeypatch.setattr(edge, "ERROR_BODY_S", 0.2)
+    said = Say(http(status, b"{", length="4000000"), slowly=b" " * 4000, trickle_s=0.005)
+    fault = assert_fault(fetch(said), kind, out)
+    assert f"HTTP {status}" in fault.reason
+
+
+def test_a_transfer_is_cut_off_when_the_run_was_told_to_stop(fetch: Fetch, clip: bytes, out: Path) -> None:
+    """After a while: what came is kept as the part, and the next run goes on behind it."""
+    half = clip[: len(clip) // 2]
+    cut_off = Say(http(200, half, TAG, length=str(len(clip))), then="hang")
+    fault = assert_fault(fetch(cut_off, draining_s=transfer.DRAINING_S), FaultKind.UNAVAILABLE, out)
+    assert "told to stop" in fault.reason
+    assert (out / "kite.mp4.part").read_bytes() == half
+    assert_saved(fetch(rest(clip)), clip, out)
+
+
+def test_what_repeats_the_key_in_place_of_a_clip_is_not_left_on_the_disk(fetch: Fetch, out: Path) -> None:
+    """A broken clip is kept for people to look at, and a validator for the next transfer; the key is not."""
+    text = f"Sorry, the key {KEY} is not allowed to do this".encode()
+    fault = assert_fault(fetch(Say(http(200, text, {"ETag": f'"{KEY}"'}))), FaultKind.BROKEN, out)
+    assert KEY not in fault.reason
+    fetch(Say(http(200, b"\0\0\0\x18ftyp" + bytes(500), {"ETag": f'"{KEY}"'}, length="900")))
+    kept = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+    assert KEY.encode() not in kept
 
 
 def test_a_server_that_resets_or_hangs_up_is_unavailable(fetch: Fetch, out: Path) -> None:
