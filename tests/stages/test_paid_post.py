@@ -357,16 +357,23 @@ def test_a_body_that_dribbles_is_given_up_and_what_came_is_kept(monkeypatch: pyt
     assert result.body.startswith(b'{"id": "task_1"')
 
 
-def test_an_answer_that_arrived_while_the_process_stood_still_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopped container: all times are over when it goes on, and the paid task lies in the socket."""
+@pytest.mark.parametrize("already_there", [True, False])
+def test_an_answer_is_read_although_the_process_stood_still_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, *, already_there: bool
+) -> None:
+    """A stopped container: all times are over when it goes on, and the paid task lies in the socket, or comes yet."""
     for name in ("CREATE_SILENCE_S", "CREATE_TIMEOUT_S"):
         monkeypatch.setattr(paid_post, name, 0.4)
     monkeypatch.setattr(paid_post, "LISTENED_S", 0.1)
-    answered = threading.Event()
+    answered, goes_on = threading.Event(), threading.Event()
 
     def do(line: Line) -> None:
         line.request()
         asked.set()
+        if not already_there:
+            goes_on.wait(PATIENCE_S)
+            line.say(CREATED)
+            return
         stopped.wait(PATIENCE_S)
         line.say(CREATED)
         answered.set()
@@ -375,8 +382,10 @@ def test_an_answer_that_arrived_while_the_process_stood_still_is_read(monkeypatc
 
     def stand_still() -> None:
         stopped.set()
-        answered.wait(PATIENCE_S)
+        if already_there:
+            answered.wait(PATIENCE_S)
         time.sleep(0.6)  # longer than the whole request may take
+        goes_on.set()
 
     async def main(url: str) -> Answer | NoAnswer:
         async with Service(url, KEY) as service, asyncio.TaskGroup() as group:
