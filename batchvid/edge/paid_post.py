@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import aiohappyeyeballs
 import h11
@@ -45,7 +46,7 @@ BROKEN_S = 5.0
 """For what arrived before the connection broke; it is there at once."""
 LISTENED_S = 1.0
 """What a wait counts at most: the process may have stood still for hours, and heard nothing."""
-UNASKED_S = 0.02
+UNASKED_S = 0.003
 """How long a connection without TLS, whose handshake takes longer, is watched before anything is sent: a server that
 is full, or speaks another protocol, says so at once."""
 HEAD_MAX_BYTES = 64 * 1024
@@ -90,7 +91,7 @@ class NotConnectedError(Exception):
 async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
     host, port = url.raw_host or "", url.port or 0
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _addresses(host, port)
         raw = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
     except (socket.gaierror, UnicodeError) as error:
         raise NotConnectedError(Lost.DNS, error) from None
@@ -110,6 +111,12 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
     except BaseException:
         raw.close()
         raise
+
+
+async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
+    with suppress(socket.gaierror):  # an address needs no thread that looks for it
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def _encrypted(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:

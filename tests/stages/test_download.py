@@ -438,8 +438,11 @@ def test_an_error_whose_body_dribbles_is_understood_in_time(
     assert f"HTTP {status}" in fault.reason
 
 
-def test_a_transfer_is_cut_off_when_the_run_was_told_to_stop(fetch: Fetch, clip: bytes, out: Path) -> None:
+def test_a_transfer_is_cut_off_when_the_run_was_told_to_stop(
+    fetch: Fetch, clip: bytes, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a while: what came is kept as the part, and the next run goes on behind it."""
+    monkeypatch.setattr(edge, "SILENCE_S", 0.2)
     half = clip[: len(clip) // 2]
     cut_off = Say(http(200, half, TAG, length=str(len(clip))), then="hang")
     fault = assert_fault(fetch(cut_off, draining_s=transfer.DRAINING_S), FaultKind.UNAVAILABLE, out)

@@ -123,8 +123,11 @@ AT_ONCE = {
 
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("said", AT_ONCE.values(), ids=AT_ONCE)
-def test_who_speaks_before_being_asked_is_not_asked(said: bytes, body: Multipart) -> None:
+def test_who_speaks_before_being_asked_is_not_asked(
+    said: bytes, body: Multipart, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its words are nobody's answer; not one byte of the request leaves, and so nothing is in doubt."""
+    monkeypatch.setattr(paid_post, "UNASKED_S", PATIENCE_S)
     ended = threading.Event()
 
     def do(line: Line) -> None:
@@ -144,8 +147,11 @@ def test_who_speaks_before_being_asked_is_not_asked(said: bytes, body: Multipart
 
 
 @pytest.mark.parametrize("end", [Line.reset, lambda line: line.raw.close()], ids=["reset", "closed"])
-def test_a_connection_that_ends_before_the_request_left_costs_no_doubt(end: Callable[[Line], None]) -> None:
+def test_a_connection_that_ends_before_the_request_left_costs_no_doubt(
+    end: Callable[[Line], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that takes connections and drops them: nothing was paid."""
+    monkeypatch.setattr(paid_post, "UNASKED_S", PATIENCE_S)
     result, _ = post(end, LARGE)
     assert isinstance(result, NoAnswer)
     assert result.lost in {Lost.HUNG_UP, Lost.UNREACHABLE}
@@ -385,7 +391,7 @@ def test_an_answer_is_read_although_the_process_stood_still_meanwhile(
         if already_there:
             answered.wait(PATIENCE_S)
         time.sleep(0.6)  # longer than the whole request may take
-        goes_on.set()
+        asyncio.get_running_loop().call_later(0.05, goes_on.set)
 
     async def main(url: str) -> Answer | NoAnswer:
         async with Service(url, KEY) as service, asyncio.TaskGroup() as group:
