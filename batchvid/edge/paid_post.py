@@ -83,7 +83,7 @@ async def send_once(
 class NotConnectedError(Exception):
     """There is no connection, so nothing was sent."""
 
-    def __init__(self, lost: Lost, error: OSError | UnicodeError) -> None:
+    def __init__(self, lost: Lost, error: OSError | ValueError) -> None:
         super().__init__(_words(error))
         self.lost = lost
 
@@ -93,7 +93,7 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
     try:
         found = await _addresses(host, port)
         raw = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
-    except (socket.gaierror, UnicodeError) as error:
+    except (socket.gaierror, ValueError) as error:  # a name may also be none that can be looked for
         raise NotConnectedError(Lost.DNS, error) from None
     except TimeoutError:
         raise
@@ -102,15 +102,12 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
     try:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 socket's own signature
         return raw if tls is None else await _encrypted(raw, tls, host.rstrip("."))
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError) as error:
+    except BaseException as error:
         raw.close()
-        raise NotConnectedError(Lost.UNREACHABLE, error) from None
-    except ssl.SSLError as error:
-        raw.close()
-        raise NotConnectedError(Lost.TLS, error) from None
-    except BaseException:
-        raw.close()
-        raise
+        if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+            raise
+        hung_up = not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        raise NotConnectedError(Lost.UNREACHABLE if hung_up else Lost.TLS, error) from None
 
 
 async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
