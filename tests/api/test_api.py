@@ -327,7 +327,7 @@ def test_errors_are_of_one_tree_and_leave_nothing_behind(desk: Desk, monkeypatch
     desk.out.parent.mkdir()
     desk.out.write_text("a file", encoding="utf-8")
     key_file = desk.folder / "key"
-    key_file.write_text("sk-x", encoding="utf-8")
+    key_file.write_text("sk-x-012345", encoding="utf-8")
     with pytest.raises(batchvid.ConfigError, match="can be read by others"):
         asyncio.run(batchvid.run(manifest, key_file=key_file))
     key_file.chmod(0o600)

@@ -85,15 +85,15 @@ def test_a_killed_run_is_completed_by_the_next_one_with_one_create_a_job(project
 def test_a_second_run_is_turned_away_at_once_and_sends_nothing(project: Project) -> None:
     """The output has one run at a time; the first one is not disturbed, and its lock dies with it."""
     project.manifest("kite", "slow")
+    before = project.service.ledger()["requests"]["create"]
     run = project.start("run", "m.yaml", "-v")
     read_until(run, "sending   job-2")
-    before = project.service.ledger()["requests"]
     second = project.batchvid("run", "m.yaml", "--json")
     assert second.code == 75, second
     assert f"another run (process {run.pid}) holds the output" in second.err
     assert [(line["type"], line["code"]) for line in second.told] == [("exit", 75)]
     assert project.batchvid("retry", "m.yaml", "job-1").code == 75
-    assert project.service.ledger()["requests"]["create"] == before["create"]
+    assert project.service.ledger()["requests"]["create"] == before + 2
     run.kill()
     ended(run)
     assert project.batchvid("run", "m.yaml").code == 4
