@@ -54,6 +54,10 @@ QUICK = (
 """The head of a manifest whose waits are short."""
 
 
+IN_CLEAR = "service: {allow_http: true}\n"
+"""Of a manifest whose service is another machine, reached without TLS."""
+
+
 def quick(**limits: Any) -> str:
     """Give `QUICK` with other limits, such as ``attempts=1``."""
     tree = yaml.safe_load(QUICK)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from batchvid.edge.outputs import STATE_FOLDER
 from tests.faults.cases import NotHereError, fault
 from tests.faults.filehost import fixed, honest, hosting, logged, manifest, why
-from tests.faults.lab import KEY, QUICK
+from tests.faults.lab import IN_CLEAR, KEY, QUICK
 from tests.faults.network import in_own_network, trap
 from tests.faults.raw import http, relayed, serving
 
@@ -58,7 +58,7 @@ def secrets_and_redirects(lab: Lab) -> None:
         return clip(request)
 
     other = lab.stack.enter_context(serving(elsewhere))
-    manifest(lab, ["poll", "content", "file"])
+    manifest(lab, ["poll", "content", "file"], head=IN_CLEAR + QUICK)
     api = lab.sandbox(
         "- {on: poll, prompt: The content one, no_url: true}\n"
         f"- {{on: poll, prompt: The file one, set: {{video_url: '{other.url}/back'}}}}\n"
@@ -105,7 +105,7 @@ def _names_of_private_addresses(lab: Lab) -> None:
     table = lab.folder / "hosts"
     lines = [f"{address} {name}.clips.test" for name, addresses in HOSTS.items() for address in addresses]
     table.write_text("\n".join(lines) + "\n", encoding="ascii")
-    manifest(lab, list(HOSTS))
+    manifest(lab, list(HOSTS), head=IN_CLEAR + QUICK)
     lab.sandbox(
         "\n".join(
             f"- {{on: poll, prompt: The {name} one, set: {{video_url: 'http://{name}.clips.test:{closed.port}/x'}}}}"
@@ -148,7 +148,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 def bombed(lab: Lab) -> None:
     """Hold on to a bounded amount, leave the create in doubt, and let the other jobs finish."""
     answers = dict(bombs())
-    manifest(lab, list(answers))
+    manifest(lab, list(answers), head=IN_CLEAR + QUICK)
     api = lab.sandbox()
 
     def answer(request: Request) -> bytes:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from batchvid.sandbox.task import task_id
 from tests.faults.cases import NotHereError, fault
-from tests.faults.lab import quick
+from tests.faults.lab import IN_CLEAR, quick
 from tests.faults.raw import http, read_rest, relayed, reset, serving
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def private_mounts(**files: Path) -> list[str]:
 @fault("F01", "the service's name does not resolve: DNS is silent, no such name; healed within the run, and after it")
 def no_such_name(lab: Lab) -> None:
     """Nothing is sent and nothing is in doubt; the retry budget ends the run; what heals in time goes on by itself."""
-    lab.manifest(TWO, head=IMPATIENT)
+    lab.manifest(TWO, head=IN_CLEAR + IMPATIENT)
     named = lab.sandbox().replace("127.0.0.1", "service.lab.test")
     hosts, names, servers = (lab.folder / name for name in ("hosts", "nsswitch", "resolv"))
     hosts.write_text("127.0.0.1 localhost\n")
@@ -90,7 +90,7 @@ def no_such_name(lab: Lab) -> None:
         lab.ended(ran, 5)
         lab.says(ran, "could not be resolved", "batchvid run", "2 jobs left")
         nothing_sent(lab, ran, "hurt", "well")
-    lab.manifest(TWO, head=quick(submits="unlimited", backoff="0.1s..0.2s"))
+    lab.manifest(TWO, head=IN_CLEAR + quick(submits="unlimited", backoff="0.1s..0.2s"))
     going = lab.start("run", lab.manifest_path, api=named, under=there)
     time.sleep(1.5)
     with hosts.open("a") as file:  # the same file, because it is bound into the other namespace

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.cases import fault
 from tests.faults.filehost import honest, hosting, logged, manifest, why
-from tests.faults.lab import KEY
+from tests.faults.lab import IN_CLEAR, KEY, QUICK
 from tests.faults.network import certificate, in_own_network, trap
 from tests.faults.raw import serving
 
@@ -53,7 +53,7 @@ def _redirected(lab: Lab) -> None:
         for name, url in (good | bad).items()
     ]
     names = [*good, *bad, "moved", "circle"]
-    manifest(lab, names)
+    manifest(lab, names, head=IN_CLEAR + QUICK)
     lab.sandbox(
         "\n".join(
             [
@@ -125,7 +125,7 @@ def _forbidden(lab: Lab) -> None:
         "nohost": "http:///x",
     }
     polls = [f'- {{on: poll, prompt: The {name} one, set: {{video_url: "{url}"}}}}' for name, url in urls.items()]
-    manifest(lab, [*urls, "stuck"])
+    manifest(lab, [*urls, "stuck"], head=IN_CLEAR + QUICK)
     lab.sandbox(
         "\n".join(
             [
