@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohappyeyeballs
@@ -99,15 +99,20 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
         raise
     except OSError as error:
         raise NotConnectedError(Lost.UNREACHABLE, error) from None
-    try:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 socket's own signature
-        return raw if tls is None else await _encrypted(raw, tls, host.rstrip("."))
-    except BaseException as error:
-        raw.close()
-        if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+    with ExitStack() as stack:
+        stack.callback(raw.close)
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 socket's own signature
+            line = raw if tls is None else await _encrypted(raw, tls, host.rstrip("."))
+        except TimeoutError:
             raise
-        hung_up = not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-        raise NotConnectedError(Lost.UNREACHABLE if hung_up else Lost.TLS, error) from None
+        except OSError as error:
+            hung_up = not isinstance(error, ssl.SSLError) or isinstance(
+                error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+            )
+            raise NotConnectedError(Lost.UNREACHABLE if hung_up else Lost.TLS, error) from None
+        stack.pop_all()
+    return line
 
 
 async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
