@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from batchvid.core.answer import ANSWER_MAX_BYTES, RAW_KEPT_BYTES, Answer, envelope
 from batchvid.core.fault import Fault, FaultKind
+from batchvid.core.payment import read_create
 from batchvid.core.secrecy import KEY_WAS_HERE, bare, secret_of
 from batchvid.core.text import clean
-from batchvid.core.wire import read_create, read_poll
+from batchvid.core.wire import read_poll
 
 KEY = "sk-red+team/key=0123456789~abc"
 SECRET = secret_of(KEY)

@@ -16,7 +16,7 @@ import pytest
 from batchvid.core.answer import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.multipart import create_body
-from batchvid.core.wire import read_create
+from batchvid.core.payment import read_create
 from batchvid.edge import paid_post
 from batchvid.edge.service import Service
 
