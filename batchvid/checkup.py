@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -88,9 +89,11 @@ def _sqlite() -> Finding:
 
 
 def _output(manifest: Manifest) -> list[Finding]:
+    from batchvid.edge.lock import is_held  # noqa: PLC0415 as above
     from batchvid.edge.mounts import network_file_system, on_network  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
     from batchvid.edge.readings import Readings  # noqa: PLC0415 loaded only with a manifest
+    from batchvid.takeback import forgotten  # noqa: PLC0415 as above
 
     outputs = Outputs(manifest.output)
     try:
@@ -103,10 +106,15 @@ def _output(manifest: Manifest) -> list[Finding]:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
         journal = Readings.open_readonly(outputs.state_folder / "journal.db")
-        if journal is not None:
-            with journal:
+        with journal or nullcontext():
+            if journal is not None:
                 number = sum(journal.counts().values())
-            findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
+                findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
+            if not is_held(manifest.output):
+                jobs = {job.id: job for job in manifest.jobs}
+                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                code = Exit.DISK if is_refused else None
+                findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
     except BatchvidError as error:
         findings.append(Finding("journal", ok=False, text=str(error), exit_code=error.exit_code))
     return findings

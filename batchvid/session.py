@@ -24,7 +24,6 @@ from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
-from batchvid.edge.eventlog import EventLog
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import frame_bytes
 from batchvid.edge.outputs import Outputs
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from batchvid.steps import ServicePort
     from batchvid.views.view import View
 
-JOURNAL, LOG = "journal.db", "log.jsonl"
+JOURNAL = "journal.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,8 @@ class Options:
     only: str | None = None
     """A pattern of job ids (``*``, ``?``, ``[…]``): no other job is submitted; what is paid is still collected."""
     ca_file: str | None = None
+    moved: bool = False
+    """Go on in an output that was copied, moved or restored, whatever another copy of it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ async def run(order: Order) -> Summary:
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
-            at=order.wall(), warn=order.view.warn,
+            at=order.wall(), warn=order.view.warn, named=jobs, leave_aside=options.moved,
         )  # fmt: skip
         if order.planned is not None:
             order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy))
@@ -233,7 +234,7 @@ async def _work(  # noqa: PLR0913 what a run works with
             service=await stack.enter_async_context(order.connect(account, order.options, downloads)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
-            log=EventLog(outputs.state_folder / LOG),
+            log=journal.log,
             view=order.view,
             read_frame=frame_bytes,
             take_still=partial(take_still, outputs.folder),
@@ -250,6 +251,8 @@ async def _work(  # noqa: PLR0913 what a run works with
             await _interruptible(runner, order.interrupts)
         finally:
             edges.log.flush()
+            if edges.log.failed is not None:
+                order.view.warn(edges.log.failed)
             order.view.stats(runner.snapshot())
         return runner
 

@@ -25,7 +25,7 @@ from batchvid.core.settings import InDoubt
 from batchvid.core.story import origin, sidecar
 from batchvid.core.text import clean
 from batchvid.core.wire import Phase, content_path
-from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, event_data
+from batchvid.edge.change import DURABLE, Change, TaskOwnedError, Timing, log_line
 from batchvid.edge.disk import InTheWayError, TooManyFilesError, settled
 from batchvid.edge.outputs import ForeignFileError
 from batchvid.edge.stills import ClipNotUsableError
@@ -374,10 +374,8 @@ class Steps:
             self.course.commit(index, kept, after)
         for event in events:
             self.standing.happened(event, after, at=at)
-            self.edges.log.append(
-                {"at": rfc3339(at), "job": after.job_id, "attempt": after.attempt, "event": type(event).__name__}
-                | event_data(event)
-            )
+            if type(event) not in DURABLE:  # the others were written with their commit
+                self.edges.log.append(log_line(after.job_id, after.attempt, event, at=at))
             self.edges.view.event(after.job_id, event, after)
         if cancelled is not None:
             raise cancelled

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import sys
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,15 @@ from batchvid.commands.options import (
     output_option,
     read_journal,
 )
-from batchvid.commands.streams import tell
-from batchvid.errors import Exit, ManifestError
+from batchvid.commands.streams import complain, tell
+from batchvid.errors import Exit, ManifestError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from batchvid.core.film import FilmReport
+    from batchvid.edge.readings import Readings
     from batchvid.errors import Problem
     from batchvid.manifest.model import Manifest
 
@@ -116,9 +118,11 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     from batchvid.views.summary import film_json, film_lines  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output)
-    journal = Readings.open_readonly(journal_path(loaded))
+    journal, active = Readings.open_readonly(journal_path(loaded)), is_held(loaded.output)
     with journal or nullcontext():
-        made, money = planned(loaded, journal, rebuy=rebuy, run_active=is_held(loaded.output))
+        made, money = planned(loaded, journal, rebuy=rebuy, run_active=active)
+        if not active:
+            _warn_of_forgotten(loaded, journal)
     films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
     if as_json:
         for report in films:
@@ -168,10 +172,16 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         from batchvid.films import film_reports  # noqa: PLC0415 most manifests name none
 
         films = film_reports(manifest.films, rows, manifest.output)
+    active = is_held(manifest.output)
+    if not active:
+        from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
+
+        journal = Readings.open_readonly(journal_path(manifest))
+        with journal or nullcontext():
+            _warn_of_forgotten(manifest, journal)
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films)))
         return
-    active = is_held(manifest.output)
     for line in status_text(manifest, rows, money, named=named, run_active=active, films=films):
         tell(line)
     if not has_journal(manifest):
@@ -179,6 +189,21 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
             f"Nothing was ever run into this output. Next: {command('plan', named)} tells what it would cost, "
             f"{command('run', named)} does it."
         )
+
+
+def _warn_of_forgotten(manifest: Manifest, journal: Readings | None) -> None:
+    """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
+    from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
+    from batchvid.takeback import forgotten  # noqa: PLC0415 as above
+
+    jobs = {job.id: job for job in manifest.jobs}
+    try:
+        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
+    except StorageError as error:
+        complain(f"warning: {error}")
+        return
+    for line in found.lines:
+        complain(f"warning: {line}")
 
 
 @click.command("export")

@@ -46,7 +46,11 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     outputs = Outputs(manifest.output)
     with outputs.lock(), Journal.reopen(path) as journal:
-        take_up(journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=time.time(), warn=complain)
+        named = {job.id: job for job in manifest.jobs}
+        take_up(
+            journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=time.time(), warn=complain,
+            named=named,
+        )  # fmt: skip
         yield journal
 
 

@@ -17,7 +17,7 @@ from batchvid.core.film import FilmState
 from batchvid.core.job import State
 from batchvid.core.lifecycle import ClipSaved
 from batchvid.core.report import FilmRow, Kept, report
-from batchvid.edge.eventlog import pace_changes
+from batchvid.edge.eventlog import LOG_FILE, pace_changes
 from batchvid.edge.film_files import FilmFile
 from batchvid.edge.lock import is_held
 from batchvid.edge.outputs import Outputs
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
     from batchvid.views.view import View
 
-LOG_FILE = "log.jsonl"
 AFTER_A_RUN_S = 2.0
 """For pictures that are not there yet when a run ends. At the pace of an account that is the last clip's; where clips
 came faster than pictures, the page shows the clips themselves for the rest, until somebody asks for a report."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args
 
+from batchvid.core.figures import rfc3339
 from batchvid.core.lifecycle import Event, PollFailed, StillRunning, SubmitRefused, SubmitStarted, advance
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ def event_data(event: Event) -> dict[str, Any]:
     return {
         name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for name, value in values
     }
+
+
+def log_line(job_id: str, attempt: int, event: Event, *, at: float) -> dict[str, Any]:
+    """Return an event as the event log has it."""
+    line = {"at": rfc3339(at), "job": job_id, "attempt": attempt, "event": type(event).__name__}
+    return line | event_data(event)
 
 
 def execute(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:

@@ -4,6 +4,7 @@ Rules that it keeps:
 
 * A call of `Journal.record` is one transaction, on disk when it returns; if it raises, nothing of it is.
 * A job moves only from what the journal holds: every update compares the version and sets it.
+* What it has kept is in the event log beside it before anybody hears that it is kept.
 * It computes no states. What a job has become is said by `batchvid.core.lifecycle.advance`, before.
 * One connection writes, at any number of readers' side; the run's lock sees to the one. What it and they can read is in
   `batchvid.edge.readings`.
@@ -12,11 +13,14 @@ Rules that it keeps:
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import secrets
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from batchvid.edge import journal_file
-from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, numbered
+from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted
+from batchvid.edge import journal_file, seal
+from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, log_line, numbered
+from batchvid.edge.eventlog import LOG_FILE, EventLog
 from batchvid.edge.journal_schema import migrate, newest_version, version_of
 from batchvid.edge.ledger import follow
 from batchvid.edge.readings import COLUMNS, Readings
@@ -24,13 +28,20 @@ from batchvid.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from batchvid.core.job import Progress
     from batchvid.edge.change import Change, Timing
 
+READER_PATIENCE_MS = 1000
+"""How long the end of a session waits for who reads just now; without the last bit of order nothing is lost."""
+OPEN_ATTEMPTS = (
+    "SELECT job_id, attempt, attempts.price_micros, attempts.fingerprint, started_at, attempts.task_id,"
+    " attempts.resolved_model, accepted_at FROM jobs JOIN attempts USING (job_id, attempt)"
+    " WHERE state NOT IN ('done', 'failed') AND state != 'pending'"
+)
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
@@ -51,6 +62,9 @@ class Journal(Readings):
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         super().__init__(db, path)
         self._identity: tuple[int, int] | None = None
+        self.log = EventLog(path.with_name(LOG_FILE))
+        self.is_sealed = False
+        """Whether it was found as its last session had left it: then nothing beside it knows more. See `edge.seal`."""
 
     @classmethod
     def open(cls, path: Path, *, service: str) -> Journal:
@@ -60,14 +74,19 @@ class Journal(Readings):
         not closed properly is checked page by page. Raises `StorageError` for a journal that cannot be read or
         written, or might be something else, and `ConfigError` for one of another service or a newer batchvid.
         """
+        found = seal.read(path)
         with journal_file.translated(path):
             if not journal_file.refuse_doubtful(path):
+                _refuse_other(path, found.get("service"), service)
                 journal_file.create(path, service=service)
+                found = {}
+            elif not seal.is_untouched(path, found):
+                found = {}
             journal_file.make_private(path)
             db = journal_file.connect(path)
         journal = cls(db, path)
         try:
-            journal._take_over(service)
+            journal._take_over(service, found.get("session"))
         except BaseException:  # whatever it was, the connection is closed, and it goes on its way
             db.close()
             raise
@@ -82,16 +101,18 @@ class Journal(Readings):
         with journal_file.translated(path):
             if not journal_file.refuse_doubtful(path):
                 raise StorageError(f"there is no journal {path}")
+            found = seal.read(path)
+            untouched = seal.is_untouched(path, found)
             db = journal_file.connect(path)
         journal = cls(db, path)
         try:
-            journal._take_over(None)
+            journal._take_over(None, found.get("session") if untouched else None)
         except BaseException:  # whatever it was, the connection is closed, and it goes on its way
             db.close()
             raise
         return journal
 
-    def _take_over(self, service: str | None) -> None:
+    def _take_over(self, service: str | None, sealed_by: str | None) -> None:
         with journal_file.translated(self.path):
             self._identity = journal_file.identity(self.path)
             journal_file.check_kind(self._db, self.path)
@@ -100,24 +121,45 @@ class Journal(Readings):
             if version < newest_version():
                 journal_file.copy_to(self._db, self.path.with_name(f"{self.path.name}.v{version}.bak"))
                 migrate(self._db)
-        bound_to = self.meta_get("service")
-        if service is not None and bound_to != service:
-            raise ConfigError(
-                f"the journal {self.path} belongs to the service {bound_to}, and this run is for {service}; "
-                f"what was paid there is unknown here: choose another output (--output FOLDER)"
-            )
-        if self.meta_get("clean") != "1":
+        if service is not None:
+            _refuse_other(self.path, self.meta_get("service"), service)
+        was_clean = self.meta_get("clean") == "1"
+        self.is_sealed = was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
+        if not self.is_sealed:
             with journal_file.translated(self.path):
                 journal_file.check_pages(self._db, self.path)
-        self.meta_set("clean", "0")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a session; every copy that is made of the file from now on shows that it was not ended."""
+        seal.break_(self.path)
+        self._meta_set({"clean": "0", "session": secrets.token_hex(8)})
+        with journal_file.translated(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self.log.remember(self._open_lines())
+
+    def _open_lines(self) -> Iterator[dict[str, Any]]:
+        """Yield, as the log has them, the events that made each open attempt what it is."""
+        for job_id, attempt, *started, started_at, task_id, model, accepted_at in self._rows(OPEN_ATTEMPTS):
+            yield log_line(job_id, attempt, SubmitStarted(attempt, *started), at=started_at)
+            if task_id is not None:
+                yield log_line(job_id, attempt, SubmitAccepted(task_id, model), at=accepted_at or started_at)
 
     def close(self, *, clean: bool = True) -> None:
-        """Close the journal; it notes whether its use ended properly (*clean*), and so needs no check next time."""
+        """Close the journal. One whose use ended properly (*clean*) is sealed, and needs no check next time."""
+        service = session = None
         try:
             if clean:
                 self.meta_set("clean", "1")
+                service, session = self.meta_get("service"), self.meta_get("session")
+                with journal_file.translated(self.path):
+                    self._db.execute(f"PRAGMA busy_timeout = {READER_PATIENCE_MS}")
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing is left for a reader to write later
         finally:
             self._db.close()
+        with suppress(OSError):
+            if session is not None and journal_file.identity(self.path) == self._identity:
+                seal.put(self.path, service=service, session=session)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -136,14 +178,17 @@ class Journal(Readings):
             if journal_file.identity(self.path) != self._identity:
                 raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
         with self._transaction():
-            for change in changes:
-                self._write(change)
+            lines = [line for change in changes for line in self._write(change)]
+        self.log.keep(lines)
 
     def meta_set(self, key: str, value: str) -> None:
         """Keep a remark about the journal as a whole."""
+        self._meta_set({key: value})
+
+    def _meta_set(self, values: Mapping[str, str]) -> None:
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+            self._db.executemany(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items()
             )
 
     def backup(self, path: Path) -> None:
@@ -163,7 +208,8 @@ class Journal(Readings):
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _write(self, change: Change) -> None:
+    def _write(self, change: Change) -> list[dict[str, Any]]:
+        """Write *change*, and return its events as lines of the event log."""
         before, (job_id, *row) = change.before, _row(change.after)
         if before.version:
             moved = execute(self._db, UPDATE_PROGRESS, (*row, job_id, before.version))
@@ -171,6 +217,7 @@ class Journal(Readings):
             moved = execute(self._db, INSERT_PROGRESS, (job_id, *row))
         if not moved:
             raise StaleProgressError(f"job {before.job_id!r} is no longer at version {before.version}")
+        lines = []
         for attempt, event, at in numbered(change):
             if type(event) in DURABLE:
                 follow(self._db, job_id, attempt=attempt, event=event, at=at)
@@ -179,8 +226,10 @@ class Journal(Readings):
                     "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)",
                     (job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))),
                 )
+                lines.append(log_line(job_id, attempt, event, at=at))
         if change.timing:
             self._note(change.timing)
+        return lines
 
     def _note(self, timing: Timing) -> None:
         self._db.execute(
@@ -191,6 +240,15 @@ class Journal(Readings):
             "DELETE FROM timings WHERE timing_class = ?1 AND seq <="
             " (SELECT seq FROM timings WHERE timing_class = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
             (timing.timing_class, TIMINGS_KEPT),
+        )
+
+
+def _refuse_other(path: Path, bound_to: str | None, service: str) -> None:
+    """Refuse a journal that belongs to another service, also one that is gone and has left its seal."""
+    if bound_to not in {None, service}:
+        raise ConfigError(
+            f"the journal {path} belongs to the service {bound_to}, and this run is for {service}; "
+            f"what was paid there is unknown here: choose another output (--output FOLDER)"
         )
 
 

@@ -207,9 +207,10 @@ class Outputs:
 
         Its size is looked at; *full* also reads it, to compare the SHA-256 and walk its boxes.
         """
-        return await settled(lambda: self._check(path, size_bytes=size_bytes, sha256=sha256, full=full))
+        return await settled(lambda: self.trouble(path, size_bytes=size_bytes, sha256=sha256, full=full))
 
-    def _check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
+    def trouble(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
+        """Return what `check` does. Blocks."""
         names = Names.of(path)
         try:
             with self._opened(*names.folders) as folder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.core.job import Progress, State
 from batchvid.core.snapshot import Money
-from batchvid.edge import journal_file
+from batchvid.edge import journal_file, seal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from batchvid.core.report import Trouble
     from batchvid.core.timeline import Paid
+    from batchvid.core.witnesses import Known
     from batchvid.edge.ledger import Attempt
 
 COLUMNS = Progress._fields
@@ -179,6 +180,26 @@ class Readings:
         )
         return (Trouble(job_id, at, kind, json.loads(data).get("reason", "")) for job_id, at, kind, data in rows)
 
+    def known_requests(self) -> Known:
+        """Return what the journal knows of paid requests, to hold what lies beside it against it."""
+        from batchvid.core.witnesses import Known  # noqa: PLC0415 as above
+
+        tasks = {task_id for (task_id,) in self._rows("SELECT task_id FROM attempts WHERE task_id IS NOT NULL")}
+        starts, numbers, contents = set(), set(), set()
+        query = "SELECT job_id, attempt, at, json_extract(data, '$.fingerprint') FROM events WHERE kind = ?"
+        for job_id, attempt, at, fingerprint in self._rows(query, "SubmitStarted"):
+            starts.add((job_id, attempt, int(at)))
+            numbers.add((job_id, attempt))
+            contents.add((attempt, int(at), fingerprint))
+        return Known(tasks, starts, numbers, contents)
+
+    def open_starts(self) -> dict[str, float]:
+        """Return when the newest attempt of each job that is neither done nor failed was sent, by job id."""
+        rows = self._rows(
+            f"SELECT job_id, started_at FROM jobs JOIN attempts USING (job_id, attempt) WHERE {UNFINISHED}"  # noqa: S608 a constant
+        )
+        return dict(rows)
+
     def events(self, job_id: str | None = None) -> Iterator[KeptEvent]:
         """Yield the events of a job, or of all, in the order in which they were recorded."""
         which = "" if job_id is None else "WHERE job_id = ?"
@@ -206,6 +227,12 @@ class Readings:
         for timing_class, took_s in self._rows("SELECT timing_class, took_s FROM timings ORDER BY seq"):
             found.setdefault(timing_class, []).append(took_s)
         return found
+
+    def is_as_sealed(self) -> bool:
+        """Whether the journal is as its last session has left it, for who only looks; see `batchvid.edge.seal`."""
+        found = seal.read(self.path)
+        is_session = found.get("session") is not None and found["session"] == self.meta_get("session")
+        return is_session and self.meta_get("clean") == "1" and seal.is_untouched(self.path, found)
 
     def meta_get(self, key: str) -> str | None:
         """Give a remark about the journal as a whole; ``service`` is the one it belongs to."""

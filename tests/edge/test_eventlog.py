@@ -35,6 +35,43 @@ def test_a_full_buffer_is_written_by_itself(tmp_path: Path) -> None:
     assert (tmp_path / "log.jsonl").stat().st_size > eventlog.BUFFER_BYTES
 
 
+def test_what_is_kept_is_in_the_file_at_once(tmp_path: Path) -> None:
+    """A killed process loses no paid request; what had come together before stands before it."""
+    path = tmp_path / "log.jsonl"
+    log = EventLog(path)
+    log.append({"event": "PaceChanged"})
+    log.keep([{"job": "kite", "event": "SubmitStarted"}, {"job": "kite", "event": "SubmitAccepted"}])
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == [
+        "PaceChanged", "SubmitStarted", "SubmitAccepted",
+    ]  # fmt: skip
+
+
+def test_a_line_that_was_cut_off_is_ended_first(tmp_path: Path) -> None:
+    """Two lines never become one that nobody can read."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "cut o')
+    log = EventLog(path)
+    log.keep([{"job": "kite", "event": "SubmitStarted"}])
+    assert [line[:9] for line in path.read_text().splitlines()] == ['{"event":', '{"job": "']
+
+
+def test_what_is_open_is_told_again_when_the_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest file knows every open task; what is over is not carried along."""
+    monkeypatch.setattr(eventlog, "ROTATE_BYTES", 300)
+    path = tmp_path / "log.jsonl"
+    log = EventLog(path)
+    log.remember([{"job": "old", "event": "SubmitAccepted", "task_id": "t0"}])
+    log.keep([{"job": "kite", "event": "SubmitStarted"}, {"job": "kite", "event": "SubmitAccepted", "task_id": "t1"}])
+    log.keep([{"job": "gull", "event": "SubmitAccepted", "task_id": "t2"}, {"job": "gull", "event": "ClipSaved"}])
+    for number in range(100):
+        log.append({"event": "PaceChanged", "share": number})
+        log.flush()
+    newest = path.read_text()
+    assert "t0" in newest
+    assert newest.count("t1") == 1
+    assert "t2" not in newest
+
+
 def test_old_logs_are_kept_up_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest log has the plain name; the disk it takes is bounded; no line is cut in two."""
     monkeypatch.setattr(eventlog, "ROTATE_BYTES", 100)

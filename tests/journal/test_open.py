@@ -64,7 +64,7 @@ def test_a_fresh_journal_is_private_under_any_umask(path: Path, service: str) ->
             assert len(list(path.parent.iterdir())) == 3
     finally:
         os.umask(before)
-    assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["journal.db", "seal.json"]
 
 
 def test_rights_that_others_were_given_are_taken_back(path: Path, service: str) -> None:
@@ -134,7 +134,7 @@ def test_a_crash_while_it_is_made_leaves_no_half_journal(path: Path, service: st
     path.parent.mkdir(parents=True)
     path.with_name("journal.db.new").write_bytes(b"half")
     Journal.open(path, service=service).close()
-    assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["journal.db", "seal.json"]
 
 
 @pytest.mark.parametrize(
