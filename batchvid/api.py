@@ -113,11 +113,12 @@ def plan(manifest: Manifest) -> Plan:
     """
     from batchvid.accounts import journal_path  # noqa: PLC0415 loaded only to plan
     from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
+    from batchvid.missing import lost_of  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
 
     journal = Readings.open_readonly(journal_path(manifest))
     with journal or nullcontext():
-        return planned(manifest, journal)[0]
+        return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
 
 
 async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:

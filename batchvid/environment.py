@@ -28,11 +28,6 @@ ORDINARY = re.compile(
 OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
-def has_settings(environ: Mapping[str, str] | None = None) -> bool:
-    """Say whether any option is set by its variable."""
-    return any(name.startswith(PREFIX) for name in (os.environ if environ is None else environ))
-
-
 def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
     """Say whether the terminal, if there is one, knows how to move its cursor."""
     environ = os.environ if environ is None else environ

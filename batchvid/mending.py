@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchvid.core.job import Job, Progress
+    from batchvid.core.lifecycle import ClipSaved
     from batchvid.edge.outputs import Outputs
 
 
@@ -28,6 +29,8 @@ class Mender:
         self._base_url = base_url
         self._key = key
         self._ca_file = ca_file
+        self.replaced: list[tuple[str, ClipSaved]] = []
+        """The jobs for which the service sent another file than the one that was saved first, and what that is."""
 
     async def mend(self, wanted: Iterable[tuple[Job, Progress]]) -> dict[str, str]:
         """Fetch these clips again, one after the other; give what is still wrong, by job id.
@@ -69,5 +72,6 @@ class Mender:
         if isinstance(outcome, Fault):
             return str(outcome)
         if outcome.sha256 != row.sha256:
+            self.replaced.append((job.id, outcome))
             return "the service sends another file now than the one that was saved first; it is complete, and kept"
         return None

@@ -10,28 +10,37 @@ from batchvid.core.job import State
 from batchvid.core.plan import Plan, plan
 from batchvid.core.settings import OnChange
 from batchvid.core.snapshot import Money
+from batchvid.missing import as_a_run_finds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from batchvid.core.job import Progress
     from batchvid.edge.readings import Readings
     from batchvid.manifest.model import Manifest
 
+NOTHING: Mapping[str, str] = {}
+
 
 def planned(
-    manifest: Manifest, journal: Readings | None, *, rebuy: bool = False, run_active: bool = False
+    manifest: Manifest,
+    journal: Readings | None,
+    *,
+    rebuy: bool = False,
+    run_active: bool = False,
+    lost: Mapping[str, str] = NOTHING,
 ) -> tuple[Plan, Money]:
     """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
 
     *rebuy*: as a run with ``--rebuy`` would do it. *run_active*: a run is at work, so that a paid request that is under
-    way is no doubt.
+    way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
     money, timings = Money(), None
     rows: Iterable[Progress] = ()
     if journal is not None:
         money, timings, rows = journal.money(), journal.timings(), journal.all_progress()
+    rows = as_a_run_finds(rows, lost)
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     forecast = Forecast(limits.typical_time_s, timings)

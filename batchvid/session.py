@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import signal
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from batchvid.edge.service import Service
 from batchvid.edge.stills import still_sha256, take_still
 from batchvid.errors import Exit
 from batchvid.films import make_films
+from batchvid.missing import take_up_missing
 from batchvid.planning import planned
 from batchvid.runner import Runner
 from batchvid.sharing import Sharing
@@ -138,8 +139,6 @@ class Order:
     wall: Callable[[], float] = time.time
     planned: Callable[[Plan, Money], None] | None = None
     """Told what the run is going to do, before it does anything."""
-    ended: Callable[[Summary, Plan, Money], None] | None = None
-    """Told how this run ended, with exit 0, and what a further one would find, while nobody else can change that."""
     before_summary: Callable[[Summary], Awaitable[None]] | None = None
     """Awaited when all is on disk and the output is free again, before the view is told the summary."""
     sharing: Sharing | None = None
@@ -159,7 +158,7 @@ async def run(order: Order) -> Summary:
     outputs = Outputs(manifest.output)
     outputs.prepare()
     journal_path = outputs.state_folder / JOURNAL
-    with outputs.lock(), _telling_the_end(order) as end, Journal.open(journal_path, service=order.identity) as journal:
+    with outputs.lock(), Journal.open(journal_path, service=order.identity) as journal:
         chains = Chains(manifest.jobs)
         jobs = as_they_stand(manifest.jobs, chains, journal)
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
@@ -168,6 +167,7 @@ async def run(order: Order) -> Summary:
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
             at=order.wall(), warn=order.view.warn, named=jobs, leave_aside=options.moved,
         )  # fmt: skip
+        take_up_missing(journal, outputs, jobs, at=order.wall(), warn=order.view.warn)
         if order.planned is not None:
             order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy))
         rows, closed = parted(journal.all_progress(), jobs.keys(), whole=chains.ids)
@@ -201,22 +201,10 @@ async def run(order: Order) -> Summary:
         elapsed_s = asyncio.get_running_loop().time() - now
         summary = _summary(order, course, runner, rows | closed, waits=waits, films=films, elapsed_s=elapsed_s)
         await outputs.write_clips(_clip_lines(manifest, journal))
-        if order.ended is not None and summary.exit_code is Exit.OK and not films:
-            end.append((summary, *planned(manifest, journal)))
     if order.before_summary is not None:
         await order.before_summary(summary)
     order.view.summary(summary)
     return summary
-
-
-@contextmanager
-def _telling_the_end(order: Order) -> Iterator[list[tuple[Summary, Plan, Money]]]:
-    """Give a place for how the run ended, and tell it when the journal is closed."""
-    found: list[tuple[Summary, Plan, Money]] = []
-    yield found
-    if order.ended is not None:
-        for told in found:
-            order.ended(*told)
 
 
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:

@@ -355,6 +355,8 @@ class Steps:
         if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
             return
         outputs = self.edges.outputs
+        if (await outputs.story(job.path)).get("task_id") == progress.task_id:
+            return  # it was missing, and is there again: the part finds it
         changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
         if changed is None:
             await outputs.retire(job.path, progress.allowance_from)

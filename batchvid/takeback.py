@@ -73,6 +73,7 @@ def take_back(  # noqa: PLR0913 the journal, what lies beside it, and what is wa
         journal.meta_set(LEFT_ASIDE, json.dumps(sorted(aside | {one.task_id for one in contradictions})))
         for one in contradictions:
             warn(f"left aside as you said: {one}")
+    journal.is_sealed = True
     for line in _tidings([one for _, one in _kept(told)], "were taken back in"):
         warn(line)
 

@@ -57,6 +57,7 @@ RANKS = {
     "manifest": 2,
     "stages": 3,
     "steps": 4,
+    "missing": 3,
     "takeback": 3,
     "takeover": 4,
     "planning": 4,

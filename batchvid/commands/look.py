@@ -113,6 +113,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only to plan
     from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
     from batchvid.films import film_reports  # noqa: PLC0415 as above
+    from batchvid.missing import lost_of, missing_line  # noqa: PLC0415 as above
     from batchvid.planning import planned  # noqa: PLC0415 as above
     from batchvid.views.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
     from batchvid.views.summary import film_json, film_lines  # noqa: PLC0415 as above
@@ -120,14 +121,15 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     loaded = load(manifest, output=output)
     journal, active = Readings.open_readonly(journal_path(loaded)), is_held(loaded.output)
     with journal or nullcontext():
-        made, money = planned(loaded, journal, rebuy=rebuy, run_active=active)
+        lost = lost_of(loaded, journal)
+        made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
         if not active:
             _warn_of_forgotten(loaded, journal)
     films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
     if as_json:
         for report in films:
             tell(json.dumps({"type": "film", **film_json(report)}))
-        for row in plan_json(made, money):
+        for row in plan_json(made, money, missing=lost):
             tell(json.dumps(row))
     elif sys.stdout is not None and sys.stdout.isatty():
         from batchvid.views.live import console_on, finish  # noqa: PLC0415 rich only on a terminal
@@ -139,7 +141,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         for line in plan_lines(made, money):
             tell(line)
     if not as_json:
-        for line in film_lines(films):
+        for line in (*film_lines(films), *([missing_line(lost)] if lost else ())):
             tell(line)
     return Exit.OK
 
@@ -163,6 +165,7 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only for a status
+    from batchvid.missing import lost_clips  # noqa: PLC0415 as above
     from batchvid.views.advice import command  # noqa: PLC0415 as above
     from batchvid.views.status import status_object, status_text  # noqa: PLC0415 as above
 
@@ -179,10 +182,11 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         journal = Readings.open_readonly(journal_path(manifest))
         with journal or nullcontext():
             _warn_of_forgotten(manifest, journal)
+    lost = lost_clips(manifest.output, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
-        tell(json.dumps(status_object(manifest, rows, money, films=films)))
+        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
         return
-    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films):
+    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films, missing=lost):
         tell(line)
     if not has_journal(manifest):
         tell(

@@ -63,7 +63,7 @@ base_url_option = click.option(
 
 def load(path: Path, *, output: Path | None = None, base_url: str | None = None, sandbox: bool = False) -> Manifest:
     """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags."""
-    from batchvid.views.advice import keep_flags  # noqa: PLC0415 not for a run that is answered from its stamp
+    from batchvid.views.advice import keep_flags  # noqa: PLC0415 only commands with a manifest
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
     manifest = batchvid.load(path, output=output, base_url=base_url)

@@ -28,6 +28,7 @@ from batchvid.edge.readings import Readings
 from batchvid.environment import without_secrets
 from batchvid.errors import BatchvidError, ConfigError, Exit
 from batchvid.films import film_reports
+from batchvid.missing import as_a_run_finds, lost_of
 from batchvid.views.view import Silent
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
         posters.close()
     if as_json:
         counts = {state: made.counts.get(state, 0) for state in (*State, "parked")}
-        tell(json.dumps({"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}))
+        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}
+        tell(json.dumps(found | {"missing": sorted(made.missing)}))
     else:
         tell(f"report: {path}")
     return Exit.OK
@@ -130,13 +132,15 @@ def _kept(manifest: Manifest) -> Kept:
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:
-        progress = {row.job_id: row for row in journal.all_progress()}
+        lost = lost_of(manifest, journal)
+        progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
         return Kept(
             progress=progress,
             films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
             paid=list(journal.paid()),
             troubles=list(journal.troubles()),
             pace=pace_changes(path.with_name(LOG_FILE)),
+            missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )
 

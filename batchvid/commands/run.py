@@ -5,14 +5,12 @@ from __future__ import annotations
 import fnmatch
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import click
 
 from batchvid.accounts import SANDBOX_SPEED
-from batchvid.commands.finished import Stamping
 from batchvid.commands.options import (
     base_url_option,
     ca_file_option,
@@ -133,12 +131,6 @@ def run_command(  # noqa: PLR0913 one argument an option
     """
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)
-        stamps = [Stamping(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
-        wishes = retry_failed or rebuy or resubmit_in_doubt
-        is_plain = len(stamps) == 1 and only is None and metrics is None and not wishes
-        if is_plain and stamps[0].say_again(as_json=as_json, verbosity=verbosity):
-            return Exit.OK
-
         from batchvid.commands.work import Asked, do  # noqa: PLC0415 the engine is loaded only to run
         from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
         from batchvid.session import Options  # noqa: PLC0415 as above
@@ -146,9 +138,7 @@ def run_command(  # noqa: PLR0913 one argument an option
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
-        loaded = [
-            one.watch(partial(load, one.path, output=output, base_url=base_url, sandbox=sandbox)) for one in stamps
-        ]
+        loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
         if only is not None and not any(fnmatch.filter((job.id for job in one.jobs), only) for one in loaded):
@@ -174,7 +164,7 @@ def run_command(  # noqa: PLR0913 one argument an option
             metrics=metrics,
             report=not no_report,
         )
-        outcomes = do(asked, [str(path) for path in manifests], loaded, [one.leave for one in stamps])
+        outcomes = do(asked, [str(path) for path in manifests], loaded)
         for outcome in outcomes:
             if not isinstance(outcome, BatchvidError):
                 ending.add(outcome.exit_code, outcome.stopped)

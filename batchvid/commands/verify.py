@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.accounts import JOURNAL_FILE
+from batchvid.accounts import journal_path
 from batchvid.commands.options import (
     base_url_option,
     bound_service,
@@ -24,13 +24,14 @@ from batchvid.commands.options import (
 )
 from batchvid.commands.streams import tell
 from batchvid.core.job import State
-from batchvid.edge.disk import STATE_FOLDER
 from batchvid.errors import ConfigError, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from batchvid.core.job import Job, Progress
+    from batchvid.core.lifecycle import ClipSaved
     from batchvid.edge.outputs import Outputs
     from batchvid.manifest.model import Manifest
     from batchvid.session import Account
@@ -66,9 +67,6 @@ def verify_command(  # noqa: PLR0913 one argument an option
     """
     if quick and deep:
         raise click.UsageError("--quick reads nothing, --deep decodes everything: choose one")
-    if quick and (number := _all_in_place(manifest, output=output, base_url=base_url)) is not None:
-        _tell_sums(number, 0, 0, as_json=as_json, quick=True)
-        return Exit.OK
 
     from batchvid.edge.clip_sizes import wrong_clips  # noqa: PLC0415 the engine is loaded only to verify
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
@@ -80,7 +78,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
     done = list(_done(loaded))
     if quick:
         clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)
-        damaged = dict(wrong_clips(loaded.output, clips))
+        damaged = {one.job_id: one.words for one in wrong_clips(loaded.output, clips)}
     else:
         damaged = asyncio.run(_damaged(outputs, done, deep=deep))
     told: dict[str, str] = dict(damaged)
@@ -93,6 +91,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))
+            _keep_replaced(loaded, mender.replaced)
     for job_id, wrong in told.items():
         if as_json:
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
@@ -105,6 +104,23 @@ def verify_command(  # noqa: PLR0913 one argument an option
     return Exit.FAILED if told else Exit.OK
 
 
+def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]) -> None:
+    """Let the journal know of files that are others now, or every further run would fetch them once more."""
+    if not replaced:
+        return
+    from batchvid.core.lifecycle import ClipMissing, TaskSucceeded  # noqa: PLC0415 only to repair
+    from batchvid.edge.change import Change  # noqa: PLC0415 as above
+    from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
+
+    at = time.time()
+    with Journal.reopen(journal_path(manifest)) as journal:
+        for job_id, saved in replaced:
+            row = journal.progress(job_id)
+            if row is not None and row.state is State.DONE:
+                missing = ClipMissing("it was damaged, and the service sent another file for it")
+                journal.record([Change.of(row, (missing, at), (TaskSucceeded(None), at), (saved, at))])
+
+
 def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
     """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
@@ -114,24 +130,6 @@ def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: b
     good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
     more = f", {repaired} repaired" if repaired else ""
     tell(f"{good}{more}{' (presence and size; none was read)' if quick else ''}")
-
-
-def _all_in_place(path: Path, *, output: Path | None, base_url: str | None) -> int | None:
-    """Count the clips of a finished manifest whose stamp still holds, when all are in place; else ``None``."""
-    from batchvid.commands.finished import Stamping  # noqa: PLC0415 only for --quick
-    from batchvid.edge.clip_sizes import wrong_clips  # noqa: PLC0415 as above
-    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
-
-    answer = Stamping(path, output=output, base_url=base_url, sandbox=False).answer()
-    if answer is None or answer["plan"]["counts"]["orphaned"]:
-        return None
-    folder = Path(answer["summary"]["output"])
-    journal = Readings.open_readonly(folder / STATE_FOLDER / JOURNAL_FILE)
-    if journal is None:
-        return None
-    with journal:
-        wrong = next(wrong_clips(folder, journal.clips()), None)
-    return None if wrong is not None else answer["summary"]["counts"]["done"]
 
 
 def _account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchvid.accounts import SANDBOX, has_journal, sandbox_account, service_account
-from batchvid.commands.finished import notes_of
 from batchvid.commands.streams import complain
 from batchvid.core.account import Ration
 from batchvid.core.notice import failed_start, is_worth_telling, notice
@@ -22,12 +21,12 @@ from batchvid.shift import run_all
 from batchvid.views.jsonl import JsonLines
 from batchvid.views.lines import PlainLines
 from batchvid.views.metrics import MetricsFile
-from batchvid.views.plan import plan_sums_json
+from batchvid.views.plan import notes_of, plan_sums_json
 from batchvid.views.stream import unfailing
 from batchvid.views.view import Several, Verbosity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
     from pathlib import Path
 
     from batchvid.commands.report import Reporter
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
     from batchvid.session import Account, Options
     from batchvid.views.view import View
-
-    Leave = Callable[[Manifest, Summary, Plan, Money], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,6 @@ class Watched:
     view: View
     told: JsonLines | None
     """The part of the view that writes JSON."""
-    leave: Leave
-    """Told when everything is done."""
     stack: ExitStack
     """What is closed with it."""
     draws: bool = False
@@ -79,12 +74,9 @@ class Watched:
     """Whom to tell how it ended, each with its URL."""
 
 
-def do(
-    asked: Asked, named: Sequence[str], manifests: Sequence[Manifest], leave: Sequence[Leave]
-) -> list[Summary | BatchvidError]:
+def do(asked: Asked, named: Sequence[str], manifests: Sequence[Manifest]) -> list[Summary | BatchvidError]:
     """Run the manifests; give how each ended, but for those that an interruption kept from beginning.
 
-    *leave* is told of each manifest that is done what a further run of it would find.
     One that cannot begin is told on standard error and does not stop the others. Raises `ConfigError` when there is no
     key for one that was never run: nothing is sent then.
     """
@@ -93,13 +85,13 @@ def do(
     with ExitStack() as stack:
         watched = []
         draws = _draws(asked)
-        for name, manifest, done, (view, told) in zip(named, manifests, leave, _views(asked, named), strict=True):
+        for name, manifest, (view, told) in zip(named, manifests, _views(asked, named), strict=True):
             seen = view if metrics is None else Several([view, metrics.view(name)])
             hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
             own = stack.enter_context(ExitStack())
             own.callback(seen.close)
             reporter = _reporter(manifest, name, view, own) if asked.report else None
-            watched.append(Watched(name, manifest, seen, told, done, own, draws=draws, reporter=reporter, hooks=hooks))
+            watched.append(Watched(name, manifest, seen, told, own, draws=draws, reporter=reporter, hooks=hooks))
         gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
         return asyncio.run(_do(asked, watched, metrics))
 
@@ -209,7 +201,6 @@ def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -
         ration=ration,
         planned=lambda plan, money: _tell_plan(plan, money, one),
         before_summary=None if one.reporter is None else one.reporter.write,
-        ended=lambda summary, plan, money: one.leave(one.manifest, summary, plan, money),
     )
 
 

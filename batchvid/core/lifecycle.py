@@ -22,6 +22,7 @@ running               TimedOut                     running, parked until the nex
 ready                 DownloadFailed               ready
 ready                 UrlExpired                   running; polled for a fresh URL
 ready                 ClipSaved                    done
+done                  ClipMissing                  running; polled for a fresh URL, never bought again
 any state             RefusalsProven               the same; a person found that nothing was billed
 any open state        GaveUp                       failed
 failed, done          Reopened                     pending; a person
@@ -151,6 +152,13 @@ class ClipSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipMissing:
+    """The clip is no longer on disk as it was saved; it is paid, and is fetched again from its task."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalsProven:
     """A person found on the service's dashboard that the job's refused requests were not billed."""
 
@@ -179,6 +187,7 @@ Event = (
     | DownloadFailed
     | UrlExpired
     | ClipSaved
+    | ClipMissing
     | RefusalsProven
     | GaveUp
 )
@@ -198,6 +207,7 @@ TABLE: dict[tuple[State, type[Event]], State] = {
     (State.READY, DownloadFailed): State.READY,
     (State.READY, UrlExpired): State.RUNNING,
     (State.READY, ClipSaved): State.DONE,
+    (State.DONE, ClipMissing): State.RUNNING,
     (State.FAILED, Reopened): State.PENDING,
     (State.DONE, Reopened): State.PENDING,
 }
@@ -270,6 +280,8 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
             }
         case UrlExpired():
             return {"url": None, "url_expires_at": None, "reason": event.reason}
+        case ClipMissing():
+            return {"url": None, "url_expires_at": None, "finished_at": None, "reason": event.reason}
         case TimedOut():
             return {"parked": True, "reason": event.reason}
         case DownloadFailed():

@@ -104,6 +104,8 @@ class Kept:
     """In the order in which they happened."""
     pace: Sequence[PaceChange] = ()
     films: Sequence[FilmRow] = ()
+    missing: frozenset[str] = frozenset()
+    """The jobs whose clips were saved and are not on disk any more; their rows are under way again."""
     money: Money = field(default_factory=Money)
 
 
@@ -127,6 +129,8 @@ class Report:
     nights: tuple[Night, ...]
     """Oldest first."""
     films: tuple[FilmRow, ...]
+    missing: frozenset[str]
+    """The jobs whose clips were saved and are not on disk any more."""
 
 
 def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Report:
@@ -155,6 +159,7 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
         took=histogram(took for one in kept.paid if (took := one.took_s) is not None),
         nights=nights(kept.paid, saved, kept.pace),
         films=tuple(kept.films),
+        missing=kept.missing,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from contextlib import ExitStack
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.edge.disk import open_folder, reason
 
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def wrong_clips(output: Path, clips: Iterable[tuple[str, str, int]]) -> Iterator[tuple[str, str]]:
-    """Yield the id of each clip that is missing or has another size, and what is wrong; *clips* are id, path and size.
+class WrongClip(NamedTuple):
+    """A clip that is not where it should be, or not as it should be."""
+
+    job_id: str
+    words: str
+    is_lost: bool
+    """Whether it is missing or has another size, and so has to be fetched again. What else lies there is left alone."""
+
+
+def wrong_clips(output: Path, clips: Iterable[tuple[str, str, int]]) -> Iterator[WrongClip]:
+    """Yield each clip that is missing, has another size or cannot be looked at; *clips* are id, path and size.
 
     As everywhere, no symbolic link below the output is followed.
     """
@@ -30,12 +39,12 @@ def wrong_clips(output: Path, clips: Iterable[tuple[str, str, int]]) -> Iterator
                     stack.callback(os.close, folders[folder])
                 found = os.lstat(name, dir_fd=folders[folder])
             except FileNotFoundError:
-                yield job_id, f"{path} is missing"
+                yield WrongClip(job_id, f"{path} is missing", is_lost=True)
                 continue
             except OSError as error:
-                yield job_id, f"{path} cannot be read: {reason(error)}"
+                yield WrongClip(job_id, f"{path} cannot be read: {reason(error)}", is_lost=False)
                 continue
             if not stat.S_ISREG(found.st_mode):
-                yield job_id, f"{path} is no regular file"
+                yield WrongClip(job_id, f"{path} is no regular file", is_lost=False)
             elif found.st_size != size_bytes:
-                yield job_id, f"{path} has {found.st_size:,} bytes instead of {size_bytes:,}"
+                yield WrongClip(job_id, f"{path} has {found.st_size:,} bytes instead of {size_bytes:,}", is_lost=True)

@@ -64,7 +64,7 @@ class Journal(Readings):
         self._identity: tuple[int, int] | None = None
         self.log = EventLog(path.with_name(LOG_FILE))
         self.is_sealed = False
-        """Whether it was found as its last session had left it: then nothing beside it knows more. See `edge.seal`."""
+        """Whether nothing beside it knows more: it was found sealed, or was held against all that (`takeback`)."""
 
     @classmethod
     def open(cls, path: Path, *, service: str) -> Journal:
@@ -146,7 +146,7 @@ class Journal(Readings):
                 yield log_line(job_id, attempt, SubmitAccepted(task_id, model), at=accepted_at or started_at)
 
     def close(self, *, clean: bool = True) -> None:
-        """Close the journal. One whose use ended properly (*clean*) is sealed, and needs no check next time."""
+        """Close the journal. One that knows all, and whose use ended properly (*clean*), is sealed."""
         service = session = None
         try:
             if clean:
@@ -158,7 +158,7 @@ class Journal(Readings):
         finally:
             self._db.close()
         with suppress(OSError):
-            if session is not None and journal_file.identity(self.path) == self._identity:
+            if session is not None and self.is_sealed and journal_file.identity(self.path) == self._identity:
                 seal.put(self.path, service=service, session=session)
 
     def __exit__(

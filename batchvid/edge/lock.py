@@ -1,38 +1,22 @@
-"""The lock of an output, for who only looks: a run holds it alone, and those who look are not in each other's way."""
+"""The lock of an output, for who only looks, without changing anything."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK = ".batchvid/lock"
-
-
-@contextmanager
-def held_still(output: Path) -> Iterator[bool]:
-    """Keep runs from beginning in *output* meanwhile; ``False`` when one is going, or nobody knows."""
-    try:
-        descriptor = _shared(output)
-    except (OSError, UnicodeError):  # a name that the locale cannot write
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.close(descriptor)
 
 
 def is_held(output: Path) -> bool:
     """Say whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
     try:
         os.close(_shared(output))
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:  # a name that the locale cannot write
         return isinstance(error, BlockingIOError)
     return False
 

@@ -178,9 +178,10 @@ class Outputs:
         ``None`` when there is no such clip. What was kept before, of the same attempt too, is never replaced:
         a second one becomes ``kite.attempt-1.2.mp4``.
         """
-        return await settled(lambda: self._retire(path, attempt))
+        return await settled(lambda: self.retire_now(path, attempt))
 
-    def _retire(self, path: str, attempt: int) -> str | None:
+    def retire_now(self, path: str, attempt: int) -> str | None:
+        """Do what `retire` does. Blocks."""
         names = Names.of(path)
         with doing(f"keep the old {path}"):
             try:

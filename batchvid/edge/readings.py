@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 COLUMNS = Progress._fields
 STATES = {state.value: state for state in State}
 ALL_PROGRESS = f"SELECT {', '.join(COLUMNS)} FROM jobs"  # noqa: S608 the names are the dataclass's own
-TROUBLES = ("SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "GaveUp")
+TROUBLES = (
+    "SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "ClipMissing", "GaveUp",
+)  # fmt: skip
 """The events that tell of something that went wrong."""
 ASKED_AT_ONCE = 500
 """Jobs in one query: fewer than SQLite takes values (999 in old ones), enough that asking costs nothing."""
@@ -107,10 +109,9 @@ class Readings:
         """Yield the jobs that are neither done nor failed, by id, without reading the others."""
         return map(_progress, self._rows(f"{ALL_PROGRESS} WHERE {UNFINISHED} ORDER BY job_id"))
 
-    def clips(self) -> Iterator[tuple[str, str, int]]:
-        """Yield id, path and size in bytes of every clip that is done, by id."""
-        rows = self._rows("SELECT job_id, path, size_bytes FROM jobs WHERE state = 'done' ORDER BY job_id")
-        return ((job_id, path or "", size_bytes or 0) for job_id, path, size_bytes in rows)
+    def done_progress(self) -> Iterator[Progress]:
+        """Yield the jobs that are done, by id."""
+        return map(_progress, self._rows(f"{ALL_PROGRESS} WHERE state = 'done' ORDER BY job_id"))
 
     def counts(self) -> dict[State, int]:
         """Count the jobs by state; every state is there."""

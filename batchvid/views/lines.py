@@ -199,6 +199,8 @@ def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
                 "saved",
                 f"{clean(event.path, 300)}, {text.size(event.size_bytes)}{_took(progress)}",
             )
+        case life.ClipMissing():
+            return Verbosity.QUIET, "missing", f"{text.why(event.reason)}; it is fetched again, free"
         case life.RefusalsProven():
             return Verbosity.NORMAL, "counted", text.why(event.reason)
         case life.GaveUp():

@@ -10,7 +10,7 @@ from batchvid.core.text import clean
 from batchvid.views import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from rich.console import Console
 
@@ -22,6 +22,8 @@ ROWS_SHOWN = 40
 LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.ORPHANED)
 """In this order. What is done needs no line."""
 REASON_SHOWN = 120
+NAMED_AT_MOST = 5
+"""Of the jobs that a note is about."""
 
 MARKS = {
     Action.NEW: "+",
@@ -92,10 +94,14 @@ def print_plan(console: Console, plan: Plan, money: Money | None = None) -> None
         console.print(Text(line))
 
 
-def plan_json(plan: Plan, money: Money | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the plan as objects of ``"type": "plan"``: one a job, with its ``"id"``, and at last `plan_sums_json`."""
+def plan_json(plan: Plan, money: Money | None = None, *, missing: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the plan as objects of ``"type": "plan"``: one a job, with its ``"id"``, and at last `plan_sums_json`.
+
+    *missing* are the jobs whose clips were saved and are not on disk any more: their rows say so.
+    """
     for row in plan.rows:
-        yield {
+        is_missing = {"missing": True} if row.job_id in missing else {}
+        yield is_missing | {
             "type": "plan",
             "id": row.job_id,
             "action": row.action.value,
@@ -118,6 +124,19 @@ def plan_sums_json(plan: Plan, money: Money | None = None) -> dict[str, Any]:
         "estimated_s": round(plan.wall_s),
         "fits_budget": None if money is None else _missing_micros(plan, money) <= 0,
     }
+
+
+def notes_of(plan: Plan) -> list[str]:
+    """Return what people might not expect of a run that begins with this plan."""
+    notes = []
+    names = [row.job_id for row in plan.rows if row.action is Action.CHANGED and not row.submits]
+    if changed := len(names):
+        shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
+        what = text.count(changed, "job")
+        notes.append(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")
+    if orphaned := plan.counts[Action.ORPHANED]:
+        notes.append(f"{text.count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")
+    return notes
 
 
 def _shown(plan: Plan) -> Iterator[PlanRow]:

@@ -129,7 +129,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         yield "A generation", text.duration(report.took.median_s), f"9 of 10 within {text.duration(report.took.p90_s)}"
     again = report.attempts - sum(1 for row in report.rows if row.attempts)
     yield "Paid attempts", f"{report.attempts:,}", f"{again:,} of them second ones or later" if again > 0 else ""
-    yield "On disk", text.size(report.size_bytes), ""
+    missing = f"{text.count(len(report.missing), 'clip')} missing; a run fetches them again, free"
+    yield "On disk", text.size(report.size_bytes), missing if report.missing else ""
 
 
 def _ranked(rows: list[Row]) -> list[dict[str, str]]:

@@ -12,11 +12,12 @@ from batchvid.core.job import Continuation, Progress, State
 from batchvid.core.opening import CRASHED
 from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.text import clean
+from batchvid.missing import missing_line
 from batchvid.views import advice, text
 from batchvid.views.summary import ORDER, film_json, film_lines, money_json, money_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from batchvid.core.film import FilmReport
     from batchvid.core.job import Job
@@ -27,12 +28,17 @@ NEWEST_SHOWN = 5
 
 
 def status_object(
-    manifest: Manifest, progress: Mapping[str, Progress], money: Money, *, films: Sequence[FilmReport] = ()
+    manifest: Manifest,
+    progress: Mapping[str, Progress],
+    money: Money,
+    *,
+    films: Sequence[FilmReport] = (),
+    missing: Collection[str] = (),
 ) -> dict[str, Any]:
     """Give the one object that ``status --json`` prints; its field names are a promise.
 
     Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
-    The budget is the manifest's, whatever *money* says.
+    The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
     """
     counts = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
     waits = {wait.job_id: wait.reason for wait in Chains(manifest.jobs).waits(progress)}
@@ -43,6 +49,7 @@ def status_object(
         "money": money_json(_with_budget(money, manifest)),
         "jobs": [_job_object(job, progress.get(job.id, _FRESH), waits) for job in manifest.jobs],
         "films": [film_json(report) for report in films],
+        "missing": sorted(missing),
     }
 
 
@@ -81,6 +88,7 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     named: str | None = None,
     run_active: bool = False,
     films: Sequence[FilmReport] = (),
+    missing: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
 
@@ -100,6 +108,8 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     yield f"  {text.state_counts(counts, ORDER) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(str(manifest.output), 4096)}"
+    if missing:
+        yield f"  {missing_line(missing)}"
     yield from film_lines(films)
     orphans = len(progress.keys() - known.keys())
     if orphans:

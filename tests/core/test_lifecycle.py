@@ -29,6 +29,7 @@ EXAMPLES: list[life.Event] = [
     life.DownloadFailed("cut"),
     life.UrlExpired("403"),
     life.ClipSaved("kite.mp4", 10, "ab"),
+    life.ClipMissing("kite.mp4 is missing"),
     life.RefusalsProven("the dashboard shows nothing"),
     life.GaveUp("enough"),
 ]
@@ -51,7 +52,7 @@ PROMISED = {
     },
     "ready": {"DownloadFailed": "ready", "UrlExpired": "running", "ClipSaved": "done", "GaveUp": "failed"},
     "failed": {"Reopened": "pending"},
-    "done": {"Reopened": "pending"},
+    "done": {"Reopened": "pending", "ClipMissing": "running"},
 }
 """The table of the contract, written down again by hand; and in every state a person may prove refusals."""
 for _state, _pairs in PROMISED.items():

@@ -22,6 +22,7 @@ from batchvid.core.opening import Wishes
 from batchvid.edge.media import read_frame
 from batchvid.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.manifest import load
+from batchvid.missing import lost_clips
 from batchvid.session import run as run_session
 from tests.crash.edits import LIMITS
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
@@ -94,7 +95,9 @@ class Owner:
         """Run, and check what a run may change; ``None`` when *fuse* ended it."""
         wishes = wishes or Wishes()
         manifest = self.manifest()
-        wanted = Wanted({job.id: job for job in manifest.jobs}, self.bench.rows(), wishes, manifest.limits)
+        rows = self.bench.rows()
+        lost = frozenset(lost_clips(self.bench.folder, rows.values(), rows.keys()))
+        wanted = Wanted({job.id: job for job in manifest.jobs}, rows, wishes, manifest.limits, lost)
         if wishes.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
         summary = None
@@ -110,6 +113,7 @@ class Owner:
                 if not (isinstance(fuse, Kill) and fuse.blown):
                     raise
         after = self.bench.rows()
+        self.witness.mended(after[job_id] for job_id in lost)
         wanted.check_purchases(after)
         if summary is not None:
             wanted.check_summary(after, summary)

@@ -16,7 +16,7 @@ from batchvid.edge.ledger import Outcome
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from batchvid.core.job import Job, Progress
     from batchvid.core.opening import Wishes
@@ -75,6 +75,14 @@ class Witness:
         return [
             line["task_id"] for line in self.bench.creates if _content(line) == content and line["task_id"] not in known
         ]
+
+    def mended(self, rows: Iterable[Progress]) -> None:
+        """Take note that damaged clips are there again, as far as they are."""
+        for row in rows:
+            path = self.bench.folder / str(row.path)
+            found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+            if row.state is State.DONE and found == row.sha256:
+                self.damaged.discard(str(row.path))
 
     # ---- the promises
 
@@ -153,6 +161,8 @@ class Wanted:
     rows: Mapping[str, Progress]
     wishes: Wishes
     limits: Limits
+    lost: frozenset[str]
+    """Jobs that were done, and whose clips were gone or of another size."""
 
     def check_purchases(self, after: Mapping[str, Progress]) -> None:
         """Check that the run bought only what it may, and left alone what is done."""
@@ -160,7 +170,7 @@ class Wanted:
             now = after[job_id]
             if not self._may_buy(row, now):
                 assert now.attempt == row.attempt, f"bought again: {row}, {now}"
-                assert row.state is not State.DONE or now == row, f"touched: {row}, {now}"
+                assert row.state is not State.DONE or now == row or job_id in self.lost, f"touched: {row}, {now}"
 
     def _may_buy(self, row: Progress, now: Progress) -> bool:
         job = self.jobs.get(row.job_id)

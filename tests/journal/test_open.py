@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
-from batchvid.edge import journal_schema, stamp
+from batchvid.edge import journal_schema
 from batchvid.edge.journal import Journal
 from batchvid.edge.readings import Readings
 from batchvid.errors import ConfigError, Exit, StorageError
@@ -64,7 +64,7 @@ def test_a_fresh_journal_is_private_under_any_umask(path: Path, service: str) ->
             assert len(list(path.parent.iterdir())) == 3
     finally:
         os.umask(before)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["journal.db", "seal.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
 
 
 def test_rights_that_others_were_given_are_taken_back(path: Path, service: str) -> None:
@@ -134,7 +134,7 @@ def test_a_crash_while_it_is_made_leaves_no_half_journal(path: Path, service: st
     path.parent.mkdir(parents=True)
     path.with_name("journal.db.new").write_bytes(b"half")
     Journal.open(path, service=service).close()
-    assert sorted(file.name for file in path.parent.iterdir()) == ["journal.db", "seal.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +362,52 @@ def test_a_migration_that_fails_leaves_the_old_journal(
         assert "mood" not in [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
 
 
-def test_the_stamp_of_a_finished_run_knows_the_newest_version() -> None:
-    """It reads no SQLite, and so keeps the number for itself."""
-    assert journal_schema.newest_version() == stamp.JOURNAL_VERSION
+def test_a_journal_is_sealed_only_when_it_knows_all(path: Path, service: str) -> None:
+    """Somebody who opens it without holding it against what lies beside must not hide that it went back in time."""
+    for knows_all in (False, True, True):
+        with Journal.open(path, service=service) as journal:
+            journal.is_sealed = journal.is_sealed or knows_all
+    with Journal.reopen(path) as journal:
+        assert journal.is_sealed
+    reader = Readings.open_readonly(path)
+    assert reader is not None
+    assert reader.is_as_sealed()
+    reader.close()
+    assert Journal.open(path, service=service).is_sealed
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "another file": lambda path: shutil.copy2(path, path.with_name("copy")) and path.with_name("copy").replace(path),
+    "the same file, written again": lambda path: path.write_bytes(path.read_bytes()),
+    "changes beside it": lambda path: path.with_name("journal.db-wal").write_bytes(b"x"),
+    "no seal": lambda path: path.with_name("seal.json").unlink(),
+    "a seal that says nothing": lambda path: path.with_name("seal.json").write_text("[]"),
+    "a seal that is cut off": lambda path: path.with_name("seal.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_seal_holds_for_one_file_in_one_state(path: Path, service: str, what: str) -> None:
+    """Whatever was put in its place is held against what lies beside it."""
+    with Journal.open(path, service=service) as journal:
+        journal.is_sealed = True
+    SPOILED[what](path)
+    with Journal.open(path, service=service) as journal:
+        assert not journal.is_sealed
+
+
+def test_a_session_that_was_not_ended_leaves_no_seal(path: Path, service: str) -> None:
+    """Nor does one whose journal was taken away under it; every copy of the file shows that it was not closed."""
+    with Journal.open(path, service=service) as journal:
+        journal.is_sealed = True
+    journal = Journal.open(path, service=service)
+    copy = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)  # the file alone, without its -wal
+    assert copy.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone() == ("0",)
+    copy.close()
+    journal.close(clean=False)
+    assert not path.with_name("seal.json").exists()
+    with Journal.open(path, service=service) as journal:
+        journal.is_sealed = True
+        shutil.copy2(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+    assert not path.with_name("seal.json").exists()

@@ -271,6 +271,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Any]] = {
     life_events.TimedOut: st.builds(life_events.TimedOut, TEXTS),
     life_events.DownloadFailed: st.builds(life_events.DownloadFailed, TEXTS, st.booleans()),
     life_events.UrlExpired: st.builds(life_events.UrlExpired, TEXTS),
+    life_events.ClipMissing: st.builds(life_events.ClipMissing, TEXTS),
     life_events.ClipSaved: st.builds(life_events.ClipSaved, TEXTS, st.integers(0, 2**62), TEXTS),
     life_events.GaveUp: st.builds(life_events.GaveUp, TEXTS),
 }

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from batchvid.core.chains import bound
@@ -152,22 +153,33 @@ def test_the_sidecar_names_the_clip_that_was_continued_and_the_frame_that_was_se
     assert json.loads(bench.clip("clips.jsonl").splitlines()[1])["continues"] == "kite"
 
 
-def test_a_clip_that_is_gone_or_changed_is_not_continued_and_nothing_is_sent(make_bench: MakeBench) -> None:
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_clip_that_is_gone_or_cut_is_fetched_again_and_then_continued(make_bench: MakeBench, *, is_cut: bool) -> None:
+    """The link waits for it, and is bought once, with a frame of the clip that was paid."""
+    bench = make_bench()
+    bench.run(chain("kite", "dive"), only="kite")
+    whole = bench.clip("kite.mp4")
+    (bench.folder / "kite.mp4").unlink()
+    if is_cut:
+        (bench.folder / "kite.mp4").write_bytes(whole[:-1])
+    assert bench.run(chain("kite", "dive")).exit_code is Exit.OK
+    assert bench.clip("kite.mp4") == whole
+    assert set(bench.bought().values()) == {1}
+
+
+def test_a_clip_that_was_changed_is_not_continued_and_nothing_is_sent(make_bench: MakeBench) -> None:
     """The link stays pending, with the clip's name and what to do; when the clip is back, it goes on."""
     bench = make_bench()
     bench.run(chain("kite", "dive"), only="kite")
     whole = bench.clip("kite.mp4")
-    for damaged in (None, whole[:-1], whole[:-1] + b"?"):
-        (bench.folder / "kite.mp4").unlink(missing_ok=True)
-        if damaged is not None:
-            (bench.folder / "kite.mp4").write_bytes(damaged)
-        summary = bench.run(chain("kite", "dive"), checked=False)
-        assert summary.exit_code is Exit.FAILED
-        assert summary.counts[State.PENDING] == 1
-        (need,) = summary.needs_person
-        assert need.reason.startswith("it goes on from kite, whose clip kite.mp4 ")
-        assert "batchvid verify MANIFEST --repair" in need.reason
-        assert summary.money.reserved_micros == 0
+    (bench.folder / "kite.mp4").write_bytes(whole[:-1] + b"?")
+    summary = bench.run(chain("kite", "dive"), checked=False)
+    assert summary.exit_code is Exit.FAILED
+    assert summary.counts[State.PENDING] == 1
+    (need,) = summary.needs_person
+    assert need.reason.startswith("it goes on from kite, whose clip kite.mp4 ")
+    assert "batchvid verify MANIFEST --repair" in need.reason
+    assert summary.money.reserved_micros == 0
     assert len(bench.service.sent("post")) == 1
     (bench.folder / "kite.mp4").write_bytes(whole)
     assert bench.run(chain("kite", "dive")).exit_code is Exit.OK

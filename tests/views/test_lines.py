@@ -36,6 +36,7 @@ EVENTS: tuple[life.Event, ...] = (
     life.DownloadFailed("gone", parked=True),
     life.UrlExpired("HTTP 403"),
     life.ClipSaved("day/kite.mp4", 3_100_000, "ab"),
+    life.ClipMissing("kite.mp4 is missing"),
     life.RefusalsProven("the dashboard shows none of them"),
     life.GaveUp("no attempt is left"),
 )
@@ -69,7 +70,7 @@ def test_every_kind_of_event_is_among_the_examples() -> None:
 
 def test_a_quiet_run_tells_problems_only() -> None:
     """What a person must know of in the morning: money in doubt, failures, what did not come."""
-    assert words(Verbosity.QUIET) == {"in doubt", "timed out", "not saved", "failed"}
+    assert words(Verbosity.QUIET) == {"in doubt", "timed out", "not saved", "missing", "failed"}
 
 
 def test_a_warning_is_told_at_any_verbosity_and_a_note_is_not() -> None:
@@ -90,6 +91,7 @@ def test_a_run_tells_what_costs_money_and_what_came_of_it() -> None:
         "in doubt",
         "timed out",
         "not saved",
+        "missing",
         "failed",
         "submitted",
         "saved",
@@ -110,6 +112,10 @@ def test_a_run_tells_what_costs_money_and_what_came_of_it() -> None:
             "09:00:00Z saved     kite: day/kite.mp4, 3.1 MB, 1 min 35 s after it was submitted",
         ),
         (life.TaskFailed("moderation"), "09:00:00Z failing   kite: attempt 1 failed: moderation"),
+        (
+            life.ClipMissing("kite.mp4 is missing"),
+            "09:00:00Z missing   kite: kite.mp4 is missing; it is fetched again, free",
+        ),
         (life.GaveUp("no attempt is left"), "09:00:00Z failed    kite: no attempt is left"),
         (
             life.TimedOut("still 'queued'"),

@@ -42,6 +42,7 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
         "counts": {"pending": 1, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 1, "failed": 0},
         "money": {"spent": 0.6, "reserved": 0.4, "unproven": 0.0, "budget": 25.0},
         "films": [],
+        "missing": [],
     }
     assert jobs[0] == {
         "id": "kite",
@@ -134,3 +135,11 @@ def test_money_in_doubt_is_listed_before_failures_and_a_screenful_is_enough() ->
     assert lines[1].split() == ["in", "doubt", "zz:", "the", "connection", "broke"]
     assert f"… and {1001 - LISTED_AT_MOST} more: batchvid status m.yaml" in "\n".join(lines)
     assert len(lines) < 30
+
+
+def test_clips_that_are_not_on_disk_are_told(manifest: Manifest) -> None:
+    """How many, which, and that a run fetches them again."""
+    found = status_object(manifest, {"kite": DONE}, MONEY, missing={"kite": "kite.mp4 is missing"})
+    assert found["missing"] == ["kite"]
+    shown = "\n".join(status_text(manifest, {"kite": DONE}, MONEY, missing={"kite"}))
+    assert "  1 clip is missing on disk or not as saved; a run fetches it again, free: kite\n" in shown
