@@ -24,6 +24,7 @@ from batchvid.core.snapshot import NeedsPerson
 from batchvid.core.standing import Standing
 from batchvid.core.story import clip_line
 from batchvid.core.summary import Summary
+from batchvid.edge import home
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import frame_bytes
 from batchvid.edge.outputs import Outputs
@@ -163,6 +164,7 @@ async def run(order: Order) -> Summary:
         jobs = as_they_stand(manifest.jobs, chains, journal)
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
+        home.settle(journal, jobs.keys(), moved=options.moved, note=order.view.warn)
         take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
             at=order.wall(), warn=order.view.warn, named=jobs, leave_aside=options.moved,

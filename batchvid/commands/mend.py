@@ -37,6 +37,7 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
     from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.edge import home  # noqa: PLC0415 as above
     from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
     from batchvid.takeover import take_up  # noqa: PLC0415 as above
@@ -45,13 +46,20 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     if not has_journal(manifest):
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     outputs = Outputs(manifest.output)
+    refused = None
     with outputs.lock(), Journal.reopen(path) as journal:
+        home.settle(journal, None, moved=False, note=complain)
         named = {job.id: job for job in manifest.jobs}
         take_up(
             journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=time.time(), warn=complain,
             named=named,
         )  # fmt: skip
-        yield journal
+        try:
+            yield journal
+        except click.ClickException as error:
+            refused = error  # what was asked for cannot be done, and the journal is closed properly all the same
+    if refused is not None:
+        raise refused
 
 
 def _record(journal: Journal, row: Progress, *events: Event) -> None:

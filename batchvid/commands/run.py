@@ -62,6 +62,12 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="GLOB", help="Submit only jobs whose id matches, such as 'kite*'.")
 @click.option("--retry-failed", is_flag=True, help="Submit failed jobs again; each costs its price again.")
 @click.option("--rebuy", is_flag=True, help="Buy clips again whose content changed after they were paid.")
+@click.option(
+    "--moved",
+    is_flag=True,
+    help="Go on in an output that was copied or moved in the middle of a run: no other copy of it goes on. "
+    "Paid tasks that have no place in its journal are left aside.",
+)
 @click.option("--resubmit-in-doubt", is_flag=True, help="Submit in-doubt jobs again; some may be paid twice.")
 @click.option(
     "--sandbox",
@@ -108,6 +114,7 @@ def run_command(  # noqa: PLR0913 one argument an option
     only: str | None,
     retry_failed: bool,
     rebuy: bool,
+    moved: bool,
     resubmit_in_doubt: bool,
     sandbox: bool,
     sandbox_speed: float,
@@ -154,6 +161,7 @@ def run_command(  # noqa: PLR0913 one argument an option
             max_jobs=max_jobs,
             only=only,
             ca_file=None if ca_file is None else str(ca_file),
+            moved=moved,
         )
         asked = Asked(
             options=options,

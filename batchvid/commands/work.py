@@ -6,14 +6,17 @@ import asyncio
 import gc
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchvid.accounts import SANDBOX, has_journal, sandbox_account, service_account
+import click
+
+from batchvid.accounts import SANDBOX, has_journal, journal_path, sandbox_account, service_account
 from batchvid.commands.streams import complain
 from batchvid.core.account import Ration
 from batchvid.core.notice import failed_start, is_worth_telling, notice
+from batchvid.edge.lock import is_held
 from batchvid.environment import find_key, find_url, terminal_can_draw
 from batchvid.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.session import Interrupts, Order
@@ -72,6 +75,8 @@ class Watched:
     """Who writes the report at the end; ``None`` when none is wanted."""
     hooks: tuple[Hook, ...] = ()
     """Whom to tell how it ended, each with its URL."""
+    moved: bool = False
+    """Whether a person has said that no other copy of the output goes on."""
 
 
 def do(asked: Asked, named: Sequence[str], manifests: Sequence[Manifest]) -> list[Summary | BatchvidError]:
@@ -90,10 +95,29 @@ def do(asked: Asked, named: Sequence[str], manifests: Sequence[Manifest]) -> lis
             hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
             own = stack.enter_context(ExitStack())
             own.callback(seen.close)
+            moved = asked.options.moved or _is_said_to_be_moved(asked, manifest)
             reporter = _reporter(manifest, name, view, own) if asked.report else None
-            watched.append(Watched(name, manifest, seen, told, own, draws=draws, reporter=reporter, hooks=hooks))
+            watched.append(
+                Watched(name, manifest, seen, told, own, draws=draws, reporter=reporter, hooks=hooks, moved=moved)
+            )
         gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
         return asyncio.run(_do(asked, watched, metrics))
+
+
+def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
+    """Ask on a terminal, where the output may be a copy of one that goes on elsewhere."""
+    if asked.as_json or sys.stdin is None or not sys.stdin.isatty() or not has_journal(manifest):
+        return False
+    from batchvid.edge import home  # noqa: PLC0415 only on a terminal
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
+
+    question = None
+    with suppress(BatchvidError):  # the run itself tells what is wrong
+        journal = Readings.open_readonly(journal_path(manifest))
+        if journal is not None and not is_held(manifest.output):
+            with journal:
+                question = home.question(journal, {job.id for job in manifest.jobs})
+    return question is not None and click.confirm(question, err=True)
 
 
 def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> Reporter:
@@ -195,7 +219,7 @@ def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -
         named=one.named,
         identity=one.manifest.base_url if asked.sandbox_speed is None else SANDBOX,
         account=lambda: _account(asked, one),
-        options=asked.options,
+        options=replace(asked.options, moved=one.moved),
         view=one.view if one.reporter is None else Several([one.reporter, one.view]),
         interrupts=interrupts,
         ration=ration,

@@ -63,6 +63,8 @@ class Journal(Readings):
         super().__init__(db, path)
         self._identity: tuple[int, int] | None = None
         self.log = EventLog(path.with_name(LOG_FILE))
+        self.was_clean = True
+        """Whether its last session had ended properly."""
         self.is_sealed = False
         """Whether nothing beside it knows more: it was found sealed, or was held against all that (`takeback`)."""
 
@@ -123,8 +125,8 @@ class Journal(Readings):
                 migrate(self._db)
         if service is not None:
             _refuse_other(self.path, self.meta_get("service"), service)
-        was_clean = self.meta_get("clean") == "1"
-        self.is_sealed = was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
+        self.was_clean = self.meta_get("clean") == "1"
+        self.is_sealed = self.was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
         if not self.is_sealed:
             with journal_file.translated(self.path):
                 journal_file.check_pages(self._db, self.path)
@@ -134,9 +136,13 @@ class Journal(Readings):
         """Begin a session; every copy that is made of the file from now on shows that it was not ended."""
         seal.break_(self.path)
         self._meta_set({"clean": "0", "session": secrets.token_hex(8)})
+        self.checkpoint()
+        self.log.remember(self._open_lines())
+
+    def checkpoint(self) -> None:
+        """Bring what is in the -wal into the file itself, as far as no reader is in the way."""
         with journal_file.translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        self.log.remember(self._open_lines())
 
     def _open_lines(self) -> Iterator[dict[str, Any]]:
         """Yield, as the log has them, the events that made each open attempt what it is."""
@@ -164,7 +170,7 @@ class Journal(Readings):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(clean=error is None)
+        self.close(clean=error is None or isinstance(error, ConfigError))  # a missing key says nothing of the journal
 
     def record(self, changes: Sequence[Change]) -> None:
         """Keep *changes*, all of them or none; when this returns, they survive a power loss.
