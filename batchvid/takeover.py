@@ -8,6 +8,7 @@ from batchvid.core.chains import as_it_stands
 from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
 from batchvid.core.opening import Wishes, opening
+from batchvid.core.text import clean
 from batchvid.edge.change import Change, TaskOwnedError
 from batchvid.edge.mounts import network_file_system, on_network
 from batchvid.takeback import take_back
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
     from batchvid.edge.journal import Journal
-    from batchvid.edge.outputs import Outputs
+    from batchvid.edge.outputs import Orphans, Outputs
 
 ROWS_AT_ONCE = 500
 """How many rows are taken up in one transaction."""
@@ -46,11 +47,7 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
     lost = outputs.orphans()
-    orphans = {
-        (record["job_id"], record["attempt"]): str(record["task_id"])
-        for record in lost
-        if {"job_id", "attempt", "task_id"} <= record.keys()
-    }
+    orphans = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
     changes: list[Change] = []
     adoptions: list[Change] = []
     for row in journal.all_progress():
@@ -62,8 +59,23 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
         journal.record(changes[first : first + ROWS_AT_ONCE])
     for change in adoptions:
         _adopt(journal, change, warn)
-    if lost:
-        outputs.put_away_orphans()
+    _put_away(journal, outputs, lost, warn)
+
+
+def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[[str], None]) -> None:
+    """Put away the orphans that the journal has now; each of the others stays where it is, and is told."""
+    taken = [line for line, one in lost.known.items() if journal.owner_of_task(one.task_id) is not None]
+    waiting = {line: one for line, one in lost.known.items() if line not in set(taken)}
+    where = outputs.state_folder / "orphans.jsonl"
+    for number in lost.strange.values():
+        warn(f"line {number} of {where} makes no sense, and may name a paid task: look at it; it is kept")
+    for one in waiting.values():
+        warn(
+            f"{where} names task {clean(one.task_id, 100)} of job {clean(one.job_id, 100)!r}, attempt {one.attempt}, "
+            "which the journal cannot place: look at the service's dashboard; the line is kept"
+        )
+    if taken:
+        outputs.put_away_orphans(taken, [*waiting, *lost.strange])
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUSY_TIMEOUT_S = 10.0
-"""There is one writer, so only a reader that recovers the log after a crash is ever waited for."""
+BUSY_TIMEOUT_S = 60.0
+"""There is one writer of ours, so it is another program that is waited for: a backup, a shell with a transaction."""
 KEEP = "Do not delete it: it knows what is paid, and without it everything would be paid for again."
 
 ADVICE = {

@@ -7,13 +7,16 @@ did not make. An `OSError` becomes a `StorageError` that says what to do.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.core.answer import loads
 from batchvid.core.mp4 import NotAClip, probe
@@ -39,7 +42,7 @@ from batchvid.edge.part import Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from io import FileIO
 
 __all__ = ["STATE_FOLDER", "ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
@@ -52,7 +55,26 @@ PID_MAX_CHARS = 20
 LOCK_PATIENCE_S = 0.25
 """Longer than the moment for which `batchvid.edge.lock.is_held` touches the lock: a look must not turn a run away."""
 PROBE = ".batchvid-probe"
+ORPHAN_MAX_BYTES, ATTEMPT_MAX = 64 * 1024, 2**31
+"""More than batchvid ever writes into a line of orphans."""
 CLIPS_FILE, ORPHANS_FILE, ADOPTED_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "orphans.adopted.jsonl", "lock"
+
+
+class Orphan(NamedTuple):
+    """A paid task id that could not be journaled."""
+
+    job_id: str
+    attempt: int
+    task_id: str
+
+
+@dataclass(slots=True)
+class Orphans:
+    """What the file of orphans holds, by its lines."""
+
+    known: dict[bytes, Orphan] = field(default_factory=dict)
+    strange: dict[bytes, int] = field(default_factory=dict)
+    """The lines that make no sense, each with its number."""
 
 
 class Outputs:
@@ -120,7 +142,8 @@ class Outputs:
     def lock(self) -> Iterator[None]:
         """Hold the output for one run; raises `OutputBusyError` at once when another run holds it.
 
-        It is the kernel's lock on a file, which ends with the process: it is never stale.
+        It is the kernel's lock on a file, which ends with the process: it is never stale. The state folder is locked as
+        well, where the file system can do that: somebody may delete the file, and a second run would lock a new one.
         """
         from filelock import FileLock, Timeout  # noqa: PLC0415 only a run needs it
 
@@ -135,16 +158,40 @@ class Outputs:
                     f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
                 ) from None
         try:
-            with doing(f"lock {path}"), self._opened(STATE_FOLDER) as state:
-                descriptor = open_regular(state, LOCK_FILE, os.O_WRONLY)
-                try:
-                    os.ftruncate(descriptor, 0)
-                    os.write(descriptor, b"%d\n" % os.getpid())
-                finally:
-                    os.close(descriptor)
-            yield
+            with ExitStack() as stack:
+                with doing(f"lock {path}"):
+                    state = stack.enter_context(self._opened(STATE_FOLDER))
+                    self._lock_folder(state, holder)
+                    self._sign_lock(state)
+                yield
         finally:
             lock.release()
+
+    @staticmethod
+    def _sign_lock(state: int) -> None:
+        descriptor = open_regular(state, LOCK_FILE, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"%d\n" % os.getpid())
+        finally:
+            os.close(descriptor)
+
+    def _lock_folder(self, state: int, holder: str) -> None:
+        until = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise OutputBusyError(
+                        f"another run{holder} holds the output {self.folder}, whose lock file was deleted: "
+                        "wait for it, or choose another output"
+                    ) from None
+                time.sleep(LOCK_PATIENCE_S / 5)
+            except OSError:
+                return  # a file system that locks no folders
+            else:
+                return
 
     def _holder(self) -> str:
         """Name the process that wrote its number into the lock, when that can be read."""
@@ -245,22 +292,36 @@ class Outputs:
             finally:
                 os.close(descriptor)
 
-    def orphans(self) -> list[dict[str, Any]]:
-        """Give the task ids that an earlier run could not journal; a line that was cut off is passed over. Blocks."""
+    def orphans(self) -> Orphans:
+        """Return the task ids that an earlier run could not journal. Blocks."""
+        found = Orphans()
         with doing(f"read {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
             try:
                 descriptor = open_regular(state, ORPHANS_FILE, os.O_RDONLY)
             except FileNotFoundError:
-                return []
-            with open(descriptor, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 a descriptor has no path
-                found = [loads(line) for line in file]
-        return [record for record in found if isinstance(record, dict)]
+                return found
+            with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+                for number, line in enumerate(file, 1):
+                    orphan = _orphan(line)
+                    if orphan is not None:
+                        found.known[line] = orphan
+                    elif line.strip():
+                        found.strange[line] = number
+        return found
 
-    def put_away_orphans(self) -> None:
-        """Keep the orphans file under another name: what is in it is in the journal now. Blocks."""
+    def put_away_orphans(self, taken: Sequence[bytes], left: Sequence[bytes]) -> None:
+        """Move the lines that were *taken* up behind those of earlier times, and leave the others. Blocks."""
         with doing(f"put away {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
-            os.rename(ORPHANS_FILE, ADOPTED_FILE, src_dir_fd=state, dst_dir_fd=state)
-            os.fsync(state)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            with open(open_regular(state, ADOPTED_FILE, flags, mode=STATE_FILE_MODE), "ab") as file:  # noqa: PTH123 as above
+                file.writelines(map(_ended, taken))
+                file.flush()
+                os.fsync(file.fileno())
+            if left:
+                write_whole(state, ORPHANS_FILE, map(_ended, left), mode=STATE_FILE_MODE, durable=True)
+            else:
+                os.unlink(ORPHANS_FILE, dir_fd=state)
+                os.fsync(state)
 
     def is_taken(self, path: str) -> bool:
         """Say whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
@@ -287,6 +348,27 @@ class Outputs:
             return False
         except OSError:
             return True
+
+
+def _orphan(line: bytes) -> Orphan | None:
+    if len(line) > ORPHAN_MAX_BYTES:
+        return None
+    try:
+        record = loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    job_id, attempt, task_id = record.get("job_id"), record.get("attempt"), record.get("task_id")
+    if not isinstance(job_id, str) or not isinstance(task_id, str) or not task_id:
+        return None
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or not 0 < attempt < ATTEMPT_MAX:
+        return None
+    return Orphan(job_id, attempt, task_id)
+
+
+def _ended(line: bytes) -> bytes:
+    return line if line.endswith(b"\n") else line + b"\n"
 
 
 def _retired(folder: int, names: Names, attempt: int) -> str | None:

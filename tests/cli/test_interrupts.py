@@ -112,3 +112,18 @@ def test_a_killed_rehearsal_goes_on_with_the_same_tasks(project: Project) -> Non
     lines = (project.state / "sandbox" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 3 + ran.told[-2]["counts"]["in_doubt"]
     assert ran.told[-2]["counts"]["done"] + ran.told[-2]["counts"]["in_doubt"] == 3
+
+
+def test_a_lock_file_that_was_deleted_lets_no_second_run_through(project: Project) -> None:
+    """The state folder is locked as well: exit 75 with words, and the first run ends as if nothing had been."""
+    project.manifest("kite", "gull", "wave", submits="2/s")
+    run = project.start("run", "m.yaml")
+    read_until(run, "submitted")
+    (project.state / "lock").unlink()
+    second = project.batchvid("run", "m.yaml")
+    assert second.code == 75, second
+    assert "another run" in second.err
+    assert project.batchvid("retry", "m.yaml", "--failed").code == 75
+    assert "a run is active" in project.batchvid("status", "m.yaml").out
+    assert ended(run).code == 0
+    assert set(project.creates().values()) == {1}

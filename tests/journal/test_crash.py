@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,3 +117,24 @@ def test_a_lock_that_another_program_holds_is_named(path: Path, service: str, mo
         browser.close()
         journal.record([started, Change.of(started.after, (SubmitAccepted("task"), 2.0))])
         assert journal.owner_of_task("task") == "kite"
+
+
+def test_a_lock_of_another_program_is_waited_for(path: Path, service: str) -> None:
+    """A backup that takes a quarter of a minute costs no night: what is to be kept is kept when the lock is gone."""
+    assert journal_file.BUSY_TIMEOUT_S >= 60
+    with Journal.open(path, service=service) as journal:
+        backup = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        backup.execute("BEGIN IMMEDIATE")
+        kept: list[str] = []
+
+        def keep() -> None:
+            journal.record([Change.of(Progress.fresh("kite"), (SubmitStarted(1, 1, "f"), 1.0))])
+            kept.append("kite")
+
+        writer = threading.Thread(target=keep)
+        writer.start()
+        assert kept == []
+        backup.execute("COMMIT")
+        backup.close()
+        writer.join()
+        assert kept == ["kite"]
