@@ -53,6 +53,8 @@ class Settings(TypedDict, total=False):
     """Buy clips again whose content changed after they were paid."""
     resubmit_in_doubt: bool
     """Submit in-doubt jobs again; some may be paid twice."""
+    moved: bool
+    """Go on in an output that was copied or moved in the middle of a run: no other copy of it goes on."""
     view: View | None
     """Watches the run; it is called in the run's own thread, and must not raise."""
 

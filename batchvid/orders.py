@@ -46,6 +46,7 @@ def options_of(settings: Settings) -> Options:
         max_jobs=settings.get("max_jobs"),
         only=settings.get("only"),
         ca_file=None if ca_file is None else str(ca_file),
+        moved=settings.get("moved", False),
     )
 
 

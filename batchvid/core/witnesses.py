@@ -43,6 +43,8 @@ class Found:
     clip: ClipSaved | None = None
     is_whole: bool = False
     """Whether that clip is there, as it was noted."""
+    is_orphan: bool = False
+    """Whether only the orphans name its task."""
     is_known: bool = False
     """Whether the journal knows that it was sent."""
 
@@ -106,9 +108,10 @@ class Witnesses:
 
     def orphan(self, line: Mapping[str, Any]) -> None:
         """Take a task id that a run was given and could not journal."""
+        is_new = str(line.get("task_id")) not in self._of_task
         one = self._by_task(line.get("job_id"), line.get("attempt"), line.get("task_id"))
-        if one is not None and one.accepted_at is None:
-            one.accepted_at = moment(line.get("at"))
+        if one is not None and is_new:
+            one.is_orphan, one.accepted_at = True, moment(line.get("at"))
 
     def of_jobs(self, known: Known, *, wanted: Collection[str]) -> dict[str, list[Found]]:
         """Return the attempts by job, oldest first, each marked with whether it is known.
