@@ -9,6 +9,7 @@ from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
 from batchvid.core.opening import Wishes, opening
 from batchvid.core.text import clean
+from batchvid.edge import orphans
 from batchvid.edge.change import Change, TaskOwnedError
 from batchvid.edge.mounts import network_file_system, on_network
 from batchvid.takeback import take_back
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
     from batchvid.edge.journal import Journal
-    from batchvid.edge.outputs import Orphans, Outputs
+    from batchvid.edge.orphans import Orphans
+    from batchvid.edge.outputs import Outputs
 
 ROWS_AT_ONCE = 500
 """How many rows are taken up in one transaction."""
@@ -46,12 +48,12 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     take_back(journal, outputs, jobs=named, leave_aside=leave_aside, at=at, warn=warn)
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
-    lost = outputs.orphans()
-    orphans = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
+    lost = orphans.read(outputs.folder)
+    known = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
     changes: list[Change] = []
     adoptions: list[Change] = []
     for row in journal.all_progress():
-        events = opening(jobs.get(row.job_id), row, orphans=orphans, wishes=wishes, limits=limits)
+        events = opening(jobs.get(row.job_id), row, orphans=known, wishes=wishes, limits=limits)
         if events:
             change = Change.of(row, *((event, at) for event in events))
             (adoptions if isinstance(events[-1], TaskAdopted) else changes).append(change)
@@ -66,7 +68,7 @@ def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[
     """Put away the orphans that the journal has now; each of the others stays where it is, and is told."""
     taken = [line for line, one in lost.known.items() if journal.owner_of_task(one.task_id) is not None]
     waiting = {line: one for line, one in lost.known.items() if line not in set(taken)}
-    where = outputs.state_folder / "orphans.jsonl"
+    where = orphans.path_of(outputs.folder)
     for number in lost.strange.values():
         warn(f"line {number} of {where} makes no sense, and may name a paid task: look at it; it is kept")
     for one in waiting.values():
@@ -75,7 +77,7 @@ def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[
             "which the journal cannot place: look at the service's dashboard; the line is kept"
         )
     if taken:
-        outputs.put_away_orphans(taken, [*waiting, *lost.strange])
+        orphans.put_away(outputs.folder, taken, [*waiting, *lost.strange])
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:

@@ -15,7 +15,8 @@ from batchvid.core.witnesses import Witnesses
 from batchvid.edge.clip_files import SIDECAR_MARK, SIDECAR_MAX_BYTES, Names
 from batchvid.edge.disk import STATE_FOLDER, doing, open_folder, open_regular, read_json
 from batchvid.edge.eventlog import LOG_FILE, PACE_MARK, rotated
-from batchvid.edge.outputs import ADOPTED_FILE, CLIPS_FILE, ORPHANS_FILE
+from batchvid.edge.orphans import ADOPTED_FILE, ORPHANS_FILE
+from batchvid.edge.outputs import CLIPS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

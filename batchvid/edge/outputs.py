@@ -13,13 +13,12 @@ import os
 import stat
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from batchvid.core.answer import loads
 from batchvid.core.mp4 import NotAClip, probe
+from batchvid.edge import orphans
 from batchvid.edge.clip_files import SIDECAR_MARK, SIDECAR_MAX_BYTES, ForeignFileError, Names, Saved
 from batchvid.edge.disk import (
     STATE_FILE_MODE,
@@ -42,7 +41,7 @@ from batchvid.edge.part import Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from io import FileIO
 
 __all__ = ["STATE_FOLDER", "ForeignFileError", "NotAClip", "Outputs", "Part", "Saved"]
@@ -55,26 +54,7 @@ PID_MAX_CHARS = 20
 LOCK_PATIENCE_S = 0.25
 """Longer than the moment for which `batchvid.edge.lock.is_held` touches the lock: a look must not turn a run away."""
 PROBE = ".batchvid-probe"
-ORPHAN_MAX_BYTES, ATTEMPT_MAX = 64 * 1024, 2**31
-"""More than batchvid ever writes into a line of orphans."""
-CLIPS_FILE, ORPHANS_FILE, ADOPTED_FILE, LOCK_FILE = "clips.jsonl", "orphans.jsonl", "orphans.adopted.jsonl", "lock"
-
-
-class Orphan(NamedTuple):
-    """A paid task id that could not be journaled."""
-
-    job_id: str
-    attempt: int
-    task_id: str
-
-
-@dataclass(slots=True)
-class Orphans:
-    """What the file of orphans holds, by its lines."""
-
-    known: dict[bytes, Orphan] = field(default_factory=dict)
-    strange: dict[bytes, int] = field(default_factory=dict)
-    """The lines that make no sense, each with its number."""
+CLIPS_FILE, LOCK_FILE = "clips.jsonl", "lock"
 
 
 class Outputs:
@@ -283,45 +263,7 @@ class Outputs:
 
     def append_orphan(self, record: Mapping[str, object]) -> None:
         """Keep a paid task id that could not be journaled: one line, synced before this returns. Blocks."""
-        with doing(f"write {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            descriptor = open_regular(state, ORPHANS_FILE, flags, mode=STATE_FILE_MODE)
-            try:
-                os.write(descriptor, json_line(record))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    def orphans(self) -> Orphans:
-        """Return the task ids that an earlier run could not journal. Blocks."""
-        found = Orphans()
-        with doing(f"read {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
-            try:
-                descriptor = open_regular(state, ORPHANS_FILE, os.O_RDONLY)
-            except FileNotFoundError:
-                return found
-            with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
-                for number, line in enumerate(file, 1):
-                    orphan = _orphan(line)
-                    if orphan is not None:
-                        found.known[line] = orphan
-                    elif line.strip():
-                        found.strange[line] = number
-        return found
-
-    def put_away_orphans(self, taken: Sequence[bytes], left: Sequence[bytes]) -> None:
-        """Move the lines that were *taken* up behind those of earlier times, and leave the others. Blocks."""
-        with doing(f"put away {self.state_folder / ORPHANS_FILE}"), self._opened(STATE_FOLDER) as state:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            with open(open_regular(state, ADOPTED_FILE, flags, mode=STATE_FILE_MODE), "ab") as file:  # noqa: PTH123 as above
-                file.writelines(map(_ended, taken))
-                file.flush()
-                os.fsync(file.fileno())
-            if left:
-                write_whole(state, ORPHANS_FILE, map(_ended, left), mode=STATE_FILE_MODE, durable=True)
-            else:
-                os.unlink(ORPHANS_FILE, dir_fd=state)
-                os.fsync(state)
+        orphans.append(self.folder, record)
 
     def is_taken(self, path: str) -> bool:
         """Say whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
@@ -348,27 +290,6 @@ class Outputs:
             return False
         except OSError:
             return True
-
-
-def _orphan(line: bytes) -> Orphan | None:
-    if len(line) > ORPHAN_MAX_BYTES:
-        return None
-    try:
-        record = loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return None
-    if not isinstance(record, dict):
-        return None
-    job_id, attempt, task_id = record.get("job_id"), record.get("attempt"), record.get("task_id")
-    if not isinstance(job_id, str) or not isinstance(task_id, str) or not task_id:
-        return None
-    if not isinstance(attempt, int) or isinstance(attempt, bool) or not 0 < attempt < ATTEMPT_MAX:
-        return None
-    return Orphan(job_id, attempt, task_id)
-
-
-def _ended(line: bytes) -> bytes:
-    return line if line.endswith(b"\n") else line + b"\n"
 
 
 def _retired(folder: int, names: Names, attempt: int) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.core.job import State
+from batchvid.edge.orphans import append, path_of, read
 from batchvid.errors import Exit
 from tests.run.bench import jobs
 
@@ -81,3 +82,13 @@ def test_what_was_taken_up_earlier_is_kept_too(make_bench: MakeBench) -> None:
     kept = (bench.folder / ".batchvid" / "orphans.adopted.jsonl").read_text().splitlines()
     assert len(kept) == 2
     assert not orphans(bench).exists()
+
+
+def test_a_line_that_was_cut_off_takes_no_later_one_with_it(tmp_path: Path) -> None:
+    """A full disk left half a line: the next paid task id stands in a line of its own."""
+    (tmp_path / ".batchvid").mkdir()
+    path_of(tmp_path).write_bytes(b'{"job_id": "ki')
+    append(tmp_path, GOOD | {"task_id": "t"})
+    found = read(tmp_path)
+    assert [one.task_id for one in found.known.values()] == ["t"]
+    assert list(found.strange.values()) == [1]
