@@ -115,15 +115,16 @@ def test_a_killed_rehearsal_goes_on_with_the_same_tasks(project: Project) -> Non
 
 
 def test_a_lock_file_that_was_deleted_lets_no_second_run_through(project: Project) -> None:
-    """The state folder is locked as well: exit 75 with words, and the first run ends as if nothing had been."""
-    project.manifest("kite", "gull", "wave", submits="2/s")
+    """The state folder is locked as well: exit 75 with words, and the first run goes on as if nothing had been."""
+    project.manifest("kite", "endless")
     run = project.start("run", "m.yaml")
-    read_until(run, "submitted")
+    read_until(run, "job-1.mp4")
     (project.state / "lock").unlink()
     second = project.batchvid("run", "m.yaml")
     assert second.code == 75, second
     assert "another run" in second.err
     assert project.batchvid("retry", "m.yaml", "--failed").code == 75
     assert "a run is active" in project.batchvid("status", "m.yaml").out
-    assert ended(run).code == 0
+    run.send_signal(signal.SIGTERM)
+    assert ended(run).code == 143
     assert set(project.creates().values()) == {1}
