@@ -160,3 +160,12 @@ def test_nothing_that_lies_there_is_too_strange(lines: list[dict[str, Any]]) -> 
         witnesses.clip(one, one.get("path"))
         witnesses.orphan(one)
     witnesses.of_jobs(NOTHING, wanted=[])
+
+
+def test_a_line_that_is_told_twice_is_one_thing() -> None:
+    """What is open is written again at the head of a rotated log: what follows is about the same attempt."""
+    sent, accepted = line("SubmitStarted"), line("SubmitAccepted", task_id="t")
+    found = retold(Progress.fresh("kite"), sent, accepted, sent, accepted, line("TaskFailed"), line("GaveUp"))
+    assert (found.row.state, found.row.attempt, found.row.task_id) == (State.FAILED, 1, "t")
+    doubt = retold(Progress.fresh("kite"), sent, sent, line("TaskAdopted", task_id="t"))
+    assert (doubt.row.state, doubt.row.attempt) == (State.RUNNING, 1)
