@@ -340,6 +340,8 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
             }
             money = reader.money()
             assert money.spent_micros == sum(price or 0 for price, over in paid.values() if over)
-            assert money.reserved_micros == sum(price or 0 for price, over in paid.values() if not over)
+            held = sum(price or 0 for price, over in paid.values() if not over)
+            assert money.unproven_micros == sum(row.unproven_micros for row in rows.values())
+            assert money.reserved_micros == held + money.unproven_micros
             assert money.unpriced_attempts == sum(price is None for price, _ in paid.values())
             assert reader.held_jobs() == {name for (name, _), (_, over) in paid.items() if not over}
