@@ -93,10 +93,11 @@ def load(path: Path | str, *, output: Path | str | None = None, base_url: str | 
     Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
     """
     from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
+    from batchvid.manifest.paths import on_disk  # noqa: PLC0415 as above
 
     manifest = load_manifest(path, read_frame=_read_frame)
     if output is not None:
-        manifest = replace(manifest, output=Path(output).absolute())
+        manifest = replace(manifest, output=on_disk(Path(output).absolute()))
     if base_url is not None:
         manifest = replace(manifest, base_url=_normalised(base_url))
     return manifest

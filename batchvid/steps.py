@@ -333,7 +333,7 @@ class Steps:
     async def _made(self, job: Job, progress: Progress) -> dict[Frame, str]:
         """Give the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
         made: dict[Frame, str] = {}
-        for frame in job.frames if progress.fingerprint == job.fingerprint else ():
+        for frame in job.frames if progress.fingerprint in {job.fingerprint, *job.also} else ():
             if frame.recipe:
                 with suppress(ValueError):
                     data = await asyncio.to_thread(self.edges.read_frame, frame)

@@ -26,7 +26,8 @@ def bound(job: Continuation, clip_sha256: str) -> Continuation:
     """Give the job with the fingerprint that it has when it goes on from a clip with this content."""
     texts = fingerprint.fields(prompt=job.prompt, model=job.model, size=job.size, seconds=job.seconds, form=job.form)
     frames = [fingerprint.taken_frame(clip_sha256, job.at_s), *map(fingerprint.of_frame, job.frames)]
-    return replace(job, fingerprint=fingerprint.fingerprint(texts, frames))
+    content, also = fingerprint.spelled(texts, frames)
+    return replace(job, fingerprint=content, also=also)
 
 
 def as_it_stands(job: Job, progress: Mapping[str, Progress]) -> Job:

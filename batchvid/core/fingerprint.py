@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from batchvid.core.job import Frame
 
@@ -48,6 +49,22 @@ def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[s
         parts.append(b"%d:%b%d:%b" % (len(key), key, len(text), text))
     parts.extend(b"frame:" + frame.encode() for frame in frame_hashes)
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the fingerprint of the texts in NFC, and those that the same texts have in other Unicode forms.
+
+    Texts were once sent as they were written. What was paid then is the same content still, whether it was written
+    as *text_fields* are now or in NFD throughout.
+    """
+    if all(value.isascii() for _, value in text_fields):
+        return fingerprint(text_fields, frame_hashes), ()
+    composed, decomposed = (
+        [(name, unicodedata.normalize(form, value)) for name, value in text_fields] for form in ("NFC", "NFD")
+    )
+    others = [texts for texts in (text_fields, decomposed) if texts != composed]
+    also = dict.fromkeys(fingerprint(texts, frame_hashes) for texts in others)
+    return fingerprint(composed, frame_hashes), tuple(also)
 
 
 def taken_frame(clip_sha256: str, at_s: float | None) -> str:

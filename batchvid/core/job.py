@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,6 +101,10 @@ class Job:
     the first frame is to come from a clip that is not there yet."""
     where: str
     """``file:line`` of the entry that it came from."""
+    also: tuple[str, ...] = field(default=(), kw_only=True)
+    """The fingerprints that the same texts have in other Unicode forms: what was paid under one is the same content."""
+    is_named: bool = field(default=True, kw_only=True)
+    """Whether the manifest gives it its id. Where it does not, the id follows from the content."""
 
     @property
     def timing_class(self) -> str:
@@ -109,7 +113,7 @@ class Job:
 
     def has_changed(self, paid: str | None) -> bool:
         """Say whether it is another content than that of the fingerprint *paid*; never while either is unknown."""
-        return paid is not None and paid != self.fingerprint != ""
+        return paid is not None and paid != self.fingerprint != "" and paid not in self.also
 
 
 @dataclass(frozen=True, slots=True)

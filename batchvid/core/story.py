@@ -57,7 +57,7 @@ def origin(job: Continuation, progress: Progress, clip: Progress | None, *, fram
     *clip* is that clip's row as it is now: when it was made anew since, it is not the one that the frame was of.
     """
     clip_sha256 = clip.sha256 if clip is not None else None
-    same = clip_sha256 is not None and bound(job, clip_sha256).fingerprint == progress.fingerprint
+    same = clip_sha256 is not None and not bound(job, clip_sha256).has_changed(progress.fingerprint)
     return {
         "continues": {
             "id": job.continues,

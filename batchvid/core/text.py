@@ -8,6 +8,7 @@ pairs. None of them has a meaning in a message, a log line or a table, so they g
 from __future__ import annotations
 
 import re
+import unicodedata
 
 READ_PER_SHOWN = 8
 """How many characters are looked at for each one shown, so that a 4 MB message costs no more than a long one."""
@@ -39,3 +40,11 @@ def clean(text: str, limit: int) -> str:
 def without_escapes(text: str) -> str:
     """Return *text* without the sequences that drive a terminal."""
     return _ESCAPES.sub("", text)
+
+
+def nfc(text: str) -> str:
+    """Return *text* with every letter in its composed Unicode form, in which texts are compared and sent.
+
+    An editor, a file system or an archive may spell the same letters in another form (NFD).
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batchvid.core import fingerprint
 from batchvid.core.fit import Fit, ratio_of
 from batchvid.core.job import Continuation, Frame, Job
+from batchvid.core.text import nfc
 from batchvid.manifest import paths
 from batchvid.manifest.frames import Frames, frame_troubles, size_trouble
 from batchvid.manifest.links import ID, NO_ID, Films, check_chains
@@ -95,7 +96,7 @@ class Assembler:
 
     def _job(self, wish: Wish) -> Job | None:
         fields = wish.fields
-        model: str = fields.get("model", DEFAULT_MODEL)
+        model: str = nfc(fields.get("model", DEFAULT_MODEL))
         size: str | None = fields.get("size")
         seconds: str | None = fields.get("seconds")
         sound = not wish.broken
@@ -116,18 +117,23 @@ class Assembler:
         if not sound or frames is None or self._template is None:
             return None
         form = tuple(fields["form"].items()) if "form" in fields else ()
+        written = fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form)
         hashes = [fingerprint.of_frame(frame) for frame in frames]
         above: str | None = fields.get("continues")
         if above is not None:
             hashes.insert(0, fingerprint.taken_frame(above, fields.get("at")))
-        content = fingerprint.fingerprint(
-            fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form), hashes
-        )
+        content, also = fingerprint.spelled(written, hashes)
+        if also:
+            prompt, form = nfc(prompt), tuple((name, nfc(value)) for name, value in form)
+            size, seconds = size and nfc(size), seconds and nfc(seconds)
         job_id = _id_of_take(wish, fields["id"]) if "id" in fields else self._derived_id(wish, prompt, content)
         if job_id is None or (path := self._path(wish, job_id, self._template)) is None:
             return None
         where = self._expander.line(wish)
-        job = Job(job_id, prompt, model, size, seconds, form, frames, price, path, content, where)
+        named = "id" in fields
+        job = Job(
+            job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named
+        )
         return job if above is None and not wish.film else self._linked(wish, job)
 
     def _linked(self, wish: Wish, job: Job) -> Job:

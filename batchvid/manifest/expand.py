@@ -1,9 +1,8 @@
 """Entries become wishes: takes, matrices, rows and pairs are multiplied out, templates are filled in.
 
-A wish is one clip's fields before anything is looked up or computed. Three layers make a field: the
-row (literal: it is data), the entry and the defaults (templates). An entry's template that names the
-column of its own field wraps the row's text instead of giving way to it. An entry that is nothing but
-plain text, as most of a hundred thousand are, takes a short cut that gives the same.
+A wish is one clip's fields before anything is looked up or computed. Three layers make a field: the row (literal: it
+is data), the entry and the defaults (templates). An entry's template that names the column of its own field wraps the
+row's text instead of giving way to it. An entry of plain text only, as most are, takes a short cut that gives the same.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.manifest import storyboards
+from batchvid.core.text import nfc
+from batchvid.manifest import paths, storyboards
 from batchvid.manifest.check import check, what
 from batchvid.manifest.plain_rows import PlainRows
 from batchvid.manifest.problems import Findings, Spot, dotted
@@ -168,7 +168,7 @@ class Expander:
         from batchvid.manifest.sources import read_pairs, read_table  # noqa: PLC0415 a manifest without tables does without
 
         relative: str = given[key].rstrip("/")
-        path = self._folder / relative
+        path = paths.on_disk(self._folder / relative)
         self.reads.append(path)
         name = str(Path(self._document.name).parent / relative)
         try:
@@ -314,7 +314,7 @@ class Expander:
         """Say when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
         from difflib import get_close_matches  # noqa: PLC0415 as above
 
-        texts = [text for text in (self._defaults | given).values() if isinstance(text, str)]
+        texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]
         for column in sorted(rows.columns - ROW_KEYS):
             close = get_close_matches(column, ROW_KEYS, n=1, cutoff=0.8)
             if close and not any(f"{{{column}}}" in text for text in texts):
@@ -337,7 +337,7 @@ def _is_plain(fields: Mapping[str, Any], *, braces: bool = False) -> bool:
 
 def _wraps(text: object, column: str) -> bool:
     """Whether an entry's field is made from the column of its own name, as in ``prompt: "{prompt}, at night"``."""
-    return isinstance(text, str) and f"{{{column}}}" in text
+    return isinstance(text, str) and f"{{{column}}}" in nfc(text)
 
 
 def _field(key: FieldKey) -> str:

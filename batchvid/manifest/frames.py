@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.core.fit import Fit, fitting, ratio_of
+from batchvid.manifest.paths import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,7 @@ class Frames:
         found = self._known.get(path)
         if found is None:
             try:
-                found = self._read(path)
+                found = self._read(on_disk(path))
             except ValueError as error:
                 found = f"{relative}: {error}"
             self._known[path] = found

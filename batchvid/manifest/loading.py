@@ -86,7 +86,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         base_url=service.get("base_url", DEFAULT_BASE_URL),
         key_env=service.get("key_env", DEFAULT_KEY_ENV),
         allow_http=service.get("allow_http", False),
-        output=absolute.parent / head.get("output", f"out/{path.stem}"),
+        output=paths.on_disk(absolute.parent / head.get("output", f"out/{path.stem}")),
         limits=_limits(limits),
         jobs=tuple(jobs),
         notify=tuple(head.get("notify", ())),

@@ -10,13 +10,16 @@ import os
 import re
 import sys
 import unicodedata
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from batchvid.core.text import nfc
 from batchvid.manifest.template import Template, parse
 from batchvid.manifest.units import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DEFAULT = "{id}.mp4"
 MAX_PART_BYTES = 200
@@ -45,7 +48,7 @@ def clip_path(template: Template, variables: Mapping[str, str]) -> str:
 
     Raises `ValueError` when it is still no path inside the output folder, or an unknown variable is named.
     """
-    path = template.render({name: _UNSAFE.sub("-", value) for name, value in variables.items()})
+    path = nfc(template.render({name: _UNSAFE.sub("-", value) for name, value in variables.items()}))
     if trouble := path_trouble(path):
         raise ValueError(f"its file name {shown(path)} {trouble}")
     return path
@@ -93,3 +96,22 @@ def same_file(path: str) -> str:
     return (
         path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     )
+
+
+def on_disk(path: Path) -> Path:
+    """Return *path*, absolute, as the disk spells it.
+
+    Where nothing has a name of it, but something has the same letters in another Unicode form, that is meant: a Mac
+    and an archive may write names in a form that nobody types.
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    found = type(path)(path.anchor)
+    for part in path.parts[1:]:
+        here = found / part
+        if not part.isascii() and not os.path.lexists(here):
+            wanted = nfc(part)
+            with suppress(OSError):
+                here = next((one for one in sorted(found.iterdir()) if nfc(one.name) == wanted), here)
+        found = here
+    return found

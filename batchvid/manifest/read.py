@@ -29,6 +29,8 @@ from yaml.events import (
 from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
+from batchvid.core.text import nfc
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -229,7 +231,7 @@ class _Builder:
             if type(box) is not Map:
                 box.append(value)
             elif key is None:
-                key = value if type(value) is str else _odd_key(event, value)
+                key = nfc(value) if type(value) is str else _odd_key(event, value)
                 if key in box:
                     self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
             else:
@@ -282,7 +284,7 @@ def _positions(text: str) -> dict[TreePath, tuple[int, int]]:
         found.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
         if type(event) is MappingStartEvent:
             while type(key := read()) is not MappingEndEvent:
-                inner = (*path, key.value if type(key) is ScalarEvent else "*")
+                inner = (*path, nfc(key.value) if type(key) is ScalarEvent else "*")
                 visit(key, inner)
                 visit(read(), inner)
         elif type(event) is SequenceStartEvent:

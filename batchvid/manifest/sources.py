@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.text import nfc
 from batchvid.manifest.problems import Findings, Source, Spot
 from batchvid.manifest.read import Document, Map, Plain, TextError, read_text, scalar
 
@@ -22,6 +23,8 @@ TYPED_COLUMNS = frozenset({"takes", "price"})
 """Job fields that are not text, and so are read from a cell as YAML would read them."""
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PAIR = re.compile(r"(?P<name>.+)_(?P<which>first|last)\.(?:png|jpe?g|webp)", re.IGNORECASE)
+APPLE_DOUBLE = "._"
+"""Begins the name of what macOS puts beside a file on file systems of others; it is no picture, whatever it ends in."""
 _HALVES = re.compile("[\ud800-\udfff]")
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 
@@ -133,7 +136,7 @@ def _csv_rows(table: Table, lines: list[str], delimiter: str) -> Iterator[Map | 
             if not any(cell.strip() for cell in cells):
                 continue
             if not table.columns:
-                table.columns = [cell.strip() for cell in cells]
+                table.columns = [nfc(cell.strip()) for cell in cells]
                 yield from _header_mistakes(table.columns, line)
                 continue
             if any(cell.strip() for cell in cells[len(table.columns) :]):
@@ -201,12 +204,12 @@ def _json_number(text: str) -> Plain:
 
 def _json_map(pairs: list[tuple[str, Any]]) -> Map:
     """Give an object as a map of the tree; null is "not given", as an empty cell is."""
-    found = Map(pairs)
+    found = Map((nfc(key), value) for key, value in pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = next(key for key, _ in pairs if nfc(key) in seen or seen.add(nfc(key)))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} stands here twice")
-    for key, value in pairs:
+    for key, value in list(found.items()):
         _refuse_halves(key)
         if type(value) is str:
             _refuse_halves(value)
@@ -232,13 +235,13 @@ def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers cal
     the folder cannot be read.
     """
     try:
-        files = sorted(path.name for path in folder.iterdir())
+        files = {nfc(name): name for name in sorted((path.name for path in folder.iterdir()), key=nfc)}
     except OSError as error:
         raise TextError((error.strerror or "cannot be read").lower()) from error
     base: TreePath = ("jobs", entry, "pairs")
     found: dict[str, dict[str, str]] = {}
     for file in files:
-        if not (match := _PAIR.fullmatch(file)):
+        if file.startswith(APPLE_DOUBLE) or not (match := _PAIR.fullmatch(file)):
             continue
         sides = found.setdefault(match["name"], {})
         which = match["which"].lower()
@@ -250,12 +253,12 @@ def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers cal
     rows = []
     for pair, sides in found.items():
         row = Map(name=pair)
-        row |= {f"{which}_frame": f"{relative}/{file}" for which, file in sides.items()}
+        row |= {f"{which}_frame": f"{relative}/{files[file]}" for which, file in sides.items()}
         if its_id := _NOT_IN_AN_ID.sub("-", pair).strip("._-"):
             row["id"] = its_id[:100]
         if f"{pair}.txt" in files:
             try:
-                row["prompt"] = read_text(folder / f"{pair}.txt", bom_allowed=True).strip()
+                row["prompt"] = read_text(folder / files[f"{pair}.txt"], bom_allowed=True).strip()
             except TextError as error:
                 findings.add_error(error, file=f"{name}/{pair}.txt", where=f"jobs[{entry}] pair {pair}")
         rows.append(row)

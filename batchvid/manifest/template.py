@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from batchvid.core.text import nfc
 from batchvid.manifest.units import shown
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def parse(text: str) -> Template:
             case "{" | "}":
                 raise ValueError(f'a single "{part[0]}" stands in the text: write {part[0] * 2} for a brace')
             case _:
-                pieces += [part[1].strip(), ""]
+                pieces += [nfc(part[1].strip()), ""]
     pieces[-1] += text[end:]
     return Template(tuple(pieces))
 
