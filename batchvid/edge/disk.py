@@ -199,20 +199,24 @@ def json_line(record: Mapping[str, object]) -> bytes:
     return line.encode("utf-8", "replace") + b"\n"
 
 
-def place(folder: int, source: str, target: str) -> None:
-    """Give the file *source* the name *target*; raises `FileExistsError` when anything has that name already."""
+def place(folder: int, source: str, target: str, *, into: int | None = None) -> None:
+    """Give the file *source* the name *target*, in the folder *into* if there is one, else in its own.
+
+    Raises `FileExistsError` when anything has that name already.
+    """
+    into = folder if into is None else into
     try:
         # A rename would replace what is there; a link cannot, whoever else writes at the same moment.
-        os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(source, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
     else:
         os.unlink(source, dir_fd=folder)
         return
-    if exists(folder, target):
+    if exists(into, target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-    os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+    os.rename(source, target, src_dir_fd=folder, dst_dir_fd=into)
 
 
 def exists(folder: int, name: str) -> bool:

@@ -45,6 +45,11 @@ OPEN_ATTEMPTS = (
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
+MOVED = "Moved"
+"""The kind of the event that a job got another id; its data name the id before."""
+ASIDE = "/"
+"""Before an id for the moment in which two are exchanged; no id holds it."""
+
 INSERT_PROGRESS = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 as above
     " ON CONFLICT DO NOTHING"
@@ -187,15 +192,53 @@ class Journal(Readings):
             lines = [line for change in changes for line in self._write(change)]
         self.log.keep(lines)
 
+    def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
+        """Give jobs other ids, with their attempts and events, all of them or none; each move is an old and a new id.
+
+        A job that has the new id, and for which nothing was paid, gets the old one. *remark* is kept beside it, as by
+        `meta_set`. Raises `StaleProgressError` when the journal does not hold a job of an old id.
+        """
+        with self._transaction():
+            self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction
+            for old, new in moves:
+                in_the_way = self._rename(new, ASIDE + new)
+                if not self._rename(old, new):
+                    raise StaleProgressError(f"there is no job {old!r} to become {new!r}")
+                if in_the_way:
+                    self._rename(ASIDE + new, old)
+                self._db.execute("UPDATE jobs SET version = version + 1 WHERE job_id = ?", (new,))
+                self._db.execute(
+                    "INSERT INTO events (job_id, attempt, at, kind, data)"
+                    " SELECT job_id, attempt, ?, ?, ? FROM jobs WHERE job_id = ?",
+                    (at, MOVED, json.dumps({"moved_from": old}), new),
+                )
+            self._remark(*remark)
+
+    def _rename(self, old: str, new: str) -> int:
+        for table in ("attempts", "events"):
+            self._db.execute(f"UPDATE {table} SET job_id = ? WHERE job_id = ?", (new, old))  # noqa: S608 two constants
+        return self._db.execute("UPDATE jobs SET job_id = ? WHERE job_id = ?", (new, old)).rowcount
+
+    def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
+        """Keep where the clips of these jobs lie now, all of them or none, and a *remark* as `move` does."""
+        with self._transaction():
+            for job_id, path in paths.items():
+                execute(self._db, "UPDATE jobs SET path = ? WHERE job_id = ?", (path, job_id))
+            self._remark(*remark)
+
     def meta_set(self, key: str, value: str) -> None:
         """Keep a remark about the journal as a whole."""
         self._meta_set({key: value})
 
     def _meta_set(self, values: Mapping[str, str]) -> None:
         with self._transaction():
-            self._db.executemany(
-                "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items()
-            )
+            for key, value in values.items():
+                self._remark(key, value)
+
+    def _remark(self, key: str, value: str) -> None:
+        self._db.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+        )
 
     def backup(self, path: Path) -> None:
         """Write a whole copy of the journal to *path*, also while it is being written to."""

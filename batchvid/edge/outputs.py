@@ -219,9 +219,10 @@ class Outputs:
 
     async def story(self, path: str) -> dict[str, Any]:
         """Give what the clip's sidecar says; empty when there is none that batchvid wrote."""
-        return await settled(lambda: self._story(path))
+        return await settled(lambda: self.told(path))
 
-    def _story(self, path: str) -> dict[str, Any]:
+    def told(self, path: str) -> dict[str, Any]:
+        """Return what `story` does, at once. Blocks."""
         names = Names.of(path)
         try:
             with self._opened(*names.folders) as folder:

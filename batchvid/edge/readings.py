@@ -113,6 +113,12 @@ class Readings:
         """Yield the jobs that are done, by id."""
         return map(_progress, self._rows(f"{ALL_PROGRESS} WHERE state = 'done' ORDER BY job_id"))
 
+    def clips_beyond_ascii(self) -> Iterator[Progress]:
+        """Yield the jobs whose clip is done and has a path that not every file system spells in the same way."""
+        ascii_only = "[^' || char(1) || '-' || char(127) || ']"
+        query = f"{ALL_PROGRESS} WHERE state = 'done' AND path GLOB '*{ascii_only}*'"
+        return map(_progress, self._rows(query))
+
     def counts(self) -> dict[State, int]:
         """Count the jobs by state; every state is there."""
         found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
