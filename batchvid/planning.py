@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchvid.core.chains import Chains
 from batchvid.core.forecast import Forecast
+from batchvid.core.identity import Identity
 from batchvid.core.job import State
 from batchvid.core.plan import Plan, plan
 from batchvid.core.settings import OnChange
 from batchvid.core.snapshot import Money
 from batchvid.missing import as_a_run_finds
+from batchvid.moving import as_moved, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,13 +39,16 @@ def planned(
     way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
-    money, timings = Money(), None
+    money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
-        money, timings, rows = journal.money(), journal.timings(), journal.all_progress()
+        identity = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output)
+        money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
     rows = as_a_run_finds(rows, lost)
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     forecast = Forecast(limits.typical_time_s, timings)
-    made = plan(manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s)
+    made = plan(
+        manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s, identity=identity
+    )
     return made, replace(money, budget_micros=limits.budget_micros)

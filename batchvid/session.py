@@ -34,10 +34,12 @@ from batchvid.edge.stills import still_sha256, take_still
 from batchvid.errors import Exit
 from batchvid.films import make_films
 from batchvid.missing import take_up_missing
+from batchvid.moving import move_jobs
 from batchvid.planning import planned
 from batchvid.runner import Runner
 from batchvid.sharing import Sharing
 from batchvid.steps import Edges
+from batchvid.takeback import take_back
 from batchvid.takeover import as_they_stand, parted, take_up
 
 if TYPE_CHECKING:
@@ -154,22 +156,26 @@ async def run(order: Order) -> Summary:
     Raises `ConfigError`, `OutputBusyError` or `StorageError` when the run cannot begin, and `StorageError` when the
     journal fails in its midst.
     """
-    manifest, options = order.manifest, order.options
-    now = asyncio.get_running_loop().time()
+    manifest, options, now = order.manifest, order.options, asyncio.get_running_loop().time()
     outputs = Outputs(manifest.output)
     outputs.prepare()
     journal_path = outputs.state_folder / JOURNAL
     with outputs.lock(), Journal.open(journal_path, service=order.identity) as journal:
-        chains = Chains(manifest.jobs)
+        chains, at, named = Chains(manifest.jobs), order.wall(), {job.id: job for job in manifest.jobs}
+        home.settle(journal, named.keys(), moved=options.moved, note=order.view.warn)
+        take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=order.view.warn)
+        move_jobs(
+            journal, outputs, jobs=manifest.jobs, chains=chains, limits=manifest.limits, at=at,
+            note=order.view.note, warn=order.view.warn, rebuy=options.wishes.rebuy,
+        )  # fmt: skip
         jobs = as_they_stand(manifest.jobs, chains, journal)
         only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        home.settle(journal, jobs.keys(), moved=options.moved, note=order.view.warn)
         take_up(
             journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
-            at=order.wall(), warn=order.view.warn, named=jobs, leave_aside=options.moved,
+            at=at, warn=order.view.warn,
         )  # fmt: skip
-        take_up_missing(journal, outputs, jobs, at=order.wall(), warn=order.view.warn)
+        take_up_missing(journal, outputs, jobs, at=at, warn=order.view.warn)
         if order.planned is not None:
             order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy))
         rows, closed = parted(journal.all_progress(), jobs.keys(), whole=chains.ids)

@@ -12,7 +12,6 @@ from batchvid.core.text import clean
 from batchvid.edge import orphans
 from batchvid.edge.change import Change, TaskOwnedError
 from batchvid.edge.mounts import network_file_system, on_network
-from batchvid.takeback import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -37,15 +36,11 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     limits: Limits,
     at: float,
     warn: Callable[[str], None],
-    named: Mapping[str, Job],
-    leave_aside: bool = False,
 ) -> None:
     """Record what the end of the run before means for its jobs, and what the person asked for.
 
-    The wishes concern *jobs*, by id; what was interrupted is taken up for all. *named* are all that the manifest names.
-    A journal that went back in time is brought up to what lies beside it before: see `batchvid.takeback`.
+    The wishes concern *jobs*, by id; what was interrupted is taken up for all.
     """
-    take_back(journal, outputs, jobs=named, leave_aside=leave_aside, at=at, warn=warn)
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
     lost = orphans.read(outputs.folder)

@@ -36,24 +36,28 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.core.opening import Wishes  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.core.chains import Chains  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
     from batchvid.edge import home  # noqa: PLC0415 as above
     from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
+    from batchvid.moving import move_jobs  # noqa: PLC0415 as above
+    from batchvid.takeback import take_back  # noqa: PLC0415 as above
     from batchvid.takeover import take_up  # noqa: PLC0415 as above
 
     path = journal_path(manifest)
     if not has_journal(manifest):
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    outputs = Outputs(manifest.output)
+    outputs, at = Outputs(manifest.output), time.time()
     refused = None
     with outputs.lock(), Journal.reopen(path) as journal:
         home.settle(journal, None, moved=False, note=complain)
-        named = {job.id: job for job in manifest.jobs}
-        take_up(
-            journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=time.time(), warn=complain,
-            named=named,
+        take_back(journal, outputs, jobs={job.id: job for job in manifest.jobs}, leave_aside=False, at=at, warn=complain)
+        move_jobs(
+            journal, outputs, jobs=manifest.jobs, chains=Chains(manifest.jobs), limits=manifest.limits, at=at,
+            note=complain, warn=complain,
         )  # fmt: skip
+        take_up(journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=at, warn=complain)
         try:
             yield journal
         except click.ClickException as error:

@@ -73,16 +73,22 @@ def load(path: Path, *, output: Path | None = None, base_url: str | None = None,
 
 
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
-    """Read what the journal holds, beside a run if there is one: the rows by job id, and the money."""
-    from batchvid.core.snapshot import Money  # noqa: PLC0415 only commands with a journal
+    """Read what the journal holds, beside a run if there is one: the rows by job id, and the money.
+
+    What the next run moves to another id is under that id already.
+    """
+    from batchvid.core.chains import Chains  # noqa: PLC0415 only commands with a journal
+    from batchvid.core.snapshot import Money  # noqa: PLC0415 as above
     from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
+    from batchvid.moving import as_moved, identity_of  # noqa: PLC0415 as above
 
     journal = Readings.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        rows = {row.job_id: row for row in journal.all_progress()}
+        identity = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output)
+        rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 
 

@@ -20,6 +20,7 @@ from batchvid.commands.options import (
     manifests_argument,
     output_option,
 )
+from batchvid.commands.resembling import without_refused
 from batchvid.commands.streams import complain
 from batchvid.commands.values import Amount, Duration, Moment
 from batchvid.environment import PREFIX
@@ -172,7 +173,10 @@ def run_command(  # noqa: PLR0913 one argument an option
             metrics=metrics,
             report=not no_report,
         )
-        outcomes = do(asked, [str(path) for path in manifests], loaded)
+        asked_for = [one if as_json else without_refused(one) for one in loaded]
+        if held := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in asked_for):
+            ending.add(Exit.STOPPED, f"held back, as was wished: {held}")
+        outcomes = do(asked, [str(path) for path in manifests], asked_for)
         for outcome in outcomes:
             if not isinstance(outcome, BatchvidError):
                 ending.add(outcome.exit_code, outcome.stopped)

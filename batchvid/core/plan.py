@@ -8,7 +8,8 @@
    while it has attempts left.
 5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
 6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
-7. A job that continues another is held against the clip that is there. Where a run would make that clip (anew), the job
+7. What the journal has under another id is *moved* (`batchvid.core.identity`), and stands as it does there.
+8. A job that continues another is held against the clip that is there. Where a run would make that clip (anew), the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
 """
 
@@ -20,6 +21,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchvid.core.chains import Chains, as_it_stands
+from batchvid.core.identity import NOBODY, advice
 from batchvid.core.job import Progress, State
 from batchvid.core.lifecycle import attempts_used
 from batchvid.core.settings import InDoubt, OnChange
@@ -27,6 +29,7 @@ from batchvid.core.settings import InDoubt, OnChange
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from batchvid.core.identity import Identity, Move
     from batchvid.core.job import Job
     from batchvid.core.settings import Limits
 
@@ -40,6 +43,8 @@ class Action(StrEnum):
     IN_DOUBT = "in_doubt"
     FAILED = "failed"
     DONE = "done"
+    MOVED = "moved"
+    """Done, under another id; a run gives the clip the new name."""
     ORPHANED = "orphaned"
 
 
@@ -57,6 +62,8 @@ class PlanRow:
     """Why it stands so, where that does not go without saying; may hold the service's words."""
     submits: bool = False
     """Whether a run would send a paid request for it."""
+    moved_from: str | None = None
+    """The id that the journal still has it under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +94,18 @@ def plan(
     *,
     limits: Limits,
     typical_s: Callable[[str], float],
+    identity: Identity = NOBODY,
 ) -> Plan:
     """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
-    *typical_s* tells for a timing class how long a generation usually takes.
+    *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
+    already, by *identity*.
     """
     chains = Chains(jobs)
     rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
     for index in chains.in_order():
         rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
+    _tell_identity(rows, identity)
     waits = [
         typical_s(job.timing_class)
         for job, row in zip(jobs, rows, strict=True)
@@ -177,6 +187,23 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
         submits=False,
         reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
     )
+
+
+def _tell_identity(rows: list[PlanRow], identity: Identity) -> None:
+    """Say of jobs which the journal has under another id, or which resemble what it has, what that is."""
+    moves, resembling = {move.new: move for move in identity.moves}, dict(identity.resembling)
+    for index, row in enumerate(rows) if moves or resembling else ():
+        if row.job_id in moves:
+            rows[index] = _moved(row, moves[row.job_id])
+        elif row.submits and row.job_id in resembling:
+            rows[index] = replace(row, reason=_joined(advice(resembling[row.job_id]), row.reason))
+
+
+def _moved(row: PlanRow, move: Move) -> PlanRow:
+    kept = row.action in {Action.DONE, Action.CHANGED} and not row.submits
+    text = move.told(kept=kept)
+    action, reason = (Action.MOVED, text) if kept else (row.action, _joined(text, row.reason))
+    return replace(row, action=action, reason=reason, moved_from=move.old)
 
 
 def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 40
 """A plan of 100,000 new jobs is told by its sums; this many rows of each kind are listed."""
-LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.ORPHANED)
+LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.MOVED, Action.ORPHANED)
 """In this order. What is done needs no line."""
 REASON_SHOWN = 120
 NAMED_AT_MOST = 5
@@ -32,6 +32,7 @@ MARKS = {
     Action.IN_DOUBT: "?",
     Action.FAILED: "!",
     Action.DONE: " ",
+    Action.MOVED: "=",
     Action.ORPHANED: "-",
 }
 STYLES = {
@@ -41,6 +42,7 @@ STYLES = {
     Action.IN_DOUBT: "magenta",
     Action.FAILED: "red",
     Action.DONE: "dim",
+    Action.MOVED: "green",
     Action.ORPHANED: "dim",
 }
 
@@ -109,6 +111,7 @@ def plan_json(plan: Plan, money: Money | None = None, *, missing: Collection[str
             "submits": row.submits,
             "price": dollars(row.price_micros),
             "reason": row.reason or None,
+            "moved_from": row.moved_from,
         }
     yield plan_sums_json(plan, money)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DISK_EFFECTS = ("fsync", "link", "unlink", "rename", "replace", "pwrite", "mkdir", "truncate", "ftruncate", "fchmod")
 """What `os` offers to change a disk, as far as batchvid uses it."""
-JOURNAL_EFFECTS = ("record", "meta_set")
+JOURNAL_EFFECTS = ("record", "meta_set", "move", "set_paths")
 
 
 class Killed(BaseException):

@@ -20,6 +20,7 @@ from batchvid.core.fingerprint import fields, fingerprint
 from batchvid.core.job import Continuation, Job, State
 from batchvid.core.mp4 import probe
 from batchvid.core.settings import Limits, Rate
+from batchvid.edge.journal import MOVED
 from batchvid.edge.ledger import Outcome
 from batchvid.edge.readings import Readings
 from batchvid.manifest.model import Manifest
@@ -234,6 +235,17 @@ class Bench:
         with journal:
             return {row.job_id: journal.attempts(row.job_id) for row in list(journal.all_progress())}
 
+    def began_as(self) -> dict[str, str]:
+        """Return the first id of each job that was moved: the bench's prompts name it."""
+        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        found: dict[str, str] = {}
+        if journal is not None:
+            with journal:
+                for event in journal.events():
+                    if event.kind == MOVED:
+                        found.setdefault(event.job_id, event.data["moved_from"])
+        return found
+
     def clip(self, path: str) -> bytes:
         """Give a file of the output."""
         return (self.folder / path).read_bytes()
@@ -250,9 +262,11 @@ class Bench:
         known |= {line.task_id for line in self._orphans()}
         of_prompt: Counter[str] = Counter()
         doubtful: Counter[str] = Counter()
+        began_as = self.began_as()
         for job_id, tries in attempts.items():
-            of_prompt[f"The clip {job_id}."] += len(tries)
-            doubtful[f"The clip {job_id}."] += sum(one.task_id is None for one in tries)
+            prompt = f"The clip {began_as.get(job_id, job_id)}."
+            of_prompt[prompt] += len(tries)
+            doubtful[prompt] += sum(one.task_id is None for one in tries)
         for prompt, creates in self.bought().items():
             assert creates <= of_prompt[prompt], f"{prompt} was bought {creates} times in {of_prompt[prompt]} attempts"
         unknown = Counter(line["prompt"] for line in self.creates if line["task_id"] not in known)

@@ -122,10 +122,20 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
         "submits": True,
         "price": 0.4,
         "reason": None,
+        "moved_from": None,
     }
     assert found[-1] == {
         "type": "plan",
-        "counts": {"new": 2, "changed": 1, "running": 1, "in_doubt": 1, "failed": 1, "done": 1, "orphaned": 1},
+        "counts": {
+            "new": 2,
+            "changed": 1,
+            "running": 1,
+            "in_doubt": 1,
+            "failed": 1,
+            "done": 1,
+            "moved": 0,
+            "orphaned": 1,
+        },
         "submits": 2,
         "price": 0.4,
         "unpriced": 1,
