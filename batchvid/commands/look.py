@@ -108,7 +108,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
 def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: bool) -> int:
     """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
 
-    Nothing is sent.
+    A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
     """
     from batchvid.edge.lock import is_held  # noqa: PLC0415 loaded only to plan
     from batchvid.edge.readings import Readings  # noqa: PLC0415 as above

@@ -136,6 +136,9 @@ def run_command(  # noqa: PLR0913 one argument an option
 
     Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
     for all of them together.
+
+    A job that has another id now keeps its clip, which gets the new name. A job without an id that was edited is told
+    beside the paid one that it resembles, before it is bought; on a terminal the run asks.
     """
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)

@@ -59,7 +59,7 @@ class Move:
 
     def told(self, *, kept: bool) -> str:
         """Return what a person is told of it; *kept*: no run buys what has changed."""
-        after = "; kept as paid, --rebuy buys what it says now" if kept else ""
+        after = "; kept as paid, --rebuy buys the new content" if kept else ""
         return f"moved {self.old} -> {self.new}" + (f" ({self.edit}{after})" if self.edit is not None else "")
 
 

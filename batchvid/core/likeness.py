@@ -52,7 +52,7 @@ class Edit(StrEnum):
     """What was edited."""
 
     PROMPT = "its prompt was edited"
-    REST = "its size, seconds or frames were edited"
+    REST = "its size, seconds or frames changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,10 @@ class Defaults(Section):
 class Row(Defaults):
     """The job fields of one row of a table."""
 
-    id: Id = _key(description="The job's name: letters, digits and . _ -, unique without regard to case.")
+    id: Id = _key(
+        description="The job's name: letters, digits and . _ -, unique without regard to case. "
+        "When it changes, the clip that is paid gets the new name; nothing is bought again."
+    )
     takes: Annotated[int, count(1, MAX_TAKES)] = _key(
         description="How many clips of the same content: id, id-2, id-3. Raising it only adds."
     )

@@ -21,7 +21,8 @@ ROWS_SHOWN = 40
 """A plan of 100,000 new jobs is told by its sums; this many rows of each kind are listed."""
 LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.MOVED, Action.ORPHANED)
 """In this order. What is done needs no line."""
-REASON_SHOWN = 120
+REASON_SHOWN = 300
+"""A sentence that names two ids of the longest that are made of a prompt, and what to do."""
 NAMED_AT_MOST = 5
 """Of the jobs that a note is about."""
 
