@@ -52,7 +52,9 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     refused = None
     with outputs.lock(), Journal.reopen(path) as journal:
         home.settle(journal, None, moved=False, note=complain)
-        take_back(journal, outputs, jobs={job.id: job for job in manifest.jobs}, leave_aside=False, at=at, warn=complain)
+        take_back(
+            journal, outputs, jobs={job.id: job for job in manifest.jobs}, leave_aside=False, at=at, warn=complain
+        )
         move_jobs(
             journal, outputs, jobs=manifest.jobs, chains=Chains(manifest.jobs), limits=manifest.limits, at=at,
             note=complain, warn=complain,

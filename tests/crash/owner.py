@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.core.answer import Lost
-    from batchvid.core.job import Job
+    from batchvid.core.job import Job, Progress
     from batchvid.core.summary import Summary
     from batchvid.manifest.model import Manifest
     from batchvid.sandbox.world import Clips
@@ -65,6 +65,7 @@ class Owner:
         self.bench = Bench(self.folder / "out", clips=self.clips, speed=3.0)
         self.witness = Witness(self.bench)
         self.path = self.folder / "test.yaml"
+        self._events_seen = 0
 
     # ---- the manifest
 
@@ -114,10 +115,17 @@ class Owner:
                     raise
         after = self.bench.rows()
         self.witness.mended(after[job_id] for job_id in lost)
-        wanted.check_purchases(after)
+        wanted.check_purchases(after, self._follow_moves(wanted.rows))
         if summary is not None:
             wanted.check_summary(after, summary)
         return summary
+
+    def _follow_moves(self, before: Mapping[str, Progress]) -> dict[str, str]:
+        """Return the new ids, by those before, of the jobs that were moved since this was asked last."""
+        moved, self._events_seen = self.bench.moved_since(self._events_seen)
+        moved |= {new: old for old, new in moved.items() if new in before}  # what nobody paid for gave its id away
+        self.witness.follow(moved, before)
+        return moved
 
     @contextmanager
     def _quickly(self) -> Iterator[None]:
@@ -219,9 +227,12 @@ class Owner:
         return bool(self.entries) and (self.bench.folder / ".batchvid" / "journal.db").exists()
 
     def _command(self, command: Any, *arguments: str) -> int:
+        before = self.bench.rows()
         with pytest.MonkeyPatch.context() as patch, self._quickly():
             patch.setattr("batchvid.commands.mend.time", SimpleNamespace(time=self.bench.clock))
-            return int(command.main([str(self.path), *arguments], standalone_mode=False) or 0)
+            code = int(command.main([str(self.path), *arguments], standalone_mode=False) or 0)
+        self._follow_moves(before)
+        return code
 
     def _give_up_doubts(self, jobs: Mapping[str, Job]) -> None:
         self.witness.given_up |= {(row.job_id, row.attempt) for row, _ in self.witness.doubts() if row.job_id in jobs}

@@ -84,6 +84,14 @@ class Witness:
             if row.state is State.DONE and found == row.sha256:
                 self.damaged.discard(str(row.path))
 
+    def follow(self, moved: Mapping[str, str], before: Mapping[str, Progress]) -> None:
+        """Know what was done to jobs and clips by the ids and names that they have got."""
+        self.given_up |= {(moved[job_id], attempt) for job_id, attempt in self.given_up if job_id in moved}
+        rows = self.bench.rows() if moved else {}
+        for old, new in moved.items():
+            if old in before and before[old].path in self.damaged:
+                self.damaged.add(str(rows[new].path))
+
     # ---- the promises
 
     def check(self, limits: Limits) -> None:
@@ -133,6 +141,7 @@ class Witness:
     def _clips(self, rows: Mapping[str, Progress]) -> None:
         """Check that a final name is a whole clip of the journal, and that no clip that was ever done is gone."""
         owners = {f"{row.job_id}.mp4": row for row in rows.values()}
+        owners |= {row.path: row for row in rows.values() if row.path is not None and row.state is State.DONE}
         found = {path.name: path.read_bytes() for path in self.bench.folder.glob("*.mp4")}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
         for name, data in self.foreign.items():
@@ -164,16 +173,17 @@ class Wanted:
     lost: frozenset[str]
     """Jobs that were done, and whose clips were gone or of another size."""
 
-    def check_purchases(self, after: Mapping[str, Progress]) -> None:
-        """Check that the run bought only what it may, and left alone what is done."""
+    def check_purchases(self, after: Mapping[str, Progress], moved: Mapping[str, str]) -> None:
+        """Check that the run bought only what it may, and left alone what is done, but for what it *moved*."""
         for job_id, row in self.rows.items():
-            now = after[job_id]
+            now = after[moved.get(job_id, job_id)]
             if not self._may_buy(row, now):
                 assert now.attempt == row.attempt, f"bought again: {row}, {now}"
-                assert row.state is not State.DONE or now == row or job_id in self.lost, f"touched: {row}, {now}"
+                same = now._replace(job_id=job_id, version=row.version, path=row.path) if job_id in moved else now
+                assert row.state is not State.DONE or same == row or job_id in self.lost, f"touched: {row}, {now}"
 
     def _may_buy(self, row: Progress, now: Progress) -> bool:
-        job = self.jobs.get(row.job_id)
+        job = self.jobs.get(now.job_id)
         if job is None:
             return False
         changed = row.fingerprint is not None and row.fingerprint != job.fingerprint

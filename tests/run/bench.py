@@ -235,6 +235,15 @@ class Bench:
         with journal:
             return {row.job_id: journal.attempts(row.job_id) for row in list(journal.all_progress())}
 
+    def moved_since(self, seq: int) -> tuple[dict[str, str], int]:
+        """Return the moves after the event with this number, old ids with new ones, and the number of the last."""
+        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        if journal is None:
+            return {}, seq
+        with journal:
+            moves = [one for one in journal.events() if one.seq > seq and one.kind == MOVED]
+            return {one.data["moved_from"]: one.job_id for one in moves}, journal.last_seq()
+
     def began_as(self) -> dict[str, str]:
         """Return the first id of each job that was moved: the bench's prompts name it."""
         journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
