@@ -19,6 +19,7 @@ from batchvid.commands.options import (
     manifest_argument,
     manifests_argument,
     output_option,
+    read_doubts,
     read_journal,
 )
 from batchvid.commands.streams import tell
@@ -172,7 +173,8 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         tell(json.dumps(status_object(manifest, rows, money, films=films)))
         return
     active = is_held(manifest.output)
-    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films):
+    doubts = read_doubts(manifest, rows, run_active=active)
+    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films, doubts=doubts):
         tell(line)
     if not has_journal(manifest):
         tell(

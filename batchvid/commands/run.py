@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
 import time
 from functools import partial
@@ -61,10 +60,28 @@ if TYPE_CHECKING:
 @click.option(
     "--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this, over all manifests."
 )
-@click.option("--only", metavar="GLOB", help="Submit only jobs whose id matches, such as 'kite*'.")
-@click.option("--retry-failed", is_flag=True, help="Submit failed jobs again; each costs its price again.")
-@click.option("--rebuy", is_flag=True, help="Buy clips again whose content changed after they were paid.")
-@click.option("--resubmit-in-doubt", is_flag=True, help="Submit in-doubt jobs again; some may be paid twice.")
+@click.option(
+    "--only",
+    metavar="GLOB",
+    multiple=True,
+    help="Submit only jobs whose id matches, such as 'kite*'; may be repeated. The summary and the exit code are about "
+    "these jobs; what is paid is collected of all.",
+)
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Submit failed jobs again; each costs its price again. Those that this run does not come to stay failed.",
+)
+@click.option(
+    "--rebuy",
+    is_flag=True,
+    help="Buy clips again whose content changed after they were paid. Those that this run does not come to stay done.",
+)
+@click.option(
+    "--resubmit-in-doubt",
+    is_flag=True,
+    help="Submit in-doubt jobs again; some may be paid twice. Those that this run does not come to stay in doubt.",
+)
 @click.option(
     "--sandbox",
     is_flag=True,
@@ -78,6 +95,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let the sandbox generate so many times as fast as the service.",
 )
+@click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
 @output_option
 @base_url_option
 @key_file_option
@@ -100,19 +118,20 @@ if TYPE_CHECKING:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
-def run_command(  # noqa: PLR0913 one argument an option
+def run_command(  # noqa: PLR0913 one argument an option, and what each asks for
     manifests: tuple[Path, ...],
     *,
     until: float | None,
     for_s: float | None,
     max_cost: int | None,
     max_jobs: int | None,
-    only: str | None,
+    only: tuple[str, ...],
     retry_failed: bool,
     rebuy: bool,
     resubmit_in_doubt: bool,
     sandbox: bool,
     sandbox_speed: float,
+    yes: bool,
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
@@ -128,6 +147,9 @@ def run_command(  # noqa: PLR0913 one argument an option
     The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
     tasks stay in the journal either way, and the next run collects them.
 
+    It says at its start what it is going to buy, and the most that this may cost. Without a budget (limits.budget or
+    --max-cost), and without known prices, nothing bounds that: on a terminal it asks first, elsewhere it warns.
+
     Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
     for all of them together.
     """
@@ -135,12 +157,12 @@ def run_command(  # noqa: PLR0913 one argument an option
         verbosity = -1 if quiet else int(verbose)
         stamps = [Stamping(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
         wishes = retry_failed or rebuy or resubmit_in_doubt
-        is_plain = len(stamps) == 1 and only is None and metrics is None and not wishes
+        is_plain = len(stamps) == 1 and not only and metrics is None and not wishes
         if is_plain and stamps[0].say_again(as_json=as_json, verbosity=verbosity):
             return Exit.OK
 
-        from batchvid.commands.work import Asked, do  # noqa: PLC0415 the engine is loaded only to run
-        from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
+        from batchvid.commands.work import Asked, do, unbounded  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.core.opening import Wishes, matching  # noqa: PLC0415 as above
         from batchvid.session import Options  # noqa: PLC0415 as above
         from batchvid.views.view import Verbosity  # noqa: PLC0415 as above
 
@@ -151,8 +173,10 @@ def run_command(  # noqa: PLR0913 one argument an option
         ]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
-        if only is not None and not any(fnmatch.filter((job.id for job in one.jobs), only) for one in loaded):
-            complain(f"warning: no job's id matches --only {only!r}: nothing will be submitted")
+        ids = [job.id for one in loaded for job in one.jobs]
+        chosen = matching(ids, only)
+        for pattern in (one for one in only if not matching(ids, [one])):
+            complain(f"warning: no job's id matches --only {pattern!r}")
         until_s = min(
             (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
             default=None,
@@ -162,9 +186,13 @@ def run_command(  # noqa: PLR0913 one argument an option
             stop_submitting_at=until_s,
             max_cost_micros=max_cost,
             max_jobs=max_jobs,
-            only=only,
+            only=only or None,
             ca_file=None if ca_file is None else str(ca_file),
         )
+        if not sandbox and not _accepted(unbounded(loaded, options), yes=yes, as_json=as_json):
+            ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
+            complain("batchvid: not begun, and nothing was sent")
+            return ending.code
         asked = Asked(
             options=options,
             sandbox_speed=sandbox_speed if sandbox else None,
@@ -177,12 +205,24 @@ def run_command(  # noqa: PLR0913 one argument an option
         outcomes = do(asked, [str(path) for path in manifests], loaded, [one.leave for one in stamps])
         for outcome in outcomes:
             if not isinstance(outcome, BatchvidError):
-                ending.add(outcome.exit_code, outcome.stopped)
+                if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
+                    ending.add(outcome.exit_code, outcome.stopped)
             elif len(manifests) > 1:  # told already
                 ending.add(outcome.exit_code, str(outcome))
             else:
                 raise outcome
     return ending.code
+
+
+def _accepted(unpriced: int, *, yes: bool, as_json: bool) -> bool:
+    """Ask the person, if one is there, whether to go on with so many jobs of unknown price; else warn."""
+    if not unpriced or yes:
+        return True
+    what = f"nothing bounds what this run may cost: {unpriced:,} job{'s' if unpriced > 1 else ''} of unknown price"
+    if as_json or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        complain(f"warning: {what}; state prices: and limits.budget in the manifest, or give --max-cost")
+        return True
+    return click.confirm(f"{what[:1].upper()}{what[1:]}. Go on?", default=False, err=True)
 
 
 class _Ending:

@@ -13,7 +13,7 @@ import click
 from batchvid.accounts import JOURNAL_FILE
 from batchvid.commands.options import (
     base_url_option,
-    bound_service,
+    bound_account,
     ca_file_option,
     json_option,
     key_file_option,
@@ -25,7 +25,7 @@ from batchvid.commands.options import (
 from batchvid.commands.streams import tell
 from batchvid.core.job import State
 from batchvid.edge.disk import STATE_FOLDER
-from batchvid.errors import ConfigError, Exit
+from batchvid.errors import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from batchvid.core.job import Job, Progress
     from batchvid.edge.outputs import Outputs
     from batchvid.manifest.model import Manifest
-    from batchvid.session import Account
 
 
 @click.command("verify")
@@ -87,7 +86,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
     if repair and damaged:
         with ExitStack() as stack:
             stack.enter_context(outputs.lock())
-            account = _account(loaded, stack, key_file=api_key_file)
+            account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Mender(
                 outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
             )
@@ -132,18 +131,6 @@ def _all_in_place(path: Path, *, output: Path | None, base_url: str | None) -> i
     with journal:
         wrong = next(wrong_clips(folder, journal.clips()), None)
     return None if wrong is not None else answer["summary"]["counts"]["done"]
-
-
-def _account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
-    """Give the account whose tasks the clips come from; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to repair
-
-    service = bound_service(manifest)
-    if service == SANDBOX:
-        return sandbox_account(manifest, stack)
-    if service != manifest.base_url:
-        raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
-    return service_account(manifest, key_file=key_file)
 
 
 def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:

@@ -13,7 +13,7 @@ pending               SubmitStarted                submitting; on disk before th
 submitting            SubmitAccepted               running; on disk before the first poll
 submitting            SubmitRefused                pending; only when surely nothing was created
 submitting            SubmitUnsure                 in_doubt; never sent again by itself
-in_doubt              TaskAdopted                  running; a person found the task id
+any but submitting    TaskAdopted                  running; a person names the task of the newest attempt
 in_doubt              Reopened                     pending; a person, or ``in_doubt: resubmit``
 running               StillRunning, PollFailed     running; not an attempt
 running               TaskSucceeded                ready
@@ -30,12 +30,9 @@ failed, done          Reopened                     pending; a person
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchvid.core.job import Progress, State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class SubmitUnsure:
 
 @dataclass(frozen=True, slots=True)
 class TaskAdopted:
-    """A person found the task on the service's dashboard."""
+    """A person names the task of the newest paid attempt: found on the service's dashboard, or put right."""
 
     task_id: str
 
@@ -175,12 +172,11 @@ Event = (
     | GaveUp
 )
 
-TABLE: Mapping[tuple[State, type[Event]], State] = {
+TABLE: dict[tuple[State, type[Event]], State] = {
     (State.PENDING, SubmitStarted): State.SUBMITTING,
     (State.SUBMITTING, SubmitAccepted): State.RUNNING,
     (State.SUBMITTING, SubmitRefused): State.PENDING,
     (State.SUBMITTING, SubmitUnsure): State.IN_DOUBT,
-    (State.IN_DOUBT, TaskAdopted): State.RUNNING,
     (State.IN_DOUBT, Reopened): State.PENDING,
     (State.RUNNING, StillRunning): State.RUNNING,
     (State.RUNNING, PollFailed): State.RUNNING,
@@ -192,7 +188,9 @@ TABLE: Mapping[tuple[State, type[Event]], State] = {
     (State.READY, ClipSaved): State.DONE,
     (State.FAILED, Reopened): State.PENDING,
     (State.DONE, Reopened): State.PENDING,
-} | {(state, GaveUp): State.FAILED for state in State if state.is_open}
+}
+TABLE |= {(state, GaveUp): State.FAILED for state in State if state.is_open}
+TABLE |= {(state, TaskAdopted): State.RUNNING for state in State if state is not State.SUBMITTING}
 
 
 class IllegalEventError(Exception):
@@ -205,10 +203,11 @@ class IllegalEventError(Exception):
 def advance(progress: Progress, event: Event, *, at: float) -> Progress:
     """Give the progress after *event*, which happened at *at* (UTC epoch seconds).
 
-    Raises `IllegalEventError`, and changes nothing, when the table has no such pair.
+    Raises `IllegalEventError`, and changes nothing, when the table has no such pair, or when a task is adopted by a job
+    that was never paid for.
     """
     state = TABLE.get((progress.state, type(event)))
-    if state is None:
+    if state is None or (isinstance(event, TaskAdopted) and not progress.attempt):
         raise IllegalEventError(progress, event)
     return progress._replace(state=state, version=progress.version + 1, **_facts(progress, event, at))
 
@@ -237,7 +236,16 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
         case SubmitRefused():
             return {"attempt": progress.attempt - 1, "reason": event.reason}
         case TaskAdopted():
-            return {"task_id": event.task_id, "submitted_at": at, "parked": False, "reason": None}
+            return {
+                "task_id": event.task_id,
+                "resolved_model": None,
+                "submitted_at": at,
+                "url": None,
+                "url_expires_at": None,
+                "finished_at": None,
+                "parked": False,
+                "reason": None,
+            }
         case Reopened():
             return {
                 "allowance_from": progress.attempt if event.by_person else progress.allowance_from,

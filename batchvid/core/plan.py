@@ -10,6 +10,8 @@
 6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
 7. A job that continues another is held against the clip that is there. Where a run would make that clip (anew), the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
+8. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
+   has succeeded is never bought again. What that comes to is told by `batchvid.core.cost`.
 """
 
 from __future__ import annotations
@@ -57,6 +59,10 @@ class PlanRow:
     """Why it stands so, where that does not go without saying; may hold the service's words."""
     submits: bool = False
     """Whether a run would send a paid request for it."""
+    attempts: int = 0
+    """The most paid requests that a run may send for it."""
+    again_micros: int | None = None
+    """What each of these would cost; ``None`` when the price is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +93,16 @@ def plan(
     *,
     limits: Limits,
     typical_s: Callable[[str], float],
+    only: Collection[str] | None = None,
 ) -> Plan:
     """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
-    *typical_s* tells for a timing class how long a generation usually takes.
+    *typical_s* tells for a timing class how long a generation usually takes. *only* are the ids that may be submitted.
     """
     chains = Chains(jobs)
     rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
+    if only is not None:
+        rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
     for index in chains.in_order():
         rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
     waits = [
@@ -167,14 +176,16 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
         reason = "bought again (on_change: rebuy)" if submits else "kept as it was paid (on_change: keep)"
         reason = f"{above.job_id} is made anew; {reason}"
         price = job.price_micros if submits else row.price_micros
-        return replace(row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price)
+        attempts = limits.attempts if submits else 0
+        return replace(
+            row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price, attempts=attempts
+        )
     if not row.submits:
         return row
     if comes:
         return replace(row, reason=_joined(f"after {above.job_id}", row.reason))
     return replace(
-        row,
-        submits=False,
+        _sent_by_no_one(row),
         reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
     )
 
@@ -189,7 +200,21 @@ def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
         price_micros=job.price_micros if submits else paid_micros,
         reason=reason,
         submits=submits,
+        attempts=_attempts_left(known or Progress.fresh(job.id), limits, submits=submits),
+        again_micros=job.price_micros,
     )
+
+
+def _attempts_left(known: Progress, limits: Limits, *, submits: bool) -> int:
+    """Count the paid requests that a run may still send for a job: one more after each task that failed."""
+    left = limits.attempts - attempts_used(known)
+    if submits:  # a closed job is opened by a person's word, which grants all attempts again
+        return max(1, left) if known.state.is_open else limits.attempts
+    return max(0, left) if known.state is State.RUNNING else 0
+
+
+def _sent_by_no_one(row: PlanRow) -> PlanRow:
+    return replace(row, submits=False, attempts=0)
 
 
 def _standing(  # noqa: PLR0911 a flat table, one return a rule

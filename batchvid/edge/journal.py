@@ -15,6 +15,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.lifecycle import TaskAdopted
 from batchvid.edge import journal_file
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, numbered
 from batchvid.edge.journal_schema import migrate, newest_version, version_of
@@ -137,6 +138,8 @@ class Journal(Readings):
                 raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
         with self._transaction():
             for change in changes:
+                self._put_down(change)
+            for change in changes:
                 self._write(change)
 
     def meta_set(self, key: str, value: str) -> None:
@@ -162,6 +165,13 @@ class Journal(Readings):
                 if self._db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _put_down(self, change: Change) -> None:
+        """Forget the task of an attempt that is given another one, so that two jobs can exchange theirs in a record."""
+        for attempt, event, _ in numbered(change):
+            if isinstance(event, TaskAdopted):
+                here = (change.before.job_id, attempt)
+                execute(self._db, "UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
 
     def _write(self, change: Change) -> None:
         before, (job_id, *row) = change.before, _row(change.after)

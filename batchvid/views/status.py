@@ -18,6 +18,7 @@ from batchvid.views.summary import ORDER, film_json, film_lines, money_json, mon
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from batchvid.core.doubt import Doubt
     from batchvid.core.film import FilmReport
     from batchvid.core.job import Job
     from batchvid.core.snapshot import Money
@@ -81,6 +82,7 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     named: str | None = None,
     run_active: bool = False,
     films: Sequence[FilmReport] = (),
+    doubts: Sequence[Doubt] = (),
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
 
@@ -92,7 +94,8 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     if not run_active:
         counts[State.IN_DOUBT] += counts.pop(State.SUBMITTING, 0)
     parked = sum(row.parked for row in known.values())
-    needing = needs_person(known, run_active=run_active)
+    told = {doubt.job_id: doubt for doubt in doubts}
+    needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
     blocked = [wait for wait in Chains(manifest.jobs).waits(progress) if wait.blocked]
     needing += tuple(NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)

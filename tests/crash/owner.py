@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from batchvid.commands.mend import adopt_command, retry_command
+from batchvid.commands.adopt import adopt_command
+from batchvid.commands.mend import retry_command
 from batchvid.commands.verify import verify_command
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
@@ -94,7 +95,8 @@ class Owner:
         """Run, and check what a run may change; ``None`` when *fuse* ended it."""
         wishes = wishes or Wishes()
         manifest = self.manifest()
-        wanted = Wanted({job.id: job for job in manifest.jobs}, self.bench.rows(), wishes, manifest.limits)
+        jobs = {job.id: job for job in manifest.jobs}
+        wanted = Wanted(jobs, self.bench.rows(), wishes, manifest.limits, options.get("only"))
         if wishes.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
         summary = None
@@ -193,7 +195,7 @@ class Owner:
     def adopt_by_name(self, job_id: str, task_id: str) -> int:
         """Give a job a task, as it was told; give the exit code."""
         self.manifest()
-        return self._command(adopt_command, job_id, task_id)
+        return self._command(adopt_command, job_id, task_id, "--offline")
 
     def repair(self) -> int:
         """Have damaged clips fetched again, by the command."""

@@ -121,6 +121,7 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
         "state": "pending",
         "submits": True,
         "price": 0.4,
+        "attempts": 2,
         "reason": None,
     }
     assert found[-1] == {
@@ -128,6 +129,7 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
         "counts": {"new": 2, "changed": 1, "running": 1, "in_doubt": 1, "failed": 1, "done": 1, "orphaned": 1},
         "submits": 2,
         "price": 0.4,
+        "price_at_most": None,
         "unpriced": 1,
         "estimated_s": 104,
         "fits_budget": None,
