@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("run", "Do what is left to do, then exit."),
     "status": ("look", "Show how the jobs stand; works beside a running run."),
     "retry": ("mend", "Reopen failed, timed-out or in-doubt jobs."),
+    "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
     "adopt": ("adopt", "Give an in-doubt job the task id found on the service's dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
