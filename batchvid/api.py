@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
     from decimal import Decimal
     from types import TracebackType
@@ -40,8 +40,9 @@ class Settings(TypedDict, total=False):
     """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
     sandbox_speed: float
     """How many times as fast as the service it generates."""
-    only: str | None
-    """A pattern of ids (``kite*``): no other job is submitted, and `stream` gives no other clip."""
+    only: str | Sequence[str] | None
+    """A pattern of ids (``kite*``), or several: no other job is submitted, `stream` gives no other clip, and the
+    summary is about these jobs."""
     max_cost: Decimal | float | str | None
     """Spend no more than this in this run."""
     max_jobs: int | None

@@ -4,9 +4,10 @@
     ├── ManifestError   65  the manifest has problems, all of them listed
     ├── ConfigError     78  key missing, base URL wrong, a journal of another service
     ├── OutputBusyError 75  another run holds this output
+    ├── ServiceError     5  the service could not be asked for what a person wants to know now
     └── StorageError     8  disk full, output forbidden, journal damaged
 
-A failure of the service is not among them: it is a value, ``batchvid.core.fault.Fault``,
+A failure of the service in a run is not among them: it is a value, ``batchvid.core.fault.Fault``,
 because a run expects it and goes on. An exception that is not in this tree is a
 bug in batchvid (exit 1).
 """
@@ -84,6 +85,12 @@ class OutputBusyError(BatchvidError):
     """Another run holds this output."""
 
     exit_code = Exit.BUSY
+
+
+class ServiceError(BatchvidError):
+    """The service could not be asked for what a person wants to know now; a run never raises it."""
+
+    exit_code = Exit.STOPPED
 
 
 class StorageError(BatchvidError):

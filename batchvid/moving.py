@@ -3,10 +3,9 @@
 In this order, so that a crash at any point is made good by the next call, with nothing bought and no clip lost:
 
 1. What an earlier call left to be renamed is renamed, and so are clips that a copy has given another Unicode form.
-2. The task ids that could not be journaled are adopted: they are kept by the ids of then.
-3. The journal moves its rows, attempts and events in one transaction, which also notes the clips to be renamed.
-4. The clips are renamed, one after the other (`batchvid.edge.renaming`). A clip whose new name is taken stays.
-5. The journal keeps where they lie, and drops the note, in one transaction.
+2. The journal moves its rows, attempts and events in one transaction, which also notes the clips to be renamed.
+3. The clips are renamed, one after the other (`batchvid.edge.renaming`). A clip whose new name is taken stays.
+4. The journal keeps where they lie, and drops the note, in one transaction.
 """
 
 from __future__ import annotations
@@ -17,14 +16,12 @@ from typing import TYPE_CHECKING
 from batchvid.core.figures import rfc3339
 from batchvid.core.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.core.job import State
-from batchvid.core.opening import Wishes
 from batchvid.core.settings import OnChange
 from batchvid.edge.eventlog import EventLog
 from batchvid.edge.journal import MOVED
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.renaming import Known, Renamed, rename_clip
 from batchvid.manifest.paths import on_disk
-from batchvid.takeover import take_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,13 +86,12 @@ def move_jobs(  # noqa: PLR0913 what is moved, where, and who hears of it
 ) -> None:
     """Move every job that the journal has under another id, and tell of it; and of what a new one only resembles.
 
-    Raises `StorageError`.
+    What the run before left is taken up already: it is kept by the ids of then. Raises `StorageError`.
     """
     _rename(journal, outputs, warn)
     _respell(journal, outputs)
     found = identity_of(jobs, chains, journal, outputs.folder)
     if found.moves:
-        take_up(journal, outputs, jobs={}, wishes=Wishes(), limits=limits, at=at, warn=warn)
         _move(journal, outputs, found.moves, paths={job.id: job.path for job in jobs}, at=at)
         _rename(journal, outputs, warn)
     for line in _lines(found, kept=not rebuy and limits.on_change is OnChange.KEEP):

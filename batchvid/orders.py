@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from batchvid.api import Clip
 from batchvid.core.figures import dollars
 from batchvid.core.job import State
 from batchvid.core.lifecycle import ClipSaved
-from batchvid.core.opening import Wishes
+from batchvid.core.opening import Wishes, matching
 from batchvid.edge.readings import Readings
 from batchvid.manifest.units import money_micros
 from batchvid.session import Options, Order
@@ -44,7 +43,7 @@ def options_of(settings: Settings) -> Options:
         stop_submitting_at=until.timestamp() if until is not None else None,
         max_cost_micros=None if cost is None else money_micros(str(cost)),
         max_jobs=settings.get("max_jobs"),
-        only=settings.get("only"),
+        only=(only,) if isinstance(only := settings.get("only"), str) else None if only is None else tuple(only),
         ca_file=None if ca_file is None else str(ca_file),
         moved=settings.get("moved", False),
     )
@@ -89,9 +88,11 @@ def order_of(  # noqa: PLR0913 what was asked, and what the engine adds
 class _Tap(Silent):
     """Watches a run for clips, and hands each one out once."""
 
-    def __init__(self, manifest: Manifest, hand_out: Callable[[Clip], None], *, only: str | None) -> None:
+    def __init__(self, manifest: Manifest, hand_out: Callable[[Clip], None], *, only: tuple[str, ...] | None) -> None:
         self._manifest = manifest
-        self._jobs = {job.id: job for job in manifest.jobs if only is None or fnmatch.fnmatch(job.id, only)}
+        ids = [job.id for job in manifest.jobs]
+        chosen = frozenset(ids) if only is None else matching(ids, only)
+        self._jobs = {job.id: job for job in manifest.jobs if job.id in chosen}
         self._hand_out = hand_out
 
     def planned(self, *_: object) -> None:

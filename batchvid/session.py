@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -12,18 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.account import Ration
-from batchvid.core.brakes import Brakes, worst_halt
+from batchvid.core.brakes import Brakes
 from batchvid.core.chains import Chains
 from batchvid.core.course import Course
-from batchvid.core.film import FilmState
 from batchvid.core.handover import Handover
 from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.outcome import exit_code
-from batchvid.core.snapshot import NeedsPerson
-from batchvid.core.standing import Standing
+from batchvid.core.opening import Wishes, matching, reopenings
+from batchvid.core.placing import place_all
 from batchvid.core.story import clip_line
-from batchvid.core.summary import Summary
 from batchvid.edge import home
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import frame_bytes
@@ -31,6 +26,7 @@ from batchvid.edge.outputs import Outputs
 from batchvid.edge.recorder import Recorder
 from batchvid.edge.service import Service
 from batchvid.edge.stills import still_sha256, take_still
+from batchvid.ending import counts_of, needing_person, summary_of
 from batchvid.errors import Exit
 from batchvid.films import make_films
 from batchvid.missing import take_up_missing
@@ -43,14 +39,14 @@ from batchvid.takeback import take_back
 from batchvid.takeover import as_they_stand, parted, take_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from batchvid.core.chains import Wait
     from batchvid.core.film import FilmReport
     from batchvid.core.job import Progress
     from batchvid.core.plan import Plan
     from batchvid.core.snapshot import Money
+    from batchvid.core.summary import Summary
     from batchvid.manifest.model import Manifest
     from batchvid.steps import ServicePort
     from batchvid.views.view import View
@@ -67,8 +63,9 @@ class Options:
     """UTC epoch seconds."""
     max_cost_micros: int | None = None
     max_jobs: int | None = None
-    only: str | None = None
-    """A pattern of job ids (``*``, ``?``, ``[…]``): no other job is submitted; what is paid is still collected."""
+    only: tuple[str, ...] | None = None
+    """Patterns of job ids (``*``, ``?``, ``[…]``): no other job is submitted, and how the run ended is told of these.
+    What is paid is still collected of all."""
     ca_file: str | None = None
     moved: bool = False
     """Go on in an output that was copied, moved or restored, whatever another copy of it does."""
@@ -164,21 +161,20 @@ async def run(order: Order) -> Summary:
         chains, at, named = Chains(manifest.jobs), order.wall(), {job.id: job for job in manifest.jobs}
         home.settle(journal, named.keys(), moved=options.moved, note=order.view.warn)
         take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=order.view.warn)
+        take_up(journal, outputs, at=at, warn=order.view.warn)
         move_jobs(
             journal, outputs, jobs=manifest.jobs, chains=chains, limits=manifest.limits, at=at,
             note=order.view.note, warn=order.view.warn, rebuy=options.wishes.rebuy,
         )  # fmt: skip
         jobs = as_they_stand(manifest.jobs, chains, journal)
-        only = None if options.only is None else frozenset(fnmatch.filter(jobs, options.only))
+        only = None if options.only is None else matching(jobs, options.only)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        take_up(
-            journal, outputs, jobs=chosen, wishes=options.wishes, limits=manifest.limits,
-            at=at, warn=order.view.warn,
-        )  # fmt: skip
-        take_up_missing(journal, outputs, jobs, at=at, warn=order.view.warn)
+        again = reopenings(chosen, journal.all_progress(), wishes=options.wishes, limits=manifest.limits)
+        kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
+        take_up_missing(journal, outputs, kept, at=at, warn=order.view.warn)
         if order.planned is not None:
-            order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy))
-        rows, closed = parted(journal.all_progress(), jobs.keys(), whole=chains.ids)
+            order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy, again=again, only=only))
+        rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=chains.ids)
         sharing = order.sharing or Sharing.among([manifest.limits])
         brakes = Brakes(
             manifest.limits,
@@ -187,7 +183,7 @@ async def run(order: Order) -> Summary:
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
             ration=order.ration or Ration(options.max_cost_micros, options.max_jobs),
             account=sharing.account,
-            out_before=sum(row.state is not State.PENDING for row in rows.values()),
+            out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
         )
         course = Course(
@@ -198,7 +194,7 @@ async def run(order: Order) -> Summary:
             timings=journal.timings(),
             handover=Handover(chains, limits=manifest.limits, rebuy=options.wishes.rebuy),
         )
-        course.place_all(rows | closed, held=journal.held_jobs(), only=only, now=now, at=order.wall())
+        place_all(course, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None
         if not course.is_over():
             runner = await _work(order, course, sharing, rows=rows, journal=journal, outputs=outputs)
@@ -206,8 +202,13 @@ async def run(order: Order) -> Summary:
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(chains.waits(known, held_back=course.handover.reasons(manifest.jobs)))
         films = await _films(order, course, known, outputs)
-        elapsed_s = asyncio.get_running_loop().time() - now
-        summary = _summary(order, course, runner, rows | closed, waits=waits, films=films, elapsed_s=elapsed_s)
+        left = closed if runner is not None else rows | closed
+        needing = needing_person(course, runner, left.values(), waits, journal=journal)
+        summary = summary_of(
+            course, runner, needing, counts=counts_of(course, journal), films=films, began=now,
+            named=order.named, output=str(manifest.output),
+            interrupted=None if order.interrupts is None else order.interrupts.code,
+        )  # fmt: skip
         await outputs.write_clips(_clip_lines(manifest, journal))
     if order.before_summary is not None:
         await order.before_summary(summary)
@@ -289,62 +290,6 @@ async def _films(
 
     made = make_films(films, known, outputs, say=order.view.note, is_stopped=is_stopped)
     return tuple([report async for report in made])
-
-
-def _summary(  # noqa: PLR0913 the parts of a run's end
-    order: Order,
-    course: Course,
-    runner: Runner | None,
-    rows: dict[str, Progress],
-    *,
-    waits: Sequence[Wait],
-    films: tuple[FilmReport, ...],
-    elapsed_s: float,
-) -> Summary:
-    """Give the run's end as a value."""
-    interrupted = order.interrupts.code if order.interrupts is not None else None
-    counts = {state: course.counts[state] for state in State}
-    # What others have met of the account concerns a run that has something left to do.
-    brakes, unfinished = course.brakes, any(counts[state] for state in State if state.is_open)
-    halts = brakes.all_halts if unfinished else brakes.halts
-    halt = worst_halt(halts)
-    standing = Standing(course, started=0.0) if runner is None else runner.standing
-    for row in rows.values():
-        if row.state is State.FAILED or runner is None:
-            standing.take_over(row)
-    blocked = [NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked]
-    jobs = order.manifest.jobs
-    deferred = [NeedsPerson(jobs[index].id, State.PENDING, reason) for index, reason in course.deferred.items()]
-    codes = [one.exit_code for one in halts]
-    codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
-    return Summary(
-        manifest=order.named,
-        output=str(order.manifest.output),
-        counts=counts,
-        parked=len(course.parked),
-        money=course.budget.money,
-        elapsed_s=elapsed_s,
-        submits=standing.submits,
-        polls=standing.polls,
-        downloaded_bytes=standing.downloaded_bytes,
-        exit_code=exit_code(
-            counts,
-            parked=len(course.parked),
-            halts=codes,
-            interrupted=interrupted,
-            blocked=len(blocked),
-        ),
-        stopped="it was interrupted" if interrupted is not None else (halt.reason if halt else _spent(deferred)),
-        needs_person=(*standing.needs_person.values(), *blocked, *deferred),
-        films=films,
-    )
-
-
-def _spent(deferred: Sequence[NeedsPerson]) -> str | None:
-    """Return why the run ended where only jobs are left that may send nothing more in it."""
-    if not deferred:
-        return None
-    return f"{len(deferred)} jobs have sent as many paid requests as one run may (limits.attempts + 2); run again later"
 
 
 def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]]:

@@ -86,11 +86,11 @@ class Steps:
     draining_s: Callable[[], float | None]
     """How long ago the run was told to stop; ``None`` when it was not."""
 
-    async def submit(self, index: int) -> float | None:
+    async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
-        job = self.course.jobs[index]
+        job, one = self.course.jobs[index], self.course.active[index]
         try:
-            self._refuse_taken_name(job, self.course.active[index].progress)
+            self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
                 job = await self._with_first_frame(index, job)
             body = await request_body(job, self.edges.read_frame)
@@ -104,12 +104,14 @@ class Steps:
             raise
         except ValueError as error:
             self.course.withdraw(index)
-            await self._record(index, life.GaveUp(f"not sent: {error}"))
+            if one.reopening:
+                self.edges.view.warn(f"{job.id} is not sent again, and stays as it is: {error}")
+            else:
+                await self._record(index, life.GaveUp(f"not sent: {error}"))
             return None
         if self.course.brakes.window_has_ended(at=self.edges.wall()):
             self.course.withdraw(index)
             return None
-        one = self.course.active[index]
         new = not one.started
         started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
         try:
@@ -318,10 +320,7 @@ class Steps:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
-            for child, event in list(self.course.set_free(index)):
-                if event is not None:
-                    await self._record(child, event)
-                self.course.enter(child, now=self._now())
+            self.course.set_free(index, now=self._now())
             return None
         gone = int(outcome.kind in GONE)
         tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
@@ -359,11 +358,12 @@ class Steps:
             return  # it was missing, and is there again: the part finds it
         changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
         if changed is None:
-            await outputs.retire(job.path, progress.allowance_from)
+            await outputs.retire(job.path, progress.allowance_from or progress.attempt)
 
     async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
         """Make *events* durable, and only then true for the run, the log and the view."""
         at = self.edges.wall()
+        events = (*self.course.active[index].reopening, *events)
         kept = tuple(event for event in events if type(event) in DURABLE)
         after = self.course.active[index].progress
         cancelled = None

@@ -1,4 +1,4 @@
-"""How a run takes up what the one before it left: interrupted submits, orphaned task ids, a person's wishes."""
+"""How a run takes up what the one before it left: interrupted submits and orphaned task ids."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 from batchvid.core.chains import as_it_stands
 from batchvid.core.job import Progress
 from batchvid.core.lifecycle import SubmitUnsure, TaskAdopted
-from batchvid.core.opening import Wishes, opening
+from batchvid.core.opening import interrupted
 from batchvid.core.text import clean
 from batchvid.edge import orphans
 from batchvid.edge.change import Change, TaskOwnedError
 from batchvid.edge.mounts import network_file_system, on_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     from batchvid.core.chains import Chains
     from batchvid.core.job import Job
-    from batchvid.core.settings import Limits
     from batchvid.edge.journal import Journal
     from batchvid.edge.orphans import Orphans
     from batchvid.edge.outputs import Outputs
@@ -27,20 +26,8 @@ ROWS_AT_ONCE = 500
 """How many rows are taken up in one transaction."""
 
 
-def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
-    journal: Journal,
-    outputs: Outputs,
-    *,
-    jobs: Mapping[str, Job],
-    wishes: Wishes,
-    limits: Limits,
-    at: float,
-    warn: Callable[[str], None],
-) -> None:
-    """Record what the end of the run before means for its jobs, and what the person asked for.
-
-    The wishes concern *jobs*, by id; what was interrupted is taken up for all.
-    """
+def take_up(journal: Journal, outputs: Outputs, *, at: float, warn: Callable[[str], None]) -> None:
+    """Record what the end of the run before means for its jobs."""
     if kind := network_file_system(outputs.folder):
         warn(f"the output {outputs.folder} {on_network(kind)}")
     lost = orphans.read(outputs.folder)
@@ -48,7 +35,7 @@ def take_up(  # noqa: PLR0913 what was left, and by whose word it is taken up
     changes: list[Change] = []
     adoptions: list[Change] = []
     for row in journal.all_progress():
-        events = opening(jobs.get(row.job_id), row, orphans=known, wishes=wishes, limits=limits)
+        events = interrupted(row, orphans=known)
         if events:
             change = Change.of(row, *((event, at) for event in events))
             (adoptions if isinstance(events[-1], TaskAdopted) else changes).append(change)
@@ -90,9 +77,9 @@ def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Non
 
 
 def parted(
-    rows: Iterable[Progress], ids: Collection[str], *, whole: Collection[str]
+    rows: Iterable[Progress], ids: Collection[str], *, again: Collection[str], whole: Collection[str]
 ) -> tuple[dict[str, Progress], dict[str, Progress]]:
-    """Part the rows of these jobs into open and closed ones.
+    """Part the rows of these jobs into open and closed ones; those that may be opened *again* count as open.
 
     Of a closed one only what a summary shows is kept, unless it is to stay *whole*: others may go on from its clip.
     """
@@ -100,7 +87,7 @@ def parted(
     for row in rows:
         if row.job_id not in ids:
             continue
-        if row.state.is_open:
+        if row.state.is_open or row.job_id in again:
             opened[row.job_id] = row
         else:
             closed[row.job_id] = row if row.job_id in whole else Progress(row.job_id, row.state, reason=row.reason)

@@ -20,6 +20,7 @@ from batchvid.commands.options import (
     manifest_argument,
     manifests_argument,
     output_option,
+    read_doubts,
     read_journal,
 )
 from batchvid.commands.streams import complain, tell
@@ -186,7 +187,10 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
         return
-    for line in status_text(manifest, rows, money, named=named, run_active=active, films=films, missing=lost):
+    doubts = read_doubts(manifest, rows, run_active=active)
+    for line in status_text(
+        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
+    ):
         tell(line)
     if not has_journal(manifest):
         tell(

@@ -1,10 +1,11 @@
-"""``retry`` and ``adopt``: what only a person may decide. They hold the output's lock."""
+"""``retry``, and what all commands share with which a person decides. They hold the output's lock."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,18 @@ from batchvid.accounts import has_journal, journal_path
 from batchvid.commands.options import load, manifest_argument, output_option
 from batchvid.commands.streams import complain, tell
 from batchvid.core import lifecycle as life
+from batchvid.core.cost import cost_again, left_micros
 from batchvid.core.job import State
-from batchvid.core.text import clean
 from batchvid.errors import ConfigError, Exit
 from batchvid.views.advice import LISTED_AT_MOST, command
-from batchvid.views.text import count, money, why, word
+from batchvid.views.plan import cost_words
+from batchvid.views.text import count, why, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batchvid.core.cost import Cost
     from batchvid.core.job import Job, Progress
     from batchvid.core.lifecycle import Event
     from batchvid.edge.journal import Journal
@@ -31,13 +34,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _writing(manifest: Manifest) -> Iterator[Journal]:
+def writing(manifest: Manifest) -> Iterator[Journal]:
     """Open the journal for a person's word, if there is one; raises `ConfigError` when nothing was ever run.
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
     from batchvid.core.chains import Chains  # noqa: PLC0415 the engine is loaded only to write
-    from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
     from batchvid.edge import home  # noqa: PLC0415 as above
     from batchvid.edge.journal import Journal  # noqa: PLC0415 as above
     from batchvid.edge.outputs import Outputs  # noqa: PLC0415 as above
@@ -51,15 +53,14 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
     outputs, at = Outputs(manifest.output), time.time()
     refused = None
     with outputs.lock(), Journal.reopen(path) as journal:
+        named = {job.id: job for job in manifest.jobs}
         home.settle(journal, None, moved=False, note=complain)
-        take_back(
-            journal, outputs, jobs={job.id: job for job in manifest.jobs}, leave_aside=False, at=at, warn=complain
-        )
+        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
+        take_up(journal, outputs, at=at, warn=complain)
         move_jobs(
             journal, outputs, jobs=manifest.jobs, chains=Chains(manifest.jobs), limits=manifest.limits, at=at,
             note=complain, warn=complain,
         )  # fmt: skip
-        take_up(journal, outputs, jobs={}, wishes=Wishes(), limits=manifest.limits, at=at, warn=complain)
         try:
             yield journal
         except click.ClickException as error:
@@ -68,7 +69,8 @@ def _writing(manifest: Manifest) -> Iterator[Journal]:
         raise refused
 
 
-def _record(journal: Journal, row: Progress, *events: Event) -> None:
+def record(journal: Journal, row: Progress, *events: Event) -> None:
+    """Record what a person decided about one job."""
     from batchvid.edge.change import Change  # noqa: PLC0415 as above
 
     at = time.time()
@@ -107,7 +109,7 @@ def retry_command(  # noqa: PLR0913 one argument an option
     loaded = load(manifest, output=output)
     jobs = {job.id: job for job in loaded.jobs}
     asked = {kind for kind, wanted in zip(Stuck, (failed, timed_out, in_doubt), strict=True) if wanted}
-    with _writing(loaded) as journal:
+    with writing(loaded) as journal:
         rows = {row.job_id: row for row in journal.all_progress() if row.job_id in jobs}
         if ids:
             chosen = [_named(job_id, rows, jobs, in_doubt=in_doubt) for job_id in dict.fromkeys(ids)]
@@ -116,12 +118,13 @@ def retry_command(  # noqa: PLR0913 one argument an option
         if not chosen:
             tell(f"no job is {' or '.join(kind for kind in Stuck if kind in asked)}: nothing was changed")
             return Exit.OK
-        _tell_cost(chosen, jobs)
-        if not yes and not _confirmed():
+        left = left_micros(replace(journal.money(), budget_micros=loaded.limits.budget_micros))
+        _tell_cost(chosen, cost_again([jobs[row.job_id] for row in chosen], loaded.limits, left=left))
+        if not yes and not confirmed("Reopen them?"):
             tell("nothing was changed")
             return Exit.OK
         for row in chosen:
-            _record(journal, row, *_reopening(row))
+            record(journal, row, *_reopening(row))
     tell(f"reopened {len(chosen)}. Next: {command('run', str(manifest))}")
     return Exit.OK
 
@@ -156,23 +159,19 @@ def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_d
     return row
 
 
-def _confirmed() -> bool:
+def confirmed(question: str) -> bool:
     """Ask the person; raises ``click.UsageError`` when there is nobody to ask."""
     try:
-        return click.confirm("Reopen them?", default=False)
+        return click.confirm(question, default=False, err=True)
     except click.Abort:
         if sys.stdin is not None and sys.stdin.isatty():
             raise
-        tell("")  # ends the line of the question
+        complain("")  # ends the line of the question
         raise click.UsageError("nobody is there to be asked: add --yes") from None
 
 
-def _tell_cost(rows: list[Progress], jobs: dict[str, Job]) -> None:
-    prices = [jobs[row.job_id].price_micros for row in rows]
-    known = sum(price for price in prices if price is not None)
-    unknown = sum(price is None for price in prices)
-    extra = f", and {unknown} of unknown price" if unknown else ""
-    tell(f"{count(len(rows), 'job')} would be submitted again, for {money(known)}{extra}:")
+def _tell_cost(rows: list[Progress], cost: Cost) -> None:
+    tell(f"{count(len(rows), 'job')} would be submitted again, for {cost_words(cost)}:")
     for row in rows[:LISTED_AT_MOST]:
         tell(f"  {row.job_id}: {_standing(row)}; {why(row.reason)}")
     if len(rows) > LISTED_AT_MOST:
@@ -204,36 +203,3 @@ def _reopening(row: Progress) -> tuple[Event, ...]:
             return (life.GaveUp("a person gave up the clip that could not be fetched"), reopened)
         case _:
             return (reopened,)
-
-
-@click.command("adopt")
-@manifest_argument
-@click.argument("job_id", metavar="ID")
-@click.argument("task_id")
-@output_option
-def adopt_command(manifest: Path, job_id: str, task_id: str, *, output: Path | None) -> int:
-    """Give the in-doubt job ID the task id that you found on the service's dashboard; the next run collects it."""
-    from batchvid.core.wire import TASK_ID_MAX, usable_id  # noqa: PLC0415 as above
-    from batchvid.edge.change import TaskOwnedError  # noqa: PLC0415 as above
-
-    if not usable_id(task_id) or len(task_id.split()) != 1:
-        raise click.UsageError("that is no task id: one printable word is expected")
-    loaded = load(manifest, output=output)
-    with _writing(loaded) as journal:
-        row = journal.progress(job_id)
-        if row is not None and row.task_id == task_id:  # from the orphans, a moment ago or by an earlier command
-            tell(f"job {job_id} has that task already. Next: {command('run', str(manifest))}")
-            return Exit.OK
-        if row is None and all(job.id != job_id for job in loaded.jobs):
-            raise click.UsageError(f"{manifest} and its journal have no job {job_id!r}")
-        if row is None or row.state is not State.IN_DOUBT:
-            standing = "new" if row is None else word(row.state)
-            raise click.UsageError(f"job {job_id!r} is {standing}, not in doubt: there is nothing to adopt")
-        try:
-            _record(journal, row, life.TaskAdopted(task_id))
-        except TaskOwnedError as error:
-            raise click.UsageError(
-                f"task {clean(task_id, TASK_ID_MAX)} belongs to job {error.owner!r} already"
-            ) from None
-    tell(f"job {job_id} has task {clean(task_id, TASK_ID_MAX)}. Next: {command('run', str(manifest))}")
-    return Exit.OK

@@ -15,13 +15,17 @@ import batchvid
 from batchvid.accounts import journal_path
 from batchvid.commands.streams import complain
 from batchvid.environment import PREFIX
+from batchvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from contextlib import ExitStack
 
+    from batchvid.core.doubt import Doubt
     from batchvid.core.job import Progress
     from batchvid.core.snapshot import Money
     from batchvid.manifest.model import Manifest
+    from batchvid.session import Account
 
 Command = TypeVar("Command", bound="Callable[..., object]")
 
@@ -92,6 +96,22 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
         return rows, replace(journal.money(), budget_micros=budget)
 
 
+def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:
+    """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
+    from batchvid.core.doubt import doubts_of  # noqa: PLC0415 only commands with a journal
+    from batchvid.core.job import State  # noqa: PLC0415 as above
+    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
+
+    doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
+    ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
+    journal = Readings.open_readonly(journal_path(manifest)) if ids else None
+    if journal is None:
+        return []
+    with journal:
+        found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
+    return doubts_of(manifest.jobs, found)
+
+
 def bound_service(manifest: Manifest) -> str | None:
     """Give the service that the journal belongs to; ``None`` when there is no journal."""
     from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
@@ -101,3 +121,15 @@ def bound_service(manifest: Manifest) -> str | None:
         return None
     with journal:
         return journal.meta_get("service")
+
+
+def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
+    """Return the account that paid for the journal's tasks; raises `ConfigError` when it is not the manifest's."""
+    from batchvid.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to ask the service
+
+    service = bound_service(manifest)
+    if service == SANDBOX:
+        return sandbox_account(manifest, stack)
+    if service != manifest.base_url:
+        raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
+    return service_account(manifest, key_file=key_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
 import time
 from pathlib import Path
@@ -60,16 +59,34 @@ if TYPE_CHECKING:
 @click.option(
     "--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this, over all manifests."
 )
-@click.option("--only", metavar="GLOB", help="Submit only jobs whose id matches, such as 'kite*'.")
-@click.option("--retry-failed", is_flag=True, help="Submit failed jobs again; each costs its price again.")
-@click.option("--rebuy", is_flag=True, help="Buy clips again whose content changed after they were paid.")
+@click.option(
+    "--only",
+    metavar="GLOB",
+    multiple=True,
+    help="Submit only jobs whose id matches, such as 'kite*'; may be repeated. The summary and the exit code are about "
+    "these jobs; what is paid is collected of all.",
+)
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Submit failed jobs again; each costs its price again. Those that this run does not come to stay failed.",
+)
+@click.option(
+    "--rebuy",
+    is_flag=True,
+    help="Buy clips again whose content changed after they were paid. Those that this run does not come to stay done.",
+)
+@click.option(
+    "--resubmit-in-doubt",
+    is_flag=True,
+    help="Submit in-doubt jobs again; some may be paid twice. Those that this run does not come to stay in doubt.",
+)
 @click.option(
     "--moved",
     is_flag=True,
     help="Go on in an output that was copied or moved in the middle of a run: no other copy of it goes on. "
     "Paid tasks that have no place in its journal are left aside.",
 )
-@click.option("--resubmit-in-doubt", is_flag=True, help="Submit in-doubt jobs again; some may be paid twice.")
 @click.option(
     "--sandbox",
     is_flag=True,
@@ -83,6 +100,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let the sandbox generate so many times as fast as the service.",
 )
+@click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
 @output_option
 @base_url_option
 @key_file_option
@@ -105,20 +123,21 @@ if TYPE_CHECKING:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
-def run_command(  # noqa: PLR0913 one argument an option
+def run_command(  # noqa: PLR0913 one argument an option, and what each asks for
     manifests: tuple[Path, ...],
     *,
     until: float | None,
     for_s: float | None,
     max_cost: int | None,
     max_jobs: int | None,
-    only: str | None,
+    only: tuple[str, ...],
     retry_failed: bool,
     rebuy: bool,
     moved: bool,
     resubmit_in_doubt: bool,
     sandbox: bool,
     sandbox_speed: float,
+    yes: bool,
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
@@ -134,6 +153,9 @@ def run_command(  # noqa: PLR0913 one argument an option
     The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
     tasks stay in the journal either way, and the next run collects them.
 
+    It says at its start what it is going to buy, and the most that this may cost. Without a budget (limits.budget or
+    --max-cost), and without known prices, nothing bounds that: on a terminal it asks first, elsewhere it warns.
+
     Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
     for all of them together.
 
@@ -142,8 +164,8 @@ def run_command(  # noqa: PLR0913 one argument an option
     """
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)
-        from batchvid.commands.work import Asked, do  # noqa: PLC0415 the engine is loaded only to run
-        from batchvid.core.opening import Wishes  # noqa: PLC0415 as above
+        from batchvid.commands.work import Asked, do, unbounded  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.core.opening import Wishes, matching  # noqa: PLC0415 as above
         from batchvid.session import Options  # noqa: PLC0415 as above
         from batchvid.views.view import Verbosity  # noqa: PLC0415 as above
 
@@ -152,8 +174,10 @@ def run_command(  # noqa: PLR0913 one argument an option
         loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
-        if only is not None and not any(fnmatch.filter((job.id for job in one.jobs), only) for one in loaded):
-            complain(f"warning: no job's id matches --only {only!r}: nothing will be submitted")
+        ids = [job.id for one in loaded for job in one.jobs]
+        chosen = matching(ids, only)
+        for pattern in (one for one in only if not matching(ids, [one])):
+            complain(f"warning: no job's id matches --only {pattern!r}")
         until_s = min(
             (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
             default=None,
@@ -163,10 +187,14 @@ def run_command(  # noqa: PLR0913 one argument an option
             stop_submitting_at=until_s,
             max_cost_micros=max_cost,
             max_jobs=max_jobs,
-            only=only,
+            only=only or None,
             ca_file=None if ca_file is None else str(ca_file),
             moved=moved,
         )
+        if not sandbox and not _accepted(unbounded(loaded, options), yes=yes, as_json=as_json):
+            ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
+            complain("batchvid: not begun, and nothing was sent")
+            return ending.code
         asked = Asked(
             options=options,
             sandbox_speed=sandbox_speed if sandbox else None,
@@ -182,12 +210,24 @@ def run_command(  # noqa: PLR0913 one argument an option
         outcomes = do(asked, [str(path) for path in manifests], asked_for)
         for outcome in outcomes:
             if not isinstance(outcome, BatchvidError):
-                ending.add(outcome.exit_code, outcome.stopped)
+                if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
+                    ending.add(outcome.exit_code, outcome.stopped)
             elif len(manifests) > 1:  # told already
                 ending.add(outcome.exit_code, str(outcome))
             else:
                 raise outcome
     return ending.code
+
+
+def _accepted(unpriced: int, *, yes: bool, as_json: bool) -> bool:
+    """Ask the person, if one is there, whether to go on with so many jobs of unknown price; else warn."""
+    if not unpriced or yes:
+        return True
+    what = f"nothing bounds what this run may cost: {unpriced:,} job{'s' if unpriced > 1 else ''} of unknown price"
+    if as_json or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        complain(f"warning: {what}; state prices: and limits.budget in the manifest, or give --max-cost")
+        return True
+    return click.confirm(f"{what[:1].upper()}{what[1:]}. Go on?", default=False, err=True)
 
 
 class _Ending:

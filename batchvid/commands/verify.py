@@ -13,7 +13,7 @@ import click
 from batchvid.accounts import journal_path
 from batchvid.commands.options import (
     base_url_option,
-    bound_service,
+    bound_account,
     ca_file_option,
     json_option,
     key_file_option,
@@ -24,7 +24,7 @@ from batchvid.commands.options import (
 )
 from batchvid.commands.streams import tell
 from batchvid.core.job import State
-from batchvid.errors import ConfigError, Exit
+from batchvid.errors import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from batchvid.core.lifecycle import ClipSaved
     from batchvid.edge.outputs import Outputs
     from batchvid.manifest.model import Manifest
-    from batchvid.session import Account
 
 
 @click.command("verify")
@@ -85,7 +84,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
     if repair and damaged:
         with ExitStack() as stack:
             stack.enter_context(outputs.lock())
-            account = _account(loaded, stack, key_file=api_key_file)
+            account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Mender(
                 outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
             )
@@ -130,18 +129,6 @@ def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: b
     good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
     more = f", {repaired} repaired" if repaired else ""
     tell(f"{good}{more}{' (presence and size; none was read)' if quick else ''}")
-
-
-def _account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
-    """Give the account whose tasks the clips come from; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.accounts import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to repair
-
-    service = bound_service(manifest)
-    if service == SANDBOX:
-        return sandbox_account(manifest, stack)
-    if service != manifest.base_url:
-        raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
-    return service_account(manifest, key_file=key_file)
 
 
 def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:

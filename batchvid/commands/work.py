@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,20 @@ import click
 from batchvid.accounts import SANDBOX, has_journal, journal_path, sandbox_account, service_account
 from batchvid.commands.streams import complain
 from batchvid.core.account import Ration
+from batchvid.core.cost import cost_of_plan
 from batchvid.core.notice import failed_start, is_worth_telling, notice
+from batchvid.core.opening import matching, reopenings
 from batchvid.edge.lock import is_held
+from batchvid.edge.readings import Readings
 from batchvid.environment import find_key, find_url, terminal_can_draw
 from batchvid.errors import BatchvidError, ConfigError, OutputBusyError
+from batchvid.planning import planned
 from batchvid.session import Interrupts, Order
 from batchvid.shift import run_all
 from batchvid.views.jsonl import JsonLines
 from batchvid.views.lines import PlainLines
 from batchvid.views.metrics import MetricsFile
-from batchvid.views.plan import notes_of, plan_sums_json
+from batchvid.views.plan import notes_of, plan_sums_json, run_words
 from batchvid.views.stream import unfailing
 from batchvid.views.view import Several, Verbosity
 
@@ -109,7 +113,6 @@ def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
     if asked.as_json or sys.stdin is None or not sys.stdin.isatty() or not has_journal(manifest):
         return False
     from batchvid.edge import home  # noqa: PLC0415 only on a terminal
-    from batchvid.edge.readings import Readings  # noqa: PLC0415 as above
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
@@ -118,6 +121,32 @@ def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
             with journal:
                 question = home.question(journal, {job.id for job in manifest.jobs})
     return question is not None and click.confirm(question, err=True)
+
+
+def unbounded(manifests: Sequence[Manifest], options: Options) -> int:
+    """Count the jobs without a known price that a run may buy although nothing bounds what it may cost."""
+    if options.max_cost_micros is not None:
+        return 0
+    found = 0
+    for manifest in manifests:
+        if manifest.limits.budget_micros is None and any(job.price_micros is None for job in manifest.jobs):
+            found += sum(row.attempts > 0 and row.again_micros is None for row in _plan(manifest, options).rows)
+    return found if options.max_jobs is None else min(found, options.max_jobs)
+
+
+def _plan(manifest: Manifest, options: Options) -> Plan:
+    """Return what a run would do, as far as that can be read without holding the output."""
+    jobs = {job.id: job for job in manifest.jobs}
+    only = None if options.only is None else matching(jobs, options.only)
+    chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
+    try:
+        journal = Readings.open_readonly(journal_path(manifest))
+    except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
+        journal = None
+    with journal or nullcontext():
+        rows = () if journal is None else journal.all_progress()
+        again = reopenings(chosen, rows, wishes=options.wishes, limits=manifest.limits)
+        return planned(manifest, journal, rebuy=options.wishes.rebuy, again=again, only=only)[0]
 
 
 def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> Reporter:
@@ -223,7 +252,7 @@ def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -
         view=one.view if one.reporter is None else Several([one.reporter, one.view]),
         interrupts=interrupts,
         ration=ration,
-        planned=lambda plan, money: _tell_plan(plan, money, one),
+        planned=lambda plan, money: _tell_plan(plan, money, one, asked.options),
         before_summary=None if one.reporter is None else one.reporter.write,
     )
 
@@ -272,9 +301,11 @@ def _views(asked: Asked, named: Sequence[str]) -> list[tuple[View, JsonLines | N
     ]
 
 
-def _tell_plan(plan: Plan, money: Money, one: Watched) -> None:
-    """Begin the run's story: its plan for programs, and for people what they might not expect of it."""
+def _tell_plan(plan: Plan, money: Money, one: Watched, options: Options) -> None:
+    """Begin the run's story: its plan for programs, for people what it may cost and what they might not expect."""
+    cost = cost_of_plan(plan, money, max_cost_micros=options.max_cost_micros, max_jobs=options.max_jobs)
     if one.told is not None:
-        one.told.write(plan_sums_json(plan, money))
-    for note in notes_of(plan):
+        one.told.write(plan_sums_json(plan, money, cost=cost))
+    bought = run_words(plan, cost)
+    for note in (*([] if bought is None else [bought]), *notes_of(plan)):
         one.view.note(note)

@@ -11,6 +11,7 @@ from batchvid.core.policy import Tally
 
 if TYPE_CHECKING:
     from batchvid.core.job import Progress
+    from batchvid.core.lifecycle import Reopened
 
 
 class Step(StrEnum):
@@ -43,6 +44,14 @@ class Active:
     """How many requests the service had accepted when it last refused this job."""
     other_source: bool = False
     """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
+    reopening: tuple[Reopened, ...] = ()
+    """The event that opens a closed job or a doubt again. It is recorded together with the job's next paid request:
+    what a run does not come to stays as it was, however the run ends."""
+
+    @property
+    def wants_submit(self) -> bool:
+        """Whether a paid request is its next step."""
+        return bool(self.reopening) or self.progress.state is State.PENDING
 
     @property
     def has_succeeded(self) -> bool:

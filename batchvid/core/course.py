@@ -20,13 +20,12 @@ from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.forecast import Forecast
 from batchvid.core.handover import Handover
 from batchvid.core.job import Progress, State
-from batchvid.core.placing import place_all
 from batchvid.core.policy import Tally, sends_at_most
 from batchvid.core.schedule import Lane, Schedule
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchvid.core.brakes import Brakes
     from batchvid.core.job import Job
@@ -65,9 +64,15 @@ class Course:
         self.deferred: dict[int, str] = {}
         """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
         self.draining = False
+        self.only: frozenset[str] | None = None
+        """The ids of the jobs that may be submitted; ``None`` is all. What is paid is collected of all."""
         self.handover = handover or Handover(Chains(jobs), limits=limits)
         self.rank = self.handover.chains.rank
         self._front = 0.0
+
+    def may_submit(self, job_id: str) -> bool:
+        """Return whether the job is among the chosen ones."""
+        return self.only is None or job_id in self.only
 
     @property
     def submitting(self) -> int:
@@ -85,17 +90,6 @@ class Course:
     def downloading(self) -> int:
         """Count the transfers under way."""
         return self.busy[Step.DOWNLOAD]
-
-    # ---- the start
-
-    def place_all(
-        self, rows: Mapping[str, Progress], *, held: frozenset[str], only: frozenset[str] | None, now: float, at: float
-    ) -> None:
-        """Put every job where it stands: *rows* are the journal's, by job id; a job without a row is new.
-
-        *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted.
-        """
-        place_all(self, rows, held=held, only=only, now=now, at=at)
 
     # ---- whose turn it is
 
@@ -212,6 +206,10 @@ class Course:
         before, one.progress = one.progress, after
         self.counts[before.state] -= 1
         self.counts[after.state] += 1
+        if one.reopening:  # the first of the events
+            if before.state is State.IN_DOUBT:
+                self.budget.settle(before.price_micros)
+            one.reopening, events = (), events[1:]
         for event in events:
             self._follow_money(one, event)
             one.started = one.started or isinstance(event, life.SubmitUnsure)
@@ -255,16 +253,12 @@ class Course:
         self.handover.held_back[index] = reason
         self.handover.cut_off(index)
 
-    def set_free(self, index: int) -> Iterator[tuple[int, Event | None]]:
-        """Yield the jobs that have waited for this clip, each with the event that must be recorded to open it."""
+    def set_free(self, index: int, *, now: float) -> None:
+        """Let the jobs that have waited for this clip be submitted when their turn comes."""
         for child, row, event in self.handover.set_free(index, self.active[index].progress, self.jobs):
             if row is not None:
-                self.active[child] = Active(row)
-            yield child, event
-
-    def enter(self, index: int, *, now: float) -> None:
-        """Let a job that was set free be submitted when its turn comes."""
-        self.schedule.submits.put(index, rank=self.rank(index), due_at=now)
+                self.active[child] = Active(row, reopening=() if event is None else (event,))
+            self.schedule.submits.put(child, rank=self.rank(child), due_at=now)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
         """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
@@ -282,12 +276,14 @@ class Course:
     def queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
         """Put a job where its state wants it next, in *wait_s* or when best."""
         due_at = now + (wait_s or 0.0)
-        match one.progress.state:
-            case State.PENDING if index not in self.handover.waiting:
+        if one.wants_submit:
+            if self.may_submit(self.jobs[index].id) and index not in self.handover.waiting:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
                 rank = min(-1.0, self.rank(index)) if wait_s is None else self._front + 1.5
                 lane = self.schedule.again if one.started else self.schedule.submits
                 lane.put(index, rank=rank, due_at=due_at)
+            return
+        match one.progress.state:
             case State.RUNNING:
                 if wait_s is None:
                     due_at = self._next_poll_at(index, one, now=now)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from batchvid.core.chains import Chains
     from batchvid.core.job import Job
-    from batchvid.core.lifecycle import Event
+    from batchvid.core.lifecycle import Reopened
     from batchvid.core.settings import Limits
 
 
@@ -55,7 +55,7 @@ class Handover:
 
     def set_free(
         self, index: int, clip: Progress, jobs: Sequence[Job]
-    ) -> Iterator[tuple[int, Progress | None, Event | None]]:
+    ) -> Iterator[tuple[int, Progress | None, Reopened | None]]:
         """Yield whose turn has come with *clip*: the index, and of a closed job its row and the event to open it."""
         children = self.chains.children.get(index, ())
         if children:  # most clips are nobody's beginning, and a night has a hundred thousand
@@ -66,9 +66,8 @@ class Handover:
                 self.waiting.discard(child)
                 yield child, None, None
             elif row is not None and isinstance(job, Continuation) and clip.sha256 is not None:
-                for event in reopened(
-                    bound(job, clip.sha256), row, row.state, wishes=self._wishes, limits=self._limits
-                ):
+                event = reopened(bound(job, clip.sha256), row, wishes=self._wishes, limits=self._limits)
+                if event is not None:
                     del self._closed[child]
                     yield child, row, event
 

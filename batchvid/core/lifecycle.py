@@ -13,7 +13,7 @@ pending               SubmitStarted                submitting; on disk before th
 submitting            SubmitAccepted               running; on disk before the first poll
 submitting            SubmitRefused                pending; only with proof, see `batchvid.core.payment`
 submitting            SubmitUnsure                 in_doubt; never sent again by itself
-in_doubt              TaskAdopted                  running; a person found the task id
+any but submitting    TaskAdopted                  running; a person names the task of the newest attempt
 in_doubt              Reopened                     pending; a person, or ``in_doubt: resubmit``
 running               StillRunning, PollFailed     running; not an attempt
 running               TaskSucceeded                ready
@@ -73,7 +73,7 @@ class SubmitUnsure:
 
 @dataclass(frozen=True, slots=True)
 class TaskAdopted:
-    """A person found the task on the service's dashboard."""
+    """A person names the task of the newest paid attempt: found on the service's dashboard, or put right."""
 
     task_id: str
 
@@ -197,7 +197,6 @@ TABLE: dict[tuple[State, type[Event]], State] = {
     (State.SUBMITTING, SubmitAccepted): State.RUNNING,
     (State.SUBMITTING, SubmitRefused): State.PENDING,
     (State.SUBMITTING, SubmitUnsure): State.IN_DOUBT,
-    (State.IN_DOUBT, TaskAdopted): State.RUNNING,
     (State.IN_DOUBT, Reopened): State.PENDING,
     (State.RUNNING, StillRunning): State.RUNNING,
     (State.RUNNING, PollFailed): State.RUNNING,
@@ -213,6 +212,7 @@ TABLE: dict[tuple[State, type[Event]], State] = {
 }
 TABLE |= {(state, GaveUp): State.FAILED for state in State if state.is_open}
 TABLE |= {(state, RefusalsProven): state for state in State}
+TABLE |= {(state, TaskAdopted): State.RUNNING for state in State if state is not State.SUBMITTING}
 
 
 class IllegalEventError(Exception):
@@ -225,10 +225,11 @@ class IllegalEventError(Exception):
 def advance(progress: Progress, event: Event, *, at: float) -> Progress:
     """Give the progress after *event*, which happened at *at* (UTC epoch seconds).
 
-    Raises `IllegalEventError`, and changes nothing, when the table has no such pair.
+    Raises `IllegalEventError`, and changes nothing, when the table has no such pair, or when a task is adopted by a job
+    that was never paid for.
     """
     state = TABLE.get((progress.state, type(event)))
-    if state is None:
+    if state is None or (isinstance(event, TaskAdopted) and not progress.attempt):
         raise IllegalEventError(progress, event)
     return progress._replace(state=state, version=progress.version + 1, **_facts(progress, event, at))
 
@@ -262,7 +263,16 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
                 "unproven_micros": progress.unproven_micros + unproven,
             }
         case TaskAdopted():
-            return {"task_id": event.task_id, "submitted_at": at, "parked": False, "reason": None}
+            return {
+                "task_id": event.task_id,
+                "resolved_model": None,
+                "submitted_at": at,
+                "url": None,
+                "url_expires_at": None,
+                "finished_at": None,
+                "parked": False,
+                "reason": None,
+            }
         case Reopened():
             return {
                 "allowance_from": progress.attempt if event.by_person else progress.allowance_from,

@@ -1,7 +1,8 @@
-"""What a run does first: the events with which it takes up the jobs that an earlier run left behind."""
+"""What a run does first with the jobs that an earlier run left behind: what it records, and what it may open again."""
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from batchvid.core.job import State
 from batchvid.core.settings import InDoubt, Limits, OnChange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from batchvid.core.job import Job, Progress
     from batchvid.core.lifecycle import Event
@@ -27,14 +28,16 @@ class Wishes:
     resubmit_in_doubt: bool = False
 
 
-def opening(
-    job: Job | None, progress: Progress, *, orphans: Mapping[tuple[str, int], str], wishes: Wishes, limits: Limits
-) -> tuple[Event, ...]:
-    """Give the events that a job's row calls for when a run begins; *job* is ``None`` when the manifest dropped it.
+def matching(ids: Collection[str], patterns: Iterable[str]) -> frozenset[str]:
+    """Return the ids that match one of the patterns of ``--only`` (``*``, ``?``, ``[…]``)."""
+    return frozenset(job_id for pattern in patterns for job_id in fnmatch.filter(ids, pattern))
+
+
+def interrupted(progress: Progress, *, orphans: Mapping[tuple[str, int], str]) -> tuple[Event, ...]:
+    """Return the events that a job's row calls for when a run begins, whatever the manifest says of the job now.
 
     *orphans* are the task ids that an earlier run was given and could not journal, by job id and attempt.
-    A job that was caught submitting is in doubt, whatever the manifest says of it now, and is given its orphaned
-    task. Everything else happens only to jobs that the manifest still wants.
+    A job that was caught submitting is in doubt, and is given its orphaned task.
     """
     events: tuple[Event, ...] = ()
     state = progress.state
@@ -44,24 +47,35 @@ def opening(
     task_id = orphans.get((progress.job_id, progress.attempt))
     if state is State.IN_DOUBT and task_id is not None:
         return (*events, life.TaskAdopted(task_id))
-    if job is None:
-        return events
-    return events + reopened(job, progress, state, wishes=wishes, limits=limits)
+    return events
 
 
-def reopened(job: Job, progress: Progress, state: State, *, wishes: Wishes, limits: Limits) -> tuple[Event, ...]:
-    """Give the event that opens a job again which is closed or in doubt, when there is a reason to."""
+def reopenings(
+    jobs: Mapping[str, Job], rows: Iterable[Progress], *, wishes: Wishes, limits: Limits
+) -> dict[str, life.Reopened]:
+    """Return the events that would open closed jobs and doubts again, by job id: of *jobs*, what a run may submit.
+
+    Nobody records them now. A run may end before a job's turn comes, and then the next one must not buy it unasked.
+    """
+    found = {
+        row.job_id: reopened(jobs[row.job_id], row, wishes=wishes, limits=limits) for row in rows if row.job_id in jobs
+    }
+    return {job_id: event for job_id, event in found.items() if event is not None}
+
+
+def reopened(job: Job, progress: Progress, *, wishes: Wishes, limits: Limits) -> life.Reopened | None:
+    """Return the event that opens a job again which is closed or in doubt, when there is a reason to."""
     changed = job.has_changed(progress.fingerprint)
-    found = None
-    match state:
+    match progress.state:
         case State.IN_DOUBT if wishes.resubmit_in_doubt:
-            found = life.Reopened("--resubmit-in-doubt")
+            return life.Reopened("--resubmit-in-doubt")
         case State.IN_DOUBT if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
-            found = life.Reopened("in_doubt: resubmit", by_person=False)
+            return life.Reopened("in_doubt: resubmit", by_person=False)
         case State.DONE if changed and (wishes.rebuy or limits.on_change is OnChange.REBUY):
-            found = life.Reopened("its content changed, and rebuying was asked for")
+            return life.Reopened("its content changed, and rebuying was asked for")
         case State.FAILED if wishes.retry_failed:
-            found = life.Reopened("--retry-failed")
+            return life.Reopened("--retry-failed")
         case State.FAILED if changed and progress.attempt == 0:
-            found = life.Reopened("its content changed, and nothing had been paid for it")
-    return () if found is None else (found,)
+            return life.Reopened("its content changed, and nothing had been paid for it")
+        case _:
+            return None

@@ -12,30 +12,40 @@ if TYPE_CHECKING:
 
     from batchvid.core.course import Course
     from batchvid.core.job import Progress
+    from batchvid.core.lifecycle import Reopened
 
 
 def place_all(  # noqa: PLR0913 what is known when a run begins
     course: Course,
     rows: Mapping[str, Progress],
     *,
+    again: Mapping[str, Reopened],
     held: frozenset[str],
     only: frozenset[str] | None,
     now: float,
     at: float,
 ) -> None:
-    """Put every job of *course* where it stands; see `Course.place_all`."""
+    """Put every job of *course* where it stands: *rows* are the journal's, by job id; a job without a row is new.
+
+    *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted,
+    *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
+    """
     fresh = []
     handover = course.handover
-    handover.place(course.jobs, rows, only=only)
+    course.only = only
+    # A clip that is made again is not there for who goes on from it.
+    seen = {**rows, **{job_id: rows[job_id]._replace(state=State.PENDING) for job_id in again}} if again else rows
+    handover.place(course.jobs, seen, only=only)
     for index, job in enumerate(course.jobs):
         row = rows.get(job.id)
-        chosen = only is None or job.id in only
+        chosen = course.may_submit(job.id)
         course.counts[State.PENDING if row is None else row.state] += 1
         if row is None:
             if chosen:
                 fresh.append((float(index), index))
-        elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen):
-            one = course.active[index] = Active(row, held=job.id in held)
+        elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen) or job.id in again:
+            reopening = (again[job.id],) if job.id in again else ()
+            one = course.active[index] = Active(row, held=job.id in held, reopening=reopening)
             _resume(course, index, one, now=now, at=at)
     if handover.chains:
         fresh = [(course.rank(index), index) for _, index in fresh if index not in handover.waiting]

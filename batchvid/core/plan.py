@@ -11,6 +11,8 @@
 7. What the journal has under another id is *moved* (`batchvid.core.identity`), and stands as it does there.
 8. A job that continues another is held against the clip that is there. Where a run would make that clip (anew), the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
+9. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
+   has succeeded is never bought again. What that comes to is told by `batchvid.core.cost`.
 """
 
 from __future__ import annotations
@@ -64,6 +66,10 @@ class PlanRow:
     """Whether a run would send a paid request for it."""
     moved_from: str | None = None
     """The id that the journal still has it under."""
+    attempts: int = 0
+    """The most paid requests that a run may send for it."""
+    again_micros: int | None = None
+    """What each of these would cost; ``None`` when the price is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +94,24 @@ class Plan:
         return not self.submits and not self.counts[Action.RUNNING]
 
 
-def plan(
+def plan(  # noqa: PLR0913 what there is, and what is known of it
     jobs: Sequence[Job],
     progress: Iterable[Progress],
     *,
     limits: Limits,
     typical_s: Callable[[str], float],
     identity: Identity = NOBODY,
+    only: Collection[str] | None = None,
 ) -> Plan:
     """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
     *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
-    already, by *identity*.
+    already, by *identity*. *only* are the ids that may be submitted.
     """
     chains = Chains(jobs)
     rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
+    if only is not None:
+        rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
     for index in chains.in_order():
         rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
     _tell_identity(rows, identity)
@@ -177,14 +186,16 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
         reason = "bought again (on_change: rebuy)" if submits else "kept as it was paid (on_change: keep)"
         reason = f"{above.job_id} is made anew; {reason}"
         price = job.price_micros if submits else row.price_micros
-        return replace(row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price)
+        attempts = limits.attempts if submits else 0
+        return replace(
+            row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price, attempts=attempts
+        )
     if not row.submits:
         return row
     if comes:
         return replace(row, reason=_joined(f"after {above.job_id}", row.reason))
     return replace(
-        row,
-        submits=False,
+        _sent_by_no_one(row),
         reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
     )
 
@@ -216,7 +227,21 @@ def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
         price_micros=job.price_micros if submits else paid_micros,
         reason=reason,
         submits=submits,
+        attempts=_attempts_left(known or Progress.fresh(job.id), limits, submits=submits),
+        again_micros=job.price_micros,
     )
+
+
+def _attempts_left(known: Progress, limits: Limits, *, submits: bool) -> int:
+    """Count the paid requests that a run may still send for a job: one more after each task that failed."""
+    left = limits.attempts - attempts_used(known)
+    if submits:  # a closed job is opened by a person's word, which grants all attempts again
+        return max(1, left) if known.state.is_open else limits.attempts
+    return max(0, left) if known.state is State.RUNNING else 0
+
+
+def _sent_by_no_one(row: PlanRow) -> PlanRow:
+    return replace(row, submits=False, attempts=0)
 
 
 def _standing(  # noqa: PLR0911 a flat table, one return a rule

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchvid.core.doubt import Doubt
     from batchvid.core.job import State
     from batchvid.core.settings import Rate
 
@@ -48,6 +49,8 @@ class NeedsPerson:
     job_id: str
     state: State
     reason: str
+    doubt: Doubt | None = None
+    """What is known of a paid request in doubt, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

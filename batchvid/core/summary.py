@@ -23,7 +23,7 @@ class Summary:
     output: str
     """The folder that holds the clips."""
     counts: Mapping[State, int]
-    """Jobs of the manifest by state; a state that is missing counts as 0."""
+    """Jobs by state: of the manifest, or those that ``--only`` chose; a state that is missing counts as 0."""
     parked: int
     """Jobs left for the next run."""
     money: Money
@@ -38,3 +38,5 @@ class Summary:
     needs_person: tuple[NeedsPerson, ...] = ()
     """Jobs that go no further until somebody decides; the counts tell how many there are in all."""
     films: tuple[FilmReport, ...] = ()
+    not_chosen: int = 0
+    """Jobs of the manifest that ``--only`` did not choose; nothing else here counts them."""

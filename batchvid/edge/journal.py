@@ -17,7 +17,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted
+from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskAdopted
 from batchvid.edge import journal_file, seal
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, log_line, numbered
 from batchvid.edge.eventlog import LOG_FILE, EventLog
@@ -189,6 +189,8 @@ class Journal(Readings):
             if journal_file.identity(self.path) != self._identity:
                 raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
         with self._transaction():
+            for change in changes:
+                self._put_down(change)
             lines = [line for change in changes for line in self._write(change)]
         self.log.keep(lines)
 
@@ -256,6 +258,13 @@ class Journal(Readings):
                 if self._db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _put_down(self, change: Change) -> None:
+        """Forget the task of an attempt that is given another one, so that two jobs can exchange theirs in a record."""
+        for attempt, event, _ in numbered(change):
+            if isinstance(event, TaskAdopted):
+                here = (change.before.job_id, attempt)
+                execute(self._db, "UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
 
     def _write(self, change: Change) -> list[dict[str, Any]]:
         """Write *change*, and return its events as lines of the event log."""

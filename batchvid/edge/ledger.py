@@ -98,8 +98,8 @@ def follow(db: sqlite3.Connection, job_id: str, *, attempt: int, event: Event, a
             _refuse_second_owner(db, event.task_id, here)
             model = event.resolved_model if isinstance(event, SubmitAccepted) else None
             write(
-                "UPDATE attempts SET outcome = 'open', task_id = ?, resolved_model = ?, accepted_at = ?, reason = NULL"
-                " WHERE job_id = ? AND attempt = ?",
+                "UPDATE attempts SET outcome = 'open', task_id = ?, resolved_model = ?, accepted_at = ?,"
+                " finished_at = NULL, reason = NULL WHERE job_id = ? AND attempt = ?",
                 event.task_id,
                 model,
                 at,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from batchvid.core.answer import request_id
 from batchvid.core.job import Progress, State
+from batchvid.core.opening import CRASHED
 from batchvid.core.snapshot import Money
 from batchvid.edge import journal_file, seal
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from batchvid.core.doubt import Doubt
     from batchvid.core.report import Trouble
     from batchvid.core.timeline import Paid
     from batchvid.core.witnesses import Known
@@ -150,6 +153,26 @@ class Readings:
         """Give the ids of the jobs that have an attempt open or in doubt, for which money is held."""
         rows = self._rows("SELECT DISTINCT job_id FROM attempts WHERE outcome IN ('open', 'in_doubt')")
         return frozenset(job_id for (job_id,) in rows)
+
+    def doubts(self) -> dict[str, Doubt]:
+        """Return what is known of each paid request in doubt, by job id; also of one whose run has not recorded an end.
+
+        An id in the answer that an attempt has is left out.
+        """
+        from batchvid.core.doubt import Doubt, seen_ids  # noqa: PLC0415 few journals have any
+
+        rows = self._rows(
+            "SELECT job_id, attempt, started_at, attempts.price_micros, attempts.reason, raw"  # noqa: S608 a constant
+            f" FROM jobs JOIN attempts USING (job_id, attempt) WHERE {UNFINISHED}"
+            " AND state IN ('in_doubt', 'submitting') ORDER BY job_id"
+        )
+        found = {}
+        for job_id, attempt, sent_at, price_micros, said, raw in list(rows):
+            reason = said or CRASHED
+            named = request_id(reason) or request_id((raw or b"").decode("utf-8", "replace"))
+            seen = tuple(one for one in seen_ids(raw or b"", reason) if self.owner_of_task(one) is None)
+            found[job_id] = Doubt(job_id, attempt, sent_at, price_micros, reason, named, seen)
+        return found
 
     def owner_of_task(self, task_id: str) -> str | None:
         """Give the id of the job that has this task; ``None`` when none has."""

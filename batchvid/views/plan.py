@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchvid.core.cost import cost_of_plan
 from batchvid.core.figures import dollars
 from batchvid.core.plan import Action
 from batchvid.core.text import clean
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from batchvid.core.cost import Cost
     from batchvid.core.plan import Plan, PlanRow
     from batchvid.core.snapshot import Money
 
@@ -25,6 +27,7 @@ REASON_SHOWN = 300
 """A sentence that names two ids of the longest that are made of a prompt, and what to do."""
 NAMED_AT_MOST = 5
 """Of the jobs that a note is about."""
+SECOND = 2
 
 MARKS = {
     Action.NEW: "+",
@@ -111,19 +114,25 @@ def plan_json(plan: Plan, money: Money | None = None, *, missing: Collection[str
             "state": row.state.value,
             "submits": row.submits,
             "price": dollars(row.price_micros),
+            "attempts": row.attempts,
             "reason": row.reason or None,
             "moved_from": row.moved_from,
         }
     yield plan_sums_json(plan, money)
 
 
-def plan_sums_json(plan: Plan, money: Money | None = None) -> dict[str, Any]:
-    """Give what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``."""
+def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None = None) -> dict[str, Any]:
+    """Give what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
+
+    ``price_at_most`` is ``None`` when nothing bounds it. *cost* is what the run costs within the bounds of its call.
+    """
+    cost = cost or cost_of_plan(plan, money)
     return {
         "type": "plan",
         "counts": {action.value: number for action, number in plan.counts.items()},
         "submits": plan.submits,
         "price": dollars(plan.price_micros),
+        "price_at_most": dollars(cost.at_most_micros),
         "unpriced": plan.unpriced,
         "estimated_s": round(plan.wall_s),
         "fits_budget": None if money is None else _missing_micros(plan, money) <= 0,
@@ -179,11 +188,11 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
     if plan.is_empty:
         yield "Nothing to do: a run would submit nothing and collect nothing."
         return
-    deeds = []
+    deeds, cost = [], cost_of_plan(plan, money)
     if plan.submits:
-        deeds.append(f"submit {text.count(plan.submits, 'job')} for {_total(plan)}")
+        deeds.append(f"submit {text.count(plan.submits, 'job')} for {cost_words(cost)}")
     if plan.counts[Action.RUNNING]:
-        deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid")
+        deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid{_more_words(cost)}")
     yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
     if money is not None and (short := _missing_micros(plan, money)) > 0:
         yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
@@ -191,11 +200,39 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
         yield "A budget needs every price: state the missing ones under prices: (a run refuses to start without)."
 
 
-def _total(plan: Plan) -> str:
-    if plan.unpriced == plan.submits:
+def run_words(plan: Plan, cost: Cost) -> str | None:
+    """Return what a run says at its start of what it is going to buy; ``None`` when it cannot buy anything."""
+    if not cost.jobs:
+        return f"submits nothing new{_more_words(cost)}" if _more_words(cost) else None
+    if not cost.left_out:
+        return f"submits {text.count(cost.jobs, 'job')} for {cost_words(cost)}"
+    return f"submits {cost.jobs:,} of {text.count(plan.submits, 'job')} (--max-jobs) for up to {cost_words(cost)}"
+
+
+def cost_words(cost: Cost) -> str:
+    """Return ``$1.20, at most $2.40 with second attempts``; the most is not told where a price is unknown."""
+    if cost.jobs and cost.unpriced == cost.jobs:
         return "an unknown price"
-    known = text.money(plan.price_micros)
-    return f"{known} and {text.count(plan.unpriced, 'unknown price')}" if plan.unpriced else known
+    known = text.money(cost.price_micros)
+    if cost.unpriced:
+        return f"{known} and {text.count(cost.unpriced, 'unknown price')}"
+    if cost.at_most_micros is None:  # the price of a task that is under way, should it be bought again
+        return known
+    most = text.money(cost.at_most_micros)
+    if cost.is_cut:
+        return f"{known}, at most {most} by what may be spent"
+    return f"{known} at most" if cost.at_most_micros == cost.price_micros else f"{known}, at most {most} {_with(cost)}"
+
+
+def _more_words(cost: Cost) -> str:
+    """Return what tasks that are under way may still cost, where nothing else is bought."""
+    if cost.jobs or not cost.at_most_micros:
+        return ""
+    return f", at most {text.money(cost.at_most_micros)} more {_with(cost)}"
+
+
+def _with(cost: Cost) -> str:
+    return "with further attempts" if cost.attempts > SECOND else "with second attempts"
 
 
 def _budget(money: Money) -> str:

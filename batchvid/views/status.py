@@ -19,6 +19,7 @@ from batchvid.views.summary import ORDER, film_json, film_lines, money_json, mon
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from batchvid.core.doubt import Doubt
     from batchvid.core.film import FilmReport
     from batchvid.core.job import Job
     from batchvid.core.snapshot import Money
@@ -89,6 +90,7 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     run_active: bool = False,
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
+    doubts: Sequence[Doubt] = (),
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
 
@@ -100,7 +102,8 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     if not run_active:
         counts[State.IN_DOUBT] += counts.pop(State.SUBMITTING, 0)
     parked = sum(row.parked for row in known.values())
-    needing = needs_person(known, run_active=run_active)
+    told = {doubt.job_id: doubt for doubt in doubts}
+    needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
     blocked = [wait for wait in Chains(manifest.jobs).waits(progress) if wait.blocked]
     needing += tuple(NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)

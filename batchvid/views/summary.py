@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.figures import dollars
+from batchvid.core.figures import dollars, rfc3339
 from batchvid.core.film import FilmState
 from batchvid.core.job import State
 from batchvid.core.text import clean
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchvid.core.film import FilmReport
-    from batchvid.core.snapshot import Money
+    from batchvid.core.snapshot import Money, NeedsPerson
     from batchvid.core.summary import Summary
 
 ORDER = (
@@ -61,7 +61,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     """Yield the end of a run for people, the exit code's meaning last."""
     jobs = sum(summary.counts.values())
     parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
-    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}."
+    others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
@@ -143,6 +144,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "manifest": summary.manifest,
         "output": summary.output,
         "counts": {state.value: summary.counts.get(state, 0) for state in State},
+        "not_chosen": summary.not_chosen,
         "parked": summary.parked,
         "money": money_json(summary.money),
         "unpriced_attempts": summary.money.unpriced_attempts,
@@ -151,12 +153,24 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "polls": summary.polls,
         "downloaded_bytes": summary.downloaded_bytes,
         "stopped": summary.stopped,
-        "needs_person": [
-            {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in summary.needs_person
-        ],
+        "needs_person": [needs_person_json(job) for job in summary.needs_person],
         "films": [film_json(report) for report in summary.films],
         "exit_code": int(summary.exit_code),
     }
+
+
+def needs_person_json(job: NeedsPerson) -> dict[str, Any]:
+    """Return a job that needs a person as an object, with what is known of a paid request in doubt."""
+    told: dict[str, Any] = {"id": job.job_id, "state": job.state.value, "reason": job.reason or None}
+    if (doubt := job.doubt) is not None:
+        told |= {
+            "sent_at": rfc3339(doubt.sent_at),
+            "prompt": doubt.prompt,
+            "price": dollars(doubt.price_micros),
+            "request_id": doubt.request_id,
+            "seen_ids": list(doubt.seen_ids),
+        }
+    return told
 
 
 def money_json(money: Money) -> dict[str, float | None]:

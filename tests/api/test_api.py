@@ -288,7 +288,9 @@ def test_settings_mean_what_the_flags_mean(desk: Desk) -> None:
         ({"until": datetime.now(UTC) - timedelta(hours=1)}, 0, Exit.STOPPED),
         ({"max_jobs": 0}, 0, Exit.STOPPED),
         ({"max_cost": "0.50"}, 1, Exit.BUDGET),
-        ({"only": "job-3"}, 2, Exit.STOPPED),
+        ({"only": "job-3"}, 2, Exit.OK),
+        ({"only": ()}, 2, Exit.STOPPED),
+        ({"only": ["job-1", "job-3"]}, 2, Exit.OK),
         ({}, 3, Exit.OK),
     ]:
         summary = asyncio.run(batchvid.run(manifest, **settings))  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ def test_retry_says_the_price_and_asks_and_enter_means_no(copied: Project) -> No
     """With nobody there to be asked it changes nothing, and says how to answer beforehand."""
     ran = copied.batchvid("retry", "m.yaml", "--failed")
     assert ran.code == 2, ran
-    assert "1 job would be submitted again, for $0.40:" in ran.out
+    assert "1 job would be submitted again, for $0.40 at most:" in ran.out
     assert "job-3: failed; the prompt was refused" in ran.out
     assert "--yes" in ran.err
     assert copied.states()["job-3"] == "failed"
@@ -102,10 +102,11 @@ def test_a_task_that_a_person_found_is_adopted_and_collected(copied: Project) ->
 
 
 def test_adopt_refuses_what_cannot_be_right(finished: Project) -> None:
-    """A job that is not in doubt, a task that another job has, a word that is no id."""
+    """A task that the service does not know, or that another job has, a word that is no id."""
     taken = finished.status()["jobs"][0]["task_id"]
     for job, task, words in (
-        ("job-1", "task_x", "job 'job-1' is done, not in doubt"),
+        ("job-1", "task_x", "the service does not know task task_x"),
+        ("job-4", "task_x", "the service does not know task task_x"),
         ("job-4", taken, "belongs to job 'job-1' already"),
         ("job-4", "..", "that is no task id"),
         ("job-4", "task_1 task_2", "that is no task id"),

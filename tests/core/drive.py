@@ -14,12 +14,13 @@ from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
 from batchvid.core.fault import Fault, FaultKind, Proof
 from batchvid.core.job import Job, Progress, State
+from batchvid.core.placing import place_all
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
 from batchvid.core.wire import Phase, TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from batchvid.core.lifecycle import Event
     from batchvid.core.policy import Follow
@@ -48,6 +49,7 @@ class Drive:
         *,
         rows: Iterable[Progress] = (),
         held: Iterable[str] = (),
+        again: Mapping[str, life.Reopened] | None = None,
         only: Iterable[str] | None = None,
         money: Money | None = None,
         run_limit_micros: int | None = None,
@@ -75,8 +77,10 @@ class Drive:
             ),
             money=money or Money(budget_micros=self.limits.budget_micros),
         )
-        self.course.place_all(
+        place_all(
+            self.course,
             {row.job_id: row for row in rows},
+            again=again or {},
             held=frozenset(held),
             only=None if only is None else frozenset(only),
             now=self.now,
@@ -221,10 +225,7 @@ class Drive:
     def save_and_set_free(self, index: int) -> None:
         """Let the clip arrive, and let those come that have waited for it."""
         self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
-        for child, event in list(self.course.set_free(index)):
-            if event is not None:
-                self.record(child, event)
-            self.course.enter(child, now=self.now)
+        self.course.set_free(index, now=self.now)
         self.finish(Step.DOWNLOAD, index)
 
     def not_saved(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:

@@ -34,7 +34,7 @@ EXAMPLES: list[life.Event] = [
     life.GaveUp("enough"),
 ]
 PROMISED = {
-    "pending": {"SubmitStarted": "submitting", "GaveUp": "failed"},
+    "pending": {"SubmitStarted": "submitting", "TaskAdopted": "running", "GaveUp": "failed"},
     "submitting": {
         "SubmitAccepted": "running",
         "SubmitRefused": "pending",
@@ -48,11 +48,18 @@ PROMISED = {
         "TaskSucceeded": "ready",
         "TaskFailed": "pending",
         "TimedOut": "running",
+        "TaskAdopted": "running",
         "GaveUp": "failed",
     },
-    "ready": {"DownloadFailed": "ready", "UrlExpired": "running", "ClipSaved": "done", "GaveUp": "failed"},
-    "failed": {"Reopened": "pending"},
-    "done": {"Reopened": "pending", "ClipMissing": "running"},
+    "ready": {
+        "DownloadFailed": "ready",
+        "UrlExpired": "running",
+        "ClipSaved": "done",
+        "TaskAdopted": "running",
+        "GaveUp": "failed",
+    },
+    "failed": {"Reopened": "pending", "TaskAdopted": "running"},
+    "done": {"Reopened": "pending", "ClipMissing": "running", "TaskAdopted": "running"},
 }
 """The table of the contract, written down again by hand; and in every state a person may prove refusals."""
 for _state, _pairs in PROMISED.items():
@@ -100,9 +107,14 @@ def test_the_docstring_shows_the_table() -> None:
     shown = {}
     for row in rows:
         froms, events, to = row[:22].strip(), row[22:51].strip(), row[51:].replace(",", ";").split(";")[0]
-        kinds = {"any state": list(State), "any open state": [state for state in State if state.is_open]}
-        for state in map(str, kinds.get(froms, froms.split(", "))):
-            shown.update({(state, event): to.strip().replace("the same", state) for event in events.split(", ")})
+        groups: dict[str, list[State]] = {
+            "any state": list(State),
+            "any open state": [state for state in State if state.is_open],
+            "any but submitting": [state for state in State if state is not State.SUBMITTING],
+        }
+        for state in groups.get(froms) or [State(name) for name in froms.split(", ")]:
+            told = to.strip().replace("the same", state.value)
+            shown.update({(state.value, event): told for event in events.split(", ")})
     assert shown == {(state.value, event.__name__): to.value for (state, event), to in life.TABLE.items()}
 
 
@@ -187,6 +199,26 @@ def test_an_expired_url_is_forgotten() -> None:
     assert (expired.state, expired.url, expired.url_expires_at, expired.task_id) == (State.RUNNING, None, None, "t")
 
 
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUBMITTING}))
+def test_a_task_can_be_put_right_in_every_state_of_a_paid_job(state: State) -> None:
+    """Nothing of the task before is kept, but for the clip on disk, which is kept beside the new one later."""
+    before = Progress(
+        "kite", state, attempt=1, parked=True, task_id="wrong", resolved_model="m", url="https://h/1",
+        url_expires_at=2e9, finished_at=2.0, path="k.mp4", size_bytes=9, sha256="ab",
+    )  # fmt: skip
+    after_it = after(before, life.TaskAdopted("right"))
+    assert (after_it.state, after_it.attempt, after_it.task_id, after_it.parked) == (State.RUNNING, 1, "right", False)
+    assert (after_it.url, after_it.url_expires_at, after_it.resolved_model, after_it.finished_at) == (None,) * 4
+    assert (after_it.path, after_it.size_bytes, after_it.sha256) == ("k.mp4", 9, "ab")
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_job_that_was_never_paid_for_adopts_nothing(state: State) -> None:
+    """There would be no attempt to which the task belongs, and no money for it."""
+    with pytest.raises(life.IllegalEventError):
+        life.advance(Progress("kite", state), life.TaskAdopted("t"), at=AT)
+
+
 def test_an_adopted_task_is_polled_as_if_it_had_just_begun() -> None:
     """The id that a person found takes the place of the unknown one."""
     adopted = after(Progress("kite", State.IN_DOUBT, attempt=1, reason="reset"), life.TaskAdopted("t9"))
@@ -199,7 +231,8 @@ def test_no_story_leads_outside_the_table(events: list[life.Event]) -> None:
     progress = Progress.fresh("kite")
     for event in events:
         number = life.SubmitStarted(progress.attempt + 1, 1, "f") if isinstance(event, life.SubmitStarted) else event
-        if (progress.state, type(event)) not in life.TABLE:
+        nothing_paid = isinstance(event, life.TaskAdopted) and not progress.attempt
+        if (progress.state, type(event)) not in life.TABLE or nothing_paid:
             with pytest.raises(life.IllegalEventError):
                 life.advance(progress, number, at=AT)
             continue

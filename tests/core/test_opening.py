@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchvid.core import lifecycle as life
 from batchvid.core.job import Job, Progress, State
-from batchvid.core.opening import CRASHED, Wishes, opening
+from batchvid.core.opening import CRASHED, Wishes, interrupted, reopenings
 from batchvid.core.plan import plan
 from batchvid.core.settings import InDoubt, Limits, OnChange
 
@@ -37,7 +37,10 @@ def take_up(
 ) -> tuple[Event, ...]:
     """Give the events with which a run takes up the job; *orphans* are of attempts of it: ``attempt_1="task_9"``."""
     known = {("kite", int(name.removeprefix("attempt_"))): task_id for name, task_id in orphans.items()}
-    return opening(job, progress, orphans=known, wishes=wishes, limits=limits)
+    events = interrupted(progress, orphans=known)
+    left = after(progress, events)
+    again = reopenings({} if job is None else {"kite": job}, [left], wishes=wishes, limits=limits)
+    return (*events, *again.values())
 
 
 def opened(progress: Progress, wishes: Wishes = NO_WISH, limits: Limits = LIMITS, job: Job | None = JOB) -> list[str]:

@@ -124,7 +124,7 @@ class Machine(RuleBasedStateMachine):
         options=st.one_of(
             st.fixed_dictionaries({"max_jobs": st.integers(0, 2)}),
             st.fixed_dictionaries({"max_cost_micros": st.sampled_from([0, 400_000, 1_000_000])}),
-            st.fixed_dictionaries({"only": st.sampled_from(["a*", "?-2", "*"])}),
+            st.fixed_dictionaries({"only": st.sampled_from([("a*",), ("?-2",), ("*",), ("a*", "?-2")])}),
         ),
         for_s=st.sampled_from([None, 0.0, 2.0, 30.0]),
         amid=AMID,

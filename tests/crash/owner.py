@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from batchvid.commands.mend import adopt_command, retry_command
+from batchvid.commands.adopt import adopt_command
+from batchvid.commands.mend import retry_command
 from batchvid.commands.verify import verify_command
 from batchvid.core.job import State
 from batchvid.core.opening import Wishes
@@ -96,9 +97,9 @@ class Owner:
         """Run, and check what a run may change; ``None`` when *fuse* ended it."""
         wishes = wishes or Wishes()
         manifest = self.manifest()
-        rows = self.bench.rows()
+        rows, jobs = self.bench.rows(), {job.id: job for job in manifest.jobs}
         lost = frozenset(lost_clips(self.bench.folder, rows.values(), rows.keys()))
-        wanted = Wanted({job.id: job for job in manifest.jobs}, rows, wishes, manifest.limits, lost)
+        wanted = Wanted(jobs, rows, wishes, manifest.limits, lost, options.get("only"))
         if wishes.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
         summary = None
@@ -205,7 +206,7 @@ class Owner:
     def adopt_by_name(self, job_id: str, task_id: str) -> int:
         """Give a job a task, as it was told; give the exit code."""
         self.manifest()
-        return self._command(adopt_command, job_id, task_id)
+        return self._command(adopt_command, job_id, task_id, "--offline")
 
     def repair(self) -> int:
         """Have damaged clips fetched again, by the command."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from batchvid.core.job import State
@@ -16,7 +17,7 @@ from batchvid.edge.ledger import Outcome
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchvid.core.job import Job, Progress
     from batchvid.core.opening import Wishes
@@ -172,15 +173,21 @@ class Wanted:
     limits: Limits
     lost: frozenset[str]
     """Jobs that were done, and whose clips were gone or of another size."""
+    only: Sequence[str] | None = None
 
     def check_purchases(self, after: Mapping[str, Progress], moved: Mapping[str, str]) -> None:
         """Check that the run bought only what it may, and left alone what is done, but for what it *moved*."""
         for job_id, row in self.rows.items():
             now = after[moved.get(job_id, job_id)]
-            if not self._may_buy(row, now):
+            if not self._may_buy(row, now) or not self._is_chosen(now.job_id):
                 assert now.attempt == row.attempt, f"bought again: {row}, {now}"
                 same = now._replace(job_id=job_id, version=row.version, path=row.path) if job_id in moved else now
                 assert row.state is not State.DONE or same == row or job_id in self.lost, f"touched: {row}, {now}"
+            if row.state in {State.DONE, State.FAILED} and now.attempt == row.attempt:
+                assert now.state is not State.PENDING or now.reason != "--retry-failed", f"opened for nothing: {now}"
+
+    def _is_chosen(self, job_id: str) -> bool:
+        return self.only is None or any(fnmatch(job_id, pattern) for pattern in self.only)
 
     def _may_buy(self, row: Progress, now: Progress) -> bool:
         job = self.jobs.get(now.job_id)
@@ -200,7 +207,8 @@ class Wanted:
 
     def check_summary(self, after: Mapping[str, Progress], summary: Summary) -> None:
         """Check that the exit code and the sums say what the journal says."""
-        states = [after[job_id].state if job_id in after else State.PENDING for job_id in self.jobs]
+        chosen = [job_id for job_id in self.jobs if self._is_chosen(job_id)]
+        states = [after[job_id].state if job_id in after else State.PENDING for job_id in chosen]
         assert {state: states.count(state) for state in State} == dict(summary.counts)
         if summary.exit_code is Exit.OK:
             assert set(states) <= {State.DONE}, summary

@@ -289,6 +289,8 @@ def steps(draw: st.DrawFn) -> list[list[Change]]:
             events: list[tuple[Event, float]] = []
             for _ in range(draw(st.integers(1, 3))):
                 kinds = [kind for state, kind in TABLE if state is after.state]
+                if not after.attempt:  # nothing was paid that a task could belong to
+                    kinds.remove(life_events.TaskAdopted)
                 kind = draw(st.sampled_from(kinds))
                 event: Event
                 if kind is SubmitStarted:
@@ -329,6 +331,8 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
                     life_events.TaskSucceeded | life_events.TaskFailed | life_events.GaveUp | life_events.Reopened,
                 ):
                     paid[key] = (paid[key][0], True)
+                elif isinstance(event, life_events.TaskAdopted):
+                    paid[key] = (paid[key][0], False)
                 at_hand = life_events.advance(at_hand, event, at=at)
             rows[at_hand.job_id] = at_hand
         reader = Readings.open_readonly(path)

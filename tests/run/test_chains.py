@@ -126,10 +126,10 @@ def test_a_run_that_may_submit_one_job_leaves_the_rest_of_the_chain_to_the_next(
 def test_only_the_chosen_links_are_sent(make_bench: MakeBench) -> None:
     """A link whose clip is not chosen waits, and the run ends."""
     bench = make_bench()
-    summary = bench.run(chain("kite", "dive"), only="dive")
+    summary = bench.run(chain("kite", "dive"), only=("dive",))
     assert (summary.exit_code, bench.creates) == (Exit.STOPPED, [])
-    bench.run(chain("kite", "dive"), only="kite")
-    assert bench.run(chain("kite", "dive"), only="dive").exit_code is Exit.OK
+    bench.run(chain("kite", "dive"), only=("kite",))
+    assert bench.run(chain("kite", "dive"), only=("dive",)).exit_code is Exit.OK
 
 
 def test_the_canary_and_the_budget_hold_for_links_too(make_bench: MakeBench) -> None:
@@ -157,7 +157,7 @@ def test_the_sidecar_names_the_clip_that_was_continued_and_the_frame_that_was_se
 def test_a_clip_that_is_gone_or_cut_is_fetched_again_and_then_continued(make_bench: MakeBench, *, is_cut: bool) -> None:
     """The link waits for it, and is bought once, with a frame of the clip that was paid."""
     bench = make_bench()
-    bench.run(chain("kite", "dive"), only="kite")
+    bench.run(chain("kite", "dive"), only=("kite",))
     whole = bench.clip("kite.mp4")
     (bench.folder / "kite.mp4").unlink()
     if is_cut:
@@ -170,7 +170,7 @@ def test_a_clip_that_is_gone_or_cut_is_fetched_again_and_then_continued(make_ben
 def test_a_clip_that_was_changed_is_not_continued_and_nothing_is_sent(make_bench: MakeBench) -> None:
     """The link stays pending, with the clip's name and what to do; when the clip is back, it goes on."""
     bench = make_bench()
-    bench.run(chain("kite", "dive"), only="kite")
+    bench.run(chain("kite", "dive"), only=("kite",))
     whole = bench.clip("kite.mp4")
     (bench.folder / "kite.mp4").write_bytes(whole[:-1] + b"?")
     summary = bench.run(chain("kite", "dive"), checked=False)
@@ -259,7 +259,7 @@ def test_a_link_kept_over_a_new_clip_is_shown_as_changed(make_bench: MakeBench) 
     wanted = chain("a", "b")
     bench.run(wanted)
     edited = [changed(wanted[0], "Another a."), wanted[1]]
-    bench.run(edited, REBUY, only="a", checked=False)
+    bench.run(edited, REBUY, only=("a",), checked=False)
     assert bench.row("b").attempt == 1
     made = plan_of(bench, edited)
     assert [(row.action.value, row.submits) for row in made.rows] == [("done", False), ("changed", False)]

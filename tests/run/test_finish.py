@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -113,9 +114,31 @@ def test_a_fresh_id_may_be_unknown_for_some_seconds(make_bench: MakeBench) -> No
 
 
 def test_only_the_chosen_jobs_are_submitted(make_bench: MakeBench) -> None:
-    """``--only`` buys what its pattern names and leaves the rest pending, which is not a finished manifest."""
-    bench = make_bench()
-    summary = bench.run(jobs(12), only="job-1*")
-    assert sorted(bench.bought()) == ["The clip job-10.", "The clip job-11.", "The clip job-12."]
-    assert summary.counts[State.PENDING] == 9
-    assert summary.exit_code is Exit.STOPPED
+    """``--only`` buys what its patterns name, and how the run ended is told of these jobs alone."""
+    bench = make_bench({"on": "create", "prompt": "*job-05*", "reset": "after-effect"})
+    bench.run(jobs(12), only=("job-05",))
+    for _ in range(2):  # the second finds that the chosen ones are done
+        summary = bench.run(jobs(12), only=("job-1*", "job-02"))
+        assert sorted(bench.bought()) == [f"The clip job-{number}." for number in ("02", "05", "10", "11", "12")]
+        assert {state: number for state, number in summary.counts.items() if number} == {State.DONE: 4}
+        assert (summary.exit_code, summary.not_chosen, summary.needs_person) == (Exit.OK, 8, ())
+    none = bench.run(jobs(12), only=())
+    assert (none.exit_code, none.not_chosen) == (Exit.STOPPED, 12)
+    assert len(bench.creates) == 5
+
+
+def test_a_task_of_a_job_that_was_not_chosen_is_collected_and_not_bought_again(make_bench: MakeBench) -> None:
+    """``--only``: what is paid is looked after, and a second attempt is the business of a run that chose the job."""
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "nth": 1, "fail": "blocked"})
+
+    def drain() -> None:
+        asyncio.get_running_loop().call_later(15, bench.interrupts.received, Exit.INTERRUPTED)
+
+    bench.run(jobs(3), meanwhile=drain)
+    assert {bench.row(f"job-0{number}").state for number in (1, 2, 3)} == {State.RUNNING}
+    summary = bench.run(jobs(3), only=("job-01",))
+    assert (summary.exit_code, summary.not_chosen) == (Exit.OK, 2)
+    assert [bench.row(f"job-0{number}").state.value for number in (1, 2, 3)] == ["done", "pending", "done"]
+    assert len(bench.creates) == 3
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert len(bench.creates) == 4

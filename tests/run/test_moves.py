@@ -172,7 +172,7 @@ def test_only_does_not_keep_a_job_from_being_found(bench: Bench) -> None:
     """It says what may be submitted."""
     kite = job("kite")
     bench.run([kite])
-    bench.run([renamed(kite, "gull"), job("other")], only="other")
+    bench.run([renamed(kite, "gull"), job("other")], only=("other",))
     assert bench.row("gull").state is State.DONE
     assert sorted(bench.bought()) == ["The clip kite.", "The clip other."]
 

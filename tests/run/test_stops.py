@@ -167,7 +167,7 @@ def test_a_wish_concerns_only_the_jobs_that_were_chosen(make_bench: MakeBench) -
     bench = make_bench({"on": "create", "scope": "call", "times": 2, "fail": "blocked"})
     limits = replace(QUICK, attempts=1)
     assert bench.run(jobs(2), limits).counts[State.FAILED] == 2
-    bench.run(jobs(2), limits, only="job-01", wishes=Wishes(retry_failed=True))
+    bench.run(jobs(2), limits, only=("job-01",), wishes=Wishes(retry_failed=True))
     assert bench.run(jobs(2), limits).counts == {**dict.fromkeys(State, 0), State.DONE: 1, State.FAILED: 1}
     assert len(bench.creates) == 3
 

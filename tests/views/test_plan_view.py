@@ -121,6 +121,7 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
         "state": "pending",
         "submits": True,
         "price": 0.4,
+        "attempts": 2,
         "reason": None,
         "moved_from": None,
     }
@@ -138,6 +139,7 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
         },
         "submits": 2,
         "price": 0.4,
+        "price_at_most": None,
         "unpriced": 1,
         "estimated_s": 104,
         "fits_budget": None,

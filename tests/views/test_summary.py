@@ -32,6 +32,7 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
         "      batchvid retry jobs/night.yaml kite-7 --in-doubt  # it surely does not",
         "  failed    dawn: the prompt was refused",
         "  … and 5 more: batchvid status jobs/night.yaml",
+        "  To go through what is in doubt: batchvid doubts jobs/night.yaml",
         "  To buy the failed ones again: batchvid retry jobs/night.yaml --failed",
         "Next: batchvid run jobs/night.yaml does the 657 jobs left, and nothing twice.",
         "Exit 4: some jobs are in doubt: they may be paid, and only a person can tell.",

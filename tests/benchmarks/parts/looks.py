@@ -17,6 +17,7 @@ from batchvid.core import lifecycle as life
 from batchvid.core.active import Step
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
+from batchvid.core.placing import place_all
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
 from tests.benchmarks.durations import CLASSES, duration_s
@@ -59,7 +60,7 @@ def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float
     """Give the mean looks and the mean delay of a run over tasks that take so long, in this order."""
     jobs = tuple(job(number) for number in range(len(durations_s)))
     course = Course(jobs, limits, brakes=Brakes(limits), money=Money())
-    course.place_all({}, held=frozenset(), only=None, now=0.0, at=0.0)
+    place_all(course, {}, again={}, held=frozenset(), only=None, now=0.0, at=0.0)
     ends_at: dict[int, float] = {}
     looks, delays_s, now = 0, [], 0.0
 

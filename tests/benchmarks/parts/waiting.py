@@ -12,6 +12,7 @@ import tracemalloc
 from batchvid.core.brakes import Brakes
 from batchvid.core.course import Course
 from batchvid.core.job import Job, Progress, State
+from batchvid.core.placing import place_all
 from batchvid.core.settings import Limits
 from batchvid.core.snapshot import Money
 
@@ -36,7 +37,7 @@ def held_bytes(jobs: tuple[Job, ...], *, running: bool) -> int:
     before, _ = tracemalloc.get_traced_memory()
     course = Course(jobs, Limits(), brakes=Brakes(Limits()), money=Money())
     rows = {one.id: row(number, one) for number, one in enumerate(jobs)} if running else {}
-    course.place_all(rows, held=frozenset(rows), only=None, now=0.0, at=1e6)
+    place_all(course, rows, again={}, held=frozenset(rows), only=None, now=0.0, at=1e6)
     rows.clear()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
