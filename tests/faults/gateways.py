@@ -145,7 +145,6 @@ def told_by_its_place(lab: Lab, status: int) -> None:
         (task,) = (line["task_id"] for line in lab.creates() if line["prompt"] == "The hurt clip")
         doubted(lab, ran, "hurt", shows=[task])
     else:
-        lab.expect("I2", status in {201, 202}, f"a {status} was followed")
         lab.ended(ran, 0)
         lab.others_done("hurt")
         lab.converges()
