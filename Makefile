@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
+LOWEST := .venv-lowest
+FAST := tests/core tests/manifest tests/journal tests/edge tests/stages tests/run tests/views tests/cli/test_help.py
+COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak doubts faults bench bench-quick eta report-bench screenshot check format clean
+.PHONY: help setup demo test lowest lock soak doubts faults bench bench-quick eta report-bench screenshot check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +28,19 @@ demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP
 
 test: $(VENV)/.ready ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+lowest: ## Test with the oldest versions that pyproject.toml allows, in an environment of their own (3 minutes)
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv $(COMPILE) --python $(LOWEST)/bin/python --resolution lowest-direct --extra dev \
+	  pyproject.toml --output-file $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -r $(LOWEST)/requirements.txt --editable .
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(FAST)
+
+lock: $(VENV)/.ready ## Write .github/requirements.lock again: the versions of a reproducible install, with their hashes
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv $(COMPILE) --universal --python-version 3.11 --generate-hashes pyproject.toml \
+	  --output-file .github/requirements.lock
 
 soak: $(VENV)/.ready ## 200 jobs of all kinds, killed three times and resumed; the sandbox's ledger tells what was paid
 	$(BIN)/python tests/soak.py
@@ -61,4 +77,4 @@ format: $(VENV)/.ready ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment, caches and what the demo made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist jobs/out
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist jobs/out

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 JOURNAL_FILE = "journal.db"
 SANDBOX_SPEED = 20.0
 """So that a rehearsal with the embedded sandbox takes seconds."""
+SLOWEST, FASTEST = 0.01, 1_000_000.0
+"""Of a sandbox: beyond them, times are none."""
 SANDBOX = "sandbox"
 """What a journal is bound to that the embedded sandbox served, and its folder of state beside the journal."""
 

@@ -129,8 +129,11 @@ async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:
     """Do what is left of the manifest, and tell how it ended: ``summary.exit_code`` is that of ``batchvid run``.
 
     Run it as often as you like: what is paid is never bought again. Cancelled, it sends nothing new, lets requests
-    in flight end, records them, and only then is cancelled; cancelled once more, it stops at once. Raises
-    `ConfigError` without a key, `OutputBusyError` while another run holds the output, `StorageError` for the disk.
+    in flight end, records them, and only then is cancelled; cancelled once more, it stops at once. A child that the
+    program forks meanwhile has no part in the run.
+
+    Raises `ConfigError` without a key, `OutputBusyError` while another run holds the output, `StorageError` for the
+    disk.
     """
     return await _engine(manifest, settings, tap=None).result()
 
@@ -166,18 +169,19 @@ class Clips:
 
         loop, clips = asyncio.get_running_loop(), asyncio.Queue[Clip | None]()
 
-        def put(clip: Clip | None) -> None:
+        def put(clip: Clip) -> None:
             with suppress(RuntimeError):  # the program's loop is closed: nobody waits for clips any more
                 loop.call_soon_threadsafe(clips.put_nowait, clip)
 
         engine = self._engine = _engine(self._manifest, self._settings, tap=put)
-        engine.when_over(lambda: put(None))
         last_word = _LastWord(engine)  # noqa: F841 it speaks when this frame is gone
-        try:
-            while (clip := await clips.get()) is not None:
-                yield clip
-        finally:
-            await engine.drained()
+        with engine.telling(lambda: clips.put_nowait(None)):
+            try:
+                while (clip := await clips.get()) is not None:
+                    yield clip
+                    engine.ensure_here()
+            finally:
+                await engine.drained()
         await engine.result()
 
     async def __aenter__(self) -> Self:
@@ -193,16 +197,16 @@ class Clips:
 
 
 class _LastWord:
-    """Belongs to a loop over clips. Where that was dropped, and its event loop closed before it could wait, this does.
+    """Belongs to a loop over clips: where that was dropped and its event loop is closed, it has the run drained.
 
-    It blocks, because at the interpreter's end the run could record nothing any more.
+    It does not wait; the interpreter does, before it ends.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def __del__(self) -> None:
-        self._engine.drain_now()
+        self._engine.drain()
 
 
 def _normalised(base_url: str) -> str:

@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchvid.accounts import SANDBOX, SANDBOX_SPEED, has_journal, journal_path, sandbox_account, service_account
+from batchvid.accounts import (
+    FASTEST,
+    SANDBOX,
+    SANDBOX_SPEED,
+    SLOWEST,
+    has_journal,
+    journal_path,
+    sandbox_account,
+    service_account,
+)
 from batchvid.api import Clip
 from batchvid.core.figures import dollars
 from batchvid.core.job import State
@@ -32,7 +41,12 @@ if TYPE_CHECKING:
 
 
 def options_of(settings: Settings) -> Options:
-    """Give the settings as the engine takes them; raises `ValueError` for a cost that is no amount of money."""
+    """Return the settings as the engine takes them; raises `ValueError` for a number that means nothing."""
+    speed, max_jobs = settings.get("sandbox_speed", SANDBOX_SPEED), settings.get("max_jobs")
+    if not SLOWEST <= speed <= FASTEST:
+        raise ValueError(f"sandbox_speed is {speed}: write a number from {SLOWEST} to {FASTEST:.0f}")
+    if max_jobs is not None and max_jobs < 0:
+        raise ValueError(f"max_jobs is {max_jobs}: write 0 or more")
     until, cost, ca_file = settings.get("until"), settings.get("max_cost"), settings.get("ca_file")
     return Options(
         wishes=Wishes(
@@ -42,7 +56,7 @@ def options_of(settings: Settings) -> Options:
         ),
         stop_submitting_at=until.timestamp() if until is not None else None,
         max_cost_micros=None if cost is None else money_micros(str(cost)),
-        max_jobs=settings.get("max_jobs"),
+        max_jobs=max_jobs,
         only=(only,) if isinstance(only := settings.get("only"), str) else None if only is None else tuple(only),
         ca_file=None if ca_file is None else str(ca_file),
         moved=settings.get("moved", False),

@@ -186,7 +186,10 @@ def test_only_a_task_group_starts_tasks(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_is_swallowed(module: str) -> None:
-    """One place catches every exception, to set the exit code; who cleans up behind any exception raises it again."""
+    """One place catches every exception, to set the exit code; who cleans up behind any exception raises it again.
+
+    A thread that works for others hands it to the one who waits for its result.
+    """
     for node in ast.walk(TREES[module]):
         if not isinstance(node, ast.ExceptHandler):
             continue
@@ -194,7 +197,7 @@ def test_nothing_is_swallowed(module: str) -> None:
         assert caught, f"{module}:{node.lineno} catches everything"
         if caught == "Exception":
             assert module == "batchvid.cli", f"{module}:{node.lineno}"
-        if caught == "BaseException":
+        if caught == "BaseException" and module != "batchvid.edge.workers":
             last = node.body[-1]
             assert isinstance(last, ast.Raise), f"{module}:{node.lineno}"
             assert last.exc is None, f"{module}:{node.lineno}"

@@ -21,7 +21,7 @@ from batchvid.commands.options import (
 )
 from batchvid.commands.resembling import without_refused
 from batchvid.commands.streams import complain
-from batchvid.commands.values import Amount, Duration, Moment
+from batchvid.commands.values import Amount, Duration, Moment, Speed
 from batchvid.environment import PREFIX
 from batchvid.errors import BatchvidError, Exit
 
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sandbox-speed",
-    type=click.FloatRange(min=0.1),
+    type=Speed(),
     metavar="N",
     default=SANDBOX_SPEED,
     show_default=True,

@@ -12,6 +12,7 @@ import click
 
 from batchvid.commands.options import base_url_option, ca_file_option, json_option, key_file_option, load
 from batchvid.commands.streams import complain, tell
+from batchvid.commands.values import Speed
 from batchvid.errors import Exit
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _print(finding: Finding, *, as_json: bool) -> None:
 @click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0.01),
+    type=Speed(),
     metavar="N",
     default=1.0,
     show_default=True,

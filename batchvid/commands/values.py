@@ -46,6 +46,24 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Speed(click.ParamType[float]):
+    """How many times as fast as the service the sandbox is: a number within bounds."""
+
+    name = "N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        from batchvid.accounts import FASTEST, SLOWEST  # noqa: PLC0415 only where there is one
+
+        try:
+            found = float(str(value))
+        except ValueError:
+            found = 0.0
+        if not SLOWEST <= found <= FASTEST:
+            self.fail(f"{value!r} is no speed: write a number from {SLOWEST} to {FASTEST:.0f}", param, ctx)
+        return found
+
+
 class ClipMoment(click.ParamType[float]):
     """A moment of a clip: ``3.5s`` after its beginning, ``-0.2s`` before its end; gives seconds."""
 

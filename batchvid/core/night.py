@@ -20,6 +20,7 @@ GRACE_S = 7200
 DAY_MIN = 24 * 60
 HOMES = ("/home/", "/root/", "/run/user/")
 SHARED_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 looked for, not used
+BY_THE_SHELL = """/bin/sh -c 'exec "$$0" "$$@"'"""
 SHELL_SAFE = re.compile(r"[A-Za-z0-9_@+=:,./-]+", re.ASCII)
 
 HARDENING = """\
@@ -103,7 +104,7 @@ def crontab(night: Night) -> str:
             f"# {', '.join(night.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
             f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})",
             "# flock is not needed: a run that is still at work holds its output, and a second one ends with exit 75.",
-            f"{minute} {hour} * * * {line.replace('%', chr(92) + '%')}",
+            f"{minute} {hour} * * * {cron_text(line)}",
             "",
         ]
     )
@@ -123,10 +124,10 @@ def service(night: Night) -> str:
         "[Service]",
         "Type=exec",
         *([f"User={unit_text(night.user)}"] if night.user else []),
-        f"WorkingDirectory={unit_text(_parent(night.manifests[0]))}",
+        f"WorkingDirectory={unit_folder(_parent(night.manifests[0]))}",
         "# A timer that makes up for a missed night must not submit in the day.",
         f"ExecCondition=/bin/sh -c {unit_word(in_window(night))}",
-        f"ExecStart={' '.join(map(unit_word, night.run))}",
+        f"ExecStart={unit_program(night.run[0])} {' '.join(map(unit_word, night.run[1:]))}",
         *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in credentials),
         "# SIGTERM drains: requests in flight end and are recorded. 5, 130 and 143 go on the next night;",
         "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) want a person, and so count as failed.",
@@ -136,7 +137,7 @@ def service(night: Night) -> str:
         f"RuntimeMaxSec={night.window_min * 60 + GRACE_S}",
         "SuccessExitStatus=5 130 143",
         "Restart=no",
-        f"ReadWritePaths={' '.join(map(unit_word, paths))}",
+        f"ReadWritePaths={' '.join(map(unit_path, paths))}",
         f"ProtectHome={'read-only' if _any_under(seen, HOMES) else 'yes'}",
         f"PrivateTmp={'no' if _any_under(seen, SHARED_TEMPORARY) else 'yes'}",
     ]
@@ -175,15 +176,40 @@ def shell_word(text: str) -> str:
     return text if SHELL_SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
+def cron_text(line: str) -> str:
+    """Return a shell's *line* as cron takes it, which ends it at a ``%`` without a backslash, and removes that one.
+
+    A backslash before it that is the line's own is kept apart by an empty word: it only ever stands inside ``'…'``.
+    """
+    return line.replace("\\%", "\\''%").replace("%", "\\%")
+
+
 def unit_text(text: str) -> str:
-    """Give *text* as the value of a setting: systemd expands ``%`` there."""
-    return text.replace("%", "%%")
+    """Return *text* as the value of a setting: systemd expands ``%``, and joins lines at a backslash at their end."""
+    return text.replace("%", "%%") + (" " if text.endswith("\\") else "")
+
+
+def unit_folder(path: str) -> str:
+    """Return a folder as the value of a setting, which is neither unquoted nor expanded; blanks at its end count."""
+    return unit_text(path if path == "/" or SHELL_SAFE.fullmatch(path) else f"{path}/")
+
+
+def unit_path(text: str) -> str:
+    """Return *text* as one path of a list: quotes and backslashes count there, dollars do not."""
+    if SHELL_SAFE.fullmatch(text):
+        return text
+    escaped = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def unit_word(text: str) -> str:
-    """Give *text* as one word of a command line or a list in a unit (systemd.service(5), "Command lines")."""
-    escaped = unit_text(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return escaped if SHELL_SAFE.fullmatch(escaped) else f'"{escaped}"'
+    """Return *text* as one word of a command line (systemd.service(5), "Command lines")."""
+    return unit_path(text).replace("$", "$$")
+
+
+def unit_program(path: str) -> str:
+    """Return what starts the program at *path*: systemd itself takes none whose name has quotes or backslashes."""
+    return path if SHELL_SAFE.fullmatch(path) else f"{BY_THE_SHELL} {unit_word(path)}"
 
 
 def _parent(path: str) -> str:

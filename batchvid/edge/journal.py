@@ -295,9 +295,9 @@ class Journal(Readings):
             (timing.timing_class, timing.took_s, timing.at),
         )
         self._db.execute(
-            "DELETE FROM timings WHERE timing_class = ?1 AND seq <="
-            " (SELECT seq FROM timings WHERE timing_class = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-            (timing.timing_class, TIMINGS_KEPT),
+            "DELETE FROM timings WHERE timing_class = ? AND seq <="
+            " (SELECT seq FROM timings WHERE timing_class = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (timing.timing_class, timing.timing_class, TIMINGS_KEPT),
         )
 
 

@@ -47,6 +47,14 @@ LYING = frozenset({5, 6, 7, 8})
 """The EXIF orientations whose width is the picture's height."""
 ONE_AT_A_TIME = Lock()
 """A decoded picture has up to 400 MB, and several may be under way: one is made after the other."""
+
+
+def _free() -> None:
+    if ONE_AT_A_TIME.locked():
+        ONE_AT_A_TIME.release()
+
+
+os.register_at_fork(after_in_child=_free)  # the thread that held it stayed in the parent
 ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
 
 

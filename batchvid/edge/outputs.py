@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from batchvid.edge.disk import (
     write_whole,
 )
 from batchvid.edge.finisher import Finisher
+from batchvid.edge.forks import kept_from_children, open_below
 from batchvid.edge.part import Part, is_sidecar
 from batchvid.errors import OutputBusyError, StorageError
 
@@ -124,6 +126,7 @@ class Outputs:
 
         It is the kernel's lock on a file, which ends with the process: it is never stale. The state folder is locked as
         well, where the file system can do that: somebody may delete the file, and a second run would lock a new one.
+        A forked child has neither lock, nor the journal and the log that are open in the state folder meanwhile.
         """
         from filelock import FileLock, Timeout  # noqa: PLC0415 only a run needs it
 
@@ -138,7 +141,7 @@ class Outputs:
                     f"another run{holder} holds the output {self.folder}: wait for it, or choose another output"
                 ) from None
         try:
-            with ExitStack() as stack:
+            with kept_from_children(partial(open_below, self.state_folder)), ExitStack() as stack:
                 with doing(f"lock {path}"):
                     state = stack.enter_context(self._opened(STATE_FOLDER))
                     self._lock_folder(state, holder)

@@ -6,10 +6,10 @@ Hundreds of jobs record at the same time, and each commit waits for the disk: th
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, Self
 
 from batchvid.edge.gather import Gatherer
+from batchvid.edge.workers import Workers
 from batchvid.errors import StorageError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Recorder:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batchvid-journal")
+        self._writer = Workers(1, "batchvid-journal")
         self._gatherer: Gatherer[Change, None] = Gatherer(
             self._commit, most=GROUP_MAX, executor=self._writer, again_alone=True
         )

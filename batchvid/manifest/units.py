@@ -15,13 +15,19 @@ _DURATION = re.compile(
 _DURATION_UNITS_S = (86400, 3600, 60, 1)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|min|h)", re.ASCII)
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
-_MONEY = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_MONEY = re.compile(r"\d{1,100}(?:\.\d{1,100})?", re.ASCII)
 _WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 
 MAX_DURATION_S = 30 * 86400
 """Longer than any generation or run; keeps sums of times far from overflow."""
+MIN_DURATION_S = 0.001
+"""Shorter than any answer takes; a loop that waits for less only turns."""
 MAX_RATE = 10_000.0
 """Per period; more is as good as unlimited."""
+MIN_RATE_PER_H = 0.001
+"""One in six weeks; keeps the waits between two requests far from overflow."""
+WHOLE_MAX_CHARS = 20
+"""More than any number here needs."""
 MAX_MONEY = 1_000_000_000
 """In whole units: a slip of the finger, and it keeps micros inside 64 bits."""
 
@@ -47,9 +53,11 @@ def whole(value: object) -> int:
     if not isinstance(value, Plain) or value.kind != "a number":
         raise ValueError(f"{shown(text)} is not a whole number: write one without quotes")
     digits = text.replace("_", "")
+    if len(digits) > WHOLE_MAX_CHARS:
+        raise ValueError(f"{shown(text)} is not a whole number that means anything here")
     if re.fullmatch(r"[-+]?0[0-7]+", digits):
         return int(digits, 8)
-    if _WHOLE.fullmatch(digits) and len(digits) <= 20:  # noqa: PLR2004 more digits than any number here needs
+    if _WHOLE.fullmatch(digits):
         return int(digits)
     if re.fullmatch(r"[-+]?0[xb][0-9a-fA-F]+", digits):
         return int(digits, 0)
@@ -57,15 +65,17 @@ def whole(value: object) -> int:
 
 
 def duration_s(value: object) -> float:
-    """Give the seconds of ``90s``, ``20m``, ``1h30m`` or ``2d``; always more than nothing."""
+    """Return the seconds of ``90s``, ``20m``, ``1h30m`` or ``2d``; always more than nothing."""
     text = written(value)
     found = _DURATION.fullmatch(text)
     parts = found.groups() if found else ()
     if not any(parts):
         raise ValueError(f"{shown(text)} is not a time: write it with its unit, such as 90s, 20m or 1h30m")
     total = sum(float(part) * unit for part, unit in zip(parts, _DURATION_UNITS_S, strict=True) if part)
-    if not 0 < total <= MAX_DURATION_S:
-        raise ValueError(f"{shown(text)} is out of bounds: write more than 0s and at most {MAX_DURATION_S // 86400}d")
+    if not MIN_DURATION_S <= total <= MAX_DURATION_S:
+        raise ValueError(
+            f"{shown(text)} is out of bounds: write at least {MIN_DURATION_S}s and at most {MAX_DURATION_S // 86400}d"
+        )
     return total
 
 
@@ -112,8 +122,10 @@ def rate(value: object) -> Rate | None:
     if not found:
         raise ValueError(f"{shown(text)} is not a rate: write such as 10/min, 5/s, 100/h or unlimited")
     count = float(found[1])
-    if not 0 < count <= MAX_RATE:
-        raise ValueError(f"{shown(text)} is out of bounds: write more than 0 and at most {MAX_RATE:.0f}, or unlimited")
+    if not (count <= MAX_RATE and count * 3600 >= MIN_RATE_PER_H * _RATE_UNITS_S[found[2]]):
+        raise ValueError(
+            f"{shown(text)} is out of bounds: write at least {MIN_RATE_PER_H}/h, at most {MAX_RATE:.0f}, or unlimited"
+        )
     return Rate(count, _RATE_UNITS_S[found[2]])
 
 

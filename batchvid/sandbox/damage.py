@@ -10,20 +10,22 @@ from batchvid.sandbox.faults import Garbage
 from batchvid.sandbox.reply import Reply, Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchvid.sandbox.faults import Rule
 
 WEB_PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 TEMPORARY_REDIRECT = 307
 
 
-def damaged(reply: Reply, rule: Rule) -> Reply:
-    """Give *reply* as *rule* lets it go out."""
+def damaged(reply: Reply, rule: Rule, words: Mapping[str, str]) -> Reply:
+    """Return *reply* as *rule* lets it go out; *words* stand where the rule's own answer holds ``{name}``."""
     if rule.replaces_answer:
-        reply = _own(rule)
+        reply = _own(rule, words)
     elif rule.set:
         reply = _changed(reply, rule)
     reply = _garbled(reply, rule)
-    headers = {**reply.headers, **rule.headers}
+    headers = {**reply.headers, **{name: _filled(text, words) for name, text in rule.headers.items()}}
     if rule.content_type is not None:
         headers["content-type"] = rule.content_type
     transport = Transport(
@@ -33,22 +35,27 @@ def damaged(reply: Reply, rule: Rule) -> Reply:
         raw=rule.raw,
         cut_at=rule.cut_at,
         stall_s=rule.stall_s,
+        dribble=rule.dribble,
+        bytes_per_s=rule.bytes_per_s,
         content_length=rule.content_length,
     )
     return replace(reply, headers=headers, transport=transport)
 
 
-def unanswered(rule: Rule) -> Reply:
-    """Give the answer to a call that *rule* keeps from happening."""
-    return damaged(Reply(200), rule)
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    for name, word in words.items():
+        text = text.replace(f"{{{name}}}", word)
+    return text
 
 
-def _own(rule: Rule) -> Reply:
-    body = rule.body or ""
+def _own(rule: Rule, words: Mapping[str, str]) -> Reply:
+    body = _filled(rule.body or "", words)
     kind = "application/json" if body.lstrip()[:1] in {"{", "["} else "text/html; charset=utf-8"
     headers = {"content-type": kind} if body else {}
     if rule.redirect is not None:
-        return Reply(rule.status or TEMPORARY_REDIRECT, {**headers, "location": rule.redirect}, body.encode())
+        return Reply(
+            rule.status or TEMPORARY_REDIRECT, {**headers, "location": _filled(rule.redirect, words)}, body.encode()
+        )
     return Reply(rule.status or 200, headers, body.encode())
 
 

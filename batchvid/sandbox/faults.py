@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from batchvid.errors import ConfigError
-from batchvid.sandbox.reply import Reset
+from batchvid.sandbox.reply import Dribble, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,14 @@ Which calls:
   prompt: "GLOB"   model: "GLOB"         only jobs like these
   nth: 1 | [1, 3] | "2-4" | "3-" | every the how-manieth call that the other conditions meet (default every)
   scope: job | call                      nth counts per prompt (default), or over all of them
+  when: queued | in_progress | completed | failed    only where the task stands so (not for a create)
   times: N                               at most N times in all
 
 The answer (of a create that gets one of these, nothing is billed, unless it says "effect: true"):
   status: 500   body: TEXT or JSON   headers: {Name: value}
   redirect: URL                          307, or the status named
+    In these, {id} is the task's id, {key} the key that was sent, {escaped_key} the same in JSON's escapes.
+  early: true                            sent before the body has come, and the connection closes (create only)
   raw: "BYTES"                           in place of an HTTP answer
   hang: true                             no answer, ever
   reset: before                          the connection dies, nothing has happened
@@ -40,6 +43,8 @@ The true answer, damaged (a create is billed):
   reset: during | after-effect           the connection dies inside the answer, or just before it
   cut_at: 0.5                            it closes after this share of the body
   delay_s: 3   stall_s: 30               waits before the answer, or in the middle of its body
+  dribble: head | body | 1xx             goes out slowly; "1xx": interim answers, and never the true one
+  bytes_per_s: 1                         how slowly (default 1)
   garbage: html | json | empty | half    another body; "half" is the true one cut, with a length that fits
   content_type: TEXT   content_length: N | none
   set: {field: value}   status_word: X   fields of the task changed (null removes one)
@@ -48,6 +53,7 @@ The true answer, damaged (a create is billed):
   expire: true                           the URL has expired (file, content), or will have when used (poll)
 
 The task itself:
+  number_id: true                        its id is a number (create)
   fail: REASON                           it ends as failed (create), or is failed now (poll)
   never: true                            it stays queued, for ever (create) or in this answer (poll)
 
@@ -55,6 +61,10 @@ Example:
   - {on: create, prompt: "A kite*", nth: 1, reset: after-effect}
   - {on: poll, scope: call, nth: every, times: 3, status: 502, body: "<html>Bad gateway</html>"}
   - {on: file, nth: 1, cut_at: 0.6}
+  - {on: create, status: 502, body: {message: upstream error}, effect: true}          an error page; billed all the same
+  - {on: create, status: 303, redirect: "/v1/videos/{id}", effect: true}              created, and told elsewhere
+  - {on: poll, nth: 1, set: {status: null, error: {message: try later}}}              an error that is no status
+  - {on: poll, when: completed, nth: "2-", status_word: expired}                      first a clip, then none
 """
 
 
@@ -65,6 +75,15 @@ class Call(StrEnum):
     POLL = "poll"
     CONTENT = "content"
     FILE = "file"
+
+
+class When(StrEnum):
+    """Where a task stands; the values are those of `batchvid.sandbox.task.Stage`."""
+
+    QUEUED = "queued"
+    RUNNING = "in_progress"
+    DONE = "completed"
+    FAILED = "failed"
 
 
 class Garbage(StrEnum):
@@ -86,12 +105,14 @@ class Rule:
     nth: tuple[tuple[int, int | None], ...] = ((1, None),)
     """First and last of each run of calls."""
     scope: str = "job"
+    when: When | None = None
     times: int | None = None
     status: int | None = None
     body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     redirect: str | None = None
     raw: bytes | None = None
+    early: bool = False
     hang: bool = False
     reset: Reset | None = None
     forget: bool = False
@@ -99,6 +120,8 @@ class Rule:
     cut_at: float | None = None
     delay_s: float = 0.0
     stall_s: float = 0.0
+    dribble: Dribble | None = None
+    bytes_per_s: float = 1.0
     garbage: Garbage | None = None
     content_type: str | None = None
     content_length: str | None = None
@@ -108,6 +131,7 @@ class Rule:
     ignore_range: bool = False
     etag: str | None = None
     expire: bool = False
+    number_id: bool = False
     fail: str | None = None
     never: bool = False
 
@@ -134,11 +158,23 @@ class Script:
         self._met: Counter[tuple[int, str]] = Counter()
         self._fired: Counter[int] = Counter()
 
-    def meet(self, call: Call, *, prompt: str, model: str) -> Rule | None:
-        """Count a call and give the rule that decides it."""
+    @property
+    def answers_early(self) -> bool:
+        """Whether any rule is about creates whose body has not come."""
+        return any(rule.early for rule in self.rules)
+
+    def meet(
+        self, call: Call, *, prompt: str, model: str, stage: str | None = None, early: bool = False
+    ) -> Rule | None:
+        """Count a call and give the rule that decides it.
+
+        *stage* is where its task stands. A create is met twice: *early*, when only its head has come, and then whole.
+        """
         decided = None
         for index, rule in enumerate(self.rules):
             if rule.on is not call or not fnmatchcase(prompt, rule.prompt) or not fnmatchcase(model, rule.model):
+                continue
+            if rule.early is not early or rule.when not in {None, stage}:
                 continue
             counted = (index, prompt if rule.scope == "job" else "")
             self._met[counted] += 1
@@ -171,6 +207,10 @@ def _rule(item: Any, where: str) -> Rule:
     for key in found.keys() & _MEANT_FOR.keys():
         if rule.on not in _MEANT_FOR[key]:
             raise ConfigError(f"{where}: {key} has no meaning for a {rule.on}, only for {', '.join(_MEANT_FOR[key])}")
+    if rule.early and (rule.prompt, rule.model, rule.effect) != ("*", "*", False):
+        raise ConfigError(f"{where}: early: the body has not come, so prompt, model and effect have no meaning with it")
+    if rule.early and not rule.replaces_answer:
+        raise ConfigError(f"{where}: early: say what is answered, such as status: 429")
     return rule
 
 
@@ -209,6 +249,12 @@ def _number(value: Any) -> int:
     return int(_checked(value, int))
 
 
+def _rate(value: Any) -> float:
+    if not 0 < float(value) < float("inf"):
+        raise ValueError("a number above 0 is wanted")
+    return float(value)
+
+
 def _names(value: Any) -> dict[str, Any]:
     return {str(name): one for name, one in _checked(value, dict).items()}
 
@@ -235,6 +281,9 @@ def _runs(value: Any) -> tuple[tuple[int, int | None], ...]:
 
 _MEANT_FOR: Mapping[str, tuple[Call, ...]] = {
     "effect": (Call.CREATE,),
+    "early": (Call.CREATE,),
+    "number_id": (Call.CREATE,),
+    "when": (Call.POLL, Call.CONTENT, Call.FILE),
     "forget": (Call.CREATE, Call.POLL, Call.CONTENT),
     "set": (Call.CREATE, Call.POLL),
     "wrapped": (Call.CREATE, Call.POLL),
@@ -253,6 +302,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "model": _text,
     "nth": _runs,
     "scope": _one_of("job", "call"),
+    "when": When,
     "times": _number,
     "status": _number,
     "body": lambda value: value if isinstance(value, str) else json.dumps(value),
@@ -263,6 +313,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "cut_at": _share,
     "delay_s": float,
     "stall_s": float,
+    "dribble": Dribble,
+    "bytes_per_s": _rate,
     "garbage": Garbage,
     "content_type": _text,
     "content_length": str,

@@ -25,6 +25,15 @@ class Reset(StrEnum):
     """Before the answer's first byte; what was asked for has happened: a create is billed."""
 
 
+class Dribble(StrEnum):
+    """What of an answer goes out slowly."""
+
+    HEAD = "head"
+    BODY = "body"
+    INTERIM = "1xx"
+    """Interim answers, one after the other; the true one never comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request, complete."""
@@ -52,6 +61,9 @@ class Transport:
     """The share of the body after which the connection closes."""
     stall_s: float = 0.0
     """A pause in the middle of the body."""
+    dribble: Dribble | None = None
+    bytes_per_s: float = 1.0
+    """How slowly that is."""
     content_length: str | None = None
     """What the header says in place of the truth; ``none`` leaves it out and ends the body by closing."""
 

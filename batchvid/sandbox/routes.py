@@ -16,6 +16,11 @@ WEBSITE = Reply(200, {"content-type": "text/html; charset=utf-8"}, b"<!DOCTYPE h
 NO_ROUTE = nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
 
 
+def is_create(request: Request) -> bool:
+    """Whether it is a paid request."""
+    return request.method == "POST" and request.path.strip("/") == "v1/videos"
+
+
 def answer_api(world: World, request: Request, *, now: float) -> Reply:  # noqa: PLR0911 a table of routes
     """Answer a request to the service."""
     match request.method, [unquote(part) for part in request.path.strip("/").split("/")]:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,7 @@ from batchvid.errors import ConfigError
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.order import too_large
 from batchvid.sandbox.reply import BODY_MAX_BYTES, Reply, Request
-from batchvid.sandbox.routes import answer_api, answer_files
+from batchvid.sandbox.routes import answer_api, answer_files, is_create
 from batchvid.sandbox.state import StateFolder
 from batchvid.sandbox.studio import Studio
 from batchvid.sandbox.wiring import send
@@ -108,6 +109,10 @@ def _url(listening: socket.socket) -> str:
 
 def _runner(world: World, route: Route, options: Options) -> web.AppRunner:
     async def handle(request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        asked = Request(request.method, request.rel_url.raw_path, headers)
+        if route is answer_api and is_create(asked) and (early := world.early(asked)) is not None:
+            return await send(request, early, at_once=True)
         if (request.content_length or 0) > BODY_MAX_BYTES:
             return await send(request, too_large())
         try:
@@ -117,10 +122,8 @@ def _runner(world: World, route: Route, options: Options) -> web.AppRunner:
         except ConnectionError:
             # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
             return web.Response()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Request(request.method, request.rel_url.raw_path, headers, body)
         await asyncio.sleep(options.latency_s)
-        return await send(request, route(world, asked, now=time.time()))
+        return await send(request, route(world, replace(asked, body=body), now=time.time()))
 
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_route("*", "/{path:.*}", handle)

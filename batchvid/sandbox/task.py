@@ -20,6 +20,7 @@ SPREAD = NormalDist(0.0, 0.45)
 """Of the logarithm of a generation time around its model's typical time."""
 QUEUED_SHARE = 0.15
 """Of its time, a task waits first."""
+FIRST_NUMBER = 7_000_000_000
 LARGE_PIXELS = 3840 * 2160
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -60,10 +61,17 @@ class Task:
     fail: str | None = None
     """Why it ends, or has ended, as failed."""
     never: bool = False
+    numbered: bool = False
+    """Whether its id is told as a number."""
     forgotten: bool = False
     url: str | None = None
     """The last one issued."""
     url_expires_at: float = 0.0
+
+    @property
+    def told_id(self) -> str | int:
+        """Return the id as answers tell it."""
+        return int(self.task_id) if self.numbered else self.task_id
 
     def stage(self, now: float, *, rendered: bool) -> Stage:
         """Say where it stands; it cannot be done before its clip is *rendered*."""
@@ -102,6 +110,11 @@ def task_id(seed: int, n: int) -> str:
     return "task_" + "".join(_BASE62[number // 62**place % 62] for place in range(32))
 
 
+def number_id(n: int) -> str:
+    """Return the id of the *n*-th task where ids are numbers: beyond 32 bits, as a database's may be."""
+    return str(FIRST_NUMBER + n)
+
+
 def generation_s(seed: int, n: int, *, model: Model, seconds: int, pixels: tuple[int, int]) -> float:
     """Draw how long the *n*-th task takes on the service, from the model's typical time and the clip's size."""
     chance = (int.from_bytes(_draw(f"time:{seed}:{n}")[:7]) + 1) / (2**56 + 1)
@@ -113,7 +126,7 @@ def created_form(task: Task) -> dict[str, Any]:
     """Give the answer to the create."""
     found = {
         "created_at": int(task.created_at),
-        "id": task.task_id,
+        "id": task.told_id,
         "model": task.model.resolved,
         "object": "video",
         "progress": 0,
@@ -121,7 +134,7 @@ def created_form(task: Task) -> dict[str, Any]:
         "size": task.size,
         "status": "queued",
     }
-    return found if task.model.contract == 1 else {**found, "task_id": task.task_id}
+    return found if task.model.contract == 1 else {**found, "task_id": task.told_id}
 
 
 def plain_form(task: Task, stage: Stage, *, now: float, shape: Shape) -> dict[str, Any]:
@@ -154,7 +167,7 @@ def wrapped_form(task: Task, stage: Stage, *, now: float) -> dict[str, Any]:
     reason = {Stage.DONE: task.url or "", Stage.FAILED: task.fail or ""}.get(stage, "")
     percent = {Stage.QUEUED: 0, Stage.RUNNING: task.progress(now)}.get(stage, 100)
     data = {
-        "task_id": task.task_id,
+        "task_id": task.told_id,
         "status": WRAPPED_WORDS[stage],
         "progress": f"{percent}%",
         "submit_time": int(task.created_at),

@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchvid.sandbox.reply import Reset
+from batchvid.sandbox.reply import Dribble, Reset
 
 if TYPE_CHECKING:
     from batchvid.sandbox.reply import Reply
 
 NEVER_S = 86_400.0
 """A day: longer than any client waits."""
+DRIBBLES_PER_S = 10
+"""A slow answer goes out in so many pieces a second, if it has so many bytes."""
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
-async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
-    """Send *reply*. One that no HTTP server would send is written by hand, and its connection is closed."""
+async def send(request: web.Request, reply: Reply, *, at_once: bool = False) -> web.StreamResponse:
+    """Send *reply*. One that no HTTP server would send is written by hand, and its connection is closed.
+
+    Also one that goes out *at_once*: the rest of the request is not read any more.
+    """
     way = reply.transport
-    if way.is_plain:
+    if way.is_plain and not at_once:
         return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
     await asyncio.sleep(NEVER_S if way.hang else way.delay_s)
     connection = request.transport
@@ -51,10 +57,30 @@ async def _write(connection: asyncio.Transport, reply: Reply) -> None:
     else:
         body = reply.body if way.cut_at is None else reply.body[: int(len(reply.body) * way.cut_at)]
         middle = len(body) // 2 if way.stall_s else 0
+        match way.dribble:
+            case Dribble.INTERIM:
+                while not connection.is_closing():
+                    await _dribble(connection, INTERIM, way.bytes_per_s)
+            case Dribble.HEAD:
+                await _dribble(connection, head, way.bytes_per_s)
+                head = b""
+            case Dribble.BODY:
+                connection.write(head)
+                await _dribble(connection, body, way.bytes_per_s)
+                head, body, middle = b"", b"", 0
         connection.write(head + body[:middle])
         await asyncio.sleep(way.stall_s)
         connection.write(body[middle:])
     connection.close()
+
+
+async def _dribble(connection: asyncio.Transport, data: bytes, bytes_per_s: float) -> None:
+    size = max(1, round(bytes_per_s / DRIBBLES_PER_S))
+    for at in range(0, len(data), size):
+        if connection.is_closing():  # the client has had enough
+            return
+        connection.write(data[at : at + size])
+        await asyncio.sleep(size / bytes_per_s)
 
 
 def _head(reply: Reply) -> bytes:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.sandbox import task as tasks
-from batchvid.sandbox.damage import damaged, unanswered
+from batchvid.sandbox.damage import damaged
 from batchvid.sandbox.faults import Call, Script
 from batchvid.sandbox.models import MODELS, Shape
 from batchvid.sandbox.order import Order, read_order, read_upload
@@ -119,35 +119,41 @@ class World:
         upload = read_upload(request)
         rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
         if rule and rule.prevents_effect:
-            return unanswered(rule)
+            return _sent(Reply(200), rule, request)
         refusal = self._refused(request) or self._throttled(now)
         order = refusal or read_order(request, upload, request_id=self._request_id())
         if isinstance(order, Reply):
-            return damaged(order, rule) if rule else order
+            return _sent(order, rule, request)
         made = self._accept(order, rule, now=now)
         form = tasks.wrapped_form(made, Stage.QUEUED, now=now) if rule and rule.wrapped else tasks.created_form(made)
-        reply = as_json(form)
-        return damaged(reply, rule) if rule else reply
+        return _sent(as_json(form), rule, request, made)
+
+    def early(self, request: Request) -> Reply | None:
+        """Return the answer to a create whose body has not come, where a rule has one."""
+        if not self.script.answers_early or (rule := self._met(Call.CREATE, "", "", early=True)) is None:
+            return None
+        self.requests[Call.CREATE] += 1
+        return _sent(Reply(200), rule, request)
 
     def poll(self, task_id: str, request: Request, *, now: float) -> Reply:
         """Say how a task stands."""
         self.requests[Call.POLL] += 1
         task = self.tasks.get(task_id)
-        rule = self._met_task(Call.POLL, task)
+        rule = self._met_task(Call.POLL, task, now)
         if rule and rule.prevents_effect:
-            return unanswered(rule)
+            return _sent(Reply(200), rule, request, task)
         reply = self._refused(request) or self._poll(task, rule, now=now)
-        return damaged(reply, rule) if rule else reply
+        return _sent(reply, rule, request, task)
 
     def content(self, task_id: str, request: Request, *, now: float) -> Reply:
         """Give a clip's bytes through the service itself."""
         self.requests[Call.CONTENT] += 1
         task = self.tasks.get(task_id)
-        rule = self._met_task(Call.CONTENT, task)
+        rule = self._met_task(Call.CONTENT, task, now)
         if rule and rule.prevents_effect:
-            return unanswered(rule)
+            return _sent(Reply(200), rule, request, task)
         reply = self._refused(request) or self._content(task, request, rule, now=now)
-        return damaged(reply, rule) if rule else reply
+        return _sent(reply, rule, request, task)
 
     def file(self, path: str, request: Request, *, now: float) -> Reply:
         """Give a clip's bytes at a URL that a poll has issued; the key must not come with it."""
@@ -156,15 +162,15 @@ class World:
             self._violated("key leaked to the file host", path, now=now)
             return Reply(403, {"content-type": "text/plain"}, b"a credential was sent to a host that it is not for")
         task = self.tasks.get(path.strip("/").partition("/")[0])
-        rule = self._met_task(Call.FILE, task)
+        rule = self._met_task(Call.FILE, task, now)
         if rule and rule.prevents_effect:
-            return unanswered(rule)
+            return _sent(Reply(200), rule, request, task)
         if task and rule and rule.expire:
             task.url = None
         reply = FORBIDDEN
         if task and task.url == f"{self.files_url}{path}" and now < task.url_expires_at:
             reply = self._clip(task, request, rule) or FORBIDDEN
-        return damaged(reply, rule) if rule else reply
+        return _sent(reply, rule, request, task)
 
     # ---- what it tells about itself
 
@@ -190,20 +196,25 @@ class World:
                 self.tasks[line["task_id"]].fail = line["reason"]
                 self.tasks[line["task_id"]].took_s = line["took_s"]
             case "met":
-                self.script.meet(Call(line["call"]), prompt=line["prompt"], model=line["model"])
+                known = {"stage": line.get("stage"), "early": line.get("early", False)}
+                self.script.meet(Call(line["call"]), prompt=line["prompt"], model=line["model"], **known)
             case "violation":
                 self.violations.append({name: value for name, value in line.items() if name != "type"})
 
     # ---- rules
 
-    def _met_task(self, call: Call, task: Task | None) -> Rule | None:
-        return self._met(call, task.prompt if task else "", task.model.alias if task else "")
+    def _met_task(self, call: Call, task: Task | None, now: float) -> Rule | None:
+        if task is None or not self.script.rules:
+            return self._met(call, "", "")
+        return self._met(call, task.prompt, task.model.alias, stage=self._stage(task, now))
 
-    def _met(self, call: Call, prompt: str, model: str) -> Rule | None:
+    def _met(
+        self, call: Call, prompt: str, model: str, *, stage: Stage | None = None, early: bool = False
+    ) -> Rule | None:
         if not self.script.rules:
             return None
-        self._keep({"type": "met", "call": call, "prompt": prompt, "model": model})
-        return self.script.meet(call, prompt=prompt, model=model)
+        self._keep({"type": "met", "call": call, "prompt": prompt, "model": model, "stage": stage, "early": early})
+        return self.script.meet(call, prompt=prompt, model=model, stage=stage, early=early)
 
     def _refused(self, request: Request) -> Reply | None:
         if hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {self.terms.key}".encode()):
@@ -235,7 +246,7 @@ class World:
         took_s = tasks.generation_s(seed, n, model=order.model, seconds=order.seconds, pixels=order.pixels)
         task = Task(
             n=n,
-            task_id=tasks.task_id(seed, n),
+            task_id=tasks.number_id(n) if rule and rule.number_id else tasks.task_id(seed, n),
             created_at=now,
             took_s=took_s / self.terms.speed,
             model=order.model,
@@ -246,7 +257,7 @@ class World:
             seconds=order.seconds,
         )
         if rule:
-            task.fail, task.never, task.forgotten = rule.fail, rule.never, rule.forget
+            task.fail, task.never, task.forgotten, task.numbered = rule.fail, rule.never, rule.forget, rule.number_id
         for sha256, data in zip(task.frame_hashes, order.frames, strict=True):
             self._frames[sha256] = data
             if self._memory:
@@ -322,3 +333,12 @@ class World:
     def _keep(self, line: Mapping[str, Any]) -> None:
         if self._memory:
             self._memory.keep(line)
+
+
+def _sent(reply: Reply, rule: Rule | None, request: Request, task: Task | None = None) -> Reply:
+    """Return *reply* as *rule* lets it go out."""
+    if rule is None:
+        return reply
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
+    return damaged(reply, rule, words | ({"id": task.task_id} if task else {}))

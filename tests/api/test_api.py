@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import signal
 import threading
 import time
@@ -321,6 +322,11 @@ def test_errors_are_of_one_tree_and_leave_nothing_behind(desk: Desk, monkeypatch
         asyncio.run(batchvid.run(manifest, max_price=3))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="is not an amount of money"):
         asyncio.run(batchvid.run(manifest, max_cost="cheap"))
+    with pytest.raises(ValueError, match="max_jobs is -1"):
+        asyncio.run(batchvid.run(manifest, max_jobs=-1))
+    for speed in (0, math.nan, math.inf, 1e308):
+        with pytest.raises(ValueError, match="sandbox_speed is"):
+            asyncio.run(batchvid.run(manifest, sandbox=True, sandbox_speed=speed))
     monkeypatch.delenv("COMETAPI_KEY")
     for program in (batchvid.run(manifest), _collect(batchvid.stream(manifest))):
         with pytest.raises(batchvid.ConfigError, match="set the variable COMETAPI_KEY"):

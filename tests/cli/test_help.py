@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from batchvid.cli import COMMANDS, batchvid
+from batchvid.errors import Exit
 
 WIDEST = 100
 
@@ -39,6 +40,25 @@ def test_the_help_of_a_command_explains_every_option_and_fits_a_terminal(name: s
             assert parameter.help, parameter
             assert max(parameter.opts, key=len) in page
     assert page.split("\n\n")[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "values"),
+    [
+        ("run", "--sandbox-speed", ["nan", "inf", "1e308", "0", "-1", "fast"]),
+        ("sandbox", "--speed", ["nan", "inf", "1e308", "0"]),
+        ("run", "--max-cost", ["nan", "-1", "1e30", "9" * 5000]),
+        ("run", "--max-jobs", ["-1", "nan", "9" * 5000]),
+        ("run", "--for", ["0s", "nan", "99999999999d", "0.0000001s"]),
+    ],
+)
+def test_a_number_that_means_nothing_is_an_error_of_usage(name: str, option: str, values: list[str]) -> None:
+    """Named with its option, before anything is begun."""
+    for value in values:
+        more = [__file__] if name == "run" else []
+        result = CliRunner().invoke(batchvid, [name, *more, option, value], prog_name="batchvid")
+        assert result.exit_code == Exit.USAGE, value
+        assert f"Invalid value for '{option}'" in result.output, value
 
 
 def test_no_option_takes_the_key_itself() -> None:

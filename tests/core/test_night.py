@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from dataclasses import replace
+from shutil import which
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,14 +24,37 @@ NIGHT = Night(
     log="/films/night.log",
     user="me",
 )
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ODD_FOLDERS = [
+    "/films/$HOME ${x} $$",
+    "/films/100%h",
+    "/films/it's",
+    '/films/"odd"',
+    "/films/ends\\",
+    "/films/two\\\\",
+    "/films/a\\%b",
+    "/films/a\\\\%b",
+    "/films/\\x41\\n",
+    "/films/blank at the end ",
+    "/films/'\"'; #",
+    "/films/ä€",
+]
+ANALYZE = which("systemd-analyze")
 ODD = '/films/100% "odd" it\'s $HOME \\ `x`/ä.yaml'
 
 
 def cron_command(text: str) -> str:
     """Give what cron hands to the shell: the line behind its five times, up to the first bare %."""
     line = next(line for line in text.splitlines() if not line.startswith("#")).split(" ", 5)[5]
-    assert "%" not in line.replace("\\%", ""), "the rest would be standard input"
-    return line.replace("\\%", "%")
+    told, escaped = "", False
+    for letter in line:  # as cron's do_command reads it
+        if letter == "%" and not escaped:
+            raise AssertionError("the rest would be standard input")
+        told = told[:-1] + letter if letter == "%" else told + letter
+        escaped = letter == "\\" and not escaped
+    return told
 
 
 def test_the_line_for_cron_says_when_what_and_where_to() -> None:
@@ -39,11 +65,12 @@ def test_the_line_for_cron_says_when_what_and_where_to() -> None:
     )
 
 
-def test_the_shell_gets_odd_paths_as_they_are() -> None:
+@pytest.mark.parametrize("odd", [ODD, *ODD_FOLDERS])
+def test_the_shell_gets_odd_paths_as_they_are(odd: str) -> None:
     """Blanks, quotes, percent signs, dollars and backslashes; through cron's own rule for % and a real shell."""
-    night = replace(NIGHT, program=("printf", "%s\\n"), manifests=(ODD,), log="/dev/stdout")
+    night = replace(NIGHT, program=("printf", "%s\\n"), manifests=(odd,), log="/dev/stdout")
     shell = subprocess.run(["/bin/sh", "-c", cron_command(crontab(night))], capture_output=True, text=True, check=True)
-    assert shell.stdout.splitlines()[1] == ODD
+    assert shell.stdout.splitlines()[1] == odd
 
 
 @pytest.mark.parametrize("text", ["plain", "a b", "it's", 'x"y', "$(id)", "`id`", "100%", "", "a\\b", "ä", "*"])
@@ -66,6 +93,43 @@ def test_a_word_for_the_shell_is_one_word(text: str) -> None:
 def test_a_word_of_a_unit_is_what_systemd_reads_back(text: str, word: str) -> None:
     """Percent and dollar signs are doubled, the rest is quoted as in systemd.service(5)."""
     assert unit_word(text) == word
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="this system has no systemd-analyze")
+@pytest.mark.parametrize("odd", ODD_FOLDERS)
+def test_systemd_reads_odd_folders_back_as_they_are(odd: str, tmp_path: Path) -> None:
+    """Asked itself: it takes all of the unit, and names what is no path as it understood it."""
+    night = replace(
+        NIGHT, program=(f"{odd}/batchvid",), manifests=(f"{odd}/m.yaml",), outputs=(odd, "/films/next"), user=""
+    )
+    unit = tmp_path / "night.service"
+    unit.write_text(service(night), encoding="utf-8")
+    command = [str(ANALYZE), "verify", str(unit)]
+    taken = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (taken.returncode, taken.stderr) == (0, "")
+    for key in ("WorkingDirectory", "ReadWritePaths"):  # without its first slash it is no path, and so named
+        text = re.sub(rf"^({key}=[\"']?)/", r"\1", service(night), flags=re.MULTILINE)
+        unit.write_text(text, encoding="utf-8")
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        found = re.search(rf"{key}= path is not absolute.*: (.*)$", told, re.MULTILINE)
+        assert found is not None, told
+        assert found[1].removesuffix("/") == odd[1:]
+
+
+@pytest.mark.parametrize("odd", [*ODD_FOLDERS, ODD])
+def test_a_command_line_of_a_unit_is_read_back(odd: str) -> None:
+    """By the rules of systemd.service(5): quotes, C escapes, then %% and $$; and no line joins the next."""
+    text = service(replace(NIGHT, program=(odd,), manifests=(odd,), outputs=(odd,), metrics=f"{odd}/m.prom"))
+    line = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+    start = 'ExecStart=/bin/sh -c \'exec "$$0" "$$@"\' '
+    assert line.startswith(start)
+    words = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line.removeprefix(start))
+    read = [re.sub(r"\\(.)", r"\1", quoted) or bare for quoted, bare in words]
+    assert [word.replace("%%", "%").replace("$$", "$") for word in read] == [
+        odd, "run", odd, "--until", "06:00", "--quiet", "--metrics", f"{odd}/m.prom",
+    ]  # fmt: skip
+    for each in text.splitlines():
+        assert (len(each) - len(each.rstrip("\\"))) % 2 == 0, each
 
 
 @pytest.mark.parametrize(

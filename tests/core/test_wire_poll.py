@@ -361,8 +361,8 @@ def test_an_answer_that_does_not_contradict_the_id_is_taken(ids: dict[str, Any])
         (204, b"", FaultKind.BROKEN),
         (200, b"[]", FaultKind.BROKEN),
         (200, b'{"id": "task_1", "sta', FaultKind.BROKEN),
-        (200, b"[" * 1000 + b"]" * 1000, FaultKind.BROKEN),
-        (200, b'{"a":' * 1000 + b"1" + b"}" * 1000, FaultKind.BROKEN),
+        (200, b"[" * 100_000 + b"]" * 100_000, FaultKind.BROKEN),
+        (200, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, FaultKind.BROKEN),
         (200, b"\xff\xfe\x00", FaultKind.BROKEN),
     ],
 )

@@ -1,9 +1,9 @@
 """The fault bench: every fault of the list happens to the real program, and a table tells what held. ``make faults``.
 
-The last line is ``survived n/84`` and counts the faults of the list only. Kills (``K01`` …) and security (``S01`` …)
-are rows of the same table, with a line of their own. ``--json FILE`` writes the same as JSON; names of faults as
-arguments pick some. A fault that cannot be made on this machine is shown with the reason, and does not count as
-survived.
+The last line is ``survived n/84`` and counts the faults of the list only. Kills (``K01`` …), security (``S01`` …)
+and gateways (``G01`` …) are rows of the same table, with a line of their own. ``--json FILE`` writes the same as JSON;
+names of faults as arguments pick some. A fault that cannot be made on this machine is shown with the reason, and does
+not count as survived.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ MODULES = (
     "security",
     "keys",
     "page",
+    "gateways",
 )
 FAULTS = 84
 """The length of the list, whether or not each of them has its case."""
-BESIDES = {"K": "kills", "S": "security"}
+BESIDES = {"G": "gateways", "K": "kills", "S": "security"}
 """Rows that are not faults of the list, by the first letter of their number."""
 
 

@@ -86,9 +86,21 @@ def test_every_limit_becomes_the_value_that_it_says(desk: Desk) -> None:
         ("submits: 10", '"10" is not a rate'),
         ("submits: 0/s", '"0/s" is out of bounds'),
         ("submits: -1/s", '"-1/s" is not a rate'),
+        ("submits: 1e9/s", '"1e9/s" is not a rate'),
+        ("submits: 999999999/s", '"999999999/s" is out of bounds: write at least 0.001/h, at most 10000'),
+        ("requests: 0.0009/h", '"0.0009/h" is out of bounds'),
+        (f"requests: 0.{'0' * 300}1/s", f'"0.{"0" * 58}…" is out of bounds'),
+        ("requests: ٣/s", '"٣/s" is not a rate'),
+        ("requests: 1_000/s", '"1_000/s" is not a rate'),
+        ("requests: .inf", '".inf" is not a rate'),
         ("requests: 5/day", '"5/day" is not a rate'),
         ("in_flight: 0", "is 0: write a number from 1 to 10000"),
         ("in_flight: 10001", "is 10001: write a number from 1 to 10000"),
+        ("in_flight: 1000000000000", "is 1000000000000: write a number from 1 to 10000"),
+        (f"in_flight: 0x{'f' * 5000}", f'"0x{"f" * 58}…" is not a whole number'),
+        (f"in_flight: 0{'7' * 5000}", f'"0{"7" * 59}…" is not a whole number'),
+        ("in_flight: ٣", '"٣" is not a whole number'),
+        ("in_flight: 1e3", '"1e3" is not a whole number'),
         ("in_flight: 1.5", '"1.5" is not a whole number'),
         ('in_flight: "5"', '"5" is not a whole number: write one without quotes'),
         ("in_flight: yes", '"yes" is not a whole number'),
@@ -98,11 +110,17 @@ def test_every_limit_becomes_the_value_that_it_says(desk: Desk) -> None:
         ("typical_time: 1:30", '"1:30" is not a time'),
         ("task_timeout: 0s", '"0s" is out of bounds'),
         ("task_timeout: 90d", '"90d" is out of bounds'),
+        ("task_timeout: 0.0009s", '"0.0009s" is out of bounds: write at least 0.001s and at most 30d'),
+        ("poll_every: 0s..0s", '"0s" is out of bounds'),
+        ("backoff: 0.0000000001s..1s", '"0.0000000001s" is out of bounds'),
         ("poll_every: 3s", '"3s" is not a range of times'),
         ("poll_every: 30s..3s", '"30s..3s" has the longer time first'),
         ("backoff: 1s..", '"" is not a time'),
         ("budget: -1", '"-1" is not an amount of money'),
         ("budget: .nan", '".nan" is not an amount of money'),
+        (f"budget: {'9' * 5000}", f'"{"9" * 60}…" is not an amount of money'),
+        (f"budget: 0.{'0' * 5000}1", f'"0.{"0" * 58}…" is not an amount of money'),
+        ("budget: ٣", '"٣" is not an amount of money'),
         ("budget: 1e3", '"1e3" is not an amount of money'),
         ("budget: 99999999999", '"99999999999" is more than 1,000,000,000'),
         ("budget:", "is empty: write a value, or remove the key"),
@@ -246,6 +264,22 @@ def test_messages_hold_nothing_that_moves_a_cursor(desk: Desk) -> None:
     """Control characters and bidi marks in keys are shown as one sign."""
     (found,) = desk.complaints('"\\e[2Jx\u202e": y\n' + JOBS)
     assert found.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("price", "complaint"),
+    [
+        ("1000001", "jobs[0].price: a clip would cost 1,000,001, and at most 1,000,000 is taken"),
+        ("1000001/s", "jobs[0].price: a clip would cost 1,000,001, and at most 1,000,000 is taken"),
+        ("1000000/s", "jobs[0].seconds: a clip would cost 999,999,000,000, and at most 1,000,000 is taken"),
+        ("1e-9", 'jobs[0].price: "1e-9" is not an amount of money'),
+        (".nan", 'jobs[0].price: ".nan" is not an amount of money'),
+    ],
+)
+def test_a_price_that_nobody_means_is_refused(desk: Desk, price: str, complaint: str) -> None:
+    """So that the sum of all clips of the largest manifest stays a number that the journal can hold."""
+    (found,) = desk.complaints(f'jobs: [{{id: kite, prompt: A kite., seconds: "999999", price: {price}}}]\n')
+    assert complaint in found
 
 
 @given(st.integers(0, 10**9 - 1), st.integers(0, 999_999))

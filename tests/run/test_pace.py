@@ -17,6 +17,10 @@ from tests.run.virtual import run
 RATES = [Rate(10, 60), Rate(10, 1), Rate(1000, 1), Rate(1, 60), Rate(50, 3600)]
 
 
+EXTREMES = [Rate(0.001, 3600), Rate(0.001, 1), Rate(10_000, 3600), Rate(10_000, 1)]
+"""The slowest and the quickest that a manifest may ask for."""
+
+
 def let_through(rate: Rate | None, *, number: int, share: float = 1.0, gaps: list[float] | None = None) -> list[float]:
     """Give the moments at which *number* requests get through; each waits for its turn, or comes after its gap."""
 
@@ -110,3 +114,11 @@ def test_a_waiter_that_gives_up_takes_nobody_elses_turn() -> None:
         return asyncio.get_running_loop().time() - began
 
     assert run(main()) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", EXTREMES)
+def test_the_slowest_and_the_quickest_rates_are_rates(rate: Rate) -> None:
+    """One request goes at once; as many as the quickest allow in a second take about one."""
+    number = 10_000 if rate.per_s >= 10_000 else 1
+    moments = let_through(rate, number=number)
+    assert 0.95 * (number > 1) <= moments[-1] - moments[0] <= 1.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -225,6 +226,87 @@ def test_how_an_answer_travels_is_told_to_whoever_sends_it(make_scene: MakeScene
     assert way == Transport(cut_at=0.5, delay_s=1.0, stall_s=2.0, content_length="none", reset=Reset.DURING)
 
 
+def test_an_answer_of_the_rules_own_can_name_the_task_and_the_key(make_scene: MakeScene) -> None:
+    """A create that is told by its place alone, and a service that shows the key, plain or in JSON's escapes."""
+    scene = make_scene(
+        {"on": "create", "nth": 1, "status": 303, "redirect": "/v1/videos/{id}", "effect": True},
+        {"on": "create", "nth": 2, "status": 201, "headers": {"Location": "/v1/videos/{id}"}, "effect": True},
+        {"on": "create", "nth": 3, "status": 401, "body": {"error": {"message": "{key} = {escaped_key}"}}},
+        {"on": "create", "nth": 4, "status": 303, "redirect": "/v1/videos/{id}"},
+    )
+    other, made, shown, nowhere = (scene.create(**GOOD) for _ in range(4))
+    ids = [line["task_id"] for line in scene.world.ledger()["creates"]]
+    assert [(one.status, one.headers["location"], one.body) for one in (other, made)] == [
+        (303, f"/v1/videos/{ids[0]}", b""), (201, f"/v1/videos/{ids[1]}", b""),
+    ]  # fmt: skip
+    assert b"\\u0073\\u006b" in shown.body
+    assert scene.decoded(shown)["error"]["message"] == "sk-sandbox = sk-sandbox"
+    assert (len(ids), nowhere.headers["location"]) == (2, "/v1/videos/{id}")
+
+
+@pytest.mark.parametrize("model", ["veo3-fast", "veo3-pro", "veo3.1-fast"])
+def test_an_id_can_be_a_number(make_scene: MakeScene, model: str) -> None:
+    """In every form of the answers, and the task is found by it."""
+    scene = make_scene({"on": "create", "number_id": True})
+    created = scene.decoded(scene.create(prompt="A kite.", model=model))
+    assert isinstance(created["id"], int)
+    polled = scene.poll(str(created["id"]))
+    assert polled.get("data", {"task_id": polled.get("id")})["task_id"] == created["id"]
+    assert scene.world.ledger()["creates"][0]["task_id"] == str(created["id"])
+
+
+@pytest.mark.parametrize("word", ["expired", "failed", "deleted"])
+def test_a_task_can_be_called_lost_after_it_was_a_clip(make_scene: MakeScene, word: str) -> None:
+    """Its first poll after its end tells of the clip, every later one of none; its URL is refused."""
+    scene = make_scene(
+        {"on": "poll", "when": "completed", "nth": "2-", "status_word": word},
+        {"on": "file", "status": 403},
+    )
+    task_id = scene.submit()
+    assert [scene.poll(task_id)["status"] for _ in range(3)] == ["queued"] * 3
+    url = scene.finished_url(task_id)
+    assert scene.fetch(url).status == 403
+    assert [scene.poll(task_id)["status"] for _ in range(2)] == [word] * 2
+    assert scene.world.ledger()["by_prompt"] == {"A kite.": 1}
+
+
+def test_a_poll_can_bring_an_error_that_is_no_status(make_scene: MakeScene) -> None:
+    """The task goes on."""
+    error = {"code": "rate_limited", "message": "try later"}
+    scene = make_scene({"on": "poll", "nth": 1, "set": {"status": None, "error": error}})
+    task_id = scene.submit()
+    first = scene.poll(task_id)
+    assert "status" not in first
+    assert first["error"] == error
+    assert scene.poll(task_id)["status"] == "queued"
+
+
+def test_what_a_restarted_sandbox_takes_back_counts_stages_too(make_scene: MakeScene) -> None:
+    """A rule that met a finished task before is not met afresh after it."""
+    kept: list[dict[str, Any]] = []
+
+    class Kept:
+        """Keeps the lines."""
+
+        def keep_frame(self, sha256: str, data: bytes) -> None:
+            """Keep nothing: there are no frames."""
+
+        def keep(self, line: Any) -> None:
+            """Keep a line, as JSON does."""
+            kept.append(json.loads(json.dumps(line)))
+
+    rule = {"on": "poll", "when": "completed", "nth": 1, "status_word": "expired"}
+    scene = make_scene(rule, memory=Kept())
+    task_id = scene.submit()
+    scene.now += LONG_S
+    assert scene.poll(task_id)["status"] == "expired"
+    again = make_scene(rule)
+    again.now = scene.now
+    for line in kept:
+        again.world.restore(line, {})
+    assert again.poll(task_id)["status"] == "completed"
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
@@ -241,6 +323,14 @@ def test_how_an_answer_travels_is_told_to_whoever_sends_it(make_scene: MakeScene
         ([{"on": "poll", "scope": "all"}], "scope: 'all' is not allowed here: use job or call"),
         ([{"on": "file", "set": {"a": 1}}], "set has no meaning for a file, only for create, poll"),
         ([{"on": "poll", "effect": True}], "effect has no meaning for a poll, only for create"),
+        ([{"on": "create", "when": "completed"}], "when has no meaning for a create, only for poll, content, file"),
+        ([{"on": "poll", "when": "done"}], "when: 'done' is not allowed here"),
+        ([{"on": "poll", "early": True}], "early has no meaning for a poll, only for create"),
+        ([{"on": "create", "early": True}], "early: say what is answered"),
+        ([{"on": "create", "early": True, "status": 429, "prompt": "a*"}], "prompt, model and effect have no meaning"),
+        ([{"on": "poll", "dribble": "tail"}], "dribble: 'tail' is not allowed here"),
+        ([{"on": "poll", "dribble": "head", "bytes_per_s": 0}], "bytes_per_s: 0 is not allowed here"),
+        ([{"on": "poll", "number_id": True}], "number_id has no meaning for a poll, only for create"),
     ],
 )
 def test_a_wrong_faults_file_names_the_rule_and_the_key(raw: Any, says: str) -> None:
