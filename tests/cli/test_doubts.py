@@ -229,9 +229,9 @@ def test_a_failed_job_is_given_its_task_again_and_a_failed_task_needs_a_yes(proj
     assert f"the service says 'failed' of task {task}: the prompt was refused" in ran.out
     assert project.states()["job-1"] == "failed"
     assert project.batchvid("adopt", "m.yaml", "job-1", task, "--yes").code == 0
-    assert project.status()["money"] == {"spent": 0.0, "reserved": 0.8, "budget": 0.8}
+    assert project.status()["money"] == {"spent": 0.0, "reserved": 0.8, "unproven": 0.0, "budget": 0.8}
     assert project.batchvid("run", "m.yaml").code == 4
-    assert project.status()["money"] == {"spent": 0.4, "reserved": 0.4, "budget": 0.8}
+    assert project.status()["money"] == {"spent": 0.4, "reserved": 0.4, "unproven": 0.0, "budget": 0.8}
 
 
 def test_a_service_that_cannot_be_asked_is_told_with_the_way_without_it(doubtful: Project) -> None:

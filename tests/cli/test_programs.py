@@ -102,7 +102,7 @@ def test_a_run_that_cannot_begin_ends_with_its_exit_object_too(
 def test_the_status_in_json_has_the_promised_fields_and_no_others(finished: Project) -> None:
     """Field names are a promise; times are RFC 3339 in UTC, what is unknown is null."""
     found = finished.status()
-    assert list(found) == ["manifest", "output", "counts", "money", "jobs", "films"]
+    assert list(found) == ["manifest", "output", "counts", "money", "jobs", "films", "missing"]
     assert found["manifest"] == str(finished.folder / "m.yaml")
     assert found["output"] == str(finished.out)
     assert found["counts"] == dict.fromkeys(STATES, 0) | {"done": 2, "failed": 1, "in_doubt": 1}
