@@ -38,11 +38,14 @@ from batchvid.views.advice import command
 from batchvid.views.doubts import doubt_json, doubt_lines, list_lines
 from batchvid.views.plan import cost_words
 from batchvid.views.text import count
+from batchvid.views.text import money as amount
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.core.doubt import Doubt
+    from batchvid.core.snapshot import Money
+    from batchvid.manifest.model import Manifest
 
 QUESTION = "[a]dopt its task, [b]uy it again, [l]eave it, [q]uit"
 WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
@@ -50,6 +53,12 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 
 @click.command("doubts")
 @manifest_argument
+@click.option(
+    "--not-billed",
+    is_flag=True,
+    help="Say that the service's dashboard shows none of the requests that were refused only at somebody's word (5xx, "
+    "redirects): the budget counts them no more.",
+)
 @offline_option
 @output_option
 @base_url_option
@@ -59,6 +68,7 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 def doubts_command(  # noqa: PLR0913 one argument an option
     manifest: Path,
     *,
+    not_billed: bool,
     offline: bool,
     output: Path | None,
     base_url: str | None,
@@ -76,17 +86,22 @@ def doubts_command(  # noqa: PLR0913 one argument an option
     and with --json, it is a list, which can be read beside a run.
     """
     loaded = load(manifest, output=output, base_url=base_url)
+    if not_billed:
+        _count_no_more(loaded)
+        return Exit.OK
     if as_json or not _is_terminal():
-        rows, _ = read_journal(loaded)
+        rows, money = read_journal(loaded)
         found = read_doubts(loaded, rows, run_active=is_held(loaded.output))
         if as_json:
             for doubt in found:
                 tell(json.dumps(doubt_json(doubt)))
             total = sum(doubt.price_micros or 0 for doubt in found)
-            tell(json.dumps({"type": "summary", "doubts": len(found), "price": dollars(total)}))
+            unproven = dollars(money.unproven_micros)
+            tell(json.dumps({"type": "summary", "doubts": len(found), "price": dollars(total), "unproven": unproven}))
         else:
             for line in list_lines(found, str(manifest)) if found else ["Nothing is in doubt."]:
                 tell(line)
+            _tell_unproven(money, str(manifest))
         return Exit.OK
     with writing(loaded) as journal, ExitStack() as stack:
         adopting = Adopting(loaded, str(manifest), journal, stack, key_file=api_key_file, ca_file=ca_file)
@@ -95,7 +110,29 @@ def doubts_command(  # noqa: PLR0913 one argument an option
             walk.go()
         finally:
             walk.tell_end()
+        _tell_unproven(journal.money(), str(manifest))
     return Exit.OK
+
+
+def _tell_unproven(money: Money, named: str) -> None:
+    """Tell of the refused requests that the budget counts, because nothing proves that they were not billed."""
+    if money.unproven_micros:
+        tell(
+            f"The budget counts {amount(money.unproven_micros)} for requests refused only at somebody's word. "
+            f"Where the dashboard shows none of them: {command('doubts', named)} --not-billed"
+        )
+
+
+def _count_no_more(manifest: Manifest) -> None:
+    """Record that a person found none of the refused requests on the dashboard."""
+    with writing(manifest) as journal:
+        rows = [row for row in journal.all_progress() if row.unproven_micros]
+        for row in rows:
+            record(journal, row, life.RefusalsProven("batchvid doubts --not-billed"))
+    given_back = sum(row.unproven_micros for row in rows)
+    tell(
+        f"{amount(given_back)} of {count(len(rows), 'job')} is counted no more." if rows else "Nothing was counted so."
+    )
 
 
 def _is_terminal() -> bool:

@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RULES = """
 - {on: create, prompt: "unsure*", reset: after-effect}
 - {on: create, prompt: "doomed*", fail: "the prompt was refused"}
+- {on: create, prompt: "wordy*", status: 503,
+   body: {error: {code: model_not_found, message: no channel, type: comet_api_error}}}
 - {on: create, prompt: "slow*", delay_s: 30}
 - {on: create, prompt: "hasty*", nth: 1, status: 429}
 - {on: create, prompt: "broke*", status: 403, body: {code: insufficient_user_quota, message: user quota is not enough}}

@@ -83,7 +83,7 @@ def test_what_is_in_doubt_is_listed_with_all_by_which_it_is_found(doubtful: Proj
     assert "batchvid adopt m.yaml job-3 TASK_ID" in shown.out
     told = doubtful.batchvid("doubts", "m.yaml", "--json").told
     assert [one.get("id") for one in told] == ["job-1", "job-3", "job-5", None]
-    assert told[-1] == {"type": "summary", "doubts": 3, "price": 1.2}
+    assert told[-1] == {"type": "summary", "doubts": 3, "price": 1.2, "unproven": 0.0}
     assert {key: told[0][key] for key in ("type", "attempt", "model", "price", "request_id", "seen_ids")} == {
         "type": "doubt", "attempt": 1, "model": "veo3-fast", "price": 0.4, "request_id": None, "seen_ids": [],
     }  # fmt: skip
@@ -264,3 +264,16 @@ def test_a_doubt_of_the_rehearsal_is_adopted_from_the_rehearsal(project: Project
     ran = project.batchvid("adopt", "m.yaml", "job-1", "task_x", COMETAPI_KEY=None)
     assert ran.code == 2, ran
     assert "the service does not know task task_x" in ran.err
+
+
+def test_a_refusal_at_somebodys_word_is_counted_until_a_person_says_otherwise(project: Project) -> None:
+    """The budget holds even if it was a lie; ``--not-billed`` gives the money back, and the rest can be bought."""
+    project.manifest("wordy", attempts="1", budget="0.80")
+    assert project.batchvid("run", "m.yaml").code in {3, 7}
+    assert project.status()["money"]["unproven"] == 0.8
+    listed = project.batchvid("doubts", "m.yaml")
+    assert "The budget counts $0.80" in listed.out
+    assert "--not-billed" in listed.out
+    assert "$0.80 of 1 job is counted no more" in project.batchvid("doubts", "m.yaml", "--not-billed").out
+    assert project.status()["money"] == {"spent": 0.0, "reserved": 0.0, "unproven": 0.0, "budget": 0.8}
+    assert "Nothing was counted so" in project.batchvid("doubts", "m.yaml", "--not-billed").out
