@@ -17,8 +17,8 @@ from batchvid.core.figures import rfc3339
 from batchvid.core.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.core.job import State
 from batchvid.core.settings import OnChange
+from batchvid.core.witnesses import MOVED
 from batchvid.edge.eventlog import EventLog
-from batchvid.edge.journal import MOVED
 from batchvid.edge.outputs import Outputs
 from batchvid.edge.renaming import Known, Renamed, rename_clip
 from batchvid.manifest.paths import on_disk

@@ -16,6 +16,8 @@ from batchvid.core.lifecycle import ClipSaved
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+MOVED = "Moved"
+"""The event of a job that has another id from then on; its ``moved_from`` is the one before."""
 NUMBER_MAX = 2**31
 """No attempt has a number like this, whatever a damaged line says."""
 
@@ -26,6 +28,8 @@ class Found:
 
     job_id: str
     attempt: int
+    former_ids: tuple[str, ...] = ()
+    """The ids that its job had before it was moved."""
     started_at: float | None = None
     price_micros: int | None = None
     fingerprint: str | None = None
@@ -82,7 +86,9 @@ class Witnesses:
         job_id, attempt, name = line.get("job"), line.get("attempt"), line.get("event")
         if not isinstance(job_id, str) or not _is_number(attempt) or not isinstance(name, str):
             return
-        if name == "SubmitStarted":
+        if name == MOVED:
+            self._moved(line.get("moved_from"), job_id)
+        elif name == "SubmitStarted":
             self._started(job_id, attempt, line)
         elif (one := self._meant(job_id, attempt, name)) is not None:
             self._went_on(one, name, line)
@@ -160,6 +166,15 @@ class Witnesses:
         one.started_at, one.fingerprint = at, _text(line.get("fingerprint"))
         one.price_micros = price if _is_number(price, most=2**62) else None
 
+    def _moved(self, old: object, new: str) -> None:
+        """Give what is told of a job its new id; what the new id stood for gets the old one, as in the journal."""
+        if not isinstance(old, str):
+            return
+        self._of_job[old], self._of_job[new] = self._of_job[new], self._of_job[old]
+        for name in (old, new):
+            for one in self._of_job[name]:
+                one.former_ids, one.job_id = (*one.former_ids, one.job_id), name
+
     def _meant(self, job_id: str, attempt: int, name: str) -> Found | None:
         """Return the attempt that an event is about."""
         tries = self._of_job[job_id]
@@ -201,11 +216,12 @@ class Witnesses:
 def _is_known(one: Found, known: Known, wanted: Collection[str]) -> bool:
     if one.task_id is not None:
         return one.task_id in known.tasks
+    ids = (one.job_id, *one.former_ids)
     if one.started_at is None:
-        return (one.job_id, one.attempt) in known.numbers
+        return any((job_id, one.attempt) in known.numbers for job_id in ids)
     second = int(one.started_at)
     renamed = one.job_id not in wanted and (one.attempt, second, one.fingerprint) in known.contents
-    return renamed or (one.job_id, one.attempt, second) in known.starts
+    return renamed or any((job_id, one.attempt, second) in known.starts for job_id in ids)
 
 
 def _clip(line: Mapping[str, Any], path: object) -> ClipSaved | None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskAdopted
+from batchvid.core.witnesses import MOVED
 from batchvid.edge import journal_file, seal
 from batchvid.edge.change import DURABLE, StaleProgressError, event_data, execute, log_line, numbered
 from batchvid.edge.eventlog import LOG_FILE, EventLog
@@ -45,8 +46,6 @@ OPEN_ATTEMPTS = (
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
-MOVED = "Moved"
-"""The kind of the event that a job got another id; its data name the id before."""
 ASIDE = "/"
 """Before an id for the moment in which two are exchanged; no id holds it."""
 

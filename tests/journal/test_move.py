@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.core.lifecycle import ClipSaved, SubmitAccepted, SubmitRefused, SubmitStarted, TaskSucceeded
+from batchvid.core.witnesses import MOVED
 from batchvid.edge.change import StaleProgressError
-from batchvid.edge.journal import MOVED
 from tests.journal.conftest import Life
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from batchvid.core.fingerprint import fields, fingerprint
 from batchvid.core.job import Continuation, Job, State
 from batchvid.core.mp4 import probe
 from batchvid.core.settings import Limits, Rate
-from batchvid.edge.journal import MOVED
+from batchvid.core.witnesses import MOVED
 from batchvid.edge.ledger import Outcome
 from batchvid.edge.readings import Readings
 from batchvid.manifest.model import Manifest

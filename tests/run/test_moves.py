@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -236,3 +236,22 @@ def test_a_clip_whose_name_a_copy_has_spelt_otherwise_is_found(bench: Bench) -> 
     bench.run([cafe])
     assert bench.clip("caf\u00e9/caf\u00e9.mp4")
     assert bench.clip("caf\u00e9/caf\u00e9.json")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"reset": "after-effect"}, {"status": 502, "body": {"message": "x"}}, {"never": True}]
+)
+def test_a_job_that_was_renamed_to_and_fro_is_one_job_to_a_journal_without_its_seal(
+    bench: Bench, fault: dict[str, Any]
+) -> None:
+    """What lies beside the journal tells of it under every id that it had, and all of that is one request."""
+    kite = job("kite")
+    bench.script({"on": "create", **fault})
+    limits = replace(QUICK, task_timeout_s=120)
+    for wanted in (kite, renamed(kite, "gull"), kite, renamed(kite, "Kite")):
+        bench.run([wanted], limits, checked=False)
+        (bench.folder / ".batchvid" / "seal.json").unlink()
+    bench.run([renamed(kite, "Kite")], limits, checked=False)
+    (row,) = bench.rows().values()
+    assert (row.job_id, row.attempt) == ("Kite", 1)
+    assert len(bench.attempts()["Kite"]) == len(bench.service.sent("post")) == 1
