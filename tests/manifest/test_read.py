@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid import manifest
+from batchvid.core.text import nfc
 from batchvid.errors import ManifestError
 from batchvid.manifest.read import MAX_BYTES, Document, Plain
 
@@ -157,7 +158,7 @@ def test_an_empty_value_says_so(desk: Desk, written: str) -> None:
     ]
 
 
-_TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029\ufeff"))
+_TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029\ufeff")).map(nfc)
 _TREES = st.recursive(
     _TEXTS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4), max_leaves=20
 )

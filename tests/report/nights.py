@@ -101,12 +101,17 @@ def write_night(folder: Path, number: int, *, clips: Sequence[Path], pictures: S
     state.mkdir(mode=0o700, parents=True)
     gap_s = 8 * 3600 / number
     with Journal.open(state / "journal.db", service="https://api.example.com/v1") as journal:
-        lives = [_life(job, n, TEN_PM + n * gap_s, dice) for n, job in enumerate(manifest.jobs)]
-        changes = [life.change() for life in lives if life.events]
-        for first in range(0, len(changes), GROUP):
-            journal.record(changes[first : first + GROUP])
+        sizes = [clip.stat().st_size for clip in clips]
+        lives = [
+            _life(job, n, TEN_PM + n * gap_s, dice, size_bytes=sizes[n % len(sizes)])
+            for n, job in enumerate(manifest.jobs)
+        ]
+        changes = {n: life.change() for n, life in enumerate(lives) if life.events}
+        every = list(changes.values())
+        for first in range(0, len(every), GROUP):
+            journal.record(every[first : first + GROUP])
     (manifest.output / FOLDER).mkdir()
-    for n, change in enumerate(changes):
+    for n, change in changes.items():
         after = change.after
         if after.state == "done" and after.path and after.sha256:
             _link(clips[n % len(clips)], manifest.output / after.path)
@@ -134,7 +139,7 @@ def _write_log(path: Path) -> None:
     log.flush()
 
 
-def _life(job: Job, number: int, at: float, dice: random.Random) -> Life:
+def _life(job: Job, number: int, at: float, dice: random.Random, *, size_bytes: int) -> Life:
     """Give a job's night: most go well at once, some at the second attempt, a few need a person or wait."""
     life = Life(job)
     if number % 97 == 96:
@@ -171,5 +176,5 @@ def _life(job: Job, number: int, at: float, dice: random.Random) -> Life:
     then(TaskSucceeded(f"https://clips.example.com/{job.id}", None, resolved), took_s)
     if number % 61 == 30:
         then(DownloadFailed("the transfer broke off after 812 kB"), 3)
-    then(ClipSaved(job.path, dice.randrange(2_400_000, 5_200_000), hashlib.sha256(job.id.encode()).hexdigest()), 4)
+    then(ClipSaved(job.path, size_bytes, hashlib.sha256(job.id.encode()).hexdigest()), 4)
     return life
