@@ -42,8 +42,8 @@ TASK_NAMES = ("task_id", "taskId", "video_id")
 PLACES = ("data", "output", "task")
 """Where a task may be wrapped in, besides the top."""
 
-_NAMED = re.compile(r'"(?:task_id|taskId|video_id)"\s*:\s*"([^"\\]{4,200})"')
-"""A task's id in a body that is cut off, or no JSON."""
+_NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\]{4,200})\\*"')
+"""A task's id anywhere in a body: deep inside, in a text that holds JSON, or in one that is cut off."""
 _LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
 
 
@@ -246,7 +246,8 @@ def _objects(payload: Any) -> Iterator[dict[str, Any]]:
 
 def _certain(objects: Sequence[dict[str, Any]], payload: Any, *, is_yes: bool) -> Iterator[str]:
     """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task."""
-    for one in objects:
+    error = objects[0].get("error") if objects else None
+    for one in (*objects, error if isinstance(error, dict) else {}):
         yield from _ids(one, TASK_NAMES)
     for one in objects:
         if is_yes or _is_task(one):
@@ -263,7 +264,7 @@ def _possible(answer: Answer, objects: Sequence[dict[str, Any]], location: str, 
     if not is_yes:
         for one in objects:
             yield from _ids(one, ("id",))
-    if answer.json() is None and (found := _NAMED.search(answer.body.decode("utf-8", "replace"))):
+    if found := _NAMED.search(answer.body.decode("utf-8", "replace")):
         yield found[1]
     *_, last = _segments(location)
     if _LIKE_A_TASK.fullmatch(last) and usable_id(last):

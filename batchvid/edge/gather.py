@@ -100,6 +100,11 @@ class Gatherer(Generic[T, R]):
                     settled.set_result(result)
             self._next()
 
-        under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)
+        try:
+            under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)
+        except (RuntimeError, MemoryError) as error:  # no thread can be started: who waits must hear of it
+            for _, settled in group:
+                settled.set_result(error)
+            return
         self._under_way.add(under_way)
         under_way.add_done_callback(deliver)

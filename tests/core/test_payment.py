@@ -304,6 +304,7 @@ def test_no_row_shadows_another() -> None:
         {"id": "task_1", "object": "video", "status": "queued"},
         {"id": "task_1", "status": "in_progress", "message": "slow"},
         {"data": {"id": "task_1", "status": "queued"}},
+        {"error": {"message": "busy", "task_id": "task_1"}},
     ],
 )
 def test_a_task_id_that_was_read_is_used_whatever_the_status(status: int, body: dict[str, Any]) -> None:
@@ -318,6 +319,22 @@ def test_an_id_that_may_be_a_requests_leaves_doubt_and_is_shown(status: int) -> 
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
     assert fault.reason.endswith(f"{SEEN} cf-81e9")
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "busy", "metadata": {"task_id": "task_1"}}},
+        {"code": "model_not_found", "message": json.dumps({"data": {"task_id": "task_1"}})},
+        {"detail": [{"ctx": {"video_id": "task_1"}}]},
+    ],
+)
+def test_a_task_id_deep_inside_an_error_leaves_doubt_and_is_shown(status: int, body: dict[str, Any]) -> None:
+    """It may be the task that was made: what names it is no clear refusal."""
+    fault = read(status, json.dumps(body).encode())
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.reason.endswith(f"{SEEN} task_1")) == (FaultKind.UNSURE, True)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 302, 303])
