@@ -4,8 +4,9 @@ In this order, so that a crash at any point is made good by the next call, with 
 
 1. What an earlier call left to be renamed is renamed, and so are clips that a copy has given another Unicode form.
 2. The journal moves its rows, attempts and events in one transaction, which also notes the clips to be renamed.
-3. The clips are renamed, one after the other (`batchvid.edge.renaming`). A clip whose new name is taken stays.
-4. The journal keeps where they lie, and drops the note, in one transaction.
+3. The clips are renamed, one after the other (`batchvid.edge.renaming`). A clip whose new name is taken stays
+   where it is, and each later call tries again.
+4. The journal keeps where they lie, and notes what is left, in one transaction.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from batchvid.edge.journal import Journal
     from batchvid.edge.readings import Readings
 
+Renaming = tuple[str, str, str]
+"""Job id, path and new path of a clip."""
 TO_RENAME = "to_rename"
-"""The remark in the journal: job id, path and new path of each clip that is still to be renamed, as JSON."""
+"""The remark in the journal: each `Renaming` that is still to be done, as JSON."""
 TOLD_AT_MOST = 20
 """Moves of which each gets a line."""
 
@@ -88,12 +91,14 @@ def move_jobs(  # noqa: PLR0913 what is moved, where, and who hears of it
 
     What the run before left is taken up already: it is kept by the ids of then. Raises `StorageError`.
     """
-    _rename(journal, outputs, warn)
+    left = _rename(journal, outputs)
     _respell(journal, outputs)
     found = identity_of(jobs, chains, journal, outputs.folder)
     if found.moves:
-        _move(journal, outputs, found.moves, paths={job.id: job.path for job in jobs}, at=at)
-        _rename(journal, outputs, warn)
+        _move(journal, outputs, found.moves, left, paths={job.id: job.path for job in jobs}, at=at)
+        left = _rename(journal, outputs)
+    for job_id, old, new in left:
+        warn(f"the clip of {job_id} stays {old} while something else has the name {new}, or its sidecar's")
     for line in _lines(found, kept=not rebuy and limits.on_change is OnChange.KEEP):
         note(line)
 
@@ -110,11 +115,24 @@ def _lines(identity: Identity, *, kept: bool) -> Iterator[str]:
         yield f"and {more:,} more jobs resemble what is paid (batchvid plan)"
 
 
-def _move(journal: Journal, outputs: Outputs, moves: Sequence[Move], *, paths: Mapping[str, str], at: float) -> None:
-    """Move the rows, and note which clips are to be renamed."""
+def _move(  # noqa: PLR0913 what is moved, and what is left of moves before
+    journal: Journal,
+    outputs: Outputs,
+    moves: Sequence[Move],
+    left: Sequence[Renaming],
+    *,
+    paths: Mapping[str, str],
+    at: float,
+) -> None:
+    """Move the rows, and note which clips are to be renamed, beside those that are *left*."""
     new_ids = {move.old: move.new for move in moves}
     rows = list(journal.progress_of(new_ids))
-    clips = [(new_ids[row.job_id], row.path, paths[new_ids[row.job_id]]) for row in rows if row.path is not None]
+    clips = [one for one in left if one[0] not in new_ids]
+    for row in rows:
+        job_id, path = new_ids[row.job_id], paths[new_ids[row.job_id]]
+        unrecorded = path.replace(job_id, row.job_id)  # where a clip lies that came and could not be journaled
+        places = dict.fromkeys(place for place in (row.path, unrecorded) if place is not None)
+        clips += [(job_id, place, path) for place in places if _clip_at(outputs, row, place) is not None]
     journal.move(list(new_ids.items()), at=at, remark=(TO_RENAME, json.dumps(clips)))
     log = EventLog(outputs.state_folder / "log.jsonl")
     for row in rows:
@@ -132,25 +150,43 @@ def _respell(journal: Journal, outputs: Outputs) -> None:
             rename_clip(outputs.folder, found.relative_to(on_disk(outputs.folder)).as_posix(), row.path or "", clip)
 
 
-def _rename(journal: Journal, outputs: Outputs, warn: Callable[[str], None]) -> None:
-    """Rename the clips that the journal notes, and keep where they lie then."""
-    clips: list[tuple[str, str, str]] = json.loads(journal.meta_get(TO_RENAME) or "[]")
+def _rename(journal: Journal, outputs: Outputs) -> list[Renaming]:
+    """Rename the clips that the journal notes, keep where they lie then, and return those whose new name is taken."""
+    noted = journal.meta_get(TO_RENAME) or "[]"
+    clips = [_renaming(one) for one in json.loads(noted)]
     if not clips:
-        return
-    rows = {row.job_id: row for row in journal.progress_of(job_id for job_id, _, _ in clips)}
-    left = {job_id: (old, new) for job_id, old, new in clips if job_id in rows and rows[job_id].path == old}
+        return []
+    rows = {row.job_id: row for row in journal.progress_of({job_id for job_id, _, _ in clips})}
+    known = [_clip_at(outputs, rows[job_id], old) if job_id in rows else None for job_id, old, _ in clips]
+    left = {one: clip for one, clip in zip(clips, known, strict=True) if clip is not None}
     renamed: dict[str, str] = {}
     went_on = True
     while went_on:  # a name may be free once the clip that has it got its own
         went_on = False
-        for job_id, (old, new) in list(left.items()):
-            row = rows[job_id]
-            outcome = rename_clip(outputs.folder, old, new, Known(job_id, row.size_bytes or 0, row.sha256 or ""))
+        for (job_id, old, new), clip in list(left.items()):
+            outcome = rename_clip(outputs.folder, old, new, clip)
             if outcome is not Renamed.TAKEN:
                 went_on = True
-                del left[job_id]
-            if outcome is Renamed.DONE:
+                del left[job_id, old, new]
+            if outcome is Renamed.DONE and rows[job_id].path == old:
                 renamed[job_id] = new
-    for job_id, (old, new) in left.items():
-        warn(f"the clip of {job_id} stays {old}: something else has the name {new}, or its sidecar's")
-    journal.set_paths(renamed, remark=(TO_RENAME, ""))
+    still = list(left)
+    if json.dumps(still) != noted:
+        journal.set_paths(renamed, remark=(TO_RENAME, json.dumps(still)))
+    return still
+
+
+def _clip_at(outputs: Outputs, row: Progress, path: str) -> Known | None:
+    """Return the clip of the job that should be at *path*: the journal's, or one that came and is not in it yet."""
+    if row.path == path:
+        return Known(row.job_id, row.size_bytes or 0, row.sha256 or "")
+    told = outputs.told(path) if row.task_id is not None and row.state.is_open else {}
+    size_bytes, sha256 = told.get("size_bytes"), told.get("sha256")
+    if told.get("task_id") != row.task_id or not isinstance(size_bytes, int) or not isinstance(sha256, str):
+        return None
+    return Known(row.job_id, size_bytes, sha256)
+
+
+def _renaming(noted: Sequence[str]) -> Renaming:
+    job_id, old, new = noted
+    return job_id, old, new

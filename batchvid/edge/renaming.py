@@ -17,7 +17,6 @@ from batchvid.edge.clip_files import SIDECAR_MARK, SIDECAR_MAX_BYTES, Names
 from batchvid.edge.disk import (
     InTheWayError,
     doing,
-    exists,
     json_line,
     open_folder,
     open_regular,
@@ -108,7 +107,7 @@ def _renamed(source: int, target: int, names: tuple[Names, Names], *, clip: Know
     before, after = names
     new, new_sidecar = _File(target, after.clip), _File(target, after.sidecar)
     old, old_sidecar = _File(source, before.clip), _File(source, before.sidecar)
-    if source < 0 or not exists(source, before.clip):
+    if source < 0 or not _has_size(old, clip):  # gone, or somebody's file is in its place
         if not _holds(new, clip):
             return Renamed.MISSING
     elif _is_strange(old_sidecar, new_sidecar) or not _give(old, new):
@@ -157,6 +156,14 @@ def _rewrite(old: _File, new: _File, *, clip: Known, path: str) -> None:
     write_whole(new.folder, new.name, lines, mode=mode, durable=False, never_torn=True)
     if old.status() not in {None, new.status()}:
         os.unlink(old.name, dir_fd=old.folder)
+
+
+def _has_size(file: _File, clip: Known) -> bool:
+    try:
+        found = os.lstat(file.name, dir_fd=file.folder)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == clip.size_bytes
 
 
 def _holds(file: _File, clip: Known) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 MODELS = {"a": "veo3-fast", "b": "veo3-pro", "c": "veo3.1-pro", "d": "veo3"}
 """The entries that manifests may have; each model answers in another form."""
 NAMES = list(MODELS)
+IDS = {1: "", 2: "x", 3: "X"}
+"""What an id may have behind an entry's name, by the number of the edit that gives it."""
 WITH_FRAMES = "d"
 LIMITS: dict[str, Any] = {
     "submits": "60/min",
@@ -27,11 +29,13 @@ class Entry:
     name: str
     version: int = 1
     takes: int = 1
+    called: str = ""
+    """What its id has behind its name."""
 
     def written(self) -> dict[str, Any]:
         """Give it as the manifest says it."""
         found = {
-            "id": self.name,
+            "id": f"{self.name}{self.called}",
             "prompt": f"The clip {self.name}, version {self.version}.",
             "model": MODELS[self.name],
             "takes": self.takes,
@@ -49,6 +53,7 @@ class How(Enum):
     REMOVE = "remove an entry"
     CHANGE = "change a prompt"
     TAKES = "want more takes, or less"
+    RENAME = "give it another id"
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Edit:
                 one.version = self.number
             case How.TAKES:
                 one.takes = self.number
+            case How.RENAME:
+                one.called = IDS[self.number]
 
 
 @dataclass(frozen=True)

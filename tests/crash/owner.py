@@ -102,6 +102,7 @@ class Owner:
         wanted = Wanted(jobs, rows, wishes, manifest.limits, lost, options.get("only"))
         if wishes.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
+        renaming = self.bench.renaming()
         summary = None
         with self._quickly(), wired(fuse or Fuse(), self.bench):
             try:
@@ -115,8 +116,9 @@ class Owner:
                 if not (isinstance(fuse, Kill) and fuse.blown):
                     raise
         after = self.bench.rows()
-        self.witness.mended(after[job_id] for job_id in lost)
-        wanted.check_purchases(after, self._follow_moves(wanted.rows))
+        moved = self._follow_moves(wanted.rows)
+        self.witness.mended(after[moved.get(job_id, job_id)] for job_id in lost)
+        wanted.check_purchases(after, moved, renaming=renaming)
         if summary is not None:
             wanted.check_summary(after, summary)
         return summary
@@ -236,7 +238,13 @@ class Owner:
         return code
 
     def _give_up_doubts(self, jobs: Mapping[str, Job]) -> None:
-        self.witness.given_up |= {(row.job_id, row.attempt) for row, _ in self.witness.doubts() if row.job_id in jobs}
+        # One of them may be under another id still.
+        names, contents = {job_id.lower() for job_id in jobs}, {job.fingerprint for job in jobs.values()}
+        self.witness.given_up |= {
+            (row.job_id, row.attempt)
+            for row, _ in self.witness.doubts()
+            if row.job_id.lower() in names or row.fingerprint in contents
+        }
 
     # ---- what happens to files
 

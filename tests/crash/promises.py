@@ -88,10 +88,11 @@ class Witness:
     def follow(self, moved: Mapping[str, str], before: Mapping[str, Progress]) -> None:
         """Know what was done to jobs and clips by the ids and names that they have got."""
         self.given_up |= {(moved[job_id], attempt) for job_id, attempt in self.given_up if job_id in moved}
-        rows = self.bench.rows() if moved else {}
-        for old, new in moved.items():
-            if old in before and before[old].path in self.damaged:
-                self.damaged.add(str(rows[new].path))
+        rows = self.bench.rows()
+        for job_id, row in before.items():
+            now = rows[moved.get(job_id, job_id)]
+            if row.path in self.damaged and now.path != row.path:
+                self.damaged.add(str(now.path))
 
     # ---- the promises
 
@@ -143,6 +144,8 @@ class Witness:
         """Check that a final name is a whole clip of the journal, and that no clip that was ever done is gone."""
         owners = {f"{row.job_id}.mp4": row for row in rows.values()}
         owners |= {row.path: row for row in rows.values() if row.path is not None and row.state is State.DONE}
+        renaming = self.bench.renaming()
+        owners |= {renaming[row.path]: row for row in rows.values() if row.path in renaming}
         found = {path.name: path.read_bytes() for path in self.bench.folder.glob("*.mp4")}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
         for name, data in self.foreign.items():
@@ -152,7 +155,8 @@ class Witness:
                 assert row.path is not None
                 assert row.sha256 is not None
                 self.saved.add(row.sha256)
-                assert row.path in found or row.path in self.damaged, f"{row.path} is gone"
+                under_way = renaming.get(row.path) in found  # a crash came before the journal heard of it
+                assert row.path in found or row.path in self.damaged or under_way, f"{row.path} is gone"
         for name, data in found.items():
             if name in self.damaged or ".attempt-" in name:
                 continue
@@ -175,13 +179,19 @@ class Wanted:
     """Jobs that were done, and whose clips were gone or of another size."""
     only: Sequence[str] | None = None
 
-    def check_purchases(self, after: Mapping[str, Progress], moved: Mapping[str, str]) -> None:
-        """Check that the run bought only what it may, and left alone what is done, but for what it *moved*."""
+    def check_purchases(
+        self, after: Mapping[str, Progress], moved: Mapping[str, str], *, renaming: Mapping[str, str]
+    ) -> None:
+        """Check that the run bought only what it may, and left alone what is done, but for what it *moved*.
+
+        *renaming* are the clips that were to get another name already.
+        """
         for job_id, row in self.rows.items():
             now = after[moved.get(job_id, job_id)]
             if not self._may_buy(row, now) or not self._is_chosen(now.job_id):
                 assert now.attempt == row.attempt, f"bought again: {row}, {now}"
-                same = now._replace(job_id=job_id, version=row.version, path=row.path) if job_id in moved else now
+                same = now._replace(job_id=job_id, version=row.version) if job_id in moved else now
+                same = same._replace(path=row.path) if job_id in moved or row.path in renaming else same
                 assert row.state is not State.DONE or same == row or job_id in self.lost, f"touched: {row}, {now}"
             if row.state in {State.DONE, State.FAILED} and now.attempt == row.attempt:
                 assert now.state is not State.PENDING or now.reason != "--retry-failed", f"opened for nothing: {now}"

@@ -79,6 +79,18 @@ def test_a_clip_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert rename_clip(tmp_path, "gone/kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
 
 
+def test_what_lies_in_the_place_of_the_clip_is_left_alone(tmp_path: Path) -> None:
+    """By its size it is not the clip."""
+    put(tmp_path, "kite.mp4")
+    (tmp_path / "kite.mp4").write_bytes(b"a holiday film")
+    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
+    assert names(tmp_path) == ["kite.json", "kite.mp4"]
+    (tmp_path / "gull.mp4").write_bytes(CLIP)
+    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert names(tmp_path) == ["gull.json", "gull.mp4", "kite.mp4"]
+    assert (tmp_path / "kite.mp4").read_bytes() == b"a holiday film"
+
+
 def test_a_clip_that_a_person_has_renamed_already_is_known_by_its_content(tmp_path: Path) -> None:
     """Its sidecar follows, whether it was renamed or not."""
     put(tmp_path, "kite.mp4")

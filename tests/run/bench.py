@@ -24,6 +24,7 @@ from batchvid.core.witnesses import MOVED
 from batchvid.edge.ledger import Outcome
 from batchvid.edge.readings import Readings
 from batchvid.manifest.model import Manifest
+from batchvid.moving import TO_RENAME
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.world import Terms, World
@@ -243,6 +244,14 @@ class Bench:
         with journal:
             moves = [one for one in journal.events() if one.seq > seq and one.kind == MOVED]
             return {one.data["moved_from"]: one.job_id for one in moves}, journal.last_seq()
+
+    def renaming(self) -> dict[str, str]:
+        """Return the clips that are to be renamed, by their paths, with the new ones."""
+        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        if journal is None:
+            return {}
+        with journal:
+            return {old: new for _, old, new in json.loads(journal.meta_get(TO_RENAME) or "[]")}
 
     def began_as(self) -> dict[str, str]:
         """Return the first id of each job that was moved: the bench's prompts name it."""

@@ -11,7 +11,9 @@ import pytest
 
 from batchvid.core.job import State
 from batchvid.core.settings import OnChange
-from batchvid.errors import Exit
+from batchvid.errors import Exit, StorageError
+from tests.crash.effect import DiskTroubleAt, Effect
+from tests.crash.fuse import wired
 from tests.run.bench import PRICE, QUICK, Bench, after, chain, job
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def test_a_paid_id_beside_the_journal_is_adopted_by_the_job_that_has_a_new_id(be
 
 
 def test_a_name_that_is_taken_stays_whose_it_is(bench: Bench) -> None:
-    """The clip stays where it lies, and counts as done; it is told, once."""
+    """The clip stays where it lies, and counts as done; that is told until the name is free, and then it moves."""
     kite = job("kite")
     bench.run([kite])
     (bench.folder / "gull.mp4").write_bytes(b"a holiday film")
@@ -142,7 +144,36 @@ def test_a_name_that_is_taken_stays_whose_it_is(bench: Bench) -> None:
     assert files(bench) == {"gull.mp4", "kite.mp4", "kite.json"}
     assert bench.row("gull").path == "kite.mp4"
     assert bench.run([renamed(kite, "gull")]).exit_code is Exit.OK
+    assert any("stays kite.mp4" in note for note in bench.view.notes)
+    (bench.folder / "gull.mp4").unlink()
+    assert bench.run([renamed(kite, "gull")]).exit_code is Exit.OK
     assert bench.view.notes == []
+    assert files(bench) == {"gull.mp4", "gull.json"}
+    assert bench.row("gull").path == "gull.mp4"
+    assert len(bench.creates) == 1
+
+
+def test_a_clip_that_came_and_could_not_be_journaled_gets_the_new_name(bench: Bench) -> None:
+    """The disk failed in between, and a run was stopped at once; nothing is left under the name before."""
+    kite = job("kite")
+    with wired(DiskTroubleAt(Effect("record", 4), for_ever=False), bench), pytest.raises(StorageError):
+        bench.run([kite], checked=False)
+    bench.run([kite], meanwhile=lambda: bench.interrupts.received(Exit.INTERRUPTED))
+    assert bench.row("kite").state is State.READY
+    assert files(bench) == {"kite.mp4", "kite.json"}
+    assert bench.run([renamed(kite, "gull")]).exit_code is Exit.OK
+    assert files(bench) == {"gull.mp4", "gull.json"}
+    assert len(bench.creates) == 1
+
+
+def test_a_file_in_the_place_of_a_clip_that_is_gone_is_not_taken_along(bench: Bench) -> None:
+    """It is a person's own; the clip is fetched again, free."""
+    kite = job("kite")
+    bench.run([kite])
+    (bench.folder / "kite.mp4").write_bytes(b"a holiday film")
+    bench.run([renamed(kite, "gull")])
+    assert b"a holiday film" in [path.read_bytes() for path in bench.folder.glob("kite*.mp4")]
+    assert bench.row("gull").path == "gull.mp4"
     assert len(bench.creates) == 1
 
 
