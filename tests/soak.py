@@ -143,7 +143,9 @@ def decide(path: Path, row: dict[str, Any], billed: dict[str, Any]) -> None:
     owned = {known["task_id"] for known in jobs(path)}
     lost = [line["task_id"] for line in billed["creates"] if line["prompt"] == row["prompt"]]
     lost = [task_id for task_id in lost if task_id not in owned]
-    step = ("adopt", path, row["id"], lost[0]) if lost else ("retry", path, row["id"], "--in-doubt", "--yes")
+    step = (
+        ("adopt", path, row["id"], lost[0], "--offline") if lost else ("retry", path, row["id"], "--in-doubt", "--yes")
+    )
     done = subprocess.run(batchvid(*step), capture_output=True, text=True, check=True)
     print(f"  {step[0]} {row['id']}: {done.stdout.strip().splitlines()[-1]}")  # noqa: T201
 

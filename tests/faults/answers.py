@@ -308,6 +308,8 @@ def too_large(lab: Lab) -> None:
     flat = b'{"code": "read_request_body_failed", "message": "http: request body too large"}'
 
     def answer(request: Request) -> bytes:
+        while request.method == "POST" and not name_of(request):
+            request.body += request.connection.recv(65536)
         if b"The early clip" in request.body:
             return http("413 Payload Too Large", flat)
         read_rest(request)

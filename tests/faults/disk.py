@@ -107,7 +107,7 @@ def journal_after_answer(lab: Lab) -> None:
     ran = lab.run()
     lab.ended(ran, 4)
     lab.says(ran, "hurt", "in doubt", "adopt")
-    lab.ended(lab.call("adopt", lab.manifest_path, "hurt", task_id), 0)
+    lab.ended(lab.call("adopt", lab.manifest_path, "hurt", task_id, "--offline"), 0)
     lab.converges()
     lab.survived()
 

@@ -63,7 +63,8 @@ def as_a_person(lab: Lab) -> None:
             continue
         lost = [line["task_id"] for line in lab.creates() if line["prompt"] == row["prompt"]]
         lost = [task for task in lost if task not in owned]
-        step = ("adopt", lab.manifest_path, row["id"], lost[0]) if lost else ("retry", lab.manifest_path, row["id"])
+        adopt = ("adopt", lab.manifest_path, row["id"], *lost[:1], "--offline")
+        step = adopt if lost else ("retry", lab.manifest_path, row["id"])
         lab.ended(lab.call(*step, *(() if lost else ("--in-doubt", "--yes"))), 0)
 
 

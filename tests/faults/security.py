@@ -156,7 +156,7 @@ def bombed(lab: Lab) -> None:
         return answers[named[0]] if named and request.method == "POST" else relayed(request, api)
 
     lab.in_front(answer)
-    lab.constants = {"batchvid.core.brakes.UNSURE_IN_A_ROW": 1000}
+    lab.constants = {"batchvid.core.brakes.DOUBTS_IN_A_ROW": 1000, "batchvid.core.brakes.DOUBTS_AT_MOST": 1000}
     ran = lab.run()
     lab.ended(ran, 4)
     lab.says(ran, "in doubt", *answers)
