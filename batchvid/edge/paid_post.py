@@ -130,7 +130,7 @@ async def _encrypted(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.
             await _ready(line, read=True, write=False, within_s=CONNECT_TIMEOUT_S)
         except ssl.SSLWantWriteError:
             await _ready(line, read=False, write=True, within_s=CONNECT_TIMEOUT_S)
-        except BaseException:
+        except BaseException:  # whatever it was, the socket is closed, and it is raised again
             line.close()
             raise
         else:
