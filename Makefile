@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 LOWEST := .venv-lowest
-FAST := tests/core tests/manifest tests/journal tests/edge tests/stages tests/run tests/views tests/cli/test_help.py
+FAST := tests/core tests/manifest tests/journal tests/edge tests/stages tests/run tests/views tests/cli/test_help.py tests/cli/test_documents.py
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lowest lock soak doubts faults bench bench-quick eta report-bench screenshot check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults bench bench-quick eta report-bench screenshot check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP
 
 test: $(VENV)/.ready ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.ready ## Run the tests that need no processes (and what the command line says)
+	$(BIN)/python -m pytest $(FAST)
 
 lowest: ## Test with the oldest versions that pyproject.toml allows, in an environment of their own (3 minutes)
 	$(PYTHON) -m venv --clear $(LOWEST)
