@@ -31,6 +31,7 @@ COMMANDS = {
     "sandbox": ("setup", "Serve the stand-in for the paid service."),
     "schema": ("setup", "Print the manifest's JSON Schema, for editors."),
     "doctor": ("setup", "Check versions, key, output, clock and service."),
+    "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),
 }
 """In the order of a first week with batchvid: the module and the line in the list of commands."""
 STARVED = (
@@ -75,7 +76,8 @@ class Commands(click.Group):
 def batchvid() -> None:
     """Make for paid video clips: a manifest says which clips should exist, and each is paid for once.
 
-    Running it again does what is left, and nothing twice. `batchvid COMMAND --help` tells the rest.
+    Running it again does what is left, and nothing twice. `batchvid COMMAND --help` tells the rest, and `batchvid help`
+    lists the documentation.
     """
 
 

@@ -1,4 +1,4 @@
-"""What a type checker says of a program that uses batchvid, and the README's example run for real."""
+"""What a type checker says of a program that uses batchvid, and the help's example run for real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import batchvid
 if TYPE_CHECKING:
     from tests.api.conftest import Desk
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "batchvid" / "help" / "python.md"
 RIGHT = """
 import asyncio
 from datetime import datetime
@@ -100,12 +100,12 @@ def test_everything_that_is_offered_is_there_and_nothing_else_is() -> None:
 
 
 def example() -> str:
-    """Give the README's program."""
-    (found,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """Return the program of `batchvid help python`."""
+    (found,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return str(found)
 
 
-def test_the_readmes_program_runs_as_it_stands(desk: Desk) -> None:
+def test_the_helps_program_runs_as_it_stands(desk: Desk) -> None:
     """In the folder where ``batchvid init kites`` was run; a second time it finds its clips."""
     program = desk.folder / "program.py"
     program.write_text(example(), encoding="utf-8")

@@ -75,7 +75,7 @@ def test_completing_a_command_loads_none() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_lines_of_the_readme_give_a_script(project: Project, shell: str) -> None:
+def test_the_lines_of_the_help_give_a_script(project: Project, shell: str) -> None:
     """Which asks the program for what it completes."""
     ran = project.batchvid(_BATCHVID_COMPLETE=f"{shell}_source")
     assert ran.code == 0, ran
@@ -84,7 +84,7 @@ def test_the_lines_of_the_readme_give_a_script(project: Project, shell: str) -> 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes(project: Project) -> None:
-    """With the README's line in its start file: the function that Tab calls, on a real program in the PATH."""
+    """With the help's line in its start file: the function that Tab calls, on a real program in the PATH."""
     tools = project.folder / "bin"
     tools.mkdir()
     (tools / "batchvid").write_text(f'#!/bin/sh\nexec {sys.executable} -m batchvid "$@"\n', encoding="utf-8")

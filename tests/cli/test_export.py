@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JOB_1 = (
     "id: job-1, first_frame: dawn.png, last_frame: dusk.png, size: 16x9, fit: crop, seconds: '8', form: {seed: '7'}, "
 )
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "batchvid" / "help" / "report.md"
 AWKWARD = [
     "=1+1",
     "@SUM(A1)",
@@ -108,6 +108,6 @@ def test_a_sidecar_tells_the_truth_in_every_field(project: Project) -> None:
     assert (told["batchvid"], told["manifest_changed"]) == (1, False)
     submitted, saved = (datetime.fromisoformat(told[name]) for name in ("submitted_at", "saved_at"))
     assert before <= submitted <= saved <= datetime.now(UTC)
-    readme = README.read_text(encoding="utf-8")
-    table = readme[readme.index("| in `kite.json` |") :].split("\n\n")[0]
+    page = PAGE.read_text(encoding="utf-8")
+    table = page[page.index("| in `kite.json` |") :].split("\n\n")[0]
     assert [name for name in told if f"`{name}`" not in table] == []

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from batchvid.cli import COMMANDS, batchvid
+from batchvid.commands.help import TOPICS
 from batchvid.errors import Exit
+from tests.cli.test_completion import completed
+from tests.cli.test_streams import on_a_terminal
 
+if TYPE_CHECKING:
+    from tests.cli.project import Project
+
+ROOT = Path(__file__).parents[2]
 WIDEST = 100
+LIST_WIDEST = 85
 
 
 def help_of(*names: str) -> str:
@@ -68,3 +80,52 @@ def test_no_option_takes_the_key_itself() -> None:
         assert command is not None
         named = {option for parameter in command.params for option in parameter.opts if "key" in option}
         assert named <= ({"--key"} if name == "sandbox" else {"--api-key-file"})
+
+
+def test_the_list_has_every_topic_with_its_line(project: Project) -> None:
+    """In the order of reading, and narrow enough for a terminal."""
+    ran = project.batchvid("help")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines() if line.startswith("  ")] == [*TOPICS]
+    assert "  money     What a crash costs you (nothing)" in ran.out
+    assert max(map(len, ran.out.splitlines())) <= LIST_WIDEST
+
+
+def test_every_topic_is_shipped_listed_and_linked() -> None:
+    """A page that nobody can find is not there."""
+    pages = [path.name for path in files("batchvid").joinpath("help").iterdir()]
+    assert sorted(pages) == sorted(f"{topic}.md" for topic in TOPICS)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [topic for topic in TOPICS if f"(batchvid/help/{topic}.md)" not in readme] == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_in_a_pipe_is_its_markdown(topic: str) -> None:
+    """To the last character."""
+    result = CliRunner().invoke(batchvid, ["help", topic], prog_name="batchvid")
+    assert result.stdout_bytes == (ROOT / "batchvid" / "help" / f"{topic}.md").read_bytes()
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_on_a_terminal_is_laid_out(project: Project, topic: str) -> None:
+    """No signs of Markdown, no links to files that are not there, no line beyond the edge."""
+    code, got = on_a_terminal(project, "help", topic, TERM="xterm-256color", NO_COLOR="1")
+    shown = click.unstyle(got)
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= WIDEST
+    assert [sign for sign in ("```", "**", "](", ".md)", "| --") if sign in shown] == []
+
+
+def test_an_unknown_topic_is_an_error_that_helps(project: Project) -> None:
+    """It names the nearest topic and all of them; a command has its own help."""
+    ran = project.batchvid("help", "mony")
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert "'mony' is no topic: did you mean money? Topics: manifest, money, troubles" in ran.err
+    assert "did you mean" not in project.batchvid("help", "zzz").err
+    assert "batchvid run --help" in project.batchvid("help", "run").err
+
+
+def test_the_shell_completes_topics(project: Project) -> None:
+    """All of them after a space, and those that begin with what is there."""
+    assert completed(project, "batchvid", "help", "") == [("plain", topic) for topic in TOPICS]
+    assert completed(project, "batchvid", "help", "ma") == [("plain", "manifest")]
