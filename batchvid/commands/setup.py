@@ -127,7 +127,7 @@ def sandbox_command(  # noqa: PLR0913 one argument an option
     It rejects what the real one would reject, and bills every create in a ledger: GET /_sandbox/ledger.
     """
     from batchvid.sandbox.faults import FAULTS_HELP  # noqa: PLC0415 loaded only to serve
-    from batchvid.sandbox.options import Options  # noqa: PLC0415 as above
+    from batchvid.sandbox.process import Options  # noqa: PLC0415 as above
     from batchvid.sandbox.server import serve  # noqa: PLC0415 as above
 
     if faults_help:

@@ -1,4 +1,4 @@
-"""The child of `batchvid.sandbox.embedded`: options come in on standard input, and its end is the sandbox's end."""
+"""The child of `batchvid.sandbox.process`: options come in on standard input, and its end is the sandbox's end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from batchvid.errors import ConfigError
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options
 from batchvid.sandbox.server import serve
 
 
