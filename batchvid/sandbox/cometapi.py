@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batchvid.sandbox.faults import Rule
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.FILE)
+OPEN_PAGES = True
 HINTS = {"16x9": (640, 360), "9x16": (360, 640)}
 """Contract 1 takes an orientation; the sandbox draws small clips for it."""
 PIXELS = {
@@ -304,5 +305,5 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:  # noqa: PL
             return nested(400, f"Task is not completed yet, current status: {word}", kind="invalid_request_error")
         case Refusal.EXPIRED:
             return nested(502, "Upstream service returned status 403", kind="server_error")
-        case Refusal.GONE:
+        case _:
             return nested(500, "the clip is gone", kind="server_error")

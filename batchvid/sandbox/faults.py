@@ -27,6 +27,7 @@ A faults file is a YAML or JSON list of rules. The first rule that meets a call 
 
 Which calls:
   on: create | poll | content | file     required; "file" is the video_url on its own host
+      list | delete                      only with --provider openai, which has no "file"
   prompt: "GLOB"   model: "GLOB"         only jobs like these
   nth: 1 | [1, 3] | "2-4" | "3-" | every the how-manieth call that the other conditions meet (default every)
   scope: job | call                      nth counts per prompt (default), or over all of them
@@ -79,6 +80,8 @@ class Call(StrEnum):
     POLL = "poll"
     CONTENT = "content"
     FILE = "file"
+    LIST = "list"
+    DELETE = "delete"
 
 
 class Garbage(StrEnum):
@@ -179,7 +182,7 @@ class Rule:
     nth: tuple[tuple[int, int | None], ...] = _key(_runs, ((1, None),))
     """First and last of each run of calls."""
     scope: str = _key(_one_of("job", "call"), "job")
-    when: Stage | None = _key(Stage, only=(Call.POLL, *_BYTES_CALLS))  # noqa: RUF009 it declares a field
+    when: Stage | None = _key(Stage, only=(Call.POLL, *_BYTES_CALLS, Call.DELETE))  # noqa: RUF009 it declares a field
     times: int | None = _key(_number)
     status: int | None = _key(_number)
     body: str | None = _key(_body)
@@ -278,7 +281,7 @@ def _rule(item: Any, where: str) -> Rule:
     if unknown := sorted(str(key) for key in found if key not in KEYS):
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}, see 'batchvid sandbox --help'")
     if "on" not in found:
-        raise ConfigError(f"{where}: 'on' is missing: create, poll, content or file")
+        raise ConfigError(f"{where}: 'on' is missing: {', '.join(Call)}")
     rule = Rule(**{key: _value(key, value, where) for key, value in found.items()})
     for key in found:
         if rule.on not in KEYS[key]["only"]:

@@ -34,6 +34,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Names in lower case."""
     body: bytes = b""
+    query: str = ""
+    """What follows the question mark."""
 
 
 class FormError(ValueError):
@@ -146,6 +148,7 @@ class Refusal(StrEnum):
     UNKNOWN = "there is no such task"
     NO_CONTENT = "there is no such task, and so no clip"
     UNFINISHED = "there is no clip yet"
+    UNDELETABLE = "it has not ended, and so cannot be deleted"
     EXPIRED = "the clip cannot be fetched for the moment"
     GONE = "the clip is lost"
 
@@ -212,13 +215,13 @@ def as_json(payload: Any, *, status: int = 200, headers: Mapping[str, str] | Non
     return Reply(status, {"content-type": "application/json", **(headers or {})}, body)
 
 
-def part_of(clip: bytes, headers: Mapping[str, str], *, etag: str) -> Reply:
+def part_of(clip: bytes, headers: Mapping[str, str], *, etag: str, kind: str = "video/mp4") -> Reply:
     """Return what the request's *headers* (names in lower case) ask of *clip*: the whole, or a part.
 
     RFC 9110 §13.1.5 (If-Range), §14.2 (Range), §15.3.7 (206), §15.5.17 (416). Only one range at a time;
     whatever else a client asks for is answered with the whole clip, as the RFC allows.
     """
-    common = {"content-type": "video/mp4", "accept-ranges": "bytes", "etag": etag}
+    common = {"content-type": kind, "accept-ranges": "bytes", "etag": etag}
     whole = Reply(200, common, clip)
     found = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
     if not found or found[0] == "bytes=-" or headers.get("if-range", etag) != etag:

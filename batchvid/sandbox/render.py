@@ -31,6 +31,7 @@ LARGE_PIXELS, HUGE_PIXELS = 1280 * 720, 1920 * 1080
 STILL_SHARE = 0.1
 """Of its length, a clip rests on its first picture, and as long on its last."""
 TINY_CLIPS_KEPT = 64
+SPRITES = 8
 LINE_CHARS = 34
 LINES_MOST = 7
 SPELLABLE = str.maketrans(dict.fromkeys(map(chr, range(32)), " "))
@@ -106,6 +107,35 @@ def _mixed(first: list[Image.Image], last: list[Image.Image], share: float, orde
 
 
 # ---- pictures
+
+
+def thumbnail(clip: bytes) -> bytes:
+    """Return the first picture of a clip, as WEBP."""
+    return _saved(_stills(clip, 1)[0], "WEBP")
+
+
+def spritesheet(clip: bytes) -> bytes:
+    """Return pictures from the whole of a clip side by side, as JPEG."""
+    stills = _stills(clip, SPRITES)
+    width, height = stills[0].width // SPRITES, stills[0].height // SPRITES
+    sheet = Image.new("RGB", (width * len(stills), height))
+    for place, still in enumerate(stills):
+        sheet.paste(still.resize((width, height)), (place * width, 0))
+    return _saved(sheet, "JPEG")
+
+
+def _stills(clip: bytes, count: int) -> list[Image.Image]:
+    with av.open(BytesIO(clip), "r") as container:
+        stream = container.streams.video[0]
+        step = max(1, stream.frames // count)
+        kept = [frame for at, frame in enumerate(container.decode(stream)) if at % step == 0]
+        return [frame.to_image() for frame in kept[:count]]  # type: ignore[no-untyped-call] # PyAV's own gap
+
+
+def _saved(picture: Image.Image, kind: str) -> bytes:
+    file = BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
 
 
 def ends(order: ClipOrder) -> tuple[Image.Image, Image.Image]:

@@ -127,7 +127,7 @@ def _url(listening: socket.socket) -> str:
 def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
     async def handle(request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Request(request.method, request.rel_url.raw_path, headers)
+        asked = Request(request.method, request.rel_url.raw_path, headers, query=request.rel_url.raw_query_string)
         if answer == world.answer and (early := world.early(asked)) is not None:
             return await _send(request, early, at_once=True)
         if (request.content_length or 0) > BODY_MAX_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,13 @@ class Model:
     sizes: Mapping[str, tuple[int, int]]
     """The allowed sizes, the default first, with the pixels that are drawn."""
     per_second: bool = False
+    usd_of_size: Mapping[str, float] = field(default_factory=dict)
+    """The price of the sizes that cost more."""
 
-    def price_usd(self, seconds: int) -> float:
+    def price_usd(self, seconds: int, size: str) -> float:
         """Return what one clip is billed."""
-        return round(self.usd * seconds, 4) if self.per_second else self.usd
+        usd = self.usd_of_size.get(size, self.usd)
+        return round(usd * seconds, 4) if self.per_second else usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,11 @@ class Task:
     numbered: bool = False
     """Whether its id is told as a number."""
     forgotten: bool = False
+    deleted: bool = False
     url: str | None = None
     """The last one issued."""
     url_expires_at: float = 0.0
+    """Of the URL; where a service issues none, of the clip."""
 
     @property
     def told_id(self) -> str | int:
@@ -147,7 +152,7 @@ class Task:
             "frames": list(self.frame_hashes),
             "model": self.model.alias,
             "billed": True,
-            "price": self.model.price_usd(self.seconds),
+            "price": self.model.price_usd(self.seconds, self.size),
         }
 
 

@@ -7,6 +7,7 @@ virtual time. What it is asked and how it answers is the `Dialect`'s. Rules:
 * A task is finished only when its time has come and its clip is rendered.
 * The same seed and the same creates give the same ids, times and URLs.
 * A URL is issued by a poll, holds for `Terms.url_life_s`, and after that is refused until a poll issues a fresh one.
+  Where the service has no other host, the clip itself is kept so long.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import hmac
 import math
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from batchvid.sandbox import cometapi
+from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
 from batchvid.sandbox.tasks import ClipOrder, Order, Stage, Task, generation_s
@@ -53,6 +54,10 @@ class Dialect(Protocol):
     def CALLS(self) -> Sequence[Call]:  # noqa: N802 as above
         """The calls that it has."""
 
+    @property
+    def OPEN_PAGES(self) -> bool:  # noqa: N802 as above
+        """Whether what is no call is answered without the key."""
+
     def route(self, request: Request) -> tuple[Call, str] | Reply:
         """Return which call a request is, and the task that it names; or the answer where it is none."""
 
@@ -75,10 +80,32 @@ class Dialect(Protocol):
         """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
 
 
+class Library(Dialect, Protocol):
+    """A dialect that also lists and deletes, and shows a clip in more than one way."""
+
+    def listed(
+        self, tasks: Sequence[Task], stage_of: Callable[[Task], Stage], request: Request, *, now: float
+    ) -> Reply:
+        """Return a page of *tasks*, which come in the order of their creation."""
+
+    def deleted(self, task: Task) -> Reply:
+        """Return the answer to a delete."""
+
+    def asset(self, clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
+        """Return what a download asks for, with its type."""
+
+
+Provider = Literal["cometapi", "openai"]
+LIBRARIES: Mapping[Provider, Library] = {"openai": openai}
+DIALECTS: Mapping[Provider, Dialect] = {"cometapi": cometapi, **LIBRARIES}
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How the service behaves."""
 
+    provider: Provider = "cometapi"
+    """Which service it is: a key of `DIALECTS`."""
     key: str = DEFAULT_KEY
     seed: int = 1
     speed: float = 1.0
@@ -120,7 +147,8 @@ class World:
         memory: Memory | None = None,
     ) -> None:
         self.terms = terms
-        self.dialect: Dialect = cometapi
+        self.dialect = DIALECTS[terms.provider]
+        self._library = LIBRARIES.get(terms.provider)
         self.script = script or Script()
         self.files_url = files_url
         self.tasks: dict[str, Task] = {}
@@ -134,7 +162,7 @@ class World:
 
     # ---- the calls
 
-    def answer(self, request: Request, *, now: float) -> Reply:
+    def answer(self, request: Request, *, now: float) -> Reply:  # noqa: C901 a table of calls
         """Answer a request to the service, or one of the sandbox's own questions."""
         match request.method, request.path.strip("/").split("/"):
             case "GET", ["_sandbox", "ledger"]:
@@ -143,7 +171,7 @@ class World:
                 return as_json({"ok": True, "tasks": len(self.tasks)})
         routed = self.dialect.route(request)
         if isinstance(routed, Reply):
-            return routed
+            return (None if self.dialect.OPEN_PAGES else self._refused(request)) or routed
         call, task_id = routed
         self.requests[call] += 1
         if call is Call.CREATE:
@@ -153,9 +181,16 @@ class World:
         def reply(rule: Rule | None) -> Reply:
             if refusal := self._refused(request):
                 return refusal
+            if call is Call.LIST and self._library:
+                told = [one for one in self.tasks.values() if self._is_told(one, now)]
+                return self._library.listed(told, lambda one: self._stage(one, now), request, now=now)
+            if task is None or task.forgotten or task.deleted or (rule and rule.forget):
+                return self.refusal(Refusal.NO_CONTENT if call is Call.CONTENT else Refusal.UNKNOWN, task_id)
             if call is Call.POLL:
-                return self._poll(task_id, task, rule, now=now)
-            return self._content(task_id, task, request, rule, now=now)
+                return self._poll(task, rule, now=now)
+            if call is Call.DELETE and self._library:
+                return self._delete(task, self._library, now=now)
+            return self._content(task, request, rule, now=now)
 
         return self._ruled(call, request, task, reply, now=now)
 
@@ -217,6 +252,8 @@ class World:
             case "failed":
                 self.tasks[line["task_id"]].fail = line["reason"]
                 self.tasks[line["task_id"]].took_s = line["took_s"]
+            case "deleted":
+                self.tasks[line["task_id"]].deleted = True
             case "met":
                 self.script.meet(**known | {"call": Call(line["call"])})
             case "violation":
@@ -296,6 +333,8 @@ class World:
             seconds=order.seconds,
             numbered=number,
         )
+        if Call.FILE not in self.dialect.CALLS:
+            task.url_expires_at = now + task.took_s + self.terms.url_life_s
         if rule:
             task.fail, task.never, task.forgotten = rule.fail, rule.never, rule.forget
         for sha256, data in zip(task.frame_hashes, order.frames, strict=True):
@@ -307,25 +346,34 @@ class World:
         self._made(task)
         return task
 
-    def _poll(self, task_id: str, task: Task | None, rule: Rule | None, *, now: float) -> Reply:
-        young = task is not None and now < task.created_at + self.terms.grace_s
-        if task is None or task.forgotten or young or (rule and rule.forget):
-            return self.refusal(Refusal.UNKNOWN, task_id)
+    def _is_told(self, task: Task, now: float) -> bool:
+        return not (task.forgotten or task.deleted) and now >= task.created_at + self.terms.grace_s
+
+    def _poll(self, task: Task, rule: Rule | None, *, now: float) -> Reply:
+        if now < task.created_at + self.terms.grace_s:
+            return self.refusal(Refusal.UNKNOWN, task.task_id)
         if rule and rule.fail is not None:
             task.fail, task.took_s = rule.fail, max(0.0, now - task.created_at)
             self._keep({"type": "failed", "task_id": task.task_id, "reason": task.fail, "took_s": task.took_s})
         stage = Stage.QUEUED if rule and rule.never else self._stage(task, now)
-        if stage is Stage.DONE:
+        if stage is Stage.DONE and Call.FILE in self.dialect.CALLS:
             self._issue_url(task, expired=bool(rule and rule.expire), now=now)
         return self.dialect.polled(task, stage, rule, now=now)
 
-    def _content(self, task_id: str, task: Task | None, request: Request, rule: Rule | None, *, now: float) -> Reply:
-        if task is None or task.forgotten or (rule and rule.forget):
-            return self.refusal(Refusal.NO_CONTENT, task_id)
+    def _delete(self, task: Task, library: Library, *, now: float) -> Reply:
+        """Forget a task; its line in the ledger stays."""
+        stage = self._stage(task, now)
+        if stage not in {Stage.DONE, Stage.FAILED}:
+            return self.refusal(Refusal.UNDELETABLE, stage)
+        task.deleted = True
+        self._keep({"type": "deleted", "task_id": task.task_id})
+        return library.deleted(task)
+
+    def _content(self, task: Task, request: Request, rule: Rule | None, *, now: float) -> Reply:
         stage = self._stage(task, now)
         if stage is not Stage.DONE:
             return self.refusal(Refusal.UNFINISHED, stage)
-        if rule and rule.expire:
+        if (rule and rule.expire) or (Call.FILE not in self.dialect.CALLS and now >= task.url_expires_at):
             return self.refusal(Refusal.EXPIRED)
         return self._clip(task, request, rule) or self.refusal(Refusal.GONE)
 
@@ -333,11 +381,15 @@ class World:
         clip = self._made(task)
         if clip is None:
             return None
-        etag = f'"{hashlib.sha256(clip).hexdigest()[:32]}"'
+        found = self._library.asset(clip, request) if self._library else (clip, "video/mp4")
+        if isinstance(found, Reply):
+            return found
+        data, kind = found
+        etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         if rule and rule.etag:
             self._answered += 1
             etag = f'"changed-{self._answered}"'
-        return part_of(clip, {} if rule and rule.ignore_range else request.headers, etag=etag)
+        return part_of(data, {} if rule and rule.ignore_range else request.headers, etag=etag, kind=kind)
 
     def _stage(self, task: Task, now: float) -> Stage:
         due = now >= task.created_at + task.took_s
