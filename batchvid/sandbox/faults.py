@@ -18,7 +18,7 @@ from batchvid.sandbox.messages import Dribble, Reply, Reset, Transport
 from batchvid.sandbox.tasks import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 WEB_PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 TEMPORARY_REDIRECT = 307
@@ -265,14 +265,17 @@ class Script:
         return decided
 
 
-def parse_rules(raw: Any, *, source: str = "faults") -> tuple[Rule, ...]:
-    """Return the rules of a decoded faults file. Raise `ConfigError`, which names the rule and the key."""
+def parse_rules(raw: Any, *, source: str = "faults", calls: Sequence[Call] = tuple(Call)) -> tuple[Rule, ...]:
+    """Return the rules of a decoded faults file, for a service that has *calls*.
+
+    Raise `ConfigError`, which names the rule and the key.
+    """
     if not isinstance(raw, list):
         raise ConfigError(f"{source}: a faults file is a list of rules, see 'batchvid sandbox --help'")
-    return tuple(_rule(item, f"{source}: rule {number}") for number, item in enumerate(raw, 1))
+    return tuple(_rule(item, f"{source}: rule {number}", calls) for number, item in enumerate(raw, 1))
 
 
-def _rule(item: Any, where: str) -> Rule:
+def _rule(item: Any, where: str, calls: Sequence[Call]) -> Rule:
     if not isinstance(item, dict):
         raise ConfigError(f"{where}: a rule is a mapping such as {{on: poll, status: 502}}")
     found = {("on" if key is True else key): value for key, value in item.items()}  # YAML 1.1 reads a bare "on" as true
@@ -283,14 +286,25 @@ def _rule(item: Any, where: str) -> Rule:
     if "on" not in found:
         raise ConfigError(f"{where}: 'on' is missing: {', '.join(Call)}")
     rule = Rule(**{key: _value(key, value, where) for key, value in found.items()})
-    for key in found:
-        if rule.on not in KEYS[key]["only"]:
-            raise ConfigError(f"{where}: {key} has no meaning for a {rule.on}, only for {', '.join(KEYS[key]['only'])}")
-    if rule.early and (rule.prompt, rule.model, rule.effect) != ("*", "*", False):
-        raise ConfigError(f"{where}: early: the body has not come, so prompt, model and effect have no meaning with it")
-    if rule.early and not rule.replaces_answer:
-        raise ConfigError(f"{where}: early: say what is answered, such as status: 429")
+    if trouble := _meaningless(rule, found, calls):
+        raise ConfigError(f"{where}: {trouble}")
     return rule
+
+
+def _meaningless(rule: Rule, keys: Iterable[str], calls: Sequence[Call]) -> str | None:
+    """Return which of the *keys* that were written would silently do nothing."""
+    for key in keys:
+        if rule.on not in KEYS[key]["only"]:
+            return f"{key} has no meaning for a {rule.on}, only for {', '.join(KEYS[key]['only'])}"
+    if rule.on not in calls:
+        return f"on: this service has no {rule.on}, only {', '.join(calls)}"
+    if Call.FILE not in calls and (rule.wrapped or rule.no_url):
+        return "wrapped and no_url have no meaning for this service: its tasks hold no URL"
+    if rule.early and (rule.prompt, rule.model, rule.effect) != ("*", "*", False):
+        return "early: the body has not come, so prompt, model and effect have no meaning with it"
+    if rule.early and not rule.replaces_answer:
+        return "early: say what is answered, such as status: 429"
+    return None
 
 
 def _value(key: str, value: Any, where: str) -> Any:

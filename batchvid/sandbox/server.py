@@ -26,14 +26,14 @@ from filelock import FileLock, Timeout
 from batchvid.errors import ConfigError
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.messages import BODY_MAX_BYTES, PLAIN, Dribble, Refusal, Reply, Request, Reset
-from batchvid.sandbox.world import Clips, World
+from batchvid.sandbox.world import DIALECTS, Clips, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from types import TracebackType
 
-    from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.faults import Call, Rule
     from batchvid.sandbox.process import Options
     from batchvid.sandbox.tasks import ClipOrder
 
@@ -65,7 +65,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
 
     Raise `ConfigError` when the faults file cannot be used or a port is taken.
     """
-    script = Script(_read_faults(options.faults_path))
+    script = Script(_read_faults(options.faults_path, DIALECTS[options.provider].CALLS))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
         memory = stack.enter_context(StateFolder(options.state_dir).held()) if options.state_dir else None
@@ -90,7 +90,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
                 await runner.cleanup()
 
 
-def _read_faults(path: Path | None) -> tuple[Rule, ...]:
+def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
     """Return the rules of a faults file. Raise `ConfigError`."""
     if path is None:
         return ()
@@ -100,7 +100,7 @@ def _read_faults(path: Path | None) -> tuple[Rule, ...]:
         raise ConfigError(f"the faults file {path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"the faults file {path} is not YAML: {error}") from None
-    return parse_rules(raw, source=str(path))
+    return parse_rules(raw, source=str(path), calls=calls)
 
 
 def _clips(options: Options, memory: StateFolder | None, stack: ExitStack) -> Clips:

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from batchvid.errors import ConfigError
 from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
@@ -239,14 +240,18 @@ class World:
         }
 
     def restore(self, line: Mapping[str, Any], frames: Mapping[str, bytes]) -> None:
-        """Take back a line that `Memory` kept, with the frames that belong to it."""
+        """Take back a line that `Memory` kept, with the frames that belong to it.
+
+        Raise `ConfigError` when it is another service's.
+        """
         known = {name: value for name, value in line.items() if name != "type"}
         match line["type"]:
             case "task":
-                known |= {
-                    "model": self.dialect.MODELS[line["model"]],
-                    "frame_hashes": tuple(line["frame_hashes"]),
-                }
+                model = self.dialect.MODELS.get(line["model"])
+                if model is None:
+                    text = f"the sandbox's state is of another service: {self.terms.provider} has no {line['model']}"
+                    raise ConfigError(f"{text}; use another folder, or remove it")
+                known |= {"model": model, "frame_hashes": tuple(line["frame_hashes"])}
                 self.tasks[line["task_id"]] = Task(**known)
                 self._frames.update(frames)
             case "failed":

@@ -15,10 +15,13 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from batchvid.errors import ConfigError
 from batchvid.sandbox.messages import Reply, Request
 from batchvid.sandbox.openai import MODELS
+from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:
+    from batchvid.sandbox.world import Provider
     from tests.sandbox.conftest import MakeScene, Picture, Scene
 
 LONG_S = 400.0
@@ -345,3 +348,32 @@ def test_the_package_serves_it_alone() -> None:
             assert json.load(answer)["object"] == "list"
         child.communicate("", timeout=20)
     assert child.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "rule", "says"),
+    [
+        ("openai", {"on": "file", "status": 403}, "on: this service has no file, only create, poll, content, list"),
+        ("openai", {"on": "poll", "wrapped": True}, "wrapped and no_url have no meaning"),
+        ("cometapi", {"on": "list", "status": 403}, "on: this service has no list, only create, poll, content, file"),
+    ],
+)
+def test_a_rule_for_the_other_service_is_refused(
+    tmp_path: Path, provider: Provider, rule: dict[str, Any], says: str
+) -> None:
+    """It would never meet a call, and a rehearsal would prove nothing."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([rule]))
+    with pytest.raises(ConfigError, match=says), running(Options(provider=provider, faults_path=faults)):
+        pass
+
+
+def test_the_state_of_another_service_is_refused(tmp_path: Path) -> None:
+    """Its tasks cannot be told in this one's words."""
+    line = {"type": "task", "model": "veo3-fast", "frame_hashes": []}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(line) + "\n")
+    with (
+        pytest.raises(ConfigError, match="of another service: openai has no veo3-fast"),
+        running(Options(provider="openai", state_dir=tmp_path)),
+    ):
+        pass
