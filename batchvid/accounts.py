@@ -60,8 +60,7 @@ def clear_text(base_url: str) -> str:
 
 def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SANDBOX_SPEED) -> Account:
     """Start the embedded sandbox, which remembers the output's tasks, for as long as *stack* lasts."""
-    from batchvid.sandbox.embedded import running  # noqa: PLC0415 only where it is asked for
-    from batchvid.sandbox.options import Options  # noqa: PLC0415 as above
+    from batchvid.sandbox.process import Options, running  # noqa: PLC0415 only where it is asked for
     from batchvid.session import Account  # noqa: PLC0415 as above
 
     state = manifest.output / STATE_FOLDER / SANDBOX

@@ -17,8 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 from tests.soak import batchvid, ledger
 
 JOBS = 1000

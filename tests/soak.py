@@ -19,8 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 
 JOBS = 200
 SPEED = 50.0

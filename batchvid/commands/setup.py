@@ -83,6 +83,13 @@ def _print(finding: Finding, *, as_json: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="N", default=8765, show_default=True, help="0 takes a free one."
 )
+@click.option(
+    "--provider",
+    type=click.Choice(["cometapi", "openai"]),
+    default="cometapi",
+    show_default=True,
+    help="The service that it plays; openai is /v1/videos as OpenAI's SDK speaks it.",
+)
 @click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
 @click.option(
     "--speed",
@@ -113,6 +120,7 @@ def _print(finding: Finding, *, as_json: bool) -> None:
 def sandbox_command(  # noqa: PLR0913 one argument an option
     *,
     port: int,
+    provider: Literal["cometapi", "openai"],
     key: str,
     speed: float,
     seed: int,
@@ -127,17 +135,29 @@ def sandbox_command(  # noqa: PLR0913 one argument an option
     It rejects what the real one would reject, and bills every create in a ledger: GET /_sandbox/ledger.
     """
     from batchvid.sandbox.faults import FAULTS_HELP  # noqa: PLC0415 loaded only to serve
-    from batchvid.sandbox.options import Options  # noqa: PLC0415 as above
+    from batchvid.sandbox.process import Options  # noqa: PLC0415 as above
     from batchvid.sandbox.server import serve  # noqa: PLC0415 as above
 
     if faults_help:
         tell(FAULTS_HELP)
         return Exit.OK
     options = Options(
-        port=port, key=key, speed=speed, seed=seed, faults_path=faults, state_dir=state, rate_per_minute=rate, clip=clip
+        provider=provider,
+        port=port,
+        key=key,
+        speed=speed,
+        seed=seed,
+        faults_path=faults,
+        state_dir=state,
+        rate_per_minute=rate,
+        clip=clip,
     )
 
     def ready(api: str, files: str) -> None:
+        if provider == "openai":
+            complain(f"the sandbox serves {api} as OpenAI does; Ctrl-C ends it")
+            complain(f"next: OPENAI_BASE_URL={api} OPENAI_API_KEY={key} and any program with OpenAI's SDK")
+            return
         complain(f"the sandbox serves {api} (clips at {files}); Ctrl-C ends it")
         complain(f"next: COMETAPI_KEY={key} batchvid run MANIFEST --base-url {api}")
 

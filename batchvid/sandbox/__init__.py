@@ -1,1 +1,1 @@
-"""The stand-in for the paid service: strict where the service is strict, and it counts what it would bill."""
+"""The sandbox: it plays the paid service, strict where that is strict, and counts what it would bill."""

@@ -1,26 +1,28 @@
 """The sandbox's clips: real H.264 in MP4 that opens on the first frame and closes on the last one.
 
-The same order gives the same bytes: one thread, no dates in the file. The cross-fade is mixed in the encoder's own
-colour planes, which is several times faster than mixing pictures and converting each. A large clip has fewer frames a
-second, so that a demo stays quick on a laptop.
+A clip without frames shows a card with its prompt. The same order gives the same bytes: one thread, no dates in the
+file. The cross-fade is mixed in the encoder's own colour planes, which is several times faster than mixing pictures and
+converting each. A large clip has fewer frames a second, so that a demo stays quick on a laptop.
 """
 
 from __future__ import annotations
 
+import colorsys
+import hashlib
 import os
 from dataclasses import replace
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import av
-from PIL import Image
-
-from batchvid.sandbox.drawing import ends
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 if TYPE_CHECKING:
-    from batchvid.sandbox.world import ClipOrder
+    from batchvid.sandbox.tasks import ClipOrder
 
 FULL_RATE, LARGE_RATE, HUGE_RATE, TINY_RATE = 24, 12, 4, 8
 """Frames a second."""
@@ -29,6 +31,11 @@ LARGE_PIXELS, HUGE_PIXELS = 1280 * 720, 1920 * 1080
 STILL_SHARE = 0.1
 """Of its length, a clip rests on its first picture, and as long on its last."""
 TINY_CLIPS_KEPT = 64
+SPRITES = 8
+LINE_CHARS = 34
+LINES_MOST = 7
+SPELLABLE = str.maketrans(dict.fromkeys(map(chr, range(32)), " "))
+"""The built-in font has no control characters."""
 
 
 def render(order: ClipOrder, path: Path, *, rate: int | None = None) -> None:
@@ -48,7 +55,7 @@ def render(order: ClipOrder, path: Path, *, rate: int | None = None) -> None:
 
 
 def instant_clips(order: ClipOrder) -> bytes:
-    """Give a clip at once, in full size: for a world without a server."""
+    """Return a clip at once, in full size: for a world without a server."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         render(order, path)
@@ -56,7 +63,7 @@ def instant_clips(order: ClipOrder) -> bytes:
 
 
 def tiny_clips(order: ClipOrder) -> bytes:
-    """Give a very small clip at once, the same for all orders of one shape and length: for thousands of jobs."""
+    """Return a very small clip at once, the same for all orders of one shape and length: for thousands of jobs."""
     upright = order.height > order.width
     return _tiny(
         replace(
@@ -81,13 +88,13 @@ def _rate(order: ClipOrder) -> int:
 
 
 def _share(index: int, frames: int) -> float:
-    """Say how much of the last picture is in a frame: none in the first frames, all in the last ones."""
+    """Return the share of the last picture in a frame: none in the first frames, all in the last ones."""
     at = index / (frames - 1)
     return min(1.0, max(0.0, (at - STILL_SHARE) / (1 - 2 * STILL_SHARE)))
 
 
 def _planes(picture: Image.Image) -> list[Image.Image]:
-    """Give a picture's luma and chroma as the encoder holds them, padding included."""
+    """Return a picture's luma and chroma as the encoder holds them, padding included."""
     frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p")  # type: ignore[no-untyped-call] # PyAV's own gap
     return [Image.frombytes("L", (plane.line_size, plane.height), bytes(plane)) for plane in frame.planes]
 
@@ -97,3 +104,92 @@ def _mixed(first: list[Image.Image], last: list[Image.Image], share: float, orde
     for plane, one, other in zip(frame.planes, first, last, strict=True):
         plane.update(Image.blend(one, other, share).tobytes())
     return frame
+
+
+# ---- pictures
+
+
+def thumbnail(clip: bytes) -> bytes:
+    """Return the first picture of a clip, as WEBP."""
+    return _saved(_stills(clip, 1)[0], "WEBP")
+
+
+def spritesheet(clip: bytes) -> bytes:
+    """Return pictures from the whole of a clip side by side, as JPEG."""
+    stills = _stills(clip, SPRITES)
+    width, height = stills[0].width // SPRITES, stills[0].height // SPRITES
+    sheet = Image.new("RGB", (width * len(stills), height))
+    for place, still in enumerate(stills):
+        sheet.paste(still.resize((width, height)), (place * width, 0))
+    return _saved(sheet, "JPEG")
+
+
+def _stills(clip: bytes, count: int) -> list[Image.Image]:
+    with av.open(BytesIO(clip), "r") as container:
+        stream = container.streams.video[0]
+        step = max(1, stream.frames // count)
+        kept = [frame for at, frame in enumerate(container.decode(stream)) if at % step == 0]
+        return [frame.to_image() for frame in kept[:count]]  # type: ignore[no-untyped-call] # PyAV's own gap
+
+
+def _saved(picture: Image.Image, kind: str) -> bytes:
+    file = BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def ends(order: ClipOrder) -> tuple[Image.Image, Image.Image]:
+    """Return the picture that a clip opens on and the one that it closes on."""
+    size = (order.width, order.height)
+    if not order.frames:
+        return _card(order, closing=False), _card(order, closing=True)
+    first = fitted(order.frames[0], size)
+    if len(order.frames) > 1:
+        return first, fitted(order.frames[1], size)
+    return first, _zoomed(first)
+
+
+def fitted(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Return the picture in *data*, upright, filling *size* around its middle."""
+    with Image.open(BytesIO(data)) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.has_transparency_data:
+            paper = Image.new("RGBA", upright.size, "white")
+            upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+        return ImageOps.fit(upright.convert("RGB"), size, Image.Resampling.BILINEAR)
+
+
+def _zoomed(picture: Image.Image) -> Image.Image:
+    """Return the middle of a picture, so that a clip with one frame moves."""
+    width, height = picture.size
+    margin_x, margin_y = width // 16, height // 16
+    box = (margin_x, margin_y, width - margin_x, height - margin_y)
+    return picture.resize(picture.size, Image.Resampling.BILINEAR, box=box)
+
+
+def _card(order: ClipOrder, *, closing: bool) -> Image.Image:
+    """Draw the prompt on a gradient whose colours are the prompt's own."""
+    hue = hashlib.sha256(f"{order.seed}:{order.prompt}".encode()).digest()[0] / 256
+    size = (order.width, order.height)
+    shade = Image.linear_gradient("L").resize(size)
+    if closing:
+        shade = ImageOps.flip(shade)
+    card = Image.composite(
+        Image.new("RGB", size, _colour(hue, 0.55)), Image.new("RGB", size, _colour(hue + 0.12, 0.30)), shade
+    )
+    draw = ImageDraw.Draw(card)
+    unit = min(size) / 18
+    text = "\n".join(wrap(order.prompt.translate(SPELLABLE), LINE_CHARS)[:LINES_MOST])
+    font = ImageFont.load_default(max(4.0, unit * (1.15 if order.width > order.height else 0.95)))
+    middle = (order.width / 2, order.height * 0.46)
+    draw.multiline_text(middle, text, fill="white", font=font, anchor="mm", align="center", spacing=unit * 0.4)
+    bar = (unit, order.height - 1.6 * unit, order.width - unit, order.height - 1.2 * unit)
+    draw.rectangle(bar, outline="white")
+    if closing:
+        draw.rectangle(bar, fill="white")
+    return card
+
+
+def _colour(hue: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.6, value)
+    return round(255 * red), round(255 * green), round(255 * blue)

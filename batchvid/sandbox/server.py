@@ -1,39 +1,46 @@
-"""The sandbox on two ports: the service, and the other host that its clips' URLs name."""
+"""The sandbox as a server: two ports, a folder that outlives it, and threads that make clips.
+
+One port is the service; the other is the host that its clips' URLs name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import socket
+import struct
 import time
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import yaml
 from aiohttp import web
+from filelock import FileLock, Timeout
 
 from batchvid.errors import ConfigError
 from batchvid.sandbox.faults import Script, parse_rules
-from batchvid.sandbox.order import too_large
-from batchvid.sandbox.reply import BODY_MAX_BYTES, Reply, Request
-from batchvid.sandbox.routes import answer_api, answer_files, is_create
-from batchvid.sandbox.state import StateFolder
-from batchvid.sandbox.studio import Studio
-from batchvid.sandbox.wiring import send
-from batchvid.sandbox.world import Clips, World
+from batchvid.sandbox.messages import BODY_MAX_BYTES, PLAIN, Dribble, Refusal, Reply, Request, Reset
+from batchvid.sandbox.world import DIALECTS, Clips, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+    from types import TracebackType
 
-    from batchvid.sandbox.faults import Rule
-    from batchvid.sandbox.options import Options
+    from batchvid.sandbox.faults import Call, Rule
+    from batchvid.sandbox.process import Options
+    from batchvid.sandbox.tasks import ClipOrder
 
-    class Route(Protocol):
+    class Answer(Protocol):
         """What answers the requests of one port."""
 
-        def __call__(self, world: World, request: Request, *, now: float) -> Reply:
+        def __call__(self, request: Request, *, now: float) -> Reply:
             """Answer a request."""
 
 
@@ -41,19 +48,29 @@ BACKLOG = 512
 """A run may open all its connections at once."""
 SHUTDOWN_S = 1.0
 """How long an answer that is under way may take once the sandbox ends."""
+PRIVATE = 0o700
+PREDECESSOR_S = 15.0
+"""How long a sandbox whose parent was killed may still take to end, and to bill what it has already received."""
+WORKERS = 2
+"""Encoding is heavy; a demo must leave its machine usable."""
+NEVER_S = 86_400.0
+"""A day: longer than any client waits."""
+DRIBBLES_PER_S = 10
+"""A slow answer goes out in so many pieces a second, if it has so many bytes."""
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
 async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
     """Run a sandbox until cancelled; *ready* is called with the base URLs of the API and of the file host.
 
-    Raises `ConfigError` when the faults file cannot be used or a port is taken.
+    Raise `ConfigError` when the faults file cannot be used or a port is taken.
     """
-    script = Script(read_faults(options.faults_path))
+    script = Script(_read_faults(options.faults_path, DIALECTS[options.provider].CALLS))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
         memory = stack.enter_context(StateFolder(options.state_dir).held()) if options.state_dir else None
         world = World(
-            options.terms,
+            options,
             clips=_clips(options, memory, stack),
             script=script,
             files_url=_url(files),
@@ -61,7 +78,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
         )
         for line in memory.read() if memory else ():
             world.restore(line, memory.frames_of(line) if memory else {})
-        runners = [_runner(world, answer_api, options), _runner(world, answer_files, options)]
+        runners = [_runner(world, world.answer, options), _runner(world, world.answer_file, options)]
         try:
             for runner, listening in zip(runners, (api, files), strict=True):
                 await runner.setup()
@@ -73,8 +90,8 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
                 await runner.cleanup()
 
 
-def read_faults(path: Path | None) -> tuple[Rule, ...]:
-    """Give the rules of a faults file. Raises `ConfigError`."""
+def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
+    """Return the rules of a faults file. Raise `ConfigError`."""
     if path is None:
         return ()
     try:
@@ -83,7 +100,7 @@ def read_faults(path: Path | None) -> tuple[Rule, ...]:
         raise ConfigError(f"the faults file {path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"the faults file {path} is not YAML: {error}") from None
-    return parse_rules(raw, source=str(path))
+    return parse_rules(raw, source=str(path), calls=calls)
 
 
 def _clips(options: Options, memory: StateFolder | None, stack: ExitStack) -> Clips:
@@ -107,24 +124,202 @@ def _url(listening: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def _runner(world: World, route: Route, options: Options) -> web.AppRunner:
+def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
     async def handle(request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Request(request.method, request.rel_url.raw_path, headers)
-        if route is answer_api and is_create(asked) and (early := world.early(asked)) is not None:
-            return await send(request, early, at_once=True)
+        asked = Request(request.method, request.rel_url.raw_path, headers, query=request.rel_url.raw_query_string)
+        if answer == world.answer and (early := world.early(asked)) is not None:
+            return await _send(request, early, at_once=True)
         if (request.content_length or 0) > BODY_MAX_BYTES:
-            return await send(request, too_large())
+            return await _send(request, world.refusal(Refusal.TOO_LARGE))
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return await send(request, too_large())
+            return await _send(request, world.refusal(Refusal.TOO_LARGE))
         except ConnectionError:
             # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
             return web.Response()
         await asyncio.sleep(options.latency_s)
-        return await send(request, route(world, replace(asked, body=body), now=time.time()))
+        return await _send(request, answer(replace(asked, body=body), now=time.time()))
 
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_route("*", "/{path:.*}", handle)
     return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
+
+
+# ---- what outlives a request
+
+
+class StateFolder:
+    """A folder of state; usable as a world's ``memory`` while it is `held`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clips = folder / "clips"
+        self._frames = folder / "frames"
+        self._lines = folder / "ledger.jsonl"
+        self._lock = folder / "lock"
+        for one in (folder, self._frames):
+            one.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Hold the folder alone. Raise `ConfigError` when another sandbox keeps it."""
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(timeout=PREDECESSOR_S, poll_interval=0.02)
+        except Timeout:
+            raise ConfigError(f"another sandbox holds {self._lock.parent}") from None
+        try:
+            yield self
+        finally:
+            lock.release()
+
+    def keep_frame(self, sha256: str, data: bytes) -> None:
+        """Keep an uploaded frame."""
+        path = self._frames / sha256
+        if not path.exists():
+            part = path.with_name(f"{sha256}.part")
+            part.write_bytes(data)
+            part.replace(path)
+
+    def keep(self, line: Mapping[str, Any]) -> None:
+        """Append one line, in one write: it survives a kill of the sandbox, though not a loss of power."""
+        with self._lines.open("ab", buffering=0) as file:
+            file.write(json.dumps(line).encode() + b"\n")
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the kept lines; one that a kill cut short was never answered, and goes."""
+        if not self._lines.exists():
+            return
+        whole, _, torn = self._lines.read_bytes().rpartition(b"\n")
+        if torn:
+            with self._lines.open("r+b") as file:
+                file.truncate(len(whole) + 1 if whole else 0)
+        for line in whole.decode().splitlines():
+            yield json.loads(line)
+
+    def frames_of(self, line: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the frames that a line names."""
+        return {sha256: (self._frames / sha256).read_bytes() for sha256 in line.get("frame_hashes", ())}
+
+
+class Studio:
+    """Makes clips in the background. To be entered and left as a context manager; usable as a world's ``clips``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="render")
+        self._begun: dict[str, Future[None]] = {}
+
+    def __enter__(self) -> Self:
+        """Make the folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget what is not begun, and wait for what is."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, order: ClipOrder) -> bytes | None:
+        """Return the clip, or ``None`` while it is being made; asking for the first time begins it.
+
+        Raise what rendering raised.
+        """
+        name = _name(order)
+        path = self._folder / f"{name}.mp4"
+        begun = self._begun.get(name)
+        if begun is None:
+            if path.exists():
+                return path.read_bytes()
+            from batchvid.sandbox.render import render  # noqa: PLC0415 heavy, and only rendering needs it
+
+            self._begun[name] = self._pool.submit(render, order, path)
+            return None
+        if not begun.done():
+            return None
+        begun.result()
+        return path.read_bytes()
+
+
+def _name(order: ClipOrder) -> str:
+    parts = [order.seed, order.width, order.height, order.seconds, *order.frame_hashes, order.prompt]
+    return hashlib.sha256(":".join(map(str, parts)).encode()).hexdigest()[:40]
+
+
+# ---- how an answer goes out
+
+
+async def _send(request: web.Request, reply: Reply, *, at_once: bool = False) -> web.StreamResponse:
+    """Send *reply*. One that no HTTP server would send is written by hand, and its connection is closed.
+
+    Also one that goes out *at_once*: the rest of the request is not read any more.
+    """
+    way = reply.transport
+    if way == PLAIN and not at_once:
+        return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
+    await asyncio.sleep(NEVER_S if way.hang else way.delay_s)
+    connection = request.transport
+    if connection is not None:
+        if way.reset in {Reset.BEFORE, Reset.AFTER_EFFECT}:
+            _reset(connection)
+        else:
+            await _write(connection, reply)
+    # The connection is closed by now, so this reaches nobody; aiohttp wants an answer from every handler.
+    return web.Response(status=reply.status)
+
+
+def _reset(connection: asyncio.Transport) -> None:
+    """Close with a TCP reset; without the linger option the client would see an orderly end."""
+    connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.abort()
+
+
+async def _write(connection: asyncio.Transport, reply: Reply) -> None:
+    way = reply.transport
+    head = _head(reply)
+    if way.raw is not None:
+        connection.write(way.raw)
+    elif way.reset is Reset.DURING:
+        connection.write(head[: len(head) // 2])
+    else:
+        body = reply.body if way.cut_at is None else reply.body[: int(len(reply.body) * way.cut_at)]
+        middle = len(body) // 2 if way.stall_s else 0
+        match way.dribble:
+            case Dribble.INTERIM:
+                while not connection.is_closing():
+                    await _dribble(connection, INTERIM, way.bytes_per_s)
+            case Dribble.HEAD:
+                await _dribble(connection, head, way.bytes_per_s)
+                head = b""
+            case Dribble.BODY:
+                connection.write(head)
+                await _dribble(connection, body, way.bytes_per_s)
+                head, body, middle = b"", b"", 0
+        connection.write(head + body[:middle])
+        await asyncio.sleep(way.stall_s)
+        connection.write(body[middle:])
+    connection.close()
+
+
+async def _dribble(connection: asyncio.Transport, data: bytes, bytes_per_s: float) -> None:
+    size = max(1, round(bytes_per_s / DRIBBLES_PER_S))
+    for at in range(0, len(data), size):
+        if connection.is_closing():  # the client has had enough
+            return
+        connection.write(data[at : at + size])
+        await asyncio.sleep(size / bytes_per_s)
+
+
+def _head(reply: Reply) -> bytes:
+    length = reply.transport.content_length or str(len(reply.body))
+    headers = {**reply.headers, "connection": "close"}
+    if length != "none":
+        headers["content-length"] = length
+    try:
+        phrase = HTTPStatus(reply.status).phrase
+    except ValueError:
+        phrase = "Unnamed"
+    lines = [f"HTTP/1.1 {reply.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")

@@ -1,12 +1,13 @@
-"""The service that the sandbox stands in for: tasks, their clips' URLs, and a ledger of every create that it bills.
+"""The service that the sandbox plays: tasks, their clips' URLs, and a ledger of every create that it bills.
 
 No I/O and no clock: every method takes ``now`` (UTC epoch seconds), so that tests can drive it under
-virtual time. Rules:
+virtual time. What it is asked and how it answers is the `Dialect`'s. Rules:
 
 * Every accepted create is one billed line in the ledger; nothing else is billed, and nothing is billed back.
 * A task is finished only when its time has come and its clip is rendered.
 * The same seed and the same creates give the same ids, times and URLs.
 * A URL is issued by a poll, holds for `Terms.url_life_s`, and after that is refused until a poll issues a fresh one.
+  Where the service has no other host, the clip itself is kept so long.
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ import hmac
 import math
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from batchvid.sandbox import task as tasks
-from batchvid.sandbox.damage import damaged
-from batchvid.sandbox.faults import Call, Script
-from batchvid.sandbox.models import MODELS, Shape
-from batchvid.sandbox.order import Order, read_order, read_upload
-from batchvid.sandbox.ranges import part_of
-from batchvid.sandbox.reply import Reply, Request, as_json, flat, nested
-from batchvid.sandbox.task import Stage, Task
+from batchvid.errors import ConfigError
+from batchvid.sandbox import cometapi, openai
+from batchvid.sandbox.faults import Call, Script, damaged
+from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
+from batchvid.sandbox.tasks import ClipOrder, Order, Stage, Task, generation_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.messages import Request, Upload
+    from batchvid.sandbox.tasks import Model
 
 DEFAULT_KEY = "sk-sandbox"
 MINUTE_S = 60.0
+NO_ROUTE = as_json(
+    {"error": {"code": "not_found", "message": "Invalid URL", "type": "invalid_request_error"}}, status=404
+)
 FORBIDDEN = Reply(
     403,
     {"content-type": "application/xml"},
@@ -41,10 +44,69 @@ FORBIDDEN = Reply(
 )
 
 
+class Dialect(Protocol):
+    """What a service speaks. No I/O and no state: one module is one dialect."""
+
+    @property
+    def MODELS(self) -> Mapping[str, Model]:  # noqa: N802 a module's constant
+        """The models that it offers, by the names that requests give them."""
+
+    @property
+    def CALLS(self) -> Sequence[Call]:  # noqa: N802 as above
+        """The calls that it has."""
+
+    @property
+    def OPEN_PAGES(self) -> bool:  # noqa: N802 as above
+        """Whether what is no call is answered without the key."""
+
+    def route(self, request: Request) -> tuple[Call, str] | Reply:
+        """Return which call a request is, and the task that it names; or the answer where it is none."""
+
+    def read_upload(self, request: Request) -> Upload:
+        """Return the fields of a create, and what is wrong with its form."""
+
+    def read_order(self, request: Request, upload: Upload, *, request_id: str) -> Order | Reply:
+        """Return the order of a create, or the refusal."""
+
+    def new_id(self, seed: int, n: int, *, number: bool) -> str:
+        """Return the id of the *n*-th task, in the service's style or as a number."""
+
+    def created(self, task: Task, rule: Rule | None, *, now: float) -> Reply:
+        """Return the answer to the create."""
+
+    def polled(self, task: Task, stage: Stage, rule: Rule | None, *, now: float) -> Reply:
+        """Return the answer to a poll."""
+
+    def refusal(self, why: Refusal, detail: str, *, request_id: str) -> Reply:
+        """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
+
+
+class Library(Dialect, Protocol):
+    """A dialect that also lists and deletes, and shows a clip in more than one way."""
+
+    def listed(
+        self, tasks: Sequence[Task], stage_of: Callable[[Task], Stage], request: Request, *, now: float
+    ) -> Reply:
+        """Return a page of *tasks*, which come in the order of their creation."""
+
+    def deleted(self, task: Task) -> Reply:
+        """Return the answer to a delete."""
+
+    def asset(self, clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
+        """Return what a download asks for, with its type."""
+
+
+Provider = Literal["cometapi", "openai"]
+LIBRARIES: Mapping[Provider, Library] = {"openai": openai}
+DIALECTS: Mapping[Provider, Dialect] = {"cometapi": cometapi, **LIBRARIES}
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How the service behaves."""
 
+    provider: Provider = "cometapi"
+    """Which service it is: a key of `DIALECTS`."""
     key: str = DEFAULT_KEY
     seed: int = 1
     speed: float = 1.0
@@ -56,25 +118,11 @@ class Terms:
     url_life_s: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClipOrder:
-    """Everything that a clip depends on."""
-
-    prompt: str
-    width: int
-    height: int
-    seconds: int
-    seed: int
-    frames: tuple[bytes, ...] = ()
-    """First, last."""
-    frame_hashes: tuple[str, ...] = ()
-
-
 class Clips(Protocol):
     """Makes clips."""
 
     def __call__(self, order: ClipOrder) -> bytes | None:
-        """Give the clip, or ``None`` while it is being made; asking for the first time begins it."""
+        """Return the clip, or ``None`` while it is being made; asking for the first time begins it."""
 
 
 class Memory(Protocol):
@@ -100,6 +148,8 @@ class World:
         memory: Memory | None = None,
     ) -> None:
         self.terms = terms
+        self.dialect = DIALECTS[terms.provider]
+        self._library = LIBRARIES.get(terms.provider)
         self.script = script or Script()
         self.files_url = files_url
         self.tasks: dict[str, Task] = {}
@@ -111,102 +161,121 @@ class World:
         self._recent: deque[float] = deque()
         self._answered = 0
 
-    # ---- the four calls
+    # ---- the calls
 
-    def create(self, request: Request, *, now: float) -> Reply:
-        """Take a paid request: refuse it, or bill it and begin its task."""
-        self.requests[Call.CREATE] += 1
-        upload = read_upload(request)
-        rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
-        if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request)
-        refusal = self._refused(request) or self._throttled(now)
-        order = refusal or read_order(request, upload, request_id=self._request_id())
-        if isinstance(order, Reply):
-            return _sent(order, rule, request)
-        made = self._accept(order, rule, now=now)
-        form = tasks.wrapped_form(made, Stage.QUEUED, now=now) if rule and rule.wrapped else tasks.created_form(made)
-        return _sent(as_json(form), rule, request, made)
+    def answer(self, request: Request, *, now: float) -> Reply:  # noqa: C901 a table of calls
+        """Answer a request to the service, or one of the sandbox's own questions."""
+        match request.method, request.path.strip("/").split("/"):
+            case "GET", ["_sandbox", "ledger"]:
+                return as_json(self.ledger())
+            case "GET", ["_sandbox", "health"]:
+                return as_json({"ok": True, "tasks": len(self.tasks)})
+        routed = self.dialect.route(request)
+        if isinstance(routed, Reply):
+            return (None if self.dialect.OPEN_PAGES else self._refused(request)) or routed
+        call, task_id = routed
+        self.requests[call] += 1
+        if call is Call.CREATE:
+            return self._create(request, now=now)
+        task = self.tasks.get(task_id)
+
+        def reply(rule: Rule | None) -> Reply:
+            if refusal := self._refused(request):
+                return refusal
+            if call is Call.LIST and self._library:
+                told = [one for one in self.tasks.values() if self._is_told(one, now)]
+                return self._library.listed(told, lambda one: self._stage(one, now), request, now=now)
+            if task is None or task.forgotten or task.deleted or (rule and rule.forget):
+                return self.refusal(Refusal.NO_CONTENT if call is Call.CONTENT else Refusal.UNKNOWN, task_id)
+            if call is Call.POLL:
+                return self._poll(task, rule, now=now)
+            if call is Call.DELETE and self._library:
+                return self._delete(task, self._library, now=now)
+            return self._content(task, request, rule, now=now)
+
+        return self._ruled(call, request, task, reply, now=now)
 
     def early(self, request: Request) -> Reply | None:
         """Return the answer to a create whose body has not come, where a rule has one."""
-        if not self.script.answers_early or (rule := self._met(Call.CREATE, "", "", early=True)) is None:
+        if not self.script.answers_early or self.dialect.route(request) != (Call.CREATE, ""):
+            return None
+        if (rule := self._met(Call.CREATE, "", "", early=True)) is None:
             return None
         self.requests[Call.CREATE] += 1
         return _sent(Reply(200), rule, request)
 
-    def poll(self, task_id: str, request: Request, *, now: float) -> Reply:
-        """Say how a task stands."""
-        self.requests[Call.POLL] += 1
-        task = self.tasks.get(task_id)
-        rule = self._met_task(Call.POLL, task, now)
-        if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request, task)
-        reply = self._refused(request) or self._poll(task, rule, now=now)
-        return _sent(reply, rule, request, task)
-
-    def content(self, task_id: str, request: Request, *, now: float) -> Reply:
-        """Give a clip's bytes through the service itself."""
-        self.requests[Call.CONTENT] += 1
-        task = self.tasks.get(task_id)
-        rule = self._met_task(Call.CONTENT, task, now)
-        if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request, task)
-        reply = self._refused(request) or self._content(task, request, rule, now=now)
-        return _sent(reply, rule, request, task)
-
-    def file(self, path: str, request: Request, *, now: float) -> Reply:
-        """Give a clip's bytes at a URL that a poll has issued; the key must not come with it."""
+    def answer_file(self, request: Request, *, now: float) -> Reply:
+        """Return a clip's bytes at a URL that a poll has issued; the key must not come with it."""
+        if request.method != "GET":
+            return NO_ROUTE
+        path = request.path
         self.requests[Call.FILE] += 1
         if "authorization" in request.headers:
             self._violated("key leaked to the file host", path, now=now)
             return Reply(403, {"content-type": "text/plain"}, b"a credential was sent to a host that it is not for")
         task = self.tasks.get(path.strip("/").partition("/")[0])
-        rule = self._met_task(Call.FILE, task, now)
-        if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request, task)
-        if task and rule and rule.expire:
-            task.url = None
-        reply = FORBIDDEN
-        if task and task.url == f"{self.files_url}{path}" and now < task.url_expires_at:
-            reply = self._clip(task, request, rule) or FORBIDDEN
-        return _sent(reply, rule, request, task)
+
+        def reply(rule: Rule | None) -> Reply:
+            if task and rule and rule.expire:
+                task.url = None
+            if task and task.url == f"{self.files_url}{path}" and now < task.url_expires_at:
+                return self._clip(task, request, rule) or FORBIDDEN
+            return FORBIDDEN
+
+        return self._ruled(Call.FILE, request, task, reply, now=now)
+
+    def refusal(self, why: Refusal, detail: str = "") -> Reply:
+        """Return the service's own refusal."""
+        return self.dialect.refusal(why, detail, request_id=self._request_id())
 
     # ---- what it tells about itself
 
     def ledger(self) -> dict[str, Any]:
-        """Give every billed create, how many each prompt has, and what clients did wrong."""
+        """Return every billed create, how many each prompt has, and what clients did wrong."""
         return {
             "creates": [task.ledger_line() for task in self.tasks.values()],
             "by_prompt": dict(Counter(task.prompt for task in self.tasks.values())),
-            "requests": {call.value: self.requests[call] for call in Call},
+            "requests": {call.value: self.requests[call] for call in self.dialect.CALLS},
             "violations": list(self.violations),
         }
 
     def restore(self, line: Mapping[str, Any], frames: Mapping[str, bytes]) -> None:
-        """Take back a line that `Memory` kept, with the frames that belong to it."""
+        """Take back a line that `Memory` kept, with the frames that belong to it.
+
+        Raise `ConfigError` when it is another service's.
+        """
+        known = {name: value for name, value in line.items() if name != "type"}
         match line["type"]:
             case "task":
-                known = {name: value for name, value in line.items() if name != "type"}
-                known |= {"model": MODELS[known["model"]], "frame_hashes": tuple(known["frame_hashes"])}
-                task = Task(**known)
-                self.tasks[task.task_id] = task
+                model = self.dialect.MODELS.get(line["model"])
+                if model is None:
+                    text = f"the sandbox's state is of another service: {self.terms.provider} has no {line['model']}"
+                    raise ConfigError(f"{text}; use another folder, or remove it")
+                known |= {"model": model, "frame_hashes": tuple(line["frame_hashes"])}
+                self.tasks[line["task_id"]] = Task(**known)
                 self._frames.update(frames)
             case "failed":
                 self.tasks[line["task_id"]].fail = line["reason"]
                 self.tasks[line["task_id"]].took_s = line["took_s"]
+            case "deleted":
+                self.tasks[line["task_id"]].deleted = True
             case "met":
-                known = {"stage": line.get("stage"), "early": line.get("early", False)}
-                self.script.meet(Call(line["call"]), prompt=line["prompt"], model=line["model"], **known)
+                self.script.meet(**known | {"call": Call(line["call"])})
             case "violation":
-                self.violations.append({name: value for name, value in line.items() if name != "type"})
+                self.violations.append(known)
 
     # ---- rules
 
-    def _met_task(self, call: Call, task: Task | None, now: float) -> Rule | None:
+    def _ruled(
+        self, call: Call, request: Request, task: Task | None, reply: Callable[[Rule | None], Reply], *, now: float
+    ) -> Reply:
+        """Return the answer to a call about *task*: *reply*'s, or what a rule makes of it."""
         if task is None or not self.script.rules:
-            return self._met(call, "", "")
-        return self._met(call, task.prompt, task.model.alias, stage=self._stage(task, now))
+            rule = self._met(call, "", "")
+        else:
+            rule = self._met(call, task.prompt, task.model.alias, stage=self._stage(task, now))
+        found = Reply(200) if rule and rule.prevents_effect else reply(rule)
+        return _sent(found, rule, request, task)
 
     def _met(
         self, call: Call, prompt: str, model: str, *, stage: Stage | None = None, early: bool = False
@@ -219,7 +288,7 @@ class World:
     def _refused(self, request: Request) -> Reply | None:
         if hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {self.terms.key}".encode()):
             return None
-        return nested(401, f"invalid token (request id: {self._request_id()})")
+        return self.refusal(Refusal.UNAUTHORIZED, _key_of(request))
 
     def _throttled(self, now: float) -> Reply | None:
         rate = self.terms.rate_per_minute
@@ -230,34 +299,49 @@ class World:
         if len(self._recent) < rate:
             self._recent.append(now)
             return None
-        wait_s = math.ceil(self._recent[0] + MINUTE_S - now)
-        text = f"too many requests, try again in {wait_s}s (request id: {self._request_id()})"
-        return nested(429, text, code="rate_limit_exceeded", headers={"retry-after": str(wait_s)})
+        return self.refusal(Refusal.THROTTLED, str(math.ceil(self._recent[0] + MINUTE_S - now)))
 
     def _request_id(self) -> str:
         self._answered += 1
-        return f"{hashlib.sha256(f'{self.terms.seed}:{self._answered}'.encode()).hexdigest()[:24]}"
+        return hashlib.sha256(f"{self.terms.seed}:{self._answered}".encode()).hexdigest()[:24]
 
     # ---- tasks
+
+    def _create(self, request: Request, *, now: float) -> Reply:
+        """Take a paid request: refuse it, or bill it and begin its task."""
+        upload = self.dialect.read_upload(request)
+        rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
+        if rule and rule.prevents_effect:
+            return _sent(Reply(200), rule, request)
+        refusal = self._refused(request) or self._throttled(now)
+        order = refusal or self.dialect.read_order(request, upload, request_id=self._request_id())
+        if isinstance(order, Reply):
+            return _sent(order, rule, request)
+        task = self._accept(order, rule, now=now)
+        return _sent(self.dialect.created(task, rule, now=now), rule, request, task)
 
     def _accept(self, order: Order, rule: Rule | None, *, now: float) -> Task:
         n = len(self.tasks) + 1
         seed = self.terms.seed
-        took_s = tasks.generation_s(seed, n, model=order.model, seconds=order.seconds, pixels=order.pixels)
+        number = bool(rule and rule.number_id)
+        took_s = generation_s(seed, n, model=order.model, seconds=order.seconds, pixels=order.pixels)
         task = Task(
             n=n,
-            task_id=tasks.number_id(n) if rule and rule.number_id else tasks.task_id(seed, n),
+            task_id=self.dialect.new_id(seed, n, number=number),
             created_at=now,
             took_s=took_s / self.terms.speed,
             model=order.model,
             prompt=order.prompt,
             fields=order.fields,
-            frame_hashes=tuple(order.frame_hashes),
+            frame_hashes=order.frame_hashes,
             size=order.size,
             seconds=order.seconds,
+            numbered=number,
         )
+        if Call.FILE not in self.dialect.CALLS:
+            task.url_expires_at = now + task.took_s + self.terms.url_life_s
         if rule:
-            task.fail, task.never, task.forgotten, task.numbered = rule.fail, rule.never, rule.forget, rule.number_id
+            task.fail, task.never, task.forgotten = rule.fail, rule.never, rule.forget
         for sha256, data in zip(task.frame_hashes, order.frames, strict=True):
             self._frames[sha256] = data
             if self._memory:
@@ -267,41 +351,50 @@ class World:
         self._made(task)
         return task
 
-    def _poll(self, task: Task | None, rule: Rule | None, *, now: float) -> Reply:
-        young = task is not None and now < task.created_at + self.terms.grace_s
-        if task is None or task.forgotten or young or (rule and rule.forget):
-            return flat(400, "task_not_exist", "task_not_exist")
+    def _is_told(self, task: Task, now: float) -> bool:
+        return not (task.forgotten or task.deleted) and now >= task.created_at + self.terms.grace_s
+
+    def _poll(self, task: Task, rule: Rule | None, *, now: float) -> Reply:
+        if now < task.created_at + self.terms.grace_s:
+            return self.refusal(Refusal.UNKNOWN, task.task_id)
         if rule and rule.fail is not None:
             task.fail, task.took_s = rule.fail, max(0.0, now - task.created_at)
             self._keep({"type": "failed", "task_id": task.task_id, "reason": task.fail, "took_s": task.took_s})
         stage = Stage.QUEUED if rule and rule.never else self._stage(task, now)
-        if stage is Stage.DONE:
+        if stage is Stage.DONE and Call.FILE in self.dialect.CALLS:
             self._issue_url(task, expired=bool(rule and rule.expire), now=now)
-        if task.model.shape is Shape.WRAPPED or (rule and rule.wrapped):
-            return as_json(tasks.wrapped_form(task, stage, now=now))
-        shape = Shape.CONTENT_ONLY if rule and rule.no_url else task.model.shape
-        return as_json(tasks.plain_form(task, stage, now=now, shape=shape))
+        return self.dialect.polled(task, stage, rule, now=now)
 
-    def _content(self, task: Task | None, request: Request, rule: Rule | None, *, now: float) -> Reply:
-        if task is None or task.forgotten or (rule and rule.forget):
-            return nested(404, "Task not found", kind="invalid_request_error")
+    def _delete(self, task: Task, library: Library, *, now: float) -> Reply:
+        """Forget a task; its line in the ledger stays."""
+        stage = self._stage(task, now)
+        if stage not in {Stage.DONE, Stage.FAILED}:
+            return self.refusal(Refusal.UNDELETABLE, stage)
+        task.deleted = True
+        self._keep({"type": "deleted", "task_id": task.task_id})
+        return library.deleted(task)
+
+    def _content(self, task: Task, request: Request, rule: Rule | None, *, now: float) -> Reply:
         stage = self._stage(task, now)
         if stage is not Stage.DONE:
-            word = tasks.WRAPPED_WORDS[stage]
-            return nested(400, f"Task is not completed yet, current status: {word}", kind="invalid_request_error")
-        if rule and rule.expire:
-            return nested(502, "Upstream service returned status 403", kind="server_error")
-        return self._clip(task, request, rule) or nested(500, "the clip is gone", kind="server_error")
+            return self.refusal(Refusal.UNFINISHED, stage)
+        if (rule and rule.expire) or (Call.FILE not in self.dialect.CALLS and now >= task.url_expires_at):
+            return self.refusal(Refusal.EXPIRED)
+        return self._clip(task, request, rule) or self.refusal(Refusal.GONE)
 
     def _clip(self, task: Task, request: Request, rule: Rule | None) -> Reply | None:
         clip = self._made(task)
         if clip is None:
             return None
-        etag = f'"{hashlib.sha256(clip).hexdigest()[:32]}"'
+        found = self._library.asset(clip, request) if self._library else (clip, "video/mp4")
+        if isinstance(found, Reply):
+            return found
+        data, kind = found
+        etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         if rule and rule.etag:
             self._answered += 1
             etag = f'"changed-{self._answered}"'
-        return part_of(clip, {} if rule and rule.ignore_range else request.headers, etag=etag)
+        return part_of(data, {} if rule and rule.ignore_range else request.headers, etag=etag, kind=kind)
 
     def _stage(self, task: Task, now: float) -> Stage:
         due = now >= task.created_at + task.took_s
@@ -314,7 +407,7 @@ class World:
         return self._clips(order)
 
     def _issue_url(self, task: Task, *, expired: bool, now: float) -> None:
-        """Give the task a URL that holds; one that still does is kept, as at the service."""
+        """Issue a URL that holds; one that still does is kept, as at the service."""
         if expired:
             task.url_expires_at = now
         elif task.url and now < task.url_expires_at:
@@ -339,6 +432,10 @@ def _sent(reply: Reply, rule: Rule | None, request: Request, task: Task | None =
     """Return *reply* as *rule* lets it go out."""
     if rule is None:
         return reply
-    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    key = _key_of(request)
     words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
     return damaged(reply, rule, words | ({"id": task.task_id} if task else {}))
+
+
+def _key_of(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")

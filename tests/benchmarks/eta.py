@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from batchvid import load
 from batchvid.core.settings import Limits, Rate
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options as SandboxOptions
+from batchvid.sandbox.process import Options as SandboxOptions
+from batchvid.sandbox.process import running
 from batchvid.session import Account, Options, Order, run
 from batchvid.views.view import Silent
 

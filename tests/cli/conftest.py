@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 from tests.cli.project import KEY, RULES, Project, Service
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from batchvid.edge.change import Change
 from batchvid.edge.journal import Journal
 from batchvid.edge.media import decode_clip
 from batchvid.sandbox.render import render
-from batchvid.sandbox.world import ClipOrder
+from batchvid.sandbox.tasks import ClipOrder
 from tests.cli.project import QUICK, ended, read_until
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from tests.run.bench import quick_folder
 
 if TYPE_CHECKING:
     from batchvid.core.answer import Lost
-    from batchvid.sandbox.world import ClipOrder, Clips
+    from batchvid.sandbox.tasks import ClipOrder
+    from batchvid.sandbox.world import Clips
 
 DAY_S = 86_400.0
 JUMPS_S = [-30 * 365 * DAY_S, -DAY_S, -3600.0, 3600.0, DAY_S, 30 * 365 * DAY_S]

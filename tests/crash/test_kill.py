@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.core.job import Job
-    from batchvid.sandbox.world import ClipOrder
+    from batchvid.sandbox.tasks import ClipOrder
 
 LIMITS = replace(QUICK, in_flight=3, submits=Rate(60, 60), requests=Rate(20, 1), typical_time_s=30.0)
 RULES: list[dict[str, Any]] = [

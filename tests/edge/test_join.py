@@ -15,7 +15,7 @@ from batchvid.edge.film_files import FilmFile
 from batchvid.edge.join import NotJoinedError, StoppedError, join
 from batchvid.edge.media import decode_clip
 from batchvid.sandbox.render import render
-from batchvid.sandbox.world import ClipOrder
+from batchvid.sandbox.tasks import ClipOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

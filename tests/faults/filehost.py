@@ -11,9 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from batchvid.edge.outputs import STATE_FOLDER
-from batchvid.sandbox.ranges import part_of
+from batchvid.sandbox.messages import part_of
 from batchvid.sandbox.render import tiny_clips
-from batchvid.sandbox.world import ClipOrder
+from batchvid.sandbox.tasks import ClipOrder
 from tests.faults.raw import http, serving
 
 if TYPE_CHECKING:

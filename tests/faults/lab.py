@@ -28,8 +28,7 @@ from batchvid.commands.options import read_journal
 from batchvid.edge.media import decode_clip
 from batchvid.edge.outputs import STATE_FOLDER
 from batchvid.errors import BatchvidError
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 from batchvid.views.status import status_object
 from tests.faults.raw import serving
 

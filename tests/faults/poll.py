@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchvid.sandbox.task import task_id
+from batchvid.sandbox.cometapi import new_id
 from tests.faults.cases import fault
 from tests.faults.lab import quick
 from tests.faults.raw import http, relayed, reset, serving
@@ -342,7 +342,7 @@ def hostile_bodies(lab: Lab) -> None:
 @fault("F33", "polls answer for another job's task: completed with its clip, failed, wrapped; twice, and for ever")
 def answer_for_another(lab: Lab) -> None:
     """Rejected: no other clip is fetched, no failure is believed; the true answer is waited for."""
-    of_well = task_id(1, 1)
+    of_well = new_id(1, 1)
     with serving(lambda _: http("200 OK", b"another clip")) as elsewhere:
         url = f"{elsewhere.url}/stolen.mp4"
         others = {

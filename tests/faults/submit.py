@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from batchvid.sandbox.task import task_id
+from batchvid.sandbox.cometapi import new_id
 from tests.faults.cases import NotHereError, fault
 from tests.faults.lab import IN_CLEAR, quick
 from tests.faults.raw import http, read_rest, relayed, reset, serving
@@ -391,9 +391,9 @@ def id_of_another(lab: Lab) -> None:
     """In doubt, for the second owner, who says whose task it is; the first one's clip arrives."""
     lab.manifest(jobs("first", "twin", "again", "well"), head=ONE_BY_ONE)
     lab.sandbox(
-        f"- {{on: create, prompt: The twin*, set: {{id: {task_id(1, 1)}}}}}\n"
+        f"- {{on: create, prompt: The twin*, set: {{id: {new_id(1, 1)}}}}}\n"
         "- {on: create, prompt: The again*, nth: 1, fail: It did not work}\n"
-        f"- {{on: create, prompt: The again*, nth: 2, set: {{id: {task_id(1, 3)}}}}}"
+        f"- {{on: create, prompt: The again*, nth: 2, set: {{id: {new_id(1, 3)}}}}}"
     )
     ran = lab.run()
     lab.ended(ran, 4)

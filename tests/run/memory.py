@@ -11,8 +11,7 @@ from batchvid.core.answer import Answer, Lost, NoAnswer
 from batchvid.core.secrecy import secret_of
 from batchvid.edge.paid_post import CREATE_SILENCE_S
 from batchvid.edge.service import SILENCE_S, Transfer
-from batchvid.sandbox.reply import Reply, Request, Reset
-from batchvid.sandbox.routes import answer_api, answer_files
+from batchvid.sandbox.messages import Reply, Request, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -132,7 +131,7 @@ class MemoryService:
             headers = {"authorization": f"Bearer {self.key}", "content-type": body.content_type}
             before = set(self.world.tasks)
             request = Request("POST", f"/v1{path}", headers, b"".join(body.pieces))
-            reply = answer_api(self.world, request, now=self._wall())
+            reply = self.world.answer(request, now=self._wall())
             if created := self.world.tasks.keys() - before:
                 self._unfinished.discard(under_way)
                 self._unfinished |= created
@@ -148,7 +147,7 @@ class MemoryService:
             return lost
         self.effect("get")
         headers = {"authorization": f"Bearer {self.key}"}
-        reply = answer_api(self.world, Request("GET", f"/v1{path}", headers), now=self._wall())
+        reply = self.world.answer(Request("GET", f"/v1{path}", headers), now=self._wall())
         answer = await _answered(reply, silence_s=SILENCE_S)
         self._unfinished = {one for one in self._unfinished if not self._is_over(one)}
         return answer
@@ -170,10 +169,10 @@ class MemoryService:
         asked = {name.lower(): value for name, value in headers.items()}
         if source.startswith("/"):
             asked["authorization"] = f"Bearer {self.key}"
-            reply = answer_api(self.world, Request("GET", f"/v1{source}", asked), now=self._wall())
+            reply = self.world.answer(Request("GET", f"/v1{source}", asked), now=self._wall())
         else:
             path = source.removeprefix(self.world.files_url)
-            reply = answer_files(self.world, Request("GET", path, asked), now=self._wall())
+            reply = self.world.answer_file(Request("GET", path, asked), now=self._wall())
         way = reply.transport
         await asyncio.sleep(ANSWER_S + way.delay_s)
         if way.hang or way.reset or way.raw is not None:

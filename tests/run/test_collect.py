@@ -18,7 +18,7 @@ from batchvid.core.settings import OnChange
 from batchvid.core.standing import WORDS_TOLD
 from batchvid.edge.media import frame_bytes, read_frame
 from batchvid.errors import Exit
-from batchvid.sandbox.task import task_id
+from batchvid.sandbox.cometapi import new_id
 from tests.run.bench import QUICK, Bench, changed, job, jobs, quick_folder
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def test_a_completed_task_without_a_url_is_fetched_from_the_service(make_bench: 
 HOSTILE = {
     "deep JSON": {"body": "[" * 100_000},
     "NaN": {"body": '{"id": NaN, "status": Infinity}'},
-    "another job's answer": {"set": {"id": task_id(1, 1)}},
+    "another job's answer": {"set": {"id": new_id(1, 1)}},
     "a number": {"body": "12"},
     "cut off": {"cut_at": 0.5},
     "not UTF-8": {"body": "\ufeff\u0000\udcff".encode("utf-8", "surrogatepass").decode("latin-1")},
@@ -194,7 +194,7 @@ def test_a_clip_that_was_finished_once_is_never_bought_again(make_bench: MakeBen
     with quick_folder() as folder:
         good = Bench(folder / "out")
         good.run(jobs(3), limits)
-    looks = sum(call.where.endswith(task_id(1, 2)) for call in good.service.sent("get"))
+    looks = sum(call.where.endswith(new_id(1, 2)) for call in good.service.sent("get"))
     bench = make_bench(gone, content, *([over | {"nth": f"{looks + 1}-"}] if night == "the same night" else []))
     bench.run(jobs(3), limits)
     bench.script(gone, content, over)

@@ -12,7 +12,7 @@ from batchvid.core.job import State
 from batchvid.core.opening import Wishes
 from batchvid.core.settings import InDoubt, Rate
 from batchvid.errors import Exit
-from batchvid.sandbox.task import task_id
+from batchvid.sandbox.cometapi import new_id
 from tests.run.bench import QUICK, jobs
 
 if TYPE_CHECKING:
@@ -148,16 +148,16 @@ def test_after_a_doubt_few_requests_leave_together(make_bench: MakeBench) -> Non
 @pytest.mark.parametrize("status", [201, 202, 302, 303])
 def test_a_task_whose_id_stands_in_location_only_is_collected(make_bench: MakeBench, status: int) -> None:
     """RFC 9110 §15.3.2, §15.4.4: the request was processed, and this is where the task is."""
-    place = f"/v1/videos/{task_id(1, 2)}"
+    place = f"/v1/videos/{new_id(1, 2)}"
     bench = make_bench({"on": "create", "prompt": "*job-02*", "status": status, "redirect": place, "effect": True})
     assert bench.run(jobs(3)).exit_code is Exit.OK
-    assert bench.row("job-02").task_id == task_id(1, 2)
+    assert bench.row("job-02").task_id == new_id(1, 2)
     assert set(bench.bought().values()) == {1}
 
 
 def test_a_task_id_beside_an_error_is_used(make_bench: MakeBench) -> None:
     """The clip is paid: what matters is to collect it."""
-    body = {"error": {"message": "the database is slow"}, "task_id": task_id(1, 2)}
+    body = {"error": {"message": "the database is slow"}, "task_id": new_id(1, 2)}
     bench = make_bench({"on": "create", "prompt": "*job-02*", "status": 500, "body": body, "effect": True})
     assert bench.run(jobs(3)).exit_code is Exit.OK
     assert set(bench.bought().values()) == {1}
@@ -165,7 +165,7 @@ def test_a_task_id_beside_an_error_is_used(make_bench: MakeBench) -> None:
 
 def test_a_task_id_handed_out_twice_leaves_the_second_job_in_doubt(make_bench: MakeBench) -> None:
     """One task never has two owners: nobody knows what became of the second request."""
-    bench = make_bench({"on": "create", "prompt": "*job-02*", "set": {"id": task_id(1, 1)}})
+    bench = make_bench({"on": "create", "prompt": "*job-02*", "set": {"id": new_id(1, 1)}})
     summary = bench.run(jobs(3))
     assert summary.exit_code is Exit.IN_DOUBT
     assert bench.row("job-02").state is State.IN_DOUBT

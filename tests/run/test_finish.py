@@ -12,7 +12,7 @@ import pytest
 from batchvid.core.job import State
 from batchvid.core.settings import Rate
 from batchvid.errors import Exit
-from batchvid.sandbox.models import MODELS
+from batchvid.sandbox.cometapi import MODELS
 from tests.run.bench import QUICK, job, jobs
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from PIL import Image
 
 from batchvid.core.multipart import create_body
 from batchvid.sandbox.faults import Script, parse_rules
+from batchvid.sandbox.messages import Reply, Request
 from batchvid.sandbox.render import tiny_clips
-from batchvid.sandbox.reply import Reply, Request
-from batchvid.sandbox.routes import answer_api, answer_files
 from batchvid.sandbox.world import Memory, Terms, World
 
 START_AT = 1_800_000_000.0
@@ -43,7 +42,7 @@ class Scene:
         """Send a request to the service, with the key."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named.setdefault("authorization", f"Bearer {self.key}")
-        return answer_api(self.world, Request(method, path, named, body), now=self.now)
+        return self.world.answer(Request(method, path, named, body), now=self.now)
 
     def create(self, *frames: bytes, mime: str = "image/png", **fields: str) -> Reply:
         """Send a create as batchvid itself would, with any number of frames."""
@@ -70,7 +69,7 @@ class Scene:
         """Ask the file host, without the key."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = Request("GET", url.removeprefix(self.world.files_url), named)
-        return answer_files(self.world, request, now=self.now)
+        return self.world.answer_file(request, now=self.now)
 
     def decoded(self, reply: Reply) -> Any:
         """Give a reply's body."""

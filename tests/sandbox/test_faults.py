@@ -10,7 +10,7 @@ import pytest
 
 from batchvid.errors import ConfigError
 from batchvid.sandbox.faults import FAULTS_HELP, Call, Rule, Script, parse_rules
-from batchvid.sandbox.reply import Reset, Transport
+from batchvid.sandbox.messages import Reset, Transport
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import MakeScene

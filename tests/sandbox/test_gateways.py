@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from batchvid.core.multipart import create_body
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 from tests.sandbox.test_server import Client, ask
 
 if TYPE_CHECKING:

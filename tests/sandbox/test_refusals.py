@@ -9,9 +9,8 @@ import pytest
 from batchvid.core.answer import Answer
 from batchvid.core.fault import Fault, FaultKind
 from batchvid.core.payment import read_create
-from batchvid.sandbox.form import FormError, read_form
-from batchvid.sandbox.order import read_order, read_upload
-from batchvid.sandbox.reply import BODY_MAX_BYTES, Reply, Request
+from batchvid.sandbox.cometapi import read_order, read_upload
+from batchvid.sandbox.messages import BODY_MAX_BYTES, FormError, Reply, Request, read_form
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import MakeScene, Picture, Scene

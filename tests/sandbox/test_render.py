@@ -10,10 +10,9 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from batchvid.sandbox.drawing import fitted
-from batchvid.sandbox.render import instant_clips, render, tiny_clips
-from batchvid.sandbox.studio import Studio
-from batchvid.sandbox.world import ClipOrder
+from batchvid.sandbox.render import fitted, instant_clips, render, tiny_clips
+from batchvid.sandbox.server import Studio
+from batchvid.sandbox.tasks import ClipOrder
 
 if TYPE_CHECKING:
     from pathlib import Path

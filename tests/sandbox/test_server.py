@@ -21,8 +21,7 @@ import pytest
 
 from batchvid.core.multipart import create_body
 from batchvid.errors import ConfigError
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,8 +266,8 @@ def test_a_taken_port_is_said() -> None:
 
 PARENT = """
 import sys
-from batchvid.sandbox.embedded import running
-from batchvid.sandbox.options import Options
+from batchvid.sandbox.process import running
+from batchvid.sandbox.process import Options
 with running(Options(clip="tiny")) as (base, key):
     print(base, flush=True)
     sys.stdin.read()

@@ -11,9 +11,9 @@ import pytest
 from batchvid.core.answer import Answer
 from batchvid.core.payment import read_create
 from batchvid.core.wire import Created, Phase, TaskReport, read_poll
-from batchvid.sandbox.models import MODELS, Shape
+from batchvid.sandbox.cometapi import MODELS, Shape
 from batchvid.sandbox.render import tiny_clips
-from batchvid.sandbox.task import LONGEST_S, SHORTEST_S, generation_s
+from batchvid.sandbox.tasks import LONGEST_S, SHORTEST_S, generation_s
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import MakeScene, Picture, Scene

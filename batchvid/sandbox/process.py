@@ -10,25 +10,40 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import batchvid
 from batchvid.errors import ConfigError
+from batchvid.sandbox.world import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from batchvid.sandbox.options import Options
 
 END_S = 10.0
 """How long a child may take to end before it is killed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(Terms):
+    """How a sandbox is to be started."""
+
+    port: int = 0
+    """Of the API; 0 takes any free one. The file host always takes any."""
+    host: str = "127.0.0.1"
+    faults_path: Path | None = None
+    state_dir: Path | None = None
+    """Where tasks and ledger outlive a restart; without it they end with the sandbox."""
+    clip: Literal["full", "tiny"] = "full"
+    """``tiny``: one very small clip for all jobs of a shape, for load tests."""
+    latency_s: float = 0.0
+    """Before every answer."""
+
+
 @contextmanager
 def running(options: Options, *, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
-    """Run a sandbox; give its base URL and its key. Raises `ConfigError` when it cannot start.
+    """Run a sandbox and yield its base URL and its key. Raise `ConfigError` when it cannot start.
 
     It sees *environment*, or all of ours.
     """
@@ -52,7 +67,7 @@ def running(options: Options, *, environment: Mapping[str, str] | None = None) -
 
 
 def _start(child: subprocess.Popen[str], options: Options) -> str:
-    """Hand the options over and wait until the child serves; give its base URL."""
+    """Hand the options over and wait until the child serves; return its base URL."""
     if child.stdin is None or child.stdout is None:
         raise ConfigError("the sandbox has no pipes")
     absolute = replace(
