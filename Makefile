@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 LOWEST := .venv-lowest
-FAST := tests/core tests/manifest tests/journal tests/edge tests/stages tests/run tests/views tests/cli/test_help.py tests/cli/test_documents.py
+FAST := tests/domain tests/manifest tests/providers tests/media tests/storage tests/journal tests/engine tests/run tests/output tests/cli/test_help.py tests/cli/test_documents.py
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help

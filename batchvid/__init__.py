@@ -9,11 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchvid.api import Clip, Clips, Settings, load, plan, run, stream
-    from batchvid.core.job import Job, State
-    from batchvid.core.plan import Action, Plan
-    from batchvid.core.summary import Summary
-    from batchvid.errors import (
+    from batchvid.domain.errors import (
         BatchvidError,
         ConfigError,
         Exit,
@@ -22,8 +18,12 @@ if TYPE_CHECKING:
         Problem,
         StorageError,
     )
+    from batchvid.domain.job import Job, State
+    from batchvid.domain.plan import Action, Plan
+    from batchvid.domain.results import Summary
+    from batchvid.engine.api import Clip, Clips, Settings, load, plan, run, stream
+    from batchvid.engine.observer import View
     from batchvid.manifest.model import Manifest
-    from batchvid.views.view import View
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,11 +52,11 @@ __all__ = [
 ]
 
 _PLACES = {
-    "api": ("Clip", "Clips", "Settings", "load", "plan", "run", "stream"),
-    "core.job": ("Job", "State"),
-    "core.plan": ("Action", "Plan"),
-    "core.summary": ("Summary",),
-    "errors": (
+    "engine.api": ("Clip", "Clips", "Settings", "load", "plan", "run", "stream"),
+    "domain.job": ("Job", "State"),
+    "domain.plan": ("Action", "Plan"),
+    "domain.results": ("Summary",),
+    "domain.errors": (
         "BatchvidError",
         "ConfigError",
         "Exit",
@@ -66,7 +66,7 @@ _PLACES = {
         "StorageError",
     ),
     "manifest.model": ("Manifest",),
-    "views.view": ("View",),
+    "engine.observer": ("View",),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from batchvid import cli
+from batchvid.cli.main import main
 
-
-def main() -> None:
-    """Run the command line and end the process with the promised exit code."""
-    cli.main()
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main()

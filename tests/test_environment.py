@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchvid.environment import find_key, without_secrets
-from batchvid.errors import ConfigError, Exit
+from batchvid.domain.errors import ConfigError, Exit
+from batchvid.providers.credentials import find_key, without_secrets
 
 
 def test_a_child_process_is_given_no_secret() -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batchvid.core.job import Frame
+    from batchvid.domain.job import Frame
 
 __all__ = ["Manifest", "json_schema", "load", "write_starter"]
 
@@ -20,7 +20,7 @@ def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
 
     *read_frame* gives the frame of an image file (called once a file, with an absolute path), or
     raises ``ValueError`` with what is wrong with it ("is a folder, not an image").
-    Raises `batchvid.errors.ManifestError` with every problem, in the order of the files' lines.
+    Raises `batchvid.domain.errors.ManifestError` with every problem, in the order of the files' lines.
     """
     from batchvid.manifest.loading import load as load_now  # noqa: PLC0415 pydantic and YAML stay away from --help
 
@@ -37,7 +37,7 @@ def json_schema() -> dict[str, Any]:
 def write_starter(folder: Path) -> list[Path]:
     """Write a commented manifest, its schema and two frames to start from, and give their paths.
 
-    Raises `batchvid.errors.ConfigError`, with nothing written, when one of them exists already.
+    Raises `batchvid.domain.errors.ConfigError`, with nothing written, when one of them exists already.
     """
     from batchvid.manifest.starter import write_starter as write_now  # noqa: PLC0415 Pillow stays away from --help
 

@@ -7,10 +7,10 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from batchvid.core import fingerprint
-from batchvid.core.fit import Fit, ratio_of
-from batchvid.core.job import Continuation, Frame, Job
-from batchvid.core.text import nfc
+from batchvid.domain import fingerprint
+from batchvid.domain.image_fit import Fit, ratio_of
+from batchvid.domain.job import Continuation, Frame, Job
+from batchvid.domain.text import nfc
 from batchvid.manifest import paths
 from batchvid.manifest.frames import Frames, frame_troubles, size_trouble
 from batchvid.manifest.links import ID, NO_ID, Films, check_chains
@@ -21,7 +21,7 @@ from batchvid.manifest.units import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.core.film import Film
+    from batchvid.domain.film import Film
     from batchvid.manifest.expand import Expander, Wish
     from batchvid.manifest.prices import Prices
     from batchvid.manifest.problems import Findings

@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.core.text import nfc
+from batchvid.domain.text import nfc
 from batchvid.manifest import paths, storyboards
 from batchvid.manifest.check import check, what
 from batchvid.manifest.plain_rows import PlainRows

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
-from batchvid.core.notice import Hook
-from batchvid.core.settings import Rate
+from batchvid.domain.limits import Rate
+from batchvid.domain.notice import Hook
 from batchvid.manifest import hooks, prices, service, units, values
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchvid.core.fit import Fit, fitting, ratio_of
+from batchvid.domain.image_fit import Fit, fitting, ratio_of
 from batchvid.manifest.paths import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from batchvid.core.job import Frame
+    from batchvid.domain.job import Frame
 
 _RATIO_TOLERANCE = 0.02
 """1920x1088, which encoders like, still counts as 16x9."""

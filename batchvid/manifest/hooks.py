@@ -6,7 +6,7 @@ import re
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
-from batchvid.core.notice import Hook
+from batchvid.domain.notice import Hook
 from batchvid.manifest.units import written
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://\S+")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.film import Film
-from batchvid.core.job import Continuation
+from batchvid.domain.film import Film
+from batchvid.domain.job import Continuation
 from batchvid.manifest import paths
 from batchvid.manifest.check import check, what
 from batchvid.manifest.problems import Spot, dotted
@@ -16,7 +16,7 @@ from batchvid.manifest.units import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchvid.core.job import Job
+    from batchvid.domain.job import Job
     from batchvid.manifest.problems import Findings
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)

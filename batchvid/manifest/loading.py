@@ -7,9 +7,9 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.addresses import is_readable_on_the_way
-from batchvid.core.settings import InDoubt, Limits, OnChange
-from batchvid.errors import ManifestError
+from batchvid.domain.addresses import is_readable_on_the_way
+from batchvid.domain.errors import ManifestError
+from batchvid.domain.limits import InDoubt, Limits, OnChange
 from batchvid.manifest import paths
 from batchvid.manifest.assemble import Assembler
 from batchvid.manifest.check import check, what
@@ -24,7 +24,7 @@ from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, holds_k
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchvid.core.job import Frame
+    from batchvid.domain.job import Frame
     from batchvid.manifest.rules import SectionName
 
 _SECTIONS: dict[str, SectionName] = {"service": "Service", "limits": "LimitsSection", "defaults": "Defaults"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchvid.core.film import Film
-    from batchvid.core.job import Job
-    from batchvid.core.notice import Hook
-    from batchvid.core.settings import Limits
+    from batchvid.domain.film import Film
+    from batchvid.domain.job import Job
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.notice import Hook
 
 
 @dataclass(frozen=True, slots=True)

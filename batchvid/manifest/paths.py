@@ -13,7 +13,7 @@ import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batchvid.core.text import nfc
+from batchvid.domain.text import nfc
 from batchvid.manifest.template import Template, parse
 from batchvid.manifest.units import shown
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
-from batchvid.core.settings import MICROS
+from batchvid.domain.limits import MICROS
 from batchvid.manifest.units import money_micros, shown, written
 
 if TYPE_CHECKING:

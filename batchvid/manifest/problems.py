@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from batchvid.errors import Problem
+from batchvid.domain.errors import Problem
 from batchvid.manifest.service import without_keys
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
-from batchvid.core.text import nfc
+from batchvid.domain.text import nfc
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from batchvid.core.fit import Fit
-from batchvid.core.settings import InDoubt, OnChange
+from batchvid.domain.image_fit import Fit
+from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.manifest import hooks, prices, service, units, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchvid.core.notice import Hook
+    from batchvid.domain.notice import Hook
 
     Rule = Callable[[Any], Any]
 

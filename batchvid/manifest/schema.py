@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from batchvid.core.fit import Fit
-from batchvid.core.settings import InDoubt, OnChange
+from batchvid.domain.image_fit import Fit
+from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.manifest.fields import (
     FORM_KEYS_SCHEMA,
     VARIABLES_SCHEMA,

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchvid.core.text import nfc
+from batchvid.domain.text import nfc
 from batchvid.manifest.problems import Findings, Source, Spot
 from batchvid.manifest.read import Document, Map, Plain, TextError, read_text, scalar
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from batchvid.errors import ConfigError, StorageError
+from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.manifest.schema import json_schema
 
 if TYPE_CHECKING:

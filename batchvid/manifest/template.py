@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from batchvid.core.text import nfc
+from batchvid.domain.text import nfc
 from batchvid.manifest.units import shown
 
 if TYPE_CHECKING:

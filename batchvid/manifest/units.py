@@ -6,7 +6,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from batchvid.core.settings import MICROS, Rate
+from batchvid.domain.limits import MICROS, Rate
 from batchvid.manifest.read import Plain
 
 _DURATION = re.compile(

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox.process import Options
 from batchvid.sandbox.server import serve
 from batchvid.sandbox.world import DIALECTS

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import batchvid
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox.world import Terms
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import yaml
 from aiohttp import web
 from filelock import FileLock, Timeout
 
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.messages import BODY_MAX_BYTES, PLAIN, Dribble, Refusal, Reply, Request, Reset
 from batchvid.sandbox.world import DIALECTS, Clips, World

@@ -19,7 +19,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of

@@ -16,7 +16,7 @@ import pytest
 
 import batchvid
 from batchvid import Action, Exit, State
-from batchvid.views.view import Silent
+from batchvid.engine.observer import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from batchvid import load
-from batchvid.core.settings import Limits, Rate
+from batchvid.domain.limits import Limits, Rate
+from batchvid.engine.observer import Silent
+from batchvid.engine.run import Account, Options, Order, run
 from batchvid.sandbox.process import Options as SandboxOptions
 from batchvid.sandbox.process import running
-from batchvid.session import Account, Options, Order, run
-from batchvid.views.view import Silent
 
 if TYPE_CHECKING:
-    from batchvid.core.snapshot import Snapshot
+    from batchvid.domain.results import Snapshot
 
 SPEED = 15.0
 JOBS = 60

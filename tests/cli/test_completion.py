@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.cli import COMMANDS
+from batchvid.cli.main import COMMANDS
 
 if TYPE_CHECKING:
     from tests.cli.project import Project
@@ -62,16 +62,16 @@ def test_the_shell_completes_the_path_of_a_manifest(project: Project, command: s
 def test_completing_a_command_loads_none() -> None:
     """A person waits for it at every Tab."""
     code = (
-        "import sys; from batchvid.cli import run_command\n"
+        "import sys; from batchvid.cli.main import run_command\n"
         "try: run_command()\n"
         "except SystemExit: pass\n"
-        "print(sorted(name for name in sys.modules if name.startswith('batchvid.commands.')), file=sys.stderr)"
+        "print(sorted(name for name in sys.modules if name.startswith('batchvid.cli.')), file=sys.stderr)"
     )
     words = {"_BATCHVID_COMPLETE": "zsh_complete", "COMP_WORDS": "batchvid s", "COMP_CWORD": "1"}
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, env=os.environ | words, capture_output=True, text=True, check=True)
     assert "status" in ran.stdout
-    assert ran.stderr.strip() == "['batchvid.commands.streams']"
+    assert ran.stderr.strip() == "['batchvid.cli.main', 'batchvid.cli.streams']"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from batchvid import load
-from batchvid.cli import COMMANDS, batchvid
-from batchvid.commands.help import TOPICS
-from batchvid.errors import Exit
+from batchvid.cli.help import TOPICS
+from batchvid.cli.main import COMMANDS, batchvid
+from batchvid.domain.errors import Exit
 from batchvid.sandbox.faults import parse_rules
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from batchvid.core import lifecycle as life
-from batchvid.core.job import Progress
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
-from batchvid.edge.media import decode_clip
+from batchvid.domain import lifecycle as life
+from batchvid.domain.job import Progress
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
+from batchvid.media.images import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
 from tests.cli.project import QUICK, ended, read_until

@@ -89,7 +89,7 @@ def test_an_upgrade_of_the_image_library_buys_nothing_again(framed: Project) -> 
     upgraded.mkdir()
     upgrade = """
         import sys
-        import batchvid.edge.preparation as preparation
+        import batchvid.media.images as preparation
 
         preparation.JPEG_QUALITY = 60
         print("upgraded", file=sys.stderr)

@@ -10,9 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from batchvid.cli import COMMANDS, batchvid
-from batchvid.commands.help import TOPICS
-from batchvid.errors import Exit
+from batchvid.cli.help import TOPICS
+from batchvid.cli.main import COMMANDS, batchvid
+from batchvid.domain.errors import Exit
 from tests.cli.test_completion import completed
 from tests.cli.test_streams import on_a_terminal
 

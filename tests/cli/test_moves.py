@@ -9,7 +9,7 @@ import select
 import subprocess
 from typing import TYPE_CHECKING
 
-from batchvid.core.likeness import Edit
+from batchvid.domain.identity import Edit
 from tests.cli.project import ENDS_S, QUICK, command
 
 if TYPE_CHECKING:

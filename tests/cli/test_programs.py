@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import Progress
-from batchvid.core.lifecycle import SubmitStarted
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
-from batchvid.edge.media import read_frame
-from batchvid.edge.outputs import Outputs
+from batchvid.domain.job import Progress
+from batchvid.domain.lifecycle import SubmitStarted
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
 from batchvid.manifest import load
+from batchvid.media.images import read_frame
+from batchvid.storage.local import Outputs
 from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchvid.edge.pictures import FOLDER
+from batchvid.media.thumbnails import FOLDER
 from tests.cli.project import read_until
 
 if TYPE_CHECKING:

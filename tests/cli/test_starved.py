@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from batchvid.cli import is_starved, unexpected
-from batchvid.errors import Exit
+from batchvid.cli.main import is_starved, unexpected
+from batchvid.domain.errors import Exit
 
 
 @pytest.mark.parametrize(

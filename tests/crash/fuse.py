@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.edge.journal import Journal
-from batchvid.errors import StorageError
+from batchvid.domain.errors import StorageError
+from batchvid.journal.sqlite import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

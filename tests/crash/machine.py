@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from batchvid.core.opening import Wishes
+from batchvid.domain.reopening import Wishes
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.edits import NAMES, Amid, Edit, Entry, How
 from tests.crash.effect import DiskTroubleAt, Effect, KillAt, PressAt
@@ -23,7 +23,7 @@ from tests.crash.troubles import absences, troubles
 from tests.run.bench import quick_folder
 
 if TYPE_CHECKING:
-    from batchvid.core.answer import Lost
+    from batchvid.providers.response import Lost
     from batchvid.sandbox.tasks import ClipOrder
     from batchvid.sandbox.world import Clips
 

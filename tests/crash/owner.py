@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from batchvid.commands.adopt import adopt_command
-from batchvid.commands.mend import retry_command
-from batchvid.commands.verify import verify_command
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.edge.media import read_frame
-from batchvid.errors import BatchvidError, Exit, OutputBusyError
+from batchvid.cli.adopt import adopt_command
+from batchvid.cli.retry import retry_command
+from batchvid.cli.verify import verify_command
+from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
+from batchvid.domain.job import State
+from batchvid.domain.reopening import Wishes
+from batchvid.engine.planning import lost_clips
+from batchvid.engine.run import run as run_session
 from batchvid.manifest import load
-from batchvid.missing import lost_clips
-from batchvid.session import run as run_session
+from batchvid.media.images import read_frame
 from tests.crash.edits import LIMITS
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.crash.promises import Wanted, Witness
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from batchvid.core.answer import Lost
-    from batchvid.core.job import Job, Progress
-    from batchvid.core.summary import Summary
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.results import Summary
     from batchvid.manifest.model import Manifest
+    from batchvid.providers.response import Lost
     from batchvid.sandbox.world import Clips
     from tests.crash.edits import Amid, Entry
 
@@ -133,8 +133,8 @@ class Owner:
     @contextmanager
     def _quickly(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("batchvid.runner.STATS_EVERY_S", STATS_EVERY_S)
-            patch.setattr("batchvid.edge.outputs.LOCK_PATIENCE_S", 0.0)
+            patch.setattr("batchvid.engine.workers.STATS_EVERY_S", STATS_EVERY_S)
+            patch.setattr("batchvid.storage.local.LOCK_PATIENCE_S", 0.0)
             yield
 
     def press(self) -> None:
@@ -217,8 +217,8 @@ class Owner:
         wanted = {job.id for job in self.manifest().jobs}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("COMETAPI_KEY", KEY)
-            patch.setattr("batchvid.mending.Service", lambda *_, **__: self.bench.service)
-            patch.setattr("batchvid.commands.verify.asyncio", SimpleNamespace(run=run_virtually))
+            patch.setattr("batchvid.engine.repair.Service", lambda *_, **__: self.bench.service)
+            patch.setattr("batchvid.cli.verify.asyncio", SimpleNamespace(run=run_virtually))
             code = self._command(verify_command, "--repair")
         if code == Exit.OK:
             for row in self.bench.rows().values():
@@ -232,7 +232,7 @@ class Owner:
     def _command(self, command: Any, *arguments: str) -> int:
         before = self.bench.rows()
         with pytest.MonkeyPatch.context() as patch, self._quickly():
-            patch.setattr("batchvid.commands.mend.time", SimpleNamespace(time=self.bench.clock))
+            patch.setattr("batchvid.cli.retry.time", SimpleNamespace(time=self.bench.clock))
             code = int(command.main([str(self.path), *arguments], standalone_mode=False) or 0)
         self._follow_moves(before)
         return code

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from batchvid.core.job import State
-from batchvid.core.lifecycle import attempts_used
-from batchvid.core.mp4 import probe
-from batchvid.core.settings import InDoubt, OnChange
-from batchvid.edge.ledger import Outcome
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.lifecycle import attempts_used
+from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.journal.sqlite_reader import Outcome
+from batchvid.media.mp4 import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from batchvid.core.job import Job, Progress
-    from batchvid.core.opening import Wishes
-    from batchvid.core.settings import Limits
-    from batchvid.core.summary import Summary
-    from batchvid.edge.ledger import Attempt
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.reopening import Wishes
+    from batchvid.domain.results import Summary
+    from batchvid.journal.sqlite_reader import Attempt
     from tests.run.bench import Bench
 
 Content = tuple[str, str, tuple[str, ...]]

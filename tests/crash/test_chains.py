@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.film import Film
-from batchvid.core.job import State
-from batchvid.core.settings import Rate
-from batchvid.edge.media import decode_clip
-from batchvid.errors import BatchvidError, Exit
+from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.film import Film
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
+from batchvid.media.images import decode_clip
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.run.bench import QUICK, Bench, chain, quick_folder

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from batchvid.core.job import State
-from batchvid.core.settings import Rate
-from batchvid.edge.media import read_frame
-from batchvid.errors import BatchvidError, Exit
+from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
+from batchvid.media.images import read_frame
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.run.bench import QUICK, Bench, job, quick_folder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchvid.core.job import Job
+    from batchvid.domain.job import Job
     from batchvid.sandbox.tasks import ClipOrder
 
 LIMITS = replace(QUICK, in_flight=3, submits=Rate(60, 60), requests=Rate(20, 1), typical_time_s=30.0)

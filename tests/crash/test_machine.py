@@ -16,9 +16,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.reopening import Wishes
 from tests.crash.edits import Entry
 from tests.crash.effect import DiskTroubleAt, Effect
 from tests.crash.machine import Machine, same_clips

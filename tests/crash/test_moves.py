@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.errors import BatchvidError, Exit
+from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.job import State
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.run.bench import Bench, after, chain, job, quick_folder
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from batchvid.core.job import Job
+    from batchvid.domain.job import Job
 
 NEW_IDS = {"kite": "gull", "one": "a", "two": "b"}
 

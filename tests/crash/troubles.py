@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from batchvid.core.answer import Lost
+from batchvid.providers.response import Lost
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

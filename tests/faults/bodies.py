@@ -148,7 +148,7 @@ def sound() -> bytes:
 def endless(lab: Lab) -> None:
     """Capped (the cap is lowered from 4 GiB to 4 MiB here); the service itself is asked."""
     cap = 4 * 1024 * 1024
-    lab.constants = {"batchvid.core.transfer.CLIP_MAX_BYTES": cap}
+    lab.constants = {"batchvid.storage.download.CLIP_MAX_BYTES": cap}
     sent = {"chunks": 0, "announced": 0}
 
     def pouring(name: str, head: bytes, frame: bytes) -> Answer:

@@ -64,7 +64,7 @@ def expired(lab: Lab) -> None:
 @fault("F36", "transfers cut or reset at 0 % to 99 %, and by the end of the process")
 def broken_off(lab: Lab) -> None:
     """Resumed where it broke off, by Range and If-Range, also by the next run; nothing is fetched twice."""
-    lab.constants = {"batchvid.edge.service.BLOCK_S": 0.3}
+    lab.constants = {"batchvid.providers.http.BLOCK_S": 0.3}
     shares = {"start": 0.0, "early": 0.1, "middle": 0.5, "late": 0.99}
     held = [True]
 
@@ -203,7 +203,7 @@ PADDING_OF_OTHER = 290_000
 @fault("F46", "a transfer that stalls: before its first byte, in the middle, again and again, for ever")
 def stalled(lab: Lab) -> None:
     """Given up after a silence (1 s here in place of 30 s) and resumed where it was."""
-    lab.constants = {"batchvid.edge.service.SILENCE_S": 1.0}
+    lab.constants = {"batchvid.providers.http.SILENCE_S": 1.0}
 
     def stalling(share: float) -> Answer:
         def answer(request: Request) -> None:
@@ -246,7 +246,7 @@ def stalled(lab: Lab) -> None:
 @fault("F47", "a transfer that trickles: a few bytes, often enough to pass for alive")
 def trickling(lab: Lab) -> None:
     """Given up by the rule of the minimum speed (over 2 s here in place of 60 s) and resumed where it was."""
-    lab.constants = {"batchvid.core.transfer.SPEED_WINDOW_S": 2.0, "batchvid.edge.service.BLOCK_S": 0.3}
+    lab.constants = {"batchvid.storage.download.SPEED_WINDOW_S": 2.0, "batchvid.providers.http.BLOCK_S": 0.3}
 
     def trickle(request: Request) -> None:
         request.connection.sendall(cut(0.1)(request) or b"")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from batchvid.edge.outputs import STATE_FOLDER
 from batchvid.sandbox.messages import part_of
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.tasks import ClipOrder
+from batchvid.storage.local import STATE_FOLDER
 from tests.faults.raw import http, serving
 
 if TYPE_CHECKING:

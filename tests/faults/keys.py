@@ -60,7 +60,7 @@ def key_handling(lab: Lab) -> None:
     process.terminate()
     two.wait(process)
     two.key_nowhere()
-    for constant in ("batchvid.edge.paid_post.CREATE_TIMEOUT_S", "batchvid.edge.service.ANSWER_MAX_BYTES"):
+    for constant in ("batchvid.providers.paid_post.CREATE_TIMEOUT_S", "batchvid.providers.http.ANSWER_MAX_BYTES"):
         three = lab.beside(constant)
         three.manifest(JOB)
         three.sandbox()

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import batchvid
-from batchvid.commands.options import read_journal
-from batchvid.edge.media import decode_clip
-from batchvid.edge.outputs import STATE_FOLDER
-from batchvid.errors import BatchvidError
+from batchvid.cli.options import read_journal
+from batchvid.cli.output.status import status_object
+from batchvid.domain.errors import BatchvidError
+from batchvid.media.images import decode_clip
 from batchvid.sandbox.process import Options, running
-from batchvid.views.status import status_object
+from batchvid.storage.local import STATE_FOLDER
 from tests.faults.raw import serving
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Lab:
     front: str | None = None
     """The base URL that runs use in place of the sandbox's, once `in_front` has been called."""
     constants: dict[str, float] = field(default_factory=dict)
-    """Set in batchvid before it starts, such as a time-out of minutes: ``{"batchvid.edge.service.SILENCE_S": 1}``."""
+    """Set in batchvid before it starts, such as a time-out of minutes: ``{"batchvid.providers.http.SILENCE_S": 1}``."""
     ran: list[Ran] = field(default_factory=list)
     manifest_path: Path = Path()
     held: set[str] = field(default_factory=set)

@@ -158,7 +158,7 @@ def queued_for_ever(lab: Lab) -> None:
 )
 def unknown_id(lab: Lab) -> None:
     """Asked for again; for good it is lost: never bought again by itself, and the person is told what to do."""
-    lab.constants = {"batchvid.core.policy.UNKNOWN_TASK_GRACE_S": 1.0}
+    lab.constants = {"batchvid.engine.policy.UNKNOWN_TASK_GRACE_S": 1.0}
     forms = {
         "flat": http("400 Bad Request", b'{"code": "task_not_exist", "message": "task_not_exist", "data": null}'),
         "page": http("404 Not Found", b"<html>nothing here</html>"),
@@ -247,9 +247,9 @@ def without_url(lab: Lab) -> None:
 def polls_go_wrong(lab: Lab) -> None:
     """Asked again, at no price: the clip arrives; one that never gets an answer is left to the next run."""
     lab.constants = {
-        "batchvid.edge.service.SILENCE_S": 1.0,
-        "batchvid.edge.service.READ_TIMEOUT_S": 2.0,
-        "batchvid.core.brakes.AWAY_AT_MOST_S": 2.0,
+        "batchvid.providers.http.SILENCE_S": 1.0,
+        "batchvid.providers.http.READ_TIMEOUT_S": 2.0,
+        "batchvid.engine.circuit_breaker.AWAY_AT_MOST_S": 2.0,
     }
     bad = http("502 Bad Gateway", b"<html>Bad gateway</html>")
     healed = False

@@ -41,7 +41,7 @@ MOMENTS: dict[str, tuple[str, Callable[[Lab], bool]]] = {
     "done": ("", is_state("done")),
 }
 """What the service does, and how to see that the moment has come: one for each effect in the life of a job."""
-SMALL_BLOCKS = {"batchvid.edge.service.BLOCK_BYTES": 1024}
+SMALL_BLOCKS = {"batchvid.providers.http.BLOCK_BYTES": 1024}
 """So that half of a tiny clip is written before the rest of it comes."""
 
 

@@ -11,7 +11,7 @@ import time
 from shutil import which
 from typing import TYPE_CHECKING
 
-from batchvid.edge.outputs import STATE_FOLDER
+from batchvid.storage.local import STATE_FOLDER
 from tests.faults.cases import NotHereError, fault
 from tests.faults.filehost import fixed, honest, hosting, logged, manifest, why
 from tests.faults.lab import IN_CLEAR, KEY, QUICK
@@ -156,7 +156,10 @@ def bombed(lab: Lab) -> None:
         return answers[named[0]] if named and request.method == "POST" else relayed(request, api)
 
     lab.in_front(answer)
-    lab.constants = {"batchvid.core.brakes.DOUBTS_IN_A_ROW": 1000, "batchvid.core.brakes.DOUBTS_AT_MOST": 1000}
+    lab.constants = {
+        "batchvid.engine.circuit_breaker.DOUBTS_IN_A_ROW": 1000,
+        "batchvid.engine.circuit_breaker.DOUBTS_AT_MOST": 1000,
+    }
     ran = lab.run()
     lab.ended(ran, 4)
     lab.says(ran, "in doubt", *answers)
@@ -201,7 +204,7 @@ def traversal(lab: Lab) -> None:
             return relayed(request, api)
 
         one.in_front(answer)
-        one.constants = {"batchvid.core.policy.UNKNOWN_TASK_GRACE_S": 0.0}
+        one.constants = {"batchvid.engine.policy.UNKNOWN_TASK_GRACE_S": 0.0}
         ran = one.run()
         one.ended(ran, 4, 5)
         for path in asked:

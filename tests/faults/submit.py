@@ -170,7 +170,7 @@ def bad_tls(lab: Lab) -> None:
 def connect_timeout(lab: Lab) -> None:
     """Nothing is sent and nothing is in doubt, also when a person stops it; once somebody answers, it goes on."""
     lab.manifest(TWO, head=quick(submits="unlimited", backoff="0.1s..0.2s"))
-    lab.constants = {"batchvid.edge.paid_post.CONNECT_TIMEOUT_S": 1.0}
+    lab.constants = {"batchvid.providers.paid_post.CONNECT_TIMEOUT_S": 1.0}
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -250,7 +250,10 @@ def reset_before_answer(lab: Lab) -> None:
 def no_answer(lab: Lab) -> None:
     """In doubt, whether billed or not; never sent again; the other job finishes."""
     lab.manifest(jobs("well", "billed", "silent", "trickle"))
-    lab.constants = {"batchvid.edge.paid_post.CREATE_SILENCE_S": 1.0, "batchvid.edge.paid_post.CREATE_TIMEOUT_S": 2.0}
+    lab.constants = {
+        "batchvid.providers.paid_post.CREATE_SILENCE_S": 1.0,
+        "batchvid.providers.paid_post.CREATE_TIMEOUT_S": 2.0,
+    }
     api = lab.sandbox("- {on: create, prompt: The billed*, hang: true, effect: true}\n"
                       "- {on: create, prompt: The silent*, hang: true}")  # fmt: skip
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import Progress
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
+from batchvid.domain.job import Progress
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchvid.core.lifecycle import Event
+    from batchvid.domain.lifecycle import Event
 
 SERVICE = "https://api.example.com/v1"
 

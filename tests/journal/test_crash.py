@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import Progress
-from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted
-from batchvid.edge import journal_file
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
-from batchvid.errors import StorageError
+from batchvid.domain.errors import StorageError
+from batchvid.domain.job import Progress
+from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
+from batchvid.journal import sqlite_file as journal_file
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
-from batchvid.core.job import Progress
-from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
-from batchvid.edge.recorder import Recorder
+from batchvid.domain.job import Progress
+from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
+from batchvid.journal.group_commit import Recorder
 
 async def work(recorder, worker):
     for number in range(100_000):
@@ -50,11 +50,11 @@ asyncio.run(main())
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from batchvid.core.job import Progress
-from batchvid.core.lifecycle import SubmitStarted
-from batchvid.edge.change import Change
-from batchvid.edge.journal import Journal
-from batchvid.errors import StorageError
+from batchvid.domain.job import Progress
+from batchvid.domain.lifecycle import SubmitStarted
+from batchvid.journal.base import Change
+from batchvid.journal.sqlite import Journal
+from batchvid.domain.errors import StorageError
 
 journal = Journal.open(Path(sys.argv[1]), service="s")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

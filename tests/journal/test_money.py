@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.lifecycle import (
+from batchvid.domain.lifecycle import (
     ClipSaved,
     Event,
     GaveUp,
@@ -23,7 +23,7 @@ from batchvid.core.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from batchvid.edge.journal import Journal
+    from batchvid.journal.sqlite import Journal
     from tests.journal.conftest import Life
 
 PRICE = 400_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.edge import mounts
+from batchvid.storage import fs as mounts
 
 if TYPE_CHECKING:
     from pathlib import Path

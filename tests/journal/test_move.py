@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.lifecycle import ClipSaved, SubmitAccepted, SubmitRefused, SubmitStarted, TaskSucceeded
-from batchvid.core.witnesses import MOVED
-from batchvid.edge.change import StaleProgressError
+from batchvid.domain.history import MOVED
+from batchvid.domain.lifecycle import ClipSaved, SubmitAccepted, SubmitRefused, SubmitStarted, TaskSucceeded
+from batchvid.journal.base import StaleProgressError
 from tests.journal.conftest import Life
 
 if TYPE_CHECKING:
-    from batchvid.edge.journal import Journal
+    from batchvid.journal.sqlite import Journal
 
-from batchvid.core.job import Progress, State
+from batchvid.domain.job import Progress, State
 
 NOTE = ("to_rename", "[]")
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
-from batchvid.edge import journal_schema
-from batchvid.edge.journal import Journal
-from batchvid.edge.readings import Readings
-from batchvid.errors import ConfigError, Exit, StorageError
+from batchvid.domain.errors import ConfigError, Exit, StorageError
+from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
+from batchvid.journal import sqlite_file as journal_schema
+from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite_reader import Readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchvid.core import lifecycle as life_events
-from batchvid.core.job import Progress, State
-from batchvid.core.lifecycle import TABLE, Event, SubmitAccepted, SubmitStarted
-from batchvid.core.snapshot import Money
-from batchvid.edge.change import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
-from batchvid.edge.journal import TIMINGS_KEPT, Journal
-from batchvid.edge.ledger import Outcome
-from batchvid.edge.readings import ASKED_AT_ONCE, UNFINISHED, Readings
-from batchvid.errors import StorageError
+from batchvid.domain import lifecycle as life_events
+from batchvid.domain.errors import StorageError
+from batchvid.domain.job import Progress, State
+from batchvid.domain.lifecycle import TABLE, Event, SubmitAccepted, SubmitStarted
+from batchvid.domain.results import Money
+from batchvid.journal.base import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
+from batchvid.journal.sqlite import TIMINGS_KEPT, Journal
+from batchvid.journal.sqlite_reader import ASKED_AT_ONCE, UNFINISHED, Outcome, Readings
 
 if TYPE_CHECKING:
     from tests.journal.conftest import Life

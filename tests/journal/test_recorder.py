@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import Progress, State
-from batchvid.core.lifecycle import ClipSaved, SubmitAccepted, SubmitStarted, SubmitUnsure, TaskSucceeded
-from batchvid.edge.change import Change, StaleProgressError, TaskOwnedError
-from batchvid.edge.readings import Readings
-from batchvid.edge.recorder import GROUP_MAX, InlineRecorder, Recorder, Records
-from batchvid.errors import StorageError
+from batchvid.domain.errors import StorageError
+from batchvid.domain.job import Progress, State
+from batchvid.domain.lifecycle import ClipSaved, SubmitAccepted, SubmitStarted, SubmitUnsure, TaskSucceeded
+from batchvid.journal.base import Change, StaleProgressError, TaskOwnedError
+from batchvid.journal.group_commit import GROUP_MAX, InlineRecorder, Recorder, Records
+from batchvid.journal.sqlite_reader import Readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from batchvid.edge.journal import Journal
+    from batchvid.journal.sqlite import Journal
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
 

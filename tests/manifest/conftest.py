@@ -10,13 +10,13 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from batchvid import manifest
-from batchvid.core.job import Frame
-from batchvid.errors import ManifestError
+from batchvid.domain.errors import ManifestError
+from batchvid.domain.job import Frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchvid.errors import Problem
+    from batchvid.domain.errors import Problem
     from batchvid.manifest import Manifest
 
 

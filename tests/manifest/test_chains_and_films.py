@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.film import Film
-from batchvid.core.job import Continuation
+from batchvid.domain.film import Film
+from batchvid.domain.job import Continuation
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

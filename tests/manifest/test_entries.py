@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core import fingerprint
+from batchvid.domain import fingerprint
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

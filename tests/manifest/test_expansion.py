@@ -18,7 +18,7 @@ from batchvid.manifest.template import has_braces, parse
 if TYPE_CHECKING:
     from random import Random
 
-    from batchvid.core.job import Frame, Job
+    from batchvid.domain.job import Frame, Job
 
 TEXTS = st.text(
     st.characters(categories=["L", "N", "Zs"], include_characters=".,:;!#&*-'\""), min_size=1, max_size=30

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.fit import Fit, Fitting
+from batchvid.domain.image_fit import Fit, Fitting
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

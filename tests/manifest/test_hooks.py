@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.notice import Hook
+from batchvid.domain.notice import Hook
 from batchvid.manifest import hooks
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.errors import ManifestError
+from batchvid.domain.errors import ManifestError
 from batchvid.manifest.plain_rows import PlainRows
 
 if TYPE_CHECKING:

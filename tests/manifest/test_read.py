@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid import manifest
-from batchvid.core.text import nfc
-from batchvid.errors import ManifestError
+from batchvid.domain.errors import ManifestError
+from batchvid.domain.text import nfc
 from batchvid.manifest.read import MAX_BYTES, Document, Plain
 
 if TYPE_CHECKING:

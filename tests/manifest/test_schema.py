@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator, ValidationError
 from PIL import Image
 
 from batchvid import manifest
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

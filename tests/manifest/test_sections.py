@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.core.settings import InDoubt, Limits, OnChange, Rate
+from batchvid.domain.limits import InDoubt, Limits, OnChange, Rate
 from batchvid.manifest import units
 from batchvid.manifest.read import scalar
 from batchvid.manifest.service import base_url

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core import fingerprint
+from batchvid.domain import fingerprint
 from batchvid.manifest.paths import on_disk
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import batchvid
-from batchvid.core.figures import rfc3339
-from batchvid.core.job import Progress
-from batchvid.core.lifecycle import (
+from batchvid.domain.job import Progress
+from batchvid.domain.lifecycle import (
     ClipSaved,
     DownloadFailed,
     GaveUp,
@@ -27,18 +26,19 @@ from batchvid.core.lifecycle import (
     TaskSucceeded,
     TimedOut,
 )
-from batchvid.edge.change import Change
-from batchvid.edge.eventlog import PACE_CHANGED, EventLog
-from batchvid.edge.journal import Journal
-from batchvid.edge.outputs import STATE_FOLDER
-from batchvid.edge.pictures import FOLDER, picture_name
+from batchvid.domain.records import rfc3339
+from batchvid.journal.base import Change
+from batchvid.journal.event_log import PACE_CHANGED, EventLog
+from batchvid.journal.sqlite import Journal
+from batchvid.media.thumbnails import FOLDER, picture_name
+from batchvid.storage.local import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from batchvid.core.job import Job
-    from batchvid.core.lifecycle import Event
+    from batchvid.domain.job import Job
+    from batchvid.domain.lifecycle import Event
 
 TEN_PM = 1_773_352_800.0
 """2026-03-12T22:00:00Z."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.report import FilmRow, Kept, report
-from batchvid.edge.page_file import write_page
-from batchvid.edge.pictures import FOLDER
-from batchvid.views import report as views
-from tests.core.drive import a_job
+from batchvid.cli.report import page as views
+from batchvid.cli.report.page import write_page
+from batchvid.domain.report import FilmRow, Kept, report
+from batchvid.media.thumbnails import FOLDER
+from tests.engine.drive import a_job
 from tests.faults.page import ATTACKS
 from tests.report.browser import batchvid
 from tests.report.nights import write_night

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from batchvid.core.job import Progress, State
-from batchvid.core.report import Kept, Trouble, report
-from batchvid.edge.page_file import MARK, MARK_WITHIN_BYTES
-from batchvid.views.report import page
-from tests.core.drive import a_job
+from batchvid.cli.report.page import MARK, MARK_WITHIN_BYTES, page
+from batchvid.domain.job import Progress, State
+from batchvid.domain.report import Kept, Trouble, report
+from tests.engine.drive import a_job
 from tests.faults.page import ATTACKS
 from tests.faults.page import Page as Dangers
 

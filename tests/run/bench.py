@@ -15,34 +15,32 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from batchvid import runner
-from batchvid.core.fingerprint import fields, fingerprint
-from batchvid.core.job import Continuation, Job, State
-from batchvid.core.mp4 import probe
-from batchvid.core.settings import Limits, Rate
-from batchvid.core.witnesses import MOVED
-from batchvid.edge.ledger import Outcome
-from batchvid.edge.readings import Readings
+from batchvid.domain.fingerprint import fields, fingerprint
+from batchvid.domain.history import MOVED
+from batchvid.domain.job import Continuation, Job, State
+from batchvid.domain.limits import Limits, Rate
+from batchvid.engine import workers as runner
+from batchvid.engine.moving import TO_RENAME
+from batchvid.engine.observer import Silent
+from batchvid.engine.run import Account, Interrupts, Options, Order
+from batchvid.engine.run import run as run_session
+from batchvid.journal.sqlite_reader import Outcome, Readings
 from batchvid.manifest.model import Manifest
-from batchvid.moving import TO_RENAME
+from batchvid.media.mp4 import probe
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.world import Terms, World
-from batchvid.session import Account, Interrupts, Options, Order
-from batchvid.session import run as run_session
-from batchvid.views.view import Silent
 from tests.run.memory import KEY, MemoryService
 from tests.run.virtual import run as run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from batchvid.core.film import Film
-    from batchvid.core.job import Frame, Progress
-    from batchvid.core.lifecycle import Event
-    from batchvid.core.snapshot import Snapshot
-    from batchvid.core.summary import Summary
-    from batchvid.edge.ledger import Attempt
+    from batchvid.domain.film import Film
+    from batchvid.domain.job import Frame, Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.results import Snapshot, Summary
+    from batchvid.journal.sqlite_reader import Attempt
     from batchvid.sandbox.world import Clips
 
 STARTS_AT = 1_800_000_000.0

@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from batchvid.core.answer import Answer, Lost, NoAnswer
-from batchvid.core.secrecy import secret_of
-from batchvid.edge.paid_post import CREATE_SILENCE_S
-from batchvid.edge.service import SILENCE_S, Transfer
+from batchvid.domain.secrecy import secret_of
+from batchvid.providers.http import SILENCE_S, Transfer
+from batchvid.providers.paid_post import CREATE_SILENCE_S
+from batchvid.providers.response import Answer, Lost, NoAnswer
 from batchvid.sandbox.messages import Reply, Request, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
-    from batchvid.core.multipart import Multipart
+    from batchvid.providers.multipart import Multipart
     from batchvid.sandbox.world import World
 
 UPLOAD_S, ANSWER_S = 0.25, 0.15

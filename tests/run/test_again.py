@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.chains import bound
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.settings import InDoubt, Limits
-from batchvid.edge.ledger import Outcome
-from batchvid.errors import Exit
+from batchvid.domain.dependencies import bound
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import InDoubt, Limits
+from batchvid.domain.reopening import Wishes
+from batchvid.journal.sqlite_reader import Outcome
 from batchvid.sandbox.render import instant_clips
 from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchvid.core.job import Job
+    from batchvid.domain.job import Job
     from tests.run.bench import Bench
     from tests.run.conftest import MakeBench
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchvid.core.answer import Answer, Lost, NoAnswer
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.policy import sends_at_most
-from batchvid.core.settings import InDoubt, Limits
+from batchvid.domain.job import State
+from batchvid.domain.limits import InDoubt, Limits
+from batchvid.domain.reopening import Wishes
+from batchvid.engine.policy import sends_at_most
+from batchvid.providers.response import Answer, Lost, NoAnswer
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
 from tests.run.memory import MemoryService
 
 if TYPE_CHECKING:
-    from batchvid.core.multipart import Multipart
+    from batchvid.providers.multipart import Multipart
 
 CLEAR = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
 """The statuses that refuse a request before any work is done: the only answers that this service never lies with."""

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from batchvid.core.chains import bound
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.settings import OnChange
-from batchvid.edge.readings import Readings
-from batchvid.edge.stills import picture_of
-from batchvid.errors import Exit
-from batchvid.planning import planned
+from batchvid.domain.dependencies import bound
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import OnChange
+from batchvid.domain.reopening import Wishes
+from batchvid.engine.planning import planned
+from batchvid.journal.sqlite_reader import Readings
+from batchvid.media.frames import picture_of
 from batchvid.sandbox.render import instant_clips
 from tests.run.bench import QUICK, after, chain, changed, job, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.core.job import Job
-    from batchvid.core.plan import Plan
+    from batchvid.domain.job import Job
+    from batchvid.domain.plan import Plan
     from tests.run.bench import Bench
     from tests.run.conftest import MakeBench
 

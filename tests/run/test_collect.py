@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from batchvid.core.fit import Fit, fitting
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.settings import OnChange
-from batchvid.core.standing import WORDS_TOLD
-from batchvid.edge.media import frame_bytes, read_frame
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.image_fit import Fit, fitting
+from batchvid.domain.job import State
+from batchvid.domain.limits import OnChange
+from batchvid.domain.reopening import Wishes
+from batchvid.engine.stats import WORDS_TOLD
+from batchvid.media.images import frame_bytes, read_frame
 from batchvid.sandbox.cometapi import new_id
 from tests.run.bench import QUICK, Bench, changed, job, jobs, quick_folder
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.settings import InDoubt, Rate
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import InDoubt, Rate
+from batchvid.domain.reopening import Wishes
 from batchvid.sandbox.cometapi import new_id
 from tests.run.bench import QUICK, jobs
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.settings import Limits, Rate
+from batchvid.domain.limits import Limits, Rate
 from tests.run import bench as bench_module
 from tests.run.bench import Watcher, jobs
 
 if TYPE_CHECKING:
-    from batchvid.core.snapshot import Snapshot
+    from batchvid.domain.results import Snapshot
     from tests.run.conftest import MakeBench
 
 SEEDS = (1, 2, 3)

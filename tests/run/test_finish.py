@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.core.settings import Rate
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
 from batchvid.sandbox.cometapi import MODELS
 from tests.run.bench import QUICK, job, jobs
 

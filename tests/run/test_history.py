@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core import lifecycle as life
-from batchvid.core.job import State
-from batchvid.edge import eventlog
-from batchvid.edge.journal import Journal
-from batchvid.errors import ConfigError, Exit, StorageError
+from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import ConfigError, Exit, StorageError
+from batchvid.domain.job import State
+from batchvid.journal import event_log as eventlog
+from batchvid.journal.sqlite import Journal
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batchvid.core.lifecycle import Event
+    from batchvid.domain.lifecycle import Event
     from tests.run.bench import Bench
     from tests.run.conftest import MakeBench
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.core.settings import OnChange
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import OnChange
 from tests.run.bench import QUICK, changed, job, jobs
 
 if TYPE_CHECKING:

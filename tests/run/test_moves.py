@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.core.settings import OnChange
-from batchvid.errors import Exit, StorageError
+from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.job import State
+from batchvid.domain.limits import OnChange
 from tests.crash.effect import DiskTroubleAt, Effect
 from tests.crash.fuse import wired
 from tests.run.bench import PRICE, QUICK, Bench, after, chain, job
@@ -19,7 +19,7 @@ from tests.run.bench import PRICE, QUICK, Bench, after, chain, job
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchvid.core.job import Job
+    from batchvid.domain.job import Job
 
 
 @pytest.fixture

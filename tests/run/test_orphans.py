@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.edge.orphans import append, path_of, read
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.journal.orphans import append, path_of, read
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:

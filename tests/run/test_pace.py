@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchvid.core.settings import Rate
-from batchvid.edge.pace import Pace
+from batchvid.domain.limits import Rate
+from batchvid.engine.rate_limit import Pace
 from tests.run.virtual import run
 
 RATES = [Rate(10, 60), Rate(10, 1), Rate(1000, 1), Rate(1, 60), Rate(50, 3600)]

@@ -11,17 +11,16 @@ from unittest.mock import patch
 
 import pytest
 
-from batchvid import runner
-from batchvid.core import lifecycle as life
-from batchvid.core.account import Ration
-from batchvid.core.job import State
-from batchvid.core.settings import Limits, Rate
-from batchvid.core.summary import Summary
-from batchvid.edge.outputs import Outputs
-from batchvid.edge.readings import Readings
-from batchvid.errors import BatchvidError, Exit, OutputBusyError
-from batchvid.session import Interrupts
-from batchvid.shift import run_all
+from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
+from batchvid.domain.job import State
+from batchvid.domain.limits import Limits, Rate
+from batchvid.domain.results import Summary
+from batchvid.engine import workers as runner
+from batchvid.engine.account import Ration
+from batchvid.engine.run import Interrupts, run_all
+from batchvid.journal.sqlite_reader import Readings
+from batchvid.storage.local import Outputs
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
 

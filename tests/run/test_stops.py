@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core import lifecycle as life
-from batchvid.core import transfer
-from batchvid.core.job import State
-from batchvid.core.opening import Wishes
-from batchvid.core.settings import Rate
-from batchvid.errors import Exit
+from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
+from batchvid.domain.reopening import Wishes
+from batchvid.storage import download as transfer
 from tests.run import memory
 from tests.run.bench import PRICE, QUICK, STARTS_AT, Bench, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchvid.core.settings import Limits
+    from batchvid.domain.limits import Limits
     from tests.run.conftest import MakeBench
 
 NO_QUOTA = {"code": None, "message": "user quota is not enough"}

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core import lifecycle as life
-from batchvid.core.job import State
-from batchvid.edge.journal import Journal
-from batchvid.errors import Exit, StorageError
+from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.job import State
+from batchvid.journal.sqlite import Journal
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.core.lifecycle import Event
-    from batchvid.edge.change import Change
+    from batchvid.domain.lifecycle import Event
+    from batchvid.journal.base import Change
     from tests.run.conftest import MakeBench
 
 

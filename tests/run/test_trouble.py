@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.answer import Lost
-from batchvid.core.job import State
-from batchvid.core.settings import Rate
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
+from batchvid.providers.response import Lost
 from tests.run.bench import QUICK, STARTS_AT, jobs
 from tests.run.memory import Outage
 from tests.run.virtual import VirtualLoop

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.core.job import State
-from batchvid.core.settings import InDoubt, Rate
-from batchvid.errors import Exit
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.limits import InDoubt, Rate
 from tests.run.bench import PRICE, QUICK, jobs
 
 if TYPE_CHECKING:
-    from batchvid.core.settings import Limits
+    from batchvid.domain.limits import Limits
     from tests.run.conftest import MakeBench
 
 BUSY = {"error": {"code": "", "message": "busy", "type": "comet_api_error"}}

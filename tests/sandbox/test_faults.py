@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox.faults import FAULTS_HELP, Call, Rule, Script, parse_rules
 from batchvid.sandbox.messages import Reset, Transport
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from batchvid.core.multipart import create_body
+from batchvid.providers.multipart import create_body
 from batchvid.sandbox.process import Options, running
 from tests.sandbox.test_server import Client, ask
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
 from batchvid.sandbox.messages import Reply, Request
 from batchvid.sandbox.openai import MODELS
 from batchvid.sandbox.process import Options, running

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.core.answer import Answer
-from batchvid.core.fault import Fault, FaultKind
-from batchvid.core.payment import read_create
+from batchvid.domain.fault import Fault, FaultKind
+from batchvid.providers.payment import read_create
+from batchvid.providers.response import Answer
 from batchvid.sandbox.cometapi import read_order, read_upload
 from batchvid.sandbox.messages import BODY_MAX_BYTES, FormError, Reply, Request, read_form
 

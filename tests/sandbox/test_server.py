@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from batchvid.core.multipart import create_body
-from batchvid.errors import ConfigError
+from batchvid.domain.errors import ConfigError
+from batchvid.providers.multipart import create_body
 from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from batchvid.core.answer import Answer
-from batchvid.core.payment import read_create
-from batchvid.core.wire import Created, Phase, TaskReport, read_poll
+from batchvid.domain.task import Created, Phase, TaskReport
+from batchvid.providers.cometapi import read_poll
+from batchvid.providers.payment import read_create
+from batchvid.providers.response import Answer
 from batchvid.sandbox.cometapi import MODELS, Shape
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.tasks import LONGEST_S, SHORTEST_S, generation_s

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import batchvid
-from batchvid.edge.journal import Journal
+from batchvid.journal.sqlite import Journal
 from tests.benchmarks.parts.life import changes
 
 JOBS_AT_ONCE = 5_000

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchvid.edge.journal import Journal
-from batchvid.edge.recorder import Recorder
+from batchvid.journal.group_commit import Recorder
+from batchvid.journal.sqlite import Journal
 from tests.benchmarks.parts.life import changes
 
 if TYPE_CHECKING:

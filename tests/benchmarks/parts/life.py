@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchvid.core import lifecycle as life
-from batchvid.core.job import Progress
-from batchvid.edge.change import Change
+from batchvid.domain import lifecycle as life
+from batchvid.domain.job import Progress
+from batchvid.journal.base import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

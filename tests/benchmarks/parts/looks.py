@@ -1,6 +1,6 @@
 """Polling strategies against tasks of known length: how many looks each takes, and how late it sees the end.
 
-batchvid's own is driven through `batchvid.core.course`, as a run does it, learning as it goes. The others are
+batchvid's own is driven through `batchvid.engine.scheduler`, as a run does it, learning as it goes. The others are
 arithmetic: a schedule of looks after the submit, all of whose gaps are stretched by one factor until its
 mean delay is that of batchvid.
 """
@@ -13,13 +13,11 @@ import random
 import statistics
 from typing import TYPE_CHECKING
 
-from batchvid.core import lifecycle as life
-from batchvid.core.active import Step
-from batchvid.core.brakes import Brakes
-from batchvid.core.course import Course
-from batchvid.core.placing import place_all
-from batchvid.core.settings import Limits
-from batchvid.core.snapshot import Money
+from batchvid.domain import lifecycle as life
+from batchvid.domain.limits import Limits
+from batchvid.domain.results import Money
+from batchvid.engine.circuit_breaker import Brakes
+from batchvid.engine.scheduler import Course, Step, place_all
 from tests.benchmarks.durations import CLASSES, duration_s
 from tests.benchmarks.parts.waiting import job
 

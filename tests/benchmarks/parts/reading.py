@@ -21,8 +21,8 @@ def main() -> None:
             read = len(yaml.load(file, Loader=yaml.CSafeLoader)["jobs"])
     else:
         import batchvid  # noqa: PLC0415 as above
-        import batchvid.edge.media  # noqa: PLC0415 the time to import is not the time to read
         import batchvid.manifest.loading  # noqa: PLC0415 as above
+        import batchvid.media.images  # noqa: PLC0415 the time to import is not the time to read
 
         started = time.monotonic()
         read = len(batchvid.load(path).jobs)

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from batchvid.core.fault import Fault
-from batchvid.edge import hashing
-from batchvid.edge.outputs import Outputs
-from batchvid.edge.service import Service
-from batchvid.stages.download import download
+from batchvid.domain.fault import Fault
+from batchvid.providers.http import Service
+from batchvid.storage import part as hashing
+from batchvid.storage.download import download
+from batchvid.storage.local import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

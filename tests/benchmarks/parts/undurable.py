@@ -10,8 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from batchvid.cli import main
-from batchvid.edge import journal_file
+from batchvid.cli.main import main
+from batchvid.journal import sqlite_file as journal_file
 
 if TYPE_CHECKING:
     import sqlite3

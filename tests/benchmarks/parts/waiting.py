@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import tracemalloc
 
-from batchvid.core.brakes import Brakes
-from batchvid.core.course import Course
-from batchvid.core.job import Job, Progress, State
-from batchvid.core.placing import place_all
-from batchvid.core.settings import Limits
-from batchvid.core.snapshot import Money
+from batchvid.domain.job import Job, Progress, State
+from batchvid.domain.limits import Limits
+from batchvid.domain.results import Money
+from batchvid.engine.circuit_breaker import Brakes
+from batchvid.engine.scheduler import Course, place_all
 
 
 def job(number: int) -> Job:

@@ -1,0 +1,345 @@
+"""``batchvid cron``: prints what starts a run every night, and installs nothing.
+
+What starts a run every night: a line for cron, or a service and a timer for systemd, as text.
+
+Neither needs ``flock``: a run holds its output by a lock of its own, and a second one ends with exit 75 before it sends
+anything.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchvid.cli.options import key_file_option, load, manifests_argument
+from batchvid.cli.streams import complain, tell
+from batchvid.domain.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+STOP_S = 330
+"""A paid request may take five minutes to be answered; whoever stops a run waits for that."""
+GRACE_S = 7200
+"""After the window has closed, what is paid is collected; a run that is not over by then is asked to end."""
+DAY_MIN = 24 * 60
+HOMES = ("/home/", "/root/", "/run/user/")
+SHARED_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 looked for, not used
+BY_THE_SHELL = """/bin/sh -c 'exec "$$0" "$$@"'"""
+SHELL_SAFE = re.compile(r"[A-Za-z0-9_@+=:,./-]+", re.ASCII)
+
+HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+UMask=0027
+ProtectSystem=strict
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateIPC=yes
+PrivateUsers=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+KeyringMode=private
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+"""Nothing of it keeps a run from its network, its output, or its threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """When a run is started, and what it is."""
+
+    at: tuple[int, int]
+    """Hour and minute, local time."""
+    until: tuple[int, int]
+    program: tuple[str, ...]
+    """What starts batchvid, with its path in full: cron knows hardly any PATH."""
+    manifests: tuple[str, ...]
+    """Absolute."""
+    outputs: tuple[str, ...]
+    """Absolute folders."""
+    key_envs: tuple[str, ...]
+    hook_envs: tuple[str, ...] = ()
+    key_file: str | None = None
+    log: str = ""
+    """Where cron's run writes to; systemd has its own log."""
+    metrics: str | None = None
+    user: str = ""
+    name: str = "night"
+    """Of the units."""
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """Give the command without the key."""
+        hour, minute = self.until
+        more = () if self.metrics is None else ("--metrics", self.metrics)
+        return (*self.program, "run", *self.manifests, "--until", f"{hour:02}:{minute:02}", "--quiet", *more)
+
+    @property
+    def window_min(self) -> int:
+        """Give the length of the window."""
+        (at_h, at_m), (until_h, until_m) = self.at, self.until
+        return ((until_h - at_h) * 60 + until_m - at_m) % DAY_MIN
+
+
+def crontab(night: Night) -> str:
+    """Give the line for ``crontab -e``, with what must be there first as comments."""
+    words = [*night.run, *(() if night.key_file is None else ("--api-key-file", night.key_file))]
+    line = " ".join(map(shell_word, words)) + f" >> {shell_word(night.log)} 2>&1"
+    hour, minute = night.at
+    folder, key = shell_word(_parent(night.key_file or "")), shell_word(night.key_file or "")
+    return "\n".join(
+        [
+            f"# {', '.join(night.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
+            f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})",
+            "# flock is not needed: a run that is still at work holds its output, and a second one ends with exit 75.",
+            f"{minute} {hour} * * * {cron_text(line)}",
+            "",
+        ]
+    )
+
+
+def service(night: Night) -> str:
+    """Give the unit that does the run: hardened, with the key as a credential that only it can read."""
+    paths = [*night.outputs, *([_parent(night.metrics)] if night.metrics else [])]
+    seen = [*night.manifests, *night.program[:1], *paths]
+    credentials = [*night.key_envs, *night.hook_envs]
+    lines = [
+        "[Unit]",
+        f"Description={unit_text('batchvid: ' + ', '.join(night.manifests))}",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "",
+        "[Service]",
+        "Type=exec",
+        *([f"User={unit_text(night.user)}"] if night.user else []),
+        f"WorkingDirectory={unit_folder(_parent(night.manifests[0]))}",
+        "# A timer that makes up for a missed night must not submit in the day.",
+        f"ExecCondition=/bin/sh -c {unit_word(in_window(night))}",
+        f"ExecStart={unit_program(night.run[0])} {' '.join(map(unit_word, night.run[1:]))}",
+        *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in credentials),
+        "# SIGTERM drains: requests in flight end and are recorded. 5, 130 and 143 go on the next night;",
+        "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) want a person, and so count as failed.",
+        "KillMode=mixed",
+        "KillSignal=SIGTERM",
+        f"TimeoutStopSec={STOP_S}",
+        f"RuntimeMaxSec={night.window_min * 60 + GRACE_S}",
+        "SuccessExitStatus=5 130 143",
+        "Restart=no",
+        f"ReadWritePaths={' '.join(map(unit_path, paths))}",
+        f"ProtectHome={'read-only' if _any_under(seen, HOMES) else 'yes'}",
+        f"PrivateTmp={'no' if _any_under(seen, SHARED_TEMPORARY) else 'yes'}",
+    ]
+    return "\n".join(lines) + "\n" + HARDENING
+
+
+def timer(night: Night) -> str:
+    """Give the unit that starts the service every night, also after the machine was off at that moment."""
+    hour, minute = night.at
+    return "\n".join(
+        [
+            "[Unit]",
+            f"Description={unit_text('batchvid every night: ' + ', '.join(night.manifests))}",
+            "",
+            "[Timer]",
+            f"OnCalendar=*-*-* {hour:02}:{minute:02}:00",
+            "RandomizedDelaySec=60",
+            "Persistent=true",
+            "",
+            "[Install]",
+            "WantedBy=timers.target",
+            "",
+        ]
+    )
+
+
+def in_window(night: Night) -> str:
+    """Give the shell command that succeeds within the window."""
+    start, end = (f"{hour:02}{minute:02}" for hour, minute in (night.at, night.until))
+    joint = "&&" if start < end else "||"
+    return f"now=$(date +%H%M); [ $now -ge {start} ] {joint} [ $now -lt {end} ]"
+
+
+def shell_word(text: str) -> str:
+    """Give *text* as one word of a POSIX shell."""
+    return text if SHELL_SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def cron_text(line: str) -> str:
+    """Return a shell's *line* as cron takes it, which ends it at a ``%`` without a backslash, and removes that one.
+
+    A backslash before it that is the line's own is kept apart by an empty word: it only ever stands inside ``'…'``.
+    """
+    return line.replace("\\%", "\\''%").replace("%", "\\%")
+
+
+def unit_text(text: str) -> str:
+    """Return *text* as the value of a setting: systemd expands ``%``, and joins lines at a backslash at their end."""
+    return text.replace("%", "%%") + (" " if text.endswith("\\") else "")
+
+
+def unit_folder(path: str) -> str:
+    """Return a folder as the value of a setting, which is neither unquoted nor expanded; blanks at its end count."""
+    return unit_text(path if path == "/" or SHELL_SAFE.fullmatch(path) else f"{path}/")
+
+
+def unit_path(text: str) -> str:
+    """Return *text* as one path of a list: quotes and backslashes count there, dollars do not."""
+    if SHELL_SAFE.fullmatch(text):
+        return text
+    escaped = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def unit_word(text: str) -> str:
+    """Return *text* as one word of a command line (systemd.service(5), "Command lines")."""
+    return unit_path(text).replace("$", "$$")
+
+
+def unit_program(path: str) -> str:
+    """Return what starts the program at *path*: systemd itself takes none whose name has quotes or backslashes."""
+    return path if SHELL_SAFE.fullmatch(path) else f"{BY_THE_SHELL} {unit_word(path)}"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _any_under(paths: Iterable[str], folders: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(folders) for path in paths)
+
+
+KEY_FILE = Path(".config/batchvid/key")
+"""Where the line for cron expects the key, below the home folder."""
+
+
+class TimeOfDay(click.ParamType[tuple[int, int]]):
+    """A time of day in local time; gives hour and minute."""
+
+    name = "HH:MM"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Read it."""
+        try:
+            found = datetime.strptime(str(value), "%H:%M")  # noqa: DTZ007 local by meaning
+        except ValueError:
+            self.fail(f"{value!r} is no time of day: write 22:00", param, ctx)
+        return found.hour, found.minute
+
+
+@click.command("cron")
+@manifests_argument
+@click.option("--at", type=TimeOfDay(), metavar="22:00", required=True, help="Start at this time of day (local).")
+@click.option(
+    "--until", type=TimeOfDay(), metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
+)
+@click.option("--systemd", is_flag=True, help="Print a hardened service and its timer instead of a crontab line.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where cron's run writes problems and summaries; by default beside the manifest. systemd has its own log.",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Let the run keep this file for Prometheus' node exporter.",
+)
+@key_file_option
+def cron_command(  # noqa: PLR0913 one argument an option
+    manifests: tuple[Path, ...],
+    *,
+    at: tuple[int, int],
+    until: tuple[int, int],
+    systemd: bool,
+    log: Path | None,
+    metrics: Path | None,
+    api_key_file: Path | None,
+) -> int:
+    """Print what runs MANIFESTS every night from --at until --until. It is printed only: you put it in place.
+
+    The key never stands in it. cron's run reads it from a file (--api-key-file, by default ~/.config/batchvid/key, mode
+    600), systemd's from /etc/batchvid/<name of the variable>, which only root needs to be able to read.
+    """
+    if at == until:
+        raise click.UsageError("--at and --until are the same: there is no window between them")
+    loaded = [load(path) for path in manifests]
+    night = Night(
+        at=at,
+        until=until,
+        program=_program(),
+        manifests=tuple(_straight(manifest.path) for manifest in loaded),
+        outputs=_once(_straight(manifest.output) for manifest in loaded),
+        key_envs=_once(manifest.key_env for manifest in loaded),
+        hook_envs=_once(hook.env for manifest in loaded for hook in manifest.notify if hook.env),
+        key_file=_straight(api_key_file or Path.home() / KEY_FILE),
+        log=_straight(log or loaded[0].path.with_suffix(".log")),
+        metrics=None if metrics is None else _straight(metrics),
+        user=getpass.getuser(),
+        name=re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded[0].path.stem),
+    )
+    if any(not word.isprintable() for word in (*night.run, *night.outputs, night.log, night.key_file or "")):
+        raise click.UsageError("a path holds a line break or a control character: neither cron nor systemd can have it")
+    if not systemd:
+        if len({(manifest.base_url, manifest.key_env) for manifest in loaded}) > 1:
+            raise click.UsageError("these manifests use several accounts: print a line for each of them")
+        tell(crontab(night), end="")
+        return Exit.OK
+    unit = f"/etc/systemd/system/batchvid-{night.name}"
+    tell(f"# {unit}.service\n{service(night)}\n# {unit}.timer\n{timer(night)}", end="")
+    _tell_steps(night, f"batchvid-{night.name}.timer")
+    return Exit.OK
+
+
+def _tell_steps(night: Night, unit: str) -> None:
+    """Say what a person does with the units."""
+    made = " ".join(map(shell_word, night.outputs))
+    complain("Nothing was installed. Put both parts into the files that their first lines name, and then as root:")
+    complain(f"  install -d -o {night.user} {made}")
+    complain("  install -d -m 700 /etc/batchvid")
+    for name in (*night.key_envs, *night.hook_envs):
+        complain(f"  (umask 077; cat > /etc/batchvid/{name})   # then paste it")
+    complain(f"  systemctl daemon-reload && systemctl enable --now {unit}")
+
+
+def _program() -> tuple[str, ...]:
+    """Give what starts this batchvid, wherever it is called from."""
+    script = Path(sys.executable).with_name("batchvid")
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "batchvid")
+
+
+def _straight(path: Path) -> str:
+    """Give the path in full and without a ``..``, which systemd refuses; the last name may be a link, and stays one."""
+    full = path.absolute()
+    if ".." not in full.parts:
+        return str(full)
+    return str(full.resolve() if full.name == ".." else full.parent.resolve() / full.name)
+
+
+def _once(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

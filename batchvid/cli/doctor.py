@@ -1,0 +1,147 @@
+"""What ``batchvid doctor`` looks at: everything outside the manifest that can keep a run from going well."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from batchvid import __version__
+from batchvid.domain.addresses import is_readable_on_the_way
+from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.engine.target import clear_text
+from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, names_another_secret
+from batchvid.providers.credentials import find_key
+from batchvid.providers.response import NoAnswer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchvid.manifest.model import Manifest
+
+
+PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "pydantic", "av", "Pillow")
+SQLITE_SOUND_FROM = (3, 51, 3)
+"""Older ones can damage a journal that two processes write at once, which batchvid's lock prevents."""
+SQLITE_NEEDED = (3, 37, 0)
+CLOCK_MAY_BE_OFF_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    text: str
+    exit_code: Exit | None = None
+
+
+async def checkup(
+    manifest: Manifest | None, *, base_url: str | None, key_file: Path | None, ca_file: str | None
+) -> list[Finding]:
+    """Look at everything, and go on after what is found wrong. Sends one request that costs nothing."""
+    findings = [_versions(), _sqlite()]
+    key_env = manifest.key_env if manifest is not None else DEFAULT_KEY_ENV
+    url = manifest.base_url if manifest is not None else base_url or DEFAULT_BASE_URL
+    try:
+        key = find_key(key_env, key_file=key_file)
+        strange = names_another_secret(key_env)
+        text = f"found ({key_env}); it is not shown" if strange is None else strange
+        findings.append(Finding("key", ok=strange is None, text=text))
+    except ConfigError as error:
+        key = ""
+        findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
+    if manifest is not None:
+        findings += _output(manifest)
+    if is_readable_on_the_way(url):
+        if manifest is None or not manifest.allow_http:
+            return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
+        text = f"service.allow_http is on: everybody on the way to {url} can read the key"
+        findings.append(Finding("service", ok=False, text=text))
+    findings += await _service(url, key, ca_file)
+    return findings
+
+
+def _versions() -> Finding:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            return Finding("versions", ok=False, text=f"{name} is not installed", exit_code=Exit.CONFIG)
+    return Finding(
+        "versions", ok=True, text=f"batchvid {__version__}, Python {platform.python_version()}, " + ", ".join(found)
+    )
+
+
+def _sqlite() -> Finding:
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < SQLITE_NEEDED:
+        return Finding("journal", ok=False, text=f"{text}: 3.37 or newer is needed", exit_code=Exit.CONFIG)
+    if sqlite3.sqlite_version_info < SQLITE_SOUND_FROM:
+        text += " (safe here: one writer at a time; do not write to the journal with other programs)"
+    return Finding("journal", ok=True, text=text)
+
+
+def _output(manifest: Manifest) -> list[Finding]:
+    from batchvid.engine.recovery import forgotten  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 loaded only with a manifest
+    from batchvid.storage.fs import network_file_system, on_network  # noqa: PLC0415 as above
+    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
+    from batchvid.storage.lock import is_held  # noqa: PLC0415 as above
+
+    outputs = Outputs(manifest.output)
+    try:
+        outputs.prepare()
+        text = f"{manifest.output} can be written to"
+        if kind := network_file_system(manifest.output):
+            text += f", but {on_network(kind)}"
+        findings = [Finding("output", ok=True, text=text)]
+    except BatchvidError as error:
+        return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
+    try:
+        journal = Readings.open_readonly(outputs.state_folder / "journal.db")
+        with journal or nullcontext():
+            if journal is not None:
+                number = sum(journal.counts().values())
+                findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
+            if not is_held(manifest.output):
+                jobs = {job.id: job for job in manifest.jobs}
+                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                code = Exit.DISK if is_refused else None
+                findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
+    except BatchvidError as error:
+        findings.append(Finding("journal", ok=False, text=str(error), exit_code=error.exit_code))
+    return findings
+
+
+async def _service(url: str, key: str, ca_file: str | None) -> list[Finding]:
+    from batchvid.providers.http import Service  # noqa: PLC0415 loaded last: it is the slowest
+
+    async with Service(url, key or "none", ca_file=ca_file) as service:
+        answer = await service.get("/models")
+    if isinstance(answer, NoAnswer):
+        return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
+    findings = [_clock(answer.headers.get("date"))]
+    if answer.status == 401 and key:  # noqa: PLR2004 HTTP's word for it
+        return [*findings, Finding("service", ok=False, text=f"{url}: the key is refused", exit_code=Exit.ACCOUNT)]
+    if answer.json() is None:
+        text = f"{url}: HTTP {answer.status} and no JSON: check base_url"
+        return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.CONFIG)]
+    return [*findings, Finding("service", ok=True, text=f"{url} answers (HTTP {answer.status})")]
+
+
+def _clock(date: str | None) -> Finding:
+    try:
+        off_s = time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("clock", ok=True, text="the service sent no time to compare with")
+    if abs(off_s) > CLOCK_MAY_BE_OFF_S:
+        return Finding("clock", ok=False, text=f"is {abs(off_s):.0f} s off the service's clock: set it")
+    return Finding("clock", ok=True, text="agrees with the service's")

@@ -1,0 +1,129 @@
+"""The command line: finds the command, runs it, and turns every end into a message and a promised exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+
+import click
+from click.shell_completion import CompletionItem
+
+from batchvid import __version__
+from batchvid.cli.streams import complain
+from batchvid.domain.errors import BatchvidError, Exit, ManifestError
+
+COMMANDS = {
+    "init": ("setup", "Write a commented manifest, its schema and two frames to start from."),
+    "check": ("look", "Read, expand and validate manifests; nothing is sent or written."),
+    "plan": ("look", "Show what a run would do, and what it would cost."),
+    "run": ("run", "Do what is left to do, then exit."),
+    "status": ("look", "Show how the jobs stand; works beside a running run."),
+    "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
+    "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
+    "adopt": ("adopt", "Give an in-doubt job the task id found on the service's dashboard."),
+    "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
+    "report": ("report", "Write a page to look at: every clip, the night, the money."),
+    "films": ("films", "Join finished clips into the manifest's films."),
+    "frame": ("films", "Take one frame out of a clip, as a PNG."),
+    "export": ("look", "Write one row a job, as CSV or JSON lines."),
+    "cron": ("cron", "Print what starts a run every night; installs nothing."),
+    "sandbox": ("setup", "Serve the stand-in for the paid service."),
+    "schema": ("setup", "Print the manifest's JSON Schema, for editors."),
+    "doctor": ("setup", "Check versions, key, output, clock and service."),
+    "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),
+}
+"""In the order of a first week with batchvid: the module and the line in the list of commands."""
+STARVED = (
+    "out of memory, or of threads (ulimit -v, ulimit -u, the limits of a container): the journal is intact; "
+    "give it more and run again, which goes on from there"
+)
+STARVED_WORDS = ("can't start new thread", "Cannot allocate memory", "failed to map segment")
+
+
+class Commands(click.Group):
+    """The commands by name. Listing them loads none of them, so that ``--help`` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's interface
+        """Name the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 as above
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"batchvid.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name from the list, without loading any: a shell asks at every Tab."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 as above
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    epilog="Start here:  batchvid init kites && batchvid run kites/clips.yaml --sandbox --output kites/rehearsal",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="batchvid %(version)s")
+def batchvid() -> None:
+    """Make for paid video clips: a manifest says which clips should exist, and each is paid for once.
+
+    Running it again does what is left, and nothing twice. `batchvid COMMAND --help` tells the rest, and `batchvid help`
+    lists the documentation.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with the promised exit code."""
+    sys.exit(int(run_command()))
+
+
+def run_command() -> int:
+    """Run the command line; give the exit code."""
+    try:
+        code = batchvid.main(prog_name="batchvid", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except ManifestError as error:
+        number = len(error.problems)
+        complain(f"{error}\n{number} problem{'s' if number != 1 else ''}: nothing was sent")
+        return error.exit_code
+    except BatchvidError as error:
+        complain(f"batchvid: {error}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 the one place that catches everything, to keep the exit code's promise
+        return unexpected(error)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def unexpected(error: Exception) -> Exit:
+    """Tell of an exception that nobody raised on purpose: the machine is short of something, or batchvid has a bug."""
+    if is_starved(error):
+        complain(f"batchvid: {STARVED}")
+        return Exit.STOPPED
+    import traceback  # noqa: PLC0415 only a bug needs it
+
+    complain("".join(traceback.format_exception(error)))
+    complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")
+    return Exit.BUG
+
+
+def is_starved(error: BaseException) -> bool:
+    """Say whether the machine had no memory or no thread left to give, which is nobody's bug."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_starved, error.exceptions))
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # The interpreter and the dynamic loader have no class and no number for it, only these words.
+    return isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in STARVED_WORDS)

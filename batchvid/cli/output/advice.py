@@ -1,0 +1,126 @@
+"""What a person can do about a job that goes no further: the exact commands, ready to be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from batchvid.cli.output import text
+from batchvid.domain.job import State
+from batchvid.domain.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchvid.domain.doubts import Doubt
+    from batchvid.domain.results import NeedsPerson
+
+
+LISTED_AT_MOST = 20
+"""More than a screenful is not read; the rest is in ``batchvid status``."""
+ID_SHOWN = 100
+PROMPT_SHOWN = 60
+RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED, State.RUNNING, State.READY, State.PENDING)
+"""Money in doubt comes first, then what failed, what is parked, and what waits for one of these."""
+TAKEN_BY = {"--base-url": ("run", "verify", "adopt", "doubts"), "--sandbox": ("run",)}
+"""Which commands take a flag that not all of them take."""
+_GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
+
+
+def keep_flags(*, output: str | None, base_url: str | None, sandbox: bool) -> None:
+    """Let each command that is advised from here on name the place this call was told to work in.
+
+    Without them a pasted command would work in the manifest's own output, and buy there what is paid already.
+    """
+    named = [("--output", output), ("--base-url", None if sandbox else base_url)]
+    flags = [(flag, value) for flag, value in named if value is not None]
+    _GIVEN.set((*flags, *((("--sandbox",),) if sandbox else ())))
+
+
+def command(name: str, *arguments: str) -> str:
+    """Give a batchvid command as it can be pasted into a shell, whatever the names hold."""
+    kept = (word for flag in _GIVEN.get() if name in TAKEN_BY.get(flag[0], (name,)) for word in flag)
+    return " ".join(["batchvid", name, *(shlex.quote(clean(word, 4096)) for word in (*arguments, *kept))])
+
+
+def standing(state: State) -> str:
+    """Give how a job that needs a person stands."""
+    match state:
+        case State.IN_DOUBT | State.SUBMITTING:
+            return "in doubt"
+        case State.FAILED:
+            return "failed"
+        case State.PENDING:
+            return "waiting"
+        case _:
+            return "parked"
+
+
+def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
+    """Give the ways on for *job*, as pairs of the case and the command."""
+    match standing(job.state):
+        case "in doubt":
+            seen = job.doubt.seen_ids[:1] if job.doubt is not None else ()
+            return (
+                ("the dashboard shows its task", command("adopt", manifest, job.job_id, *(seen or ("TASK_ID",)))),
+                ("it surely does not", command("retry", manifest, job.job_id, "--in-doubt")),
+            )
+        case "failed":
+            return (("to buy it again", command("retry", manifest, job.job_id)),)
+        case "waiting":
+            return ()
+        case _:
+            return (
+                ("to look for it again, at no price", command("run", manifest)),
+                ("to buy it again", command("retry", manifest, job.job_id)),
+            )
+
+
+def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
+    """Return by what a paid request is found on a dashboard: time (local), price, request id, ids seen, prompt."""
+    sent = datetime.fromtimestamp(doubt.sent_at, UTC).astimezone()
+    parts = [f"sent {sent:%Y-%m-%d %H:%M:%S}"]
+    if doubt.price_micros is not None:
+        parts.append(text.money(doubt.price_micros))
+    if doubt.request_id is not None:
+        parts.append(f"request id {clean(doubt.request_id, ID_SHOWN)}")
+    if doubt.seen_ids:
+        parts.append(f"seen in the answer: {', '.join(clean(one, ID_SHOWN) for one in doubt.seen_ids)}")
+    if prompt and doubt.prompt:
+        parts.append(f'"{clean(doubt.prompt, PROMPT_SHOWN)}"')
+    return ", ".join(parts)
+
+
+def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: int) -> Iterator[str]:
+    """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
+
+    The case in which a command fits stands behind it, as a shell's comment. The commands of jobs
+    that failed or are parked are said once, for all of them; of several doubts, the walk through them.
+    *in_all* is how many there are, of which *jobs* may be only the first.
+    """
+    ranked = sorted(jobs, key=lambda job: RANKS.index(job.state) if job.state in RANKS else len(RANKS))
+    shown = ranked[:LISTED_AT_MOST]
+    if not shown:
+        return
+    doubts = sum(standing(job.state) == "in doubt" for job in shown)
+    yield "Needs a person:"
+    for job in shown:
+        yield f"  {standing(job.state):<8}  {text.job_name(job.job_id)}: {text.why(job.reason)}"
+        if job.doubt is not None:
+            yield f"      {doubt_details(job.doubt)}"
+        if standing(job.state) == "in doubt" and doubts == 1:
+            ways = steps(job, manifest)
+            width = max(len(way) for _, way in ways)
+            yield from (f"      {way:<{width}}  # {case}" for case, way in ways)
+    if in_all > len(shown):
+        yield f"  … and {in_all - len(shown):,} more: {command('status', manifest)}"
+    standings = {standing(job.state) for job in shown}
+    if "in doubt" in standings:
+        yield f"  To go through what is in doubt: {command('doubts', manifest)}"
+    if "failed" in standings:
+        yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
+    if "parked" in standings:
+        yield f"  To look for the parked ones again, at no price: {command('run', manifest)}"
+        yield f"  To give one of them up and buy it again: {command('retry', manifest, 'ID')}"

@@ -1,0 +1,111 @@
+"""The frames of a manifest as ``check`` shows them: the file, what goes out of it, and whether that fits its clips."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchvid.cli.output import text
+from batchvid.domain.image_fit import ratio_of
+from batchvid.domain.text import clean
+from batchvid.manifest.frames import suits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchvid.domain.job import Frame
+    from batchvid.manifest.model import Manifest
+
+
+FRAMES_SHOWN = 20
+FILE_SHOWN = 60
+PLAIN_RATIO_MAX = 32
+"""16:9 and 21:9 say something to people; 683:384 does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameUse:
+    """One file, as the jobs of one size use it."""
+
+    file: str
+    """Relative to the manifest's folder where it lies below."""
+    frame: Frame
+    size: str | None
+    jobs: int
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether what goes out has the clip's ratio; ``None`` when the size names none."""
+        ratio = ratio_of(self.size)
+        return None if ratio is None else suits(self.frame, ratio)
+
+
+def frame_uses(manifest: Manifest) -> list[FrameUse]:
+    """Give every frame of the manifest with every size that it is used for, in the order of the jobs."""
+    found = Counter((frame, job.size) for job in manifest.jobs for frame in job.frames)
+    folder = f"{manifest.path.parent}{os.sep}"
+    return [FrameUse(frame.path.removeprefix(folder), frame, size, jobs) for (frame, size), jobs in found.items()]
+
+
+def frame_lines(uses: list[FrameUse]) -> Iterator[str]:
+    """Yield the table of frames for people, of which the first twenty are shown."""
+    heads = ("frame", "pixels", "ratio", "type", "bytes", "jobs", "for", "")
+    rows = [heads, *map(_row, uses[:FRAMES_SHOWN])]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    if len(uses) > FRAMES_SHOWN:
+        yield f"  … and {len(uses) - FRAMES_SHOWN:,} more (all of them: batchvid check --json)"
+
+
+def frame_json(use: FrameUse) -> dict[str, Any]:
+    """Give one row of the table for programs."""
+    frame = use.frame
+    width, height = frame.sent_size
+    return {
+        "file": use.file,
+        "width": frame.width,
+        "height": frame.height,
+        "type": frame.mime,
+        "size_bytes": frame.size_bytes,
+        "sha256": frame.sha256,
+        "jobs": use.jobs,
+        "size": use.size,
+        "fits": use.fits,
+        "prepared": frame.recipe or None,
+        "sent_width": width,
+        "sent_height": height,
+    }
+
+
+def _row(use: FrameUse) -> tuple[str, ...]:
+    frame = use.frame
+    return (
+        clean(use.file, FILE_SHOWN),
+        f"{frame.width}x{frame.height}",
+        _ratio(frame.width, frame.height),
+        frame.mime.removeprefix("image/").upper(),
+        text.size(frame.size_bytes),
+        f"{use.jobs:,}",
+        clean(use.size or "any size", FILE_SHOWN),
+        _verdict(use),
+    )
+
+
+def _ratio(width: int, height: int) -> str:
+    shared = math.gcd(width, height)
+    across, down = width // shared, height // shared
+    return f"{across}:{down}" if max(across, down) <= PLAIN_RATIO_MAX else f"{width / height:.2f}:1"
+
+
+def _verdict(use: FrameUse) -> str:
+    """Say what goes out and whether it fits."""
+    fitted = use.frame.fitted
+    if fitted is not None:
+        return f"{fitted.fit} to {fitted.width}x{fitted.height}"
+    if use.fits is None:
+        return "sent as it is"
+    return "fits" if use.fits else "DOES NOT FIT: fit: pad or fit: crop helps"

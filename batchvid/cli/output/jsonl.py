@@ -1,0 +1,162 @@
+"""A run as JSON, one object a line, each with its ``"type"``: ``plan``, ``job``, ``stats``, ``summary``, ``exit``.
+
+Fields are only ever added. Money is in dollars, times are RFC 3339 in UTC, durations in seconds, unknown values null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from batchvid.cli.output.summary import MEANINGS, money_json, summary_json
+from batchvid.cli.streams import Beat, Unfailing, unfailing
+from batchvid.domain.job import State
+from batchvid.domain.records import dollars, rfc3339
+from batchvid.engine.observer import Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchvid.domain.errors import Exit
+    from batchvid.domain.job import Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.results import Snapshot, Summary
+
+
+STATS_EVERY_S = 10.0
+
+
+class JsonLines:
+    """Writes JSON lines. Polls are told only when *verbosity* asks for them: they are most of what happens.
+
+    Each object names the *manifest* that it is about, when one is given.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | Unfailing | None,
+        verbosity: Verbosity = Verbosity.NORMAL,
+        *,
+        manifest: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._out = unfailing(stream)
+        self._named = {} if manifest is None else {"manifest": manifest}
+        self._verbosity = verbosity
+        self._now = now
+        self._beat = Beat(STATS_EVERY_S)
+
+    def write(self, value: Mapping[str, Any]) -> None:
+        """Write one object, such as those of `batchvid.cli.output.plan.plan_json`."""
+        self._out.line(json.dumps({**value, **self._named}))
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Write a ``job`` object: the event's name and what the journal now holds."""
+        from batchvid.domain import lifecycle as life  # noqa: PLC0415 a run in which nothing happens does without
+
+        if isinstance(event, life.StillRunning | life.PollFailed) and self._verbosity < Verbosity.VERBOSE:
+            return
+        self.write(job_json(job_id, event, progress, at=self._now()))
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Write a ``stats`` object, at most every ten seconds."""
+        if self._beat.due(snapshot.elapsed_s):
+            self.write(stats_json(snapshot))
+
+    def note(self, text: str) -> None:
+        """Write nothing: notes are for people, who read the other stream."""
+
+    def warn(self, text: str) -> None:
+        """Write nothing, as for a note."""
+
+    def summary(self, summary: Summary) -> None:
+        """Write a ``summary`` object."""
+        self.write(summary_json(summary))
+
+    def exit(self, code: Exit, reason: str | None = None) -> None:
+        """Write the ``exit`` object, the last line of the process."""
+        self.write({"type": "exit", "code": int(code), "meaning": MEANINGS[code], "reason": reason})
+        self._out.finish()
+
+    def close(self) -> None:
+        """Send what the reader had no room for yet. The stream itself is not ours to close."""
+        self._out.finish()
+
+
+def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
+    """Give a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
+    from batchvid.domain import lifecycle as life  # noqa: PLC0415 as above
+
+    told = {
+        "type": "job",
+        "at": rfc3339(at),
+        "id": job_id,
+        "event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower(),
+        "state": progress.state.value,
+        "parked": progress.parked,
+        "attempt": progress.attempt,
+        "task_id": progress.task_id,
+        "resolved_model": progress.resolved_model,
+        "reason": getattr(event, "reason", progress.reason),
+        "path": progress.path,
+        "size_bytes": progress.size_bytes,
+        "sha256": progress.sha256,
+        "price": dollars(progress.price_micros),
+        "submitted_at": rfc3339(progress.submitted_at),
+        "finished_at": rfc3339(progress.finished_at),
+    }
+    if isinstance(event, life.StillRunning):
+        told |= {"status": event.status, "progress_percent": event.progress_percent}
+    return told
+
+
+def stats_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Give a ``stats`` object."""
+    limit = snapshot.submit_limit
+    return {
+        "type": "stats",
+        "counts": {state.value: snapshot.counts.get(state, 0) for state in State},
+        "parked": snapshot.parked,
+        "money": money_json(snapshot.money),
+        "unpriced_attempts": snapshot.money.unpriced_attempts,
+        "elapsed_s": _number(snapshot.elapsed_s),
+        "eta_s": _number(snapshot.eta_s),
+        "in_flight": snapshot.in_flight,
+        "in_flight_limit": snapshot.in_flight_limit,
+        "downloading": snapshot.downloading,
+        "downloads_limit": snapshot.downloads_limit,
+        "submits_per_min": _number(snapshot.submits_per_min),
+        "submits_per_min_limit": _number(limit.count / limit.period_s * 60) if limit else None,
+        "slowed_to": _number(snapshot.slowed_to),
+        "paused_s": _number(snapshot.paused_s),
+        "slowed_by": snapshot.slowed_by or None,
+        "submits": snapshot.submits,
+        "polls": snapshot.polls,
+        "downloaded_bytes": snapshot.downloaded_bytes,
+        "stopping": snapshot.stopping,
+    }
+
+
+def watch_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Give a ``stats`` object for who watches from beside: with the newest clips, and without what only a run knows."""
+    told = stats_json(snapshot)
+    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
+        del told[unknown]
+    return told | {
+        "run_active": snapshot.active,
+        "newest": [
+            {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
+            for clip in snapshot.newest
+        ],
+        "needs_person": [
+            {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person
+        ],
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """Give *value* to a thousandth; JSON has no word for what is not finite, so that is unknown."""
+    return None if value is None or not math.isfinite(value) else round(value, 3)

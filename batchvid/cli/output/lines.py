@@ -1,0 +1,220 @@
+"""A run as plain lines, for logs and pipes: one line per event that matters, one line of statistics a minute."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from batchvid.cli.output import text
+from batchvid.cli.output.advice import command
+from batchvid.cli.output.summary import ORDER, money_line, summary_lines
+from batchvid.cli.streams import Beat, Unfailing, unfailing
+from batchvid.domain import lifecycle as life
+from batchvid.domain.text import clean
+from batchvid.engine.observer import Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchvid.domain.job import Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.results import Snapshot, Summary
+
+
+STATS_EVERY_S = 60.0
+SLOWED_EVERY_S = 30.0
+"""A service that keeps saying "too fast" is mentioned this often at most."""
+FULL_PACE = 0.995
+MATTERS_FROM: Mapping[type[Event], Verbosity] = {
+    life.SubmitStarted: Verbosity.VERBOSE,
+    life.SubmitAccepted: Verbosity.NORMAL,
+    life.StillRunning: Verbosity.VERBOSE,
+    life.TaskSucceeded: Verbosity.VERBOSE,
+    life.ClipSaved: Verbosity.NORMAL,
+}
+"""The events of every job, which most views leave out: nothing is put into words for them then."""
+
+
+class PlainLines:
+    """Writes ``HH:MM:SSZ word job: text``, in UTC. *manifest* is its name as typed, for the commands that are shown.
+
+    With a *label*, each line says which of several manifests it is about: ``HH:MM:SSZ word label: job: text``.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | Unfailing | None,
+        verbosity: Verbosity = Verbosity.NORMAL,
+        *,
+        manifest: str = "MANIFEST",
+        label: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._out = unfailing(stream)
+        self._verbosity = verbosity
+        self._manifest = manifest
+        self._label = f"{clean(label, 200)}: " if label else ""
+        self._now = now
+        self._stats_beat = Beat(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
+        self._slowed_beat = Beat(SLOWED_EVERY_S)
+        self._slowed = False
+        self._stopping: str | None = None
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Write what happened to the job, when its kind matters at this verbosity."""
+        if self._verbosity < MATTERS_FROM.get(type(event), Verbosity.QUIET):
+            return
+        told = _told(event, progress)
+        if told is None:
+            return
+        matters_from, word, what = told
+        if self._verbosity >= matters_from:
+            name = text.job_name(job_id)
+            self._line(word, f"{name}: {what}" if what else name)
+        if isinstance(event, life.SubmitUnsure):
+            adopt = command("adopt", self._manifest, job_id, "TASK_ID")
+            retry = command("retry", self._manifest, job_id, "--in-doubt")
+            self._line("", f"look at the service's dashboard; the task is there: {adopt}; it is not: {retry}")
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Write a line of statistics once a minute, and at once when the run is slowed down or stops submitting."""
+        if snapshot.stopping != self._stopping:
+            self._stopping = snapshot.stopping
+            if snapshot.stopping:
+                self._line("stopping", text.why(snapshot.stopping))
+        if self._verbosity < Verbosity.NORMAL:
+            return
+        self._pace(snapshot)
+        if self._stats_beat.due(snapshot.elapsed_s):
+            self._line("stats", stats_line(snapshot))
+
+    def note(self, text: str) -> None:
+        """Write a line about the run."""
+        if self._verbosity >= Verbosity.NORMAL:
+            self._line("note", clean(text, 1000))
+
+    def warn(self, text: str) -> None:
+        """Write a line that must not be missed, at any verbosity."""
+        self._line("warning", clean(text, 1000))
+
+    def summary(self, summary: Summary) -> None:
+        """Write how the run ended, at any verbosity."""
+        if self._label:
+            self._out.line(f"\n{self._label.rstrip()}")
+        for line in summary_lines(summary):
+            self._out.line(line)
+
+    def close(self) -> None:
+        """Send what the reader had no room for yet. The stream itself is not ours to close."""
+        self._out.finish()
+
+    def _pace(self, snapshot: Snapshot) -> None:
+        slowed = is_slowed(snapshot)
+        if slowed and self._slowed_beat.due(snapshot.elapsed_s):
+            self._slowed = True
+            self._line("slowed", slowed_text(snapshot))
+        elif self._slowed and not slowed:
+            self._slowed = False
+            self._line("pace", "back to the allowed pace")
+
+    def _line(self, word: str, what: str) -> None:
+        self._out.line(f"{text.clock(self._now())} {word:<9} {self._label}{what}")
+
+
+def is_slowed(snapshot: Snapshot) -> bool:
+    """Say whether the run goes slower than its limits allow, because the service asked for it or is away."""
+    return snapshot.slowed_to < FULL_PACE or snapshot.paused_s > 0
+
+
+def slowed_text(snapshot: Snapshot) -> str:
+    """Give ``to 50 %, pause 12 s: the service said "too fast"``, or what else is the reason."""
+    parts = []
+    if snapshot.slowed_to < FULL_PACE:
+        parts.append(f"to {max(1, round(snapshot.slowed_to * 100))} %")
+    if snapshot.paused_s >= 1:
+        parts.append(f"pause {text.duration(snapshot.paused_s)}")
+    return f"{', '.join(parts) or 'for a moment'}: {text.why(snapshot.slowed_by)}"
+
+
+def stats_line(snapshot: Snapshot) -> str:
+    """Give how the run stands, as one line."""
+    parts = [
+        text.state_counts(snapshot.counts, ORDER) or "no jobs",
+        f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
+        f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
+        money_line(snapshot.money),
+        f"{text.duration(snapshot.elapsed_s)} gone" if snapshot.active else "no run is active",
+    ]
+    if snapshot.parked:
+        parts.insert(1, f"{snapshot.parked:,} parked")
+    if snapshot.eta_s is not None:
+        parts.append(f"about {text.duration(snapshot.eta_s)} left")
+    return "; ".join(parts)
+
+
+def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
+    event: Event, progress: Progress
+) -> tuple[Verbosity, str, str] | None:
+    """Give from which verbosity on an event matters, its word, and what there is to say."""
+    match event:
+        case life.SubmitStarted():
+            return Verbosity.VERBOSE, "sending", f"attempt {event.attempt}"
+        case life.SubmitAccepted():
+            return (
+                Verbosity.NORMAL,
+                "submitted",
+                f"attempt {progress.attempt}{_price(progress)}, {_task(event.task_id)}",
+            )
+        case life.SubmitRefused():
+            return Verbosity.VERBOSE, "refused", f"nothing was created: {text.why(event.reason)}"
+        case life.SubmitUnsure():
+            return (
+                Verbosity.QUIET,
+                "in doubt",
+                f"attempt {progress.attempt} may have been paid: {text.why(event.reason)}",
+            )
+        case life.TaskAdopted():
+            return Verbosity.NORMAL, "adopted", _task(event.task_id)
+        case life.Reopened():
+            return Verbosity.NORMAL, "reopened", text.why(event.reason)
+        case life.StillRunning():
+            percent = f", {event.progress_percent:.0f} %" if event.progress_percent is not None else ""
+            return Verbosity.VERBOSE, "polled", f"{clean(event.status, 60)}{percent}"
+        case life.PollFailed():
+            return Verbosity.VERBOSE, "polled", f"no usable answer: {text.why(event.reason)}"
+        case life.TaskSucceeded():
+            return Verbosity.VERBOSE, "ready", ""
+        case life.TaskFailed():
+            return Verbosity.NORMAL, "failing", f"attempt {progress.attempt} failed: {text.why(event.reason)}"
+        case life.TimedOut():
+            return Verbosity.QUIET, "timed out", f"{text.why(event.reason)}; the next run looks again, at no price"
+        case life.DownloadFailed() if event.parked:
+            return Verbosity.QUIET, "not saved", f"{text.why(event.reason)}; the next run fetches it, at no price"
+        case life.DownloadFailed() | life.UrlExpired():
+            return Verbosity.VERBOSE, "not saved", f"again soon: {text.why(event.reason)}"
+        case life.ClipSaved():
+            return (
+                Verbosity.NORMAL,
+                "saved",
+                f"{clean(event.path, 300)}, {text.size(event.size_bytes)}{_took(progress)}",
+            )
+        case life.ClipMissing():
+            return Verbosity.QUIET, "missing", f"{text.why(event.reason)}; it is fetched again, free"
+        case life.RefusalsProven():
+            return Verbosity.NORMAL, "counted", text.why(event.reason)
+        case life.GaveUp():
+            return Verbosity.QUIET, "failed", text.why(event.reason)
+
+
+def _price(progress: Progress) -> str:
+    return f" for {text.money(progress.price_micros)}" if progress.price_micros is not None else ""
+
+
+def _task(task_id: str) -> str:
+    return f"task {clean(task_id, 100)}"
+
+
+def _took(progress: Progress) -> str:
+    if progress.finished_at is None or progress.submitted_at is None:
+        return ""
+    return f", {text.duration(progress.finished_at - progress.submitted_at)} after it was submitted"

@@ -1,0 +1,149 @@
+"""How the jobs of a manifest stand, by the journal: for programs (``status --json``) and for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from batchvid.cli.output import advice, text
+from batchvid.cli.output.summary import ORDER, film_json, film_lines, money_json, money_line
+from batchvid.domain.dependencies import Chains
+from batchvid.domain.job import Continuation, Progress, State
+from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.reopening import CRASHED
+from batchvid.domain.results import NeedsPerson
+from batchvid.domain.text import clean
+from batchvid.engine.planning import missing_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from batchvid.domain.doubts import Doubt
+    from batchvid.domain.film import FilmReport
+    from batchvid.domain.job import Job
+    from batchvid.domain.results import Money
+    from batchvid.manifest.model import Manifest
+
+
+NEWEST_SHOWN = 5
+
+
+def status_object(
+    manifest: Manifest,
+    progress: Mapping[str, Progress],
+    money: Money,
+    *,
+    films: Sequence[FilmReport] = (),
+    missing: Collection[str] = (),
+) -> dict[str, Any]:
+    """Give the one object that ``status --json`` prints; its field names are a promise.
+
+    Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
+    The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
+    """
+    counts = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
+    waits = {wait.job_id: wait.reason for wait in Chains(manifest.jobs).waits(progress)}
+    return {
+        "manifest": str(manifest.path),
+        "output": str(manifest.output),
+        "counts": {state.value: counts[state] for state in State},
+        "money": money_json(_with_budget(money, manifest)),
+        "jobs": [_job_object(job, progress.get(job.id, _FRESH), waits) for job in manifest.jobs],
+        "films": [film_json(report) for report in films],
+        "missing": sorted(missing),
+    }
+
+
+_FRESH = Progress.fresh("")
+"""What the journal would hold of a job that it does not know; its id is never looked at."""
+
+
+def _with_budget(money: Money, manifest: Manifest) -> Money:
+    return replace(money, budget_micros=manifest.limits.budget_micros)
+
+
+def _job_object(job: Job, known: Progress, waits: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": known.state.value,
+        "attempt": known.attempt,
+        "task_id": known.task_id,
+        "model": job.model,
+        "resolved_model": known.resolved_model,
+        "reason": waits.get(job.id, known.reason) if waits else known.reason,
+        "path": known.path,
+        "size_bytes": known.size_bytes,
+        "sha256": known.sha256,
+        "price": dollars(known.price_micros if known.attempt else job.price_micros),
+        "submitted_at": rfc3339(known.submitted_at),
+        "finished_at": rfc3339(known.finished_at),
+        "continues": job.continues if isinstance(job, Continuation) else None,
+    }
+
+
+def status_text(  # noqa: PLR0913 what is known, and how it is looked at
+    manifest: Manifest,
+    progress: Mapping[str, Progress],
+    money: Money,
+    *,
+    named: str | None = None,
+    run_active: bool = False,
+    films: Sequence[FilmReport] = (),
+    missing: Collection[str] = (),
+    doubts: Sequence[Doubt] = (),
+) -> Iterator[str]:
+    """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
+
+    *named* is the manifest as the person typed it, for the commands. While no run is active, a job
+    whose paid request was under way is in doubt: nobody is waiting for its answer any more.
+    """
+    known = {job.id: progress.get(job.id, _FRESH) for job in manifest.jobs}
+    counts = Counter(row.state for row in known.values())
+    if not run_active:
+        counts[State.IN_DOUBT] += counts.pop(State.SUBMITTING, 0)
+    parked = sum(row.parked for row in known.values())
+    told = {doubt.job_id: doubt for doubt in doubts}
+    needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
+    blocked = [wait for wait in Chains(manifest.jobs).waits(progress) if wait.blocked]
+    needing += tuple(NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
+    shown_name = named or str(manifest.path)
+    yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
+    yield f"  {text.state_counts(counts, ORDER) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
+    yield f"  {money_line(_with_budget(money, manifest))}"
+    yield f"  clips in {clean(str(manifest.output), 4096)}"
+    if missing:
+        yield f"  {missing_line(missing)}"
+    yield from film_lines(films)
+    orphans = len(progress.keys() - known.keys())
+    if orphans:
+        yield f"  {text.count(orphans, 'job')} in the journal that the manifest no longer names, left alone"
+    yield from advice.needs_person_lines(needing, shown_name, in_all=len(needing))
+    newest = _newest(known)
+    if newest:
+        yield "Newest clips:"
+        name_width = max(len(text.job_name(job_id)) for job_id, _ in newest)
+        for job_id, row in newest:
+            name = text.job_name(job_id)
+            when = rfc3339(row.finished_at) or "time unknown"
+            yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
+
+
+def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsPerson, ...]:
+    """Give the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
+    stuck = {State.IN_DOUBT, State.FAILED} | (set() if run_active else {State.SUBMITTING})
+    return tuple(
+        NeedsPerson(job_id, row.state, row.reason or _unsaid(row.state))
+        for job_id, row in progress.items()
+        if row.state in stuck or row.parked
+    )
+
+
+def _unsaid(state: State) -> str:
+    return CRASHED if state is State.SUBMITTING else ""
+
+
+def _newest(progress: Mapping[str, Progress]) -> list[tuple[str, Progress]]:
+    clips = [(job_id, row) for job_id, row in progress.items() if row.state is State.DONE]
+    clips.sort(key=lambda clip: clip[1].finished_at or 0.0, reverse=True)
+    return clips[:NEWEST_SHOWN]

@@ -1,0 +1,183 @@
+"""The end of a run: what there is now, what it cost, what to do next, and what the exit code means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchvid.cli.output import advice, text
+from batchvid.domain.errors import Exit
+from batchvid.domain.film import FilmState
+from batchvid.domain.job import State
+from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchvid.domain.film import FilmReport
+    from batchvid.domain.results import Money, NeedsPerson, Summary
+
+
+ORDER = (
+    State.DONE,
+    State.READY,
+    State.RUNNING,
+    State.SUBMITTING,
+    State.PENDING,
+    State.FAILED,
+    State.IN_DOUBT,
+)
+
+MEANINGS = {
+    Exit.BUG: "a bug in batchvid; what was paid is in the journal",
+    Exit.USAGE: "the command was not understood",
+    Exit.MANIFEST: "the manifest has problems, and nothing was sent",
+    Exit.CONFIG: "the configuration is wrong: the key is missing, or base_url is not the service",
+    Exit.BUSY: "another run holds this output",
+    Exit.DISK: "the disk is full, or the output cannot be written",
+    Exit.ACCOUNT: "the service refused the account: the key is not valid, or no quota is left",
+    Exit.IN_DOUBT: "some jobs are in doubt: they may be paid, and only a person can tell",
+    Exit.BUDGET: "the budget is reached",
+    Exit.STOPPED: "stopped early; running it again does what is left",
+    Exit.FAILED: "finished, and some jobs failed, wait for one that did, or a film could not be made",
+    Exit.OK: "every job is a clip on disk",
+    Exit.INTERRUPTED: "interrupted; what was under way is recorded, and running it again does what is left",
+    Exit.TERMINATED: "terminated; what was under way is recorded, and running it again does what is left",
+}
+
+FILMS_SHOWN = 5
+FILM_WORDS = {FilmState.WAITING: "", FilmState.DUE: "not made yet: ", FilmState.FAILED: "not made: "}
+"""What is said before the reason of a film that is not there."""
+
+BEFORE_THE_NEXT_RUN = {
+    Exit.CONFIG: "see what is wrong with batchvid doctor",
+    Exit.DISK: "free some space or give batchvid a folder that it may write to",
+    Exit.ACCOUNT: "check the key and the quota on the service's site",
+    Exit.BUDGET: "raise limits.budget (or --max-cost)",
+}
+
+
+def summary_lines(summary: Summary) -> Iterator[str]:
+    """Yield the end of a run for people, the exit code's meaning last."""
+    jobs = sum(summary.counts.values())
+    parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
+    others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}.{others}"
+    yield f"Money: {money_line(summary.money)}."
+    sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
+    took = text.duration(summary.elapsed_s)
+    yield f"Took {took}: {', '.join(sent)}, {text.size(summary.downloaded_bytes)} downloaded."
+    yield f"Clips: {clean(summary.output, 4096)}"
+    yield from film_lines(summary.films)
+    if summary.stopped:
+        yield f"Stopped early: {text.why(summary.stopped)}"
+    yield from advice.needs_person_lines(summary.needs_person, summary.manifest, in_all=needing_person(summary))
+    yield from _next(summary)
+    yield exit_line(summary.exit_code)
+
+
+def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
+    """Yield how the films stand: those that are done in one line, each other one with its reason."""
+    if done := [one for one in films if one.state in {FilmState.MADE, FilmState.DONE}]:
+        made = sum(one.state is FilmState.MADE for one in done)
+        shown = ", ".join(clean(one.film.path, 200) for one in done[:FILMS_SHOWN])
+        more = f" and {len(done) - FILMS_SHOWN:,} more" if len(done) > FILMS_SHOWN else ""
+        yield f"Films: {shown}{more}" + (f" ({made:,} made just now)" if made else "")
+    for one in films:
+        if one not in done:
+            yield f"Film {text.job_name(one.film.id)}: {FILM_WORDS[one.state]}{text.why(one.reason)}"
+
+
+def film_json(report: FilmReport) -> dict[str, Any]:
+    """Give how a film stands, as an object."""
+    film = report.film
+    return {
+        "id": film.id,
+        "state": report.state.value,
+        "path": film.path,
+        "clips": list(film.clips),
+        "reason": report.reason or None,
+    }
+
+
+def needing_person(summary: Summary) -> int:
+    """Count the jobs that go no further until somebody decides."""
+    found = sum(summary.counts.get(state, 0) for state in (State.FAILED, State.IN_DOUBT))
+    return max(found + summary.parked, len(summary.needs_person))
+
+
+def _next(summary: Summary) -> Iterator[str]:
+    left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
+    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a person
+    first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
+    if left or first:
+        again = advice.command("run", summary.manifest)
+        does = (
+            f"does the {text.count(left, 'job')} left, and nothing twice" if left else "goes on, and does nothing twice"
+        )
+        yield f"Next: {f'{first}, then ' if first else ''}{again} {does}."
+
+
+def exit_line(code: Exit) -> str:
+    """Give the exit code and its meaning."""
+    return f"Exit {int(code)}: {MEANINGS[code]}."
+
+
+def money_line(money: Money) -> str:
+    """Give what was spent and what is held, against the budget, and how much of it nobody knows."""
+    known = f"{text.money(money.spent_micros)} spent"
+    if money.reserved_micros:
+        known += f", {text.money(money.reserved_micros)} reserved"
+        if money.unproven_micros:
+            known += f" ({text.money(money.unproven_micros)} of it for refused requests that may be billed)"
+    if money.budget_micros is not None:
+        known += f", of a budget of {text.money(money.budget_micros)}"
+    if money.unpriced_attempts:
+        known += f", and {text.count(money.unpriced_attempts, 'attempt')} without a known price"
+    return known
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """Give the end of a run as an object of ``"type": "summary"``."""
+    return {
+        "type": "summary",
+        "manifest": summary.manifest,
+        "output": summary.output,
+        "counts": {state.value: summary.counts.get(state, 0) for state in State},
+        "not_chosen": summary.not_chosen,
+        "parked": summary.parked,
+        "money": money_json(summary.money),
+        "unpriced_attempts": summary.money.unpriced_attempts,
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "submits": summary.submits,
+        "polls": summary.polls,
+        "downloaded_bytes": summary.downloaded_bytes,
+        "stopped": summary.stopped,
+        "needs_person": [needs_person_json(job) for job in summary.needs_person],
+        "films": [film_json(report) for report in summary.films],
+        "exit_code": int(summary.exit_code),
+    }
+
+
+def needs_person_json(job: NeedsPerson) -> dict[str, Any]:
+    """Return a job that needs a person as an object, with what is known of a paid request in doubt."""
+    told: dict[str, Any] = {"id": job.job_id, "state": job.state.value, "reason": job.reason or None}
+    if (doubt := job.doubt) is not None:
+        told |= {
+            "sent_at": rfc3339(doubt.sent_at),
+            "prompt": doubt.prompt,
+            "price": dollars(doubt.price_micros),
+            "request_id": doubt.request_id,
+            "seen_ids": list(doubt.seen_ids),
+        }
+    return told
+
+
+def money_json(money: Money) -> dict[str, float | None]:
+    """Give the sums in dollars; no budget is ``None``."""
+    return {
+        "spent": dollars(money.spent_micros),
+        "reserved": dollars(money.reserved_micros),
+        "unproven": dollars(money.unproven_micros),
+        "budget": dollars(money.budget_micros),
+    }

@@ -1,0 +1,111 @@
+"""Numbers as people read them: money, durations, bytes, rates, times of day."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from batchvid.domain.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchvid.domain.job import State
+    from batchvid.domain.limits import Rate
+
+
+ID_SHOWN = 100
+"""The longest id that a manifest may hold."""
+REASON_SHOWN = 300
+TENTHS_BELOW = 9.95
+"""Below this a number is shown with one decimal; from here on it would be three digits of noise."""
+
+
+def money(micros: int) -> str:
+    """Give ``$12.40``: at least two decimals, and up to four when the amount needs them (``$0.0625``)."""
+    hundredths, rest = divmod(abs(micros), 100)  # of a cent
+    hundredths += rest >= 50  # noqa: PLR2004 half a hundredth of a cent
+    whole, decimals = divmod(hundredths, 10_000)
+    shown = f"{decimals:04d}".rstrip("0").ljust(2, "0")
+    sign = "-" if micros < 0 and hundredths else ""
+    return f"{sign}${whole:,}.{shown}"
+
+
+def duration(seconds: float) -> str:
+    """Give ``43 s``, ``12 min``, ``1 h 12 min`` or ``2 d 3 h``: two units at most, the smaller one from 10 min on gone.
+
+    Below ten minutes the seconds are kept (``2 min 5 s``). What is no finite number is ``unknown``.
+    """
+    if not math.isfinite(seconds):
+        return "unknown"
+    total_s = max(0, round(seconds))
+    if total_s < 60:  # noqa: PLR2004 a minute
+        return f"{total_s} s"
+    if total_s < 600:  # noqa: PLR2004 ten minutes
+        return _two(total_s, (60, "min"), (1, "s"))
+    total_min = round(total_s / 60)
+    if total_min < 24 * 60:
+        return _two(total_min, (60, "h"), (1, "min"))
+    return _two(round(total_min / 60), (24, "d"), (1, "h"))
+
+
+def _two(amount: int, large: tuple[int, str], small: tuple[int, str]) -> str:
+    many, rest = divmod(amount, large[0])
+    parts = [(many, large[1]), (rest, small[1])]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def size(count_bytes: int) -> str:
+    """Give ``812 B``, ``1.4 GB``: powers of a thousand, as disks are sold."""
+    amount = float(count_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5:  # noqa: PLR2004 what still rounds to three digits
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def rate(allowed: Rate | None) -> str:
+    """Give a limit as the manifest writes it, ``10/min``; or ``unlimited``."""
+    if allowed is None:
+        return "unlimited"
+    units = {1.0: "s", 60.0: "min", 3600.0: "h"}
+    if allowed.period_s in units:
+        return f"{allowed.count:g}/{units[allowed.period_s]}"
+    return f"{allowed.count / allowed.period_s * 60:.3g}/min"
+
+
+def per_minute(number: float) -> str:
+    """Give a measured pace: ``9.6``, ``120``."""
+    return f"{number:.1f}" if number < TENTHS_BELOW else f"{number:.0f}"
+
+
+def count(number: int, noun: str) -> str:
+    """Give ``1 job``, ``2 jobs``, ``12,000 jobs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(at: float) -> str:
+    """Give the time of day of *at* (UTC epoch seconds) as ``HH:MM:SSZ``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+
+
+def state_counts(counts: Mapping[State, int], order: Sequence[State]) -> str:
+    """Give ``12 done, 3 running``, leaving out what is 0."""
+    return ", ".join(f"{counts[state]:,} {word(state)}" for state in order if counts.get(state))
+
+
+def word(state: str) -> str:
+    """Give a state's or action's name as a person says it: ``in doubt``."""
+    return state.replace("_", " ")
+
+
+def job_name(job_id: str) -> str:
+    """Give a job's id, harmless to show."""
+    return clean(job_id, ID_SHOWN)
+
+
+def why(reason: str | None) -> str:
+    """Give a reason, harmless to show."""
+    return clean(reason or "", REASON_SHOWN) or "no reason given"

@@ -1,0 +1,166 @@
+"""``batchvid report``, and the same page at the end of a run: everything that an output holds, to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from batchvid.cli.options import json_option, load, manifest_argument, output_option
+from batchvid.cli.report.page import PAGE, write_page
+from batchvid.cli.streams import tell
+from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.film import FilmState
+from batchvid.domain.job import State
+from batchvid.domain.lifecycle import ClipSaved
+from batchvid.domain.report import FilmRow, Kept, report
+from batchvid.engine.films import FilmFile, film_reports
+from batchvid.engine.observer import Silent
+from batchvid.engine.planning import as_a_run_finds, lost_of
+from batchvid.engine.target import journal_path
+from batchvid.journal.event_log import LOG_FILE, pace_changes
+from batchvid.journal.sqlite_reader import Readings
+from batchvid.media.thumbnails import Posters, Wanted
+from batchvid.providers.credentials import without_secrets
+from batchvid.storage.local import Outputs
+from batchvid.storage.lock import is_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchvid.domain.film import FilmReport
+    from batchvid.domain.job import Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.report import Report
+    from batchvid.domain.results import Summary
+    from batchvid.engine.observer import View
+    from batchvid.manifest.model import Manifest
+
+
+AFTER_A_RUN_S = 2.0
+"""For pictures that are not there yet when a run ends. At the pace of an account that is the last clip's; where clips
+came faster than pictures, the page shows the clips themselves for the rest, until somebody asks for a report."""
+ASKED_FOR_S = 900.0
+"""For the pictures of a page that somebody asked for: 10,000 clips of 1080p, and then some."""
+
+
+@click.command("report")
+@manifest_argument
+@output_option
+@json_option
+def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
+    """Write <output>/report.html: every clip to look at, what failed and why, the night, the money.
+
+    The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it anew, also
+    beside a run. Pictures that are missing are made, in <output>/report_files; clips are only read.
+    """
+    loaded = load(manifest, output=output)
+    posters = posters_of(loaded)
+    try:
+        made, path = write_report(loaded, named=str(manifest), posters=posters, patience_s=ASKED_FOR_S)
+    finally:
+        posters.close()
+    if as_json:
+        counts = {state: made.counts.get(state, 0) for state in (*State, "parked")}
+        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}
+        tell(json.dumps(found | {"missing": sorted(made.missing)}))
+    else:
+        tell(f"report: {path}")
+    return Exit.OK
+
+
+def posters_of(manifest: Manifest) -> Posters:
+    """Give the maker of an output's pictures; it starts nothing before it is asked for one."""
+    mode = Outputs(manifest.output).clip_mode
+    return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
+
+
+class Reporter(Silent):
+    """Watches a run: has a picture made of each new clip, and can write the report at its end.
+
+    A report that cannot be written is a warning, and never the run's failure.
+    """
+
+    def __init__(self, manifest: Manifest, posters: Posters, *, view: View, named: str) -> None:
+        self._manifest = manifest
+        self._posters = posters
+        self._view = view
+        self._named = named
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
+        """Ask for the picture of a clip that was saved, so that the end of the run need not wait for all of them."""
+        if isinstance(event, ClipSaved):
+            self._posters.want(Wanted(event.path, event.sha256))
+
+    async def write(self, summary: Summary) -> None:
+        """Write the report of a run that did something, or that has none yet; other runs go on meanwhile."""
+        did_something = summary.submits or summary.polls or summary.downloaded_bytes
+        if not did_something and (self._manifest.output / PAGE).exists():
+            return
+        patience_s = 0.0 if summary.exit_code in {Exit.INTERRUPTED, Exit.TERMINATED} else AFTER_A_RUN_S
+        try:
+            _, path = await asyncio.to_thread(
+                write_report, self._manifest, named=self._named, posters=self._posters, patience_s=patience_s
+            )
+        except (BatchvidError, OSError, ImportError, MemoryError) as error:
+            self._view.warn(f"there is no new report (the clips are safe): {str(error) or type(error).__name__}")
+        else:
+            self._view.note(f"report: {path}")
+
+
+def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
+    """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
+    from batchvid.cli.report.page import page  # noqa: PLC0415 jinja2 only for a page
+
+    outputs = Outputs(manifest.output)
+    made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))
+    pictures = posters.complete(_pictures(made), patience_s=patience_s)
+    written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
+    return made, write_page(manifest.output, written, mode=outputs.clip_mode)
+
+
+def _kept(manifest: Manifest) -> Kept:
+    """Read what is on record of the manifest's output."""
+    path = journal_path(manifest)
+    journal = Readings.open_readonly(path)
+    if journal is None:
+        raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
+    with journal:
+        lost = lost_of(manifest, journal)
+        progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
+        return Kept(
+            progress=progress,
+            films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
+            paid=list(journal.paid()),
+            troubles=list(journal.troubles()),
+            pace=pace_changes(path.with_name(LOG_FILE)),
+            missing=frozenset(lost),
+            money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
+        )
+
+
+def _film(stands: FilmReport, folder: Path) -> FilmRow:
+    """Tell of a film what the page shows; its length and hash are known once it is there."""
+    film, is_there = stands.film, stands.state is FilmState.DONE
+    told = FilmFile(folder, film.path).story() if is_there else {}
+    state = stands.state.value if is_there else stands.reason
+    return FilmRow(film.id, film.path, told.get("duration_s"), film.clips, state, told.get("sha256"))
+
+
+def _pictures(made: Report) -> Iterator[Wanted]:
+    """Yield the pictures that the page can show, the most looked at first: films, clips, frames."""
+    for film in made.films:
+        if film.sha256 is not None:
+            yield Wanted(film.path, film.sha256)
+    for row in made.rows:
+        known = row.progress
+        if row.state == State.DONE and known.path is not None and known.sha256 is not None:
+            yield Wanted(known.path, known.sha256)
+    for row in made.rows:
+        for frame in row.job.frames:
+            yield Wanted(frame.path, frame.sha256)

@@ -1,0 +1,204 @@
+"""``retry``, and what all commands share with which a person decides. They hold the output's lock."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import click
+
+from batchvid.cli.options import load, manifest_argument, output_option
+from batchvid.cli.output.advice import LISTED_AT_MOST, command
+from batchvid.cli.output.plan import cost_words
+from batchvid.cli.output.text import count, why, word
+from batchvid.cli.streams import complain, tell
+from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import ConfigError, Exit
+from batchvid.domain.job import State
+from batchvid.domain.plan import cost_again, left_micros
+from batchvid.engine.target import has_journal, journal_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.plan import Cost
+    from batchvid.journal.sqlite import Journal
+    from batchvid.manifest.model import Manifest
+
+
+@contextmanager
+def writing(manifest: Manifest) -> Iterator[Journal]:
+    """Open the journal for a person's word, if there is one; raises `ConfigError` when nothing was ever run.
+
+    What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
+    """
+    from batchvid.domain.dependencies import Chains  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.engine.moving import move_jobs  # noqa: PLC0415 as above
+    from batchvid.engine.recovery import take_back, take_up  # noqa: PLC0415 as above
+    from batchvid.journal import home  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite import Journal  # noqa: PLC0415 as above
+    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
+
+    path = journal_path(manifest)
+    if not has_journal(manifest):
+        raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
+    outputs, at = Outputs(manifest.output), time.time()
+    refused = None
+    with outputs.lock(), Journal.reopen(path) as journal:
+        named = {job.id: job for job in manifest.jobs}
+        home.settle(journal, None, moved=False, note=complain)
+        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
+        take_up(journal, outputs, at=at, warn=complain)
+        move_jobs(
+            journal, outputs, jobs=manifest.jobs, chains=Chains(manifest.jobs), limits=manifest.limits, at=at,
+            note=complain, warn=complain,
+        )  # fmt: skip
+        try:
+            yield journal
+        except click.ClickException as error:
+            refused = error  # what was asked for cannot be done, and the journal is closed properly all the same
+    if refused is not None:
+        raise refused
+
+
+def record(journal: Journal, row: Progress, *events: Event) -> None:
+    """Record what a person decided about one job."""
+    from batchvid.journal.base import Change  # noqa: PLC0415 as above
+
+    at = time.time()
+    journal.record([Change.of(row, *((event, at) for event in events))])
+
+
+@click.command("retry")
+@manifest_argument
+@click.argument("ids", nargs=-1)
+@click.option("--failed", is_flag=True, help="Reopen every failed job.")
+@click.option(
+    "--timed-out",
+    is_flag=True,
+    help="Buy again every job that is parked: its task timed out, or its clip could not be fetched. "
+    "Both are paid, and a plain run looks for them again at no price.",
+)
+@click.option("--in-doubt", is_flag=True, help="Reopen every in-doubt job; some may be paid twice.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, for scripts.")
+@output_option
+def retry_command(  # noqa: PLR0913 one argument an option
+    manifest: Path,
+    ids: tuple[str, ...],
+    *,
+    failed: bool,
+    timed_out: bool,
+    in_doubt: bool,
+    yes: bool,
+    output: Path | None,
+) -> int:
+    """Reopen failed, timed-out or in-doubt jobs, so that the next run submits them again; says what it may cost.
+
+    With IDS, only those; an in-doubt job among them needs --in-doubt as well, because it may be paid twice.
+    """
+    if not ids and not (failed or timed_out or in_doubt):
+        raise click.UsageError("name job ids, or --failed, --timed-out or --in-doubt")
+    loaded = load(manifest, output=output)
+    jobs = {job.id: job for job in loaded.jobs}
+    asked = {kind for kind, wanted in zip(Stuck, (failed, timed_out, in_doubt), strict=True) if wanted}
+    with writing(loaded) as journal:
+        rows = {row.job_id: row for row in journal.all_progress() if row.job_id in jobs}
+        if ids:
+            chosen = [_named(job_id, rows, jobs, in_doubt=in_doubt) for job_id in dict.fromkeys(ids)]
+        else:
+            chosen = [row for row in rows.values() if _stuck(row) in asked]
+        if not chosen:
+            tell(f"no job is {' or '.join(kind for kind in Stuck if kind in asked)}: nothing was changed")
+            return Exit.OK
+        left = left_micros(replace(journal.money(), budget_micros=loaded.limits.budget_micros))
+        _tell_cost(chosen, cost_again([jobs[row.job_id] for row in chosen], loaded.limits, left=left))
+        if not yes and not confirmed("Reopen them?"):
+            tell("nothing was changed")
+            return Exit.OK
+        for row in chosen:
+            record(journal, row, *_reopening(row))
+    tell(f"reopened {len(chosen)}. Next: {command('run', str(manifest))}")
+    return Exit.OK
+
+
+class Stuck(StrEnum):
+    """Why a job goes no further until a person says so, in the order of the options that name it."""
+
+    FAILED = "failed"
+    PARKED = "timed out or not fetched"
+    IN_DOUBT = "in doubt"
+
+
+def _stuck(row: Progress) -> Stuck | None:
+    if row.state is State.IN_DOUBT:
+        return Stuck.IN_DOUBT
+    if row.parked:
+        return Stuck.PARKED
+    return Stuck.FAILED if row.state is State.FAILED else None
+
+
+def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_doubt: bool) -> Progress:
+    """Give the row of a job that was named, if it can be reopened; raises ``click.UsageError``."""
+    if job_id not in jobs:
+        raise click.UsageError(f"the manifest has no job {job_id!r}")
+    row = rows.get(job_id)
+    stuck = None if row is None else _stuck(row)
+    if row is None or stuck is None:
+        standing = "new" if row is None else word(row.state)
+        raise click.UsageError(f"job {job_id!r} is {standing}: only failed, parked and in-doubt jobs can be reopened")
+    if stuck is Stuck.IN_DOUBT and not in_doubt:
+        raise click.UsageError(f"job {job_id!r} is in doubt, and may be paid already: add --in-doubt to buy it again")
+    return row
+
+
+def confirmed(question: str) -> bool:
+    """Ask the person; raises ``click.UsageError`` when there is nobody to ask."""
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        complain("")  # ends the line of the question
+        raise click.UsageError("nobody is there to be asked: add --yes") from None
+
+
+def _tell_cost(rows: list[Progress], cost: Cost) -> None:
+    tell(f"{count(len(rows), 'job')} would be submitted again, for {cost_words(cost)}:")
+    for row in rows[:LISTED_AT_MOST]:
+        tell(f"  {row.job_id}: {_standing(row)}; {why(row.reason)}")
+    if len(rows) > LISTED_AT_MOST:
+        tell(f"  and {len(rows) - LISTED_AT_MOST:,} more")
+    kinds = {_stuck(row) for row in rows}
+    if Stuck.IN_DOUBT in kinds:
+        tell("Jobs in doubt may have been paid already: look at the service's dashboard first.")
+    if Stuck.PARKED in kinds:
+        tell("What timed out or was not fetched is paid, and may still come: a plain run looks again at no price.")
+
+
+def _standing(row: Progress) -> str:
+    match row.state:
+        case State.RUNNING:
+            return "timed out"
+        case State.READY:
+            return "finished, but its clip could not be fetched"
+        case _:
+            return word(row.state)
+
+
+def _reopening(row: Progress) -> tuple[Event, ...]:
+    """Give the events that lead from where the job stands to pending."""
+    reopened = life.Reopened("batchvid retry")
+    match row.state:
+        case State.RUNNING:
+            return (life.GaveUp("a person gave the timed-out task up"), reopened)
+        case State.READY:
+            return (life.GaveUp("a person gave up the clip that could not be fetched"), reopened)
+        case _:
+            return (reopened,)

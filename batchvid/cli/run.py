@@ -1,0 +1,315 @@
+"""``batchvid run``: does what is left of one manifest, or of several at the same time.
+
+Asks, on a terminal, before a job without an id is bought that resembles a clip which is paid.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from batchvid.cli.options import (
+    Amount,
+    Duration,
+    Moment,
+    Speed,
+    base_url_option,
+    ca_file_option,
+    json_option,
+    key_file_option,
+    load,
+    manifests_argument,
+    output_option,
+)
+from batchvid.cli.streams import complain, tell
+from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.engine.target import SANDBOX_SPEED, journal_path
+from batchvid.providers.credentials import PREFIX
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from batchvid.manifest.model import Manifest
+
+
+def without_refused(manifest: Manifest) -> Manifest:
+    """Return the manifest without the jobs that the person does not want to be bought as new ones.
+
+    Where nobody can be asked, it is returned as it is: the run tells of them before it buys them.
+    """
+    if sys.stdin is None or sys.stdout is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return manifest
+    from batchvid.cli.output.text import count  # noqa: PLC0415 as above
+    from batchvid.domain.dependencies import Chains  # noqa: PLC0415 only where somebody can be asked
+    from batchvid.domain.identity import advice  # noqa: PLC0415 as above
+    from batchvid.engine.moving import TOLD_AT_MOST, identity_of  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+
+    journal = Readings.open_readonly(journal_path(manifest))
+    with journal or nullcontext():
+        found = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output) if journal else None
+    if found is None or not found.resembling:
+        return manifest
+    for new, old in found.resembling[:TOLD_AT_MOST]:
+        tell(f"{new} is new, and {advice(old)}")
+    if (more := len(found.resembling) - TOLD_AT_MOST) > 0:
+        tell(f"and {more:,} more, which batchvid plan lists")
+    what = count(len(found.resembling), "job")
+    if click.confirm(f"Buy {what} as new? Otherwise {what} will be held back, and the others go on", default=False):
+        return manifest
+    held = {new for new, _ in found.resembling}
+    return replace(manifest, jobs=tuple(job for job in manifest.jobs if job.id not in held))
+
+
+@click.command("run")
+@manifests_argument
+@click.option(
+    "--until",
+    type=Moment(),
+    metavar="06:00",
+    envvar=f"{PREFIX}UNTIL",
+    show_envvar=True,
+    help="Stop submitting at this time of day (local), collect what is paid, and exit.",
+)
+@click.option(
+    "--for",
+    "for_s",
+    type=Duration(),
+    metavar="8h",
+    envvar=f"{PREFIX}FOR",
+    show_envvar=True,
+    help="Stop submitting after so long, collect what is paid, and exit.",
+)
+@click.option(
+    "--max-cost",
+    type=Amount(),
+    metavar="25.00",
+    envvar=f"{PREFIX}MAX_COST",
+    show_envvar=True,
+    help="Spend no more than this in this run, over all manifests.",
+)
+@click.option(
+    "--max-jobs", type=click.IntRange(min=0), metavar="N", help="Submit no more jobs than this, over all manifests."
+)
+@click.option(
+    "--only",
+    metavar="GLOB",
+    multiple=True,
+    help="Submit only jobs whose id matches, such as 'kite*'; may be repeated. The summary and the exit code are about "
+    "these jobs; what is paid is collected of all.",
+)
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Submit failed jobs again; each costs its price again. Those that this run does not come to stay failed.",
+)
+@click.option(
+    "--rebuy",
+    is_flag=True,
+    help="Buy clips again whose content changed after they were paid. Those that this run does not come to stay done.",
+)
+@click.option(
+    "--resubmit-in-doubt",
+    is_flag=True,
+    help="Submit in-doubt jobs again; some may be paid twice. Those that this run does not come to stay in doubt.",
+)
+@click.option(
+    "--moved",
+    is_flag=True,
+    help="Go on in an output that was copied or moved in the middle of a run: no other copy of it goes on. "
+    "Paid tasks that have no place in its journal are left aside.",
+)
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="Use the embedded stand-in for the service; nothing is paid. A real run needs another --output afterwards.",
+)
+@click.option(
+    "--sandbox-speed",
+    type=Speed(),
+    metavar="N",
+    default=SANDBOX_SPEED,
+    show_default=True,
+    help="Let the sandbox generate so many times as fast as the service.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
+@output_option
+@base_url_option
+@key_file_option
+@ca_file_option
+@click.option(
+    "--no-report",
+    is_flag=True,
+    envvar=f"{PREFIX}NO_REPORT",
+    show_envvar=True,
+    help="Write no report.html at the end, and make no pictures for it.",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar=f"{PREFIX}METRICS",
+    metavar="FILE",
+    show_envvar=True,
+    help="Keep a file for Prometheus' node exporter (textfile collector) up to date; it should end in .prom.",
+)
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
+def run_command(  # noqa: PLR0913 one argument an option, and what each asks for
+    manifests: tuple[Path, ...],
+    *,
+    until: float | None,
+    for_s: float | None,
+    max_cost: int | None,
+    max_jobs: int | None,
+    only: tuple[str, ...],
+    retry_failed: bool,
+    rebuy: bool,
+    moved: bool,
+    resubmit_in_doubt: bool,
+    sandbox: bool,
+    sandbox_speed: float,
+    yes: bool,
+    output: Path | None,
+    base_url: str | None,
+    api_key_file: Path | None,
+    ca_file: Path | None,
+    metrics: Path | None,
+    no_report: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Do what is left to do, then exit. Run it as often as you like: what is paid is never bought again.
+
+    The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
+    tasks stay in the journal either way, and the next run collects them.
+
+    It says at its start what it is going to buy, and the most that this may cost. Without a budget (limits.budget or
+    --max-cost), and without known prices, nothing bounds that: on a terminal it asks first, elsewhere it warns.
+
+    Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
+    for all of them together.
+
+    A job that has another id now keeps its clip, which gets the new name. A job without an id that was edited is told
+    beside the paid one that it resembles, before it is bought; on a terminal the run asks.
+    """
+    with _Ending(as_json=as_json) as ending:
+        verbosity = -1 if quiet else int(verbose)
+        from batchvid.cli.work import Asked, do, unbounded  # noqa: PLC0415 the engine is loaded only to run
+        from batchvid.domain.reopening import Wishes, matching  # noqa: PLC0415 as above
+        from batchvid.engine.observer import Verbosity  # noqa: PLC0415 as above
+        from batchvid.engine.run import Options  # noqa: PLC0415 as above
+
+        if output is not None and len(manifests) > 1:
+            raise click.UsageError("--output goes with one manifest: two cannot share an output")
+        loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
+        if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
+            raise click.UsageError("--api-key-file goes with one account: these manifests name several")
+        ids = [job.id for one in loaded for job in one.jobs]
+        chosen = matching(ids, only)
+        for pattern in (one for one in only if not matching(ids, [one])):
+            complain(f"warning: no job's id matches --only {pattern!r}")
+        until_s = min(
+            (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
+            default=None,
+        )
+        options = Options(
+            wishes=Wishes(retry_failed=retry_failed, rebuy=rebuy, resubmit_in_doubt=resubmit_in_doubt),
+            stop_submitting_at=until_s,
+            max_cost_micros=max_cost,
+            max_jobs=max_jobs,
+            only=only or None,
+            ca_file=None if ca_file is None else str(ca_file),
+            moved=moved,
+        )
+        if not sandbox and not _accepted(unbounded(loaded, options), yes=yes, as_json=as_json):
+            ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
+            complain("batchvid: not begun, and nothing was sent")
+            return ending.code
+        asked = Asked(
+            options=options,
+            sandbox_speed=sandbox_speed if sandbox else None,
+            key_file=api_key_file,
+            as_json=as_json,
+            verbosity=Verbosity(verbosity),
+            metrics=metrics,
+            report=not no_report,
+        )
+        asked_for = [one if as_json else without_refused(one) for one in loaded]
+        if held := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in asked_for):
+            ending.add(Exit.STOPPED, f"held back, as was wished: {held}")
+        outcomes = do(asked, [str(path) for path in manifests], asked_for)
+        for outcome in outcomes:
+            if not isinstance(outcome, BatchvidError):
+                if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
+                    ending.add(outcome.exit_code, outcome.stopped)
+            elif len(manifests) > 1:  # told already
+                ending.add(outcome.exit_code, str(outcome))
+            else:
+                raise outcome
+    return ending.code
+
+
+def _accepted(unpriced: int, *, yes: bool, as_json: bool) -> bool:
+    """Ask the person, if one is there, whether to go on with so many jobs of unknown price; else warn."""
+    if not unpriced or yes:
+        return True
+    what = f"nothing bounds what this run may cost: {unpriced:,} job{'s' if unpriced > 1 else ''} of unknown price"
+    if as_json or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        complain(f"warning: {what}; state prices: and limits.budget in the manifest, or give --max-cost")
+        return True
+    return click.confirm(f"{what[:1].upper()}{what[1:]}. Go on?", default=False, err=True)
+
+
+class _Ending:
+    """How the call ends: the exit code that wins and, for ``--json``, the ``exit`` object, whatever ends it."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._codes: list[Exit] = []
+        self._reason: str | None = None
+
+    @property
+    def code(self) -> Exit:
+        """Give the exit code so far."""
+        if not any(self._codes):
+            return Exit.OK
+        from batchvid.domain.results import worst  # noqa: PLC0415 as above
+
+        return worst(self._codes)
+
+    def add(self, code: Exit, reason: str | None) -> None:
+        """Take note of how one manifest ended."""
+        self._codes.append(code)
+        self._reason = self._reason or reason
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the last line; what ended the call goes on to be told on standard error."""
+        match error:
+            case None:
+                code = self.code
+            case BatchvidError():
+                code, self._reason = error.exit_code, str(error)
+            case click.ClickException():
+                code, self._reason = Exit.USAGE, error.format_message()
+            case KeyboardInterrupt():
+                code = Exit.INTERRUPTED
+            case _:
+                code, self._reason = Exit.BUG, type(error).__name__
+        if self._as_json:
+            from batchvid.cli.output.jsonl import JsonLines  # noqa: PLC0415 only for --json
+
+            JsonLines(sys.stdout).exit(code, self._reason)

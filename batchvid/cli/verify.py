@@ -1,0 +1,161 @@
+"""``verify``: holds every clip on disk against the journal, and fetches damaged ones again without paying."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from batchvid.cli.options import (
+    base_url_option,
+    bound_account,
+    ca_file_option,
+    json_option,
+    key_file_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_journal,
+)
+from batchvid.cli.streams import tell
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.engine.target import journal_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import ClipSaved
+    from batchvid.manifest.model import Manifest
+    from batchvid.storage.local import Outputs
+
+
+@click.command("verify")
+@manifest_argument
+@click.option("--quick", is_flag=True, help="Look for presence and size only; no clip is read.")
+@click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
+@click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
+@output_option
+@base_url_option
+@key_file_option
+@ca_file_option
+@json_option
+def verify_command(  # noqa: PLR0913 one argument an option
+    manifest: Path,
+    *,
+    quick: bool,
+    deep: bool,
+    repair: bool,
+    output: Path | None,
+    base_url: str | None,
+    api_key_file: Path | None,
+    ca_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
+
+    --quick takes a second for a hundred thousand clips, and finds what is gone or cut off.
+
+    What --repair finds under a clip's name is kept beside it, with the attempt's number.
+    """
+    if quick and deep:
+        raise click.UsageError("--quick reads nothing, --deep decodes everything: choose one")
+
+    from batchvid.cli.output.advice import command  # noqa: PLC0415 as above
+    from batchvid.engine.repair import Mender  # noqa: PLC0415 as above
+    from batchvid.storage.local import Outputs, wrong_clips  # noqa: PLC0415 as above
+
+    loaded = load(manifest, output=output, base_url=base_url)
+    outputs = Outputs(loaded.output)
+    done = list(_done(loaded))
+    if quick:
+        clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)
+        damaged = {one.job_id: one.words for one in wrong_clips(loaded.output, clips)}
+    else:
+        damaged = asyncio.run(_damaged(outputs, done, deep=deep))
+    told: dict[str, str] = dict(damaged)
+    if repair and damaged:
+        with ExitStack() as stack:
+            stack.enter_context(outputs.lock())
+            account = bound_account(loaded, stack, key_file=api_key_file)
+            mender = Mender(
+                outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
+            )
+            wanted = [(job, row) for job, row in done if job.id in damaged]
+            told = asyncio.run(mender.mend(wanted))
+            _keep_replaced(loaded, mender.replaced)
+    for job_id, wrong in told.items():
+        if as_json:
+            tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
+        else:
+            tell(f"{job_id}: {wrong}")
+    mended = len(damaged) - len(told)
+    _tell_sums(len(done), len(told), mended, as_json=as_json, quick=quick)
+    if told and not repair and not as_json:
+        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, at no price.")
+    return Exit.FAILED if told else Exit.OK
+
+
+def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]) -> None:
+    """Let the journal know of files that are others now, or every further run would fetch them once more."""
+    if not replaced:
+        return
+    from batchvid.domain.lifecycle import ClipMissing, TaskSucceeded  # noqa: PLC0415 only to repair
+    from batchvid.journal.base import Change  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite import Journal  # noqa: PLC0415 as above
+
+    at = time.time()
+    with Journal.reopen(journal_path(manifest)) as journal:
+        for job_id, saved in replaced:
+            row = journal.progress(job_id)
+            if row is not None and row.state is State.DONE:
+                missing = ClipMissing("it was damaged, and the service sent another file for it")
+                journal.record([Change.of(row, (missing, at), (TaskSucceeded(None), at), (saved, at))])
+
+
+def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
+    """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
+    if as_json:
+        sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
+        tell(json.dumps(sums | ({"quick": True} if quick else {})))
+        return
+    good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
+    more = f", {repaired} repaired" if repaired else ""
+    tell(f"{good}{more}{' (presence and size; none was read)' if quick else ''}")
+
+
+def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
+    rows, _ = read_journal(manifest)
+    for job in manifest.jobs:
+        row = rows.get(job.id)
+        if row is not None and row.state is State.DONE:
+            yield job, row
+
+
+async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
+    """Give what is wrong with each clip that is not as it should be, by job id."""
+    found = {}
+    for job, row in done:
+        path, size_bytes, sha256 = row.path or "", row.size_bytes or 0, row.sha256 or ""
+        wrong = await outputs.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
+        if wrong is None and deep:
+            wrong = _undecodable(outputs.folder / path)
+        if wrong is not None:
+            found[job.id] = f"{path} {wrong}"
+    return found
+
+
+def _undecodable(path: Path) -> str | None:
+    from batchvid.media.images import decode_clip  # noqa: PLC0415 only --deep decodes
+
+    try:
+        decode_clip(path)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,1 +1,0 @@
-"""What decides, and cannot do I/O: values, rules and arithmetic over plain numbers."""

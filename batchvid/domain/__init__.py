@@ -1,0 +1,1 @@
+"""Pure values and rules: what decides, and cannot do I/O."""

@@ -1,0 +1,80 @@
+"""A film: finished clips, joined. What it is made of, and when it has to be made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from batchvid.domain.job import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchvid.domain.job import Progress
+
+
+FILM_FORM = 1
+"""Of the way in which films are joined; raised when the same clips would make another film."""
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Clips that are to be joined, in their order."""
+
+    id: str
+    clips: tuple[str, ...]
+    """The ids of their jobs; one may come more than once."""
+    path: str
+    """Of the film, relative to the output folder."""
+
+
+class FilmState(StrEnum):
+    """How a film stands."""
+
+    MADE = "made"
+    """It was joined just now."""
+    DONE = "done"
+    """It is on disk, and made of the clips as they are."""
+    DUE = "due"
+    """Its clips are there, and it is not joined of them yet."""
+    WAITING = "waiting"
+    """Some of its clips are not there."""
+    FAILED = "failed"
+    """It could not be joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmReport:
+    """How a film stands, and why."""
+
+    film: Film
+    state: FilmState
+    reason: str = ""
+
+
+def missing(film: Film, progress: Mapping[str, Progress]) -> str:
+    """Say which clips a film still waits for; nothing when all are there."""
+    found = []
+    for job_id in dict.fromkeys(film.clips):
+        row = progress.get(job_id)
+        if row is None or row.state is not State.DONE:
+            found.append(f"{job_id} ({'pending' if row is None else row.state.value.replace('_', ' ')})")
+    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")  # noqa: PLR2004 a line's worth
+    return f"waits for {shown}" if found else ""
+
+
+def recipe(film: Film, progress: Mapping[str, Progress]) -> dict[str, Any]:
+    """Give what the film's sidecar says of what it is made of."""
+    rows = [progress[job_id] for job_id in film.clips]
+    return {"film": FILM_FORM, "clips": [{"id": row.job_id, "sha256": row.sha256} for row in rows]}
+
+
+def is_made_of(sidecar: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Say whether the film that a *sidecar* tells of is the *wanted* recipe's: the same contents in the same order."""
+    return sidecar.get("film") == wanted["film"] and _contents(sidecar) == _contents(wanted)
+
+
+def _contents(recipe: Mapping[str, Any]) -> list[Any]:
+    clips = recipe.get("clips")
+    return [clip.get("sha256") for clip in clips if isinstance(clip, dict)] if isinstance(clips, list) else []

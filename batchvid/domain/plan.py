@@ -1,0 +1,377 @@
+"""What a run would do, before it does anything: every job's standing, what would be submitted, its price and its time.
+
+1. A job without a paid attempt is *new*, and would be submitted.
+2. A job that is done is *done*; if its content has changed since it was paid it is *changed*, and would be
+   submitted again only under ``on_change: rebuy``.
+3. A job that failed stays failed, unless its content has changed and no attempt of it was ever accepted.
+4. A job whose outcome is unknown is *in doubt*, and would be submitted again only under ``in_doubt: resubmit``,
+   while it has attempts left.
+5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
+6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
+7. What the journal has under another id is *moved* (`batchvid.domain.identity`), and stands as it does there.
+8. A job that continues another is held against the clip that is there. Where a run would make that clip, the job
+   is submitted after it; where that clip cannot come, the job waits and is not submitted.
+9. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
+   has succeeded is never bought again. What that comes to is told by `batchvid.domain.plan`.
+
+What a run is going to cost, and the most that it can: from the rows of its plan and what bounds it.
+
+The most is every attempt of every job, because the service may say each time that the task failed. A budget, and
+``--max-cost``, cut it off; ``--max-jobs`` lets so many jobs be submitted, each with all of its attempts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from batchvid.domain.dependencies import Chains, as_it_stands
+from batchvid.domain.identity import NOBODY, advice
+from batchvid.domain.job import Progress, State
+from batchvid.domain.lifecycle import attempts_used
+from batchvid.domain.limits import InDoubt, OnChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from batchvid.domain.identity import Identity, Move
+    from batchvid.domain.job import Job
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.results import Money
+
+
+class Action(StrEnum):
+    """How a job stands, as a plan tells it."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    RUNNING = "running"
+    IN_DOUBT = "in_doubt"
+    FAILED = "failed"
+    DONE = "done"
+    MOVED = "moved"
+    """Done, under another id; a run gives the clip the new name."""
+    ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One job of a plan."""
+
+    job_id: str
+    action: Action
+    state: State
+    """As the journal has it; ``pending`` for a job that it does not know."""
+    price_micros: int | None
+    """What a submit would cost where there would be one, else what the newest attempt cost."""
+    reason: str
+    """Why it stands so, where that does not go without saying; may hold the service's words."""
+    submits: bool = False
+    """Whether a run would send a paid request for it."""
+    moved_from: str | None = None
+    """The id that the journal still has it under."""
+    attempts: int = 0
+    """The most paid requests that a run may send for it."""
+    again_micros: int | None = None
+    """What each of these would cost; ``None`` when the price is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do: the manifest's jobs in its order, then the orphans by name."""
+
+    rows: tuple[PlanRow, ...]
+    counts: Mapping[Action, int]
+    """Rows by action; every action is there."""
+    submits: int
+    """Paid requests, if each job needs one attempt."""
+    price_micros: int
+    """Of these requests, as far as their prices are known."""
+    unpriced: int
+    """How many of these requests have no known price."""
+    wall_s: float
+    """Until the last clip, roughly; 0 when there is nothing to wait for."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a run would neither submit nor collect anything."""
+        return not self.submits and not self.counts[Action.RUNNING]
+
+
+def plan(  # noqa: PLR0913 what there is, and what is known of it
+    jobs: Sequence[Job],
+    progress: Iterable[Progress],
+    *,
+    limits: Limits,
+    typical_s: Callable[[str], float],
+    identity: Identity = NOBODY,
+    only: Collection[str] | None = None,
+) -> Plan:
+    """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
+
+    *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
+    already, by *identity*. *only* are the ids that may be submitted.
+    """
+    chains = Chains(jobs)
+    rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
+    if only is not None:
+        rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
+    for index in chains.in_order():
+        rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
+    _tell_identity(rows, identity)
+    waits = [
+        typical_s(job.timing_class)
+        for job, row in zip(jobs, rows, strict=True)
+        if row.submits or row.action is Action.RUNNING
+    ]
+    ends_s: dict[int, float] = {}
+    for index in chains.in_order():
+        for one in (chains.parent[index], index):
+            takes = rows[one].submits or rows[one].action is Action.RUNNING
+            before_s = ends_s.get(chains.parent[one], 0.0) if one in chains.parent else 0.0
+            ends_s[one] = before_s + (typical_s(jobs[one].timing_class) if takes else 0.0)
+    longest_s = max([*ends_s.values(), max(waits, default=0.0)])
+    rows.extend(sorted(orphans, key=lambda row: row.job_id))
+    prices = [row.price_micros for row in rows if row.submits]
+    found = Counter(row.action for row in rows)
+    return Plan(
+        rows=tuple(rows),
+        counts={action: found[action] for action in Action},
+        submits=len(prices),
+        price_micros=sum(price for price in prices if price is not None),
+        unpriced=prices.count(None),
+        wall_s=_wall_s(len(prices), waits, longest_s=longest_s, limits=limits),
+    )
+
+
+def _standings(
+    jobs: Sequence[Job], progress: Iterable[Progress], limits: Limits, *, in_chains: Collection[str]
+) -> tuple[list[PlanRow], list[PlanRow]]:
+    """Give the row of each job by itself, in the order of *jobs*, and those of the orphans.
+
+    Only the progress of jobs *in_chains* is kept meanwhile: all that a journal holds would fill a small machine.
+    """
+    job_of = {job.id: job for job in jobs}
+    found: dict[str, PlanRow] = {}
+    orphans = []
+    kept: dict[str, Progress] = {}
+    for known in progress:
+        job = job_of.get(known.job_id)
+        if job is None:
+            orphans.append(_orphan(known))
+        elif job.id in in_chains:
+            kept[job.id] = known
+        else:
+            found[job.id] = _row(job, known, limits)
+    rows = [found.get(job.id) or _row(as_it_stands(job, kept), kept.get(job.id), limits) for job in jobs]
+    return rows, orphans
+
+
+def _wall_s(submits: int, waits: Sequence[float], *, longest_s: float, limits: Limits) -> float:
+    """Estimate the time until the last clip: the narrower of the two ways through, and then the longest chain.
+
+    ``max(submits / rate, tasks * typical / in_flight) + longest``
+    """
+    if not waits:
+        return 0.0
+    by_rate_s = submits * limits.submits.period_s / limits.submits.count if limits.submits else 0.0
+    return max(by_rate_s, sum(waits) / limits.in_flight) + longest_s
+
+
+def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
+    """Give the row of a job that continues another, seen with what would become of that other."""
+    if above.state is State.DONE and not above.submits:
+        return row
+    comes = above.submits or above.action is Action.RUNNING
+    if row.state is State.DONE:
+        if not comes:
+            return row
+        submits = limits.on_change is OnChange.REBUY
+        reason = "bought again (on_change: rebuy)" if submits else "kept as it was paid (on_change: keep)"
+        reason = f"{above.job_id} is made anew; {reason}"
+        price = job.price_micros if submits else row.price_micros
+        attempts = limits.attempts if submits else 0
+        return replace(
+            row, action=Action.CHANGED, submits=submits, reason=reason, price_micros=price, attempts=attempts
+        )
+    if not row.submits:
+        return row
+    if comes:
+        return replace(row, reason=_joined(f"after {above.job_id}", row.reason))
+    return replace(
+        _sent_by_no_one(row),
+        reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
+    )
+
+
+def _tell_identity(rows: list[PlanRow], identity: Identity) -> None:
+    """Put into the rows what the journal has under another id, and what a new job only resembles."""
+    moves, resembling = {move.new: move for move in identity.moves}, dict(identity.resembling)
+    for index, row in enumerate(rows) if moves or resembling else ():
+        if row.job_id in moves:
+            rows[index] = _moved(row, moves[row.job_id])
+        elif row.submits and row.job_id in resembling:
+            rows[index] = replace(row, reason=_joined(advice(resembling[row.job_id]), row.reason))
+
+
+def _moved(row: PlanRow, move: Move) -> PlanRow:
+    kept = row.action in {Action.DONE, Action.CHANGED} and not row.submits
+    text = move.told(kept=kept)
+    action, reason = (Action.MOVED, text) if kept else (row.action, _joined(text, row.reason))
+    return replace(row, action=action, reason=reason, moved_from=move.old)
+
+
+def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
+    action, submits, reason = _standing(known or Progress.fresh(job.id), job, limits)
+    paid_micros = known.price_micros if known is not None and known.attempt else None
+    return PlanRow(
+        job_id=job.id,
+        action=action,
+        state=known.state if known is not None else State.PENDING,
+        price_micros=job.price_micros if submits else paid_micros,
+        reason=reason,
+        submits=submits,
+        attempts=_attempts_left(known or Progress.fresh(job.id), limits, submits=submits),
+        again_micros=job.price_micros,
+    )
+
+
+def _attempts_left(known: Progress, limits: Limits, *, submits: bool) -> int:
+    """Count the paid requests that a run may still send for a job: one more after each task that failed."""
+    left = limits.attempts - attempts_used(known)
+    if submits:  # a closed job is opened by a person's word, which grants all attempts again
+        return max(1, left) if known.state.is_open else limits.attempts
+    return max(0, left) if known.state is State.RUNNING else 0
+
+
+def _sent_by_no_one(row: PlanRow) -> PlanRow:
+    return replace(row, submits=False, attempts=0)
+
+
+def _standing(  # noqa: PLR0911 a flat table, one return a rule
+    known: Progress, job: Job, limits: Limits
+) -> tuple[Action, bool, str]:
+    """Give the action, whether a run would submit the job, and why."""
+    changed = job.has_changed(known.fingerprint)
+    why = known.reason or ""
+    match known.state:
+        case State.PENDING:
+            return Action.NEW, True, _joined(f"attempt {known.attempt + 1}" if known.attempt else "", why)
+        case State.SUBMITTING | State.IN_DOUBT:
+            doubt = why or "a paid request was under way, and its answer is not recorded"
+            if limits.in_doubt is InDoubt.RESUBMIT and attempts_used(known) < limits.attempts:
+                return Action.IN_DOUBT, True, _joined("bought again (in_doubt: resubmit)", doubt)
+            return Action.IN_DOUBT, False, doubt
+        case State.RUNNING | State.READY:
+            since = "changed since it was submitted; collected as it was" if changed else ""
+            return Action.RUNNING, False, _joined("parked by the last run" if known.parked else "", since, why)
+        case State.FAILED if changed and known.attempt == 0:
+            return Action.CHANGED, True, "failed before, nothing was paid, and its content is new"
+        case State.FAILED:
+            return Action.FAILED, False, _joined(why, "its content has changed since" if changed else "")
+        case State.DONE if changed and limits.on_change is OnChange.REBUY:
+            return Action.CHANGED, True, "bought again (on_change: rebuy)"
+        case State.DONE if changed:
+            return Action.CHANGED, False, "kept as it was paid (on_change: keep)"
+        case State.DONE:
+            return Action.DONE, False, ""
+
+
+WAITED_FOR = {
+    Action.FAILED: "failed",
+    Action.IN_DOUBT: "is in doubt",
+}
+"""Why a clip that others wait for would not come."""
+
+
+def _orphan(known: Progress) -> PlanRow:
+    return PlanRow(
+        job_id=known.job_id,
+        action=Action.ORPHANED,
+        state=known.state,
+        price_micros=known.price_micros if known.attempt else None,
+        reason="no longer in the manifest; left alone",
+    )
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One job that may be bought."""
+
+    price_micros: int | None
+    """Of one attempt; ``None`` when it is unknown."""
+    attempts: int
+    """The most that there may be."""
+    is_due: bool = True
+    """Whether the run submits it in any case, and not only when the task that is under way fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some jobs cost together."""
+
+    jobs: int
+    """That would be submitted."""
+    left_out: int
+    """That would be submitted too, were it not for ``--max-jobs``."""
+    price_micros: int
+    """Of the *jobs* as far as it is known, if each needs one attempt; of the dearest, when some are left out."""
+    unpriced: int
+    """How many of them have no known price."""
+    at_most_micros: int | None
+    """The most that can be spent; ``None`` when nothing bounds it."""
+    attempts: int
+    """The most attempts of one job that are counted in it."""
+    is_cut: bool
+    """Whether money bounds it, and not the attempts."""
+
+
+def left_micros(money: Money, max_cost_micros: int | None = None) -> int | None:
+    """Return how much may be spent by the budget and ``--max-cost``; ``None`` when neither bounds it."""
+    bounds = [] if max_cost_micros is None else [max_cost_micros]
+    if money.budget_micros is not None:
+        bounds.append(money.budget_micros - money.spent_micros - money.reserved_micros)
+    return max(0, min(bounds)) if bounds else None
+
+
+def cost_of(purchases: Sequence[Purchase], *, left: int | None = None, max_jobs: int | None = None) -> Cost:
+    """Return what these jobs cost, when so much money is *left* and so many of them may be submitted.
+
+    A job without a known price could cost anything, unless *left* bounds the run: then it is not sent at all.
+    """
+    due = [one for one in purchases if one.is_due]
+    number = len(due) if max_jobs is None else min(len(due), max_jobs)
+    prices = sorted((one.price_micros for one in due if one.price_micros is not None), reverse=True)
+    sent = [one for one in purchases if one.attempts]
+    totals = sorted((one.price_micros * one.attempts for one in sent if one.price_micros is not None), reverse=True)
+    total = sum(totals if max_jobs is None else totals[:max_jobs])
+    unbounded = len(totals) < len(sent) and max_jobs != 0 and left is None
+    return Cost(
+        jobs=number,
+        left_out=len(due) - number,
+        price_micros=sum(prices[:number]),
+        unpriced=min(number, len(due) - len(prices)),
+        at_most_micros=None if unbounded else total if left is None else min(total, left),
+        attempts=max((one.attempts for one in sent), default=0),
+        is_cut=left is not None and left < total,
+    )
+
+
+def cost_of_plan(
+    plan: Plan, money: Money | None = None, *, max_cost_micros: int | None = None, max_jobs: int | None = None
+) -> Cost:
+    """Return what a run by this plan costs."""
+    purchases = [Purchase(row.again_micros, row.attempts, is_due=row.submits) for row in plan.rows if row.attempts]
+    left = max_cost_micros if money is None else left_micros(money, max_cost_micros)
+    return cost_of(purchases, left=left, max_jobs=max_jobs)
+
+
+def cost_again(jobs: Sequence[Job], limits: Limits, *, left: int | None) -> Cost:
+    """Return what jobs cost that a person opens again: each is granted all attempts."""
+    return cost_of([Purchase(job.price_micros, limits.attempts) for job in jobs], left=left)

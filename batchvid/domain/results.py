@@ -1,0 +1,158 @@
+"""How a run ended: the value that the last lines, the notification and the exit code are made from.
+
+What a run looks like at one moment: the value that every view draws from.
+
+How a run ends: from the states of its jobs and what stopped it to one exit code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from batchvid.domain.doubts import Doubt
+    from batchvid.domain.film import FilmReport
+    from batchvid.domain.limits import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run that is over."""
+
+    manifest: str
+    """As the person named it, so that commands can be repeated as they are shown."""
+    output: str
+    """The folder that holds the clips."""
+    counts: Mapping[State, int]
+    """Jobs by state: of the manifest, or those that ``--only`` chose; a state that is missing counts as 0."""
+    parked: int
+    """Jobs left for the next run."""
+    money: Money
+    elapsed_s: float
+    submits: int
+    """Paid requests sent by this run."""
+    polls: int
+    downloaded_bytes: int
+    exit_code: Exit
+    stopped: str | None = None
+    """Why the run ended before everything was tried, when that is so."""
+    needs_person: tuple[NeedsPerson, ...] = ()
+    """Jobs that go no further until somebody decides; the counts tell how many there are in all."""
+    films: tuple[FilmReport, ...] = ()
+    not_chosen: int = 0
+    """Jobs of the manifest that ``--only`` did not choose; nothing else here counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the attempts cost, in millionths of the currency unit.
+
+    *spent* is what accepted attempts cost whose task is over, failed ones included: the service
+    may refund a failure, but promises nothing. *reserved* is for attempts under way or in doubt, and for *unproven*
+    requests: sent and refused, of which only the word of whoever answered says that they were not billed.
+    """
+
+    spent_micros: int = 0
+    reserved_micros: int = 0
+    budget_micros: int | None = None
+    unpriced_attempts: int = 0
+    """Attempts whose price nobody stated; they are in neither sum."""
+    unproven_micros: int = 0
+    """The part of *reserved* that is for requests refused without proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewClip:
+    """A clip that this run has put on disk."""
+
+    job_id: str
+    path: str
+    """Relative to the output folder."""
+    size_bytes: int
+    saved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsPerson:
+    """A job that goes no further until somebody decides."""
+
+    job_id: str
+    state: State
+    reason: str
+    doubt: Doubt | None = None
+    """What is known of a paid request in doubt, where that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment."""
+
+    counts: Mapping[State, int]
+    """Jobs of the manifest by state; every state is there."""
+    parked: int
+    """Jobs left for the next run: tasks timed out, clips that could not be fetched."""
+    money: Money
+    elapsed_s: float
+    eta_s: float | None
+    """Until the last job is done; ``None`` while unknown."""
+    in_flight: int
+    in_flight_limit: int
+    downloading: int
+    downloads_limit: int
+    submits_per_min: float
+    """Measured over the last minute."""
+    submit_limit: Rate | None
+    slowed_to: float
+    """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
+    paused_s: float
+    """For how long nothing is sent, because the service asked for it or is away."""
+    polls: int
+    """Polls sent by this run."""
+    submits: int
+    """Paid requests sent by this run."""
+    downloaded_bytes: int
+    stopping: str | None
+    """Why no more jobs are submitted, when that is so."""
+    active: bool = True
+    """Whether a run is at work; who only watches may find none."""
+    slowed_by: str = ""
+    """Why the run was last slowed or paused."""
+    newest: tuple[NewClip, ...] = ()
+    """Newest first, at most eight."""
+    needs_person: tuple[NeedsPerson, ...] = field(default=())
+    """At most eight; the counts tell how many there are in all."""
+
+
+def worst(codes: Iterable[Exit]) -> Exit:
+    """Give the code that wins when several apply: the one that stands first in `Exit`."""
+    found = set(codes)
+    return next((code for code in Exit if code in found), Exit.OK)
+
+
+def exit_code(
+    counts: Mapping[State, int], *, parked: int, halts: Iterable[Exit], interrupted: Exit | None, blocked: int = 0
+) -> Exit:
+    """Give the exit code of a run that has ended with the jobs in these states.
+
+    *halts* are the reasons for which it stopped early, *interrupted* the code of the signal that ended it. *blocked*
+    pending jobs wait for a clip that no further run brings by itself: they count as failed, not as left to do.
+    """
+    codes = set(halts)
+    left = sum(number for state, number in counts.items() if state.is_open)
+    if counts.get(State.IN_DOUBT, 0) or counts.get(State.SUBMITTING, 0):
+        codes.add(Exit.IN_DOUBT)
+    waiting = left - counts.get(State.IN_DOUBT, 0) - counts.get(State.SUBMITTING, 0) - blocked
+    if interrupted is not None and waiting:
+        codes.add(interrupted)
+    else:
+        if waiting or parked:
+            codes.add(Exit.STOPPED)
+        if counts.get(State.FAILED, 0) or blocked:
+            codes.add(Exit.FAILED)
+    return worst(codes)

@@ -1,1 +1,0 @@
-"""What touches the world, and cannot decide: sockets, the journal, files, images."""

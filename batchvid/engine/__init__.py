@@ -1,0 +1,1 @@
+"""What drives a run: whose turn it is, what each outcome leads to, and the one place that starts tasks."""

@@ -1,0 +1,355 @@
+"""The Python API: the engine of the command line for programs. Everything here is offered as ``batchvid.NAME``.
+
+Errors are those of `batchvid.domain.errors`; how a run went is a value, `Summary`, and never an exception. No signal
+handler is installed and nothing is printed: warnings go to the logger ``batchvid``.
+
+What a program asks of a run, as the engine takes it, and the watcher that hands its clips out.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from batchvid.domain.errors import ConfigError
+from batchvid.domain.job import State
+from batchvid.domain.lifecycle import ClipSaved
+from batchvid.domain.records import dollars
+from batchvid.domain.reopening import Wishes, matching
+from batchvid.engine.observer import Logged, Several, Silent
+from batchvid.engine.run import Options, Order
+from batchvid.engine.target import (
+    FASTEST,
+    SANDBOX,
+    SANDBOX_SPEED,
+    SLOWEST,
+    has_journal,
+    journal_path,
+    sandbox_account,
+    service_account,
+)
+from batchvid.journal.sqlite_reader import Readings
+from batchvid.manifest.units import money_micros
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import ExitStack
+    from decimal import Decimal
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from batchvid.domain.job import Frame, Job, Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.plan import Plan
+    from batchvid.domain.results import Summary
+    from batchvid.engine.observer import View
+    from batchvid.engine.run import Account, Interrupts
+    from batchvid.engine.thread import Engine
+    from batchvid.manifest.model import Manifest
+
+
+class Settings(TypedDict, total=False):
+    """What can be asked of `run` and `stream` beyond the manifest: the flags of ``batchvid run``, all optional."""
+
+    key_file: Path | str | None
+    """Where the key is read from, when neither ``$CREDENTIALS_DIRECTORY`` nor the manifest's variable is to do."""
+    ca_file: Path | str | None
+    """Certificate authorities to trust instead of the system's."""
+    sandbox: bool
+    """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
+    sandbox_speed: float
+    """How many times as fast as the service it generates."""
+    only: str | Sequence[str] | None
+    """A pattern of ids (``kite*``), or several: no other job is submitted, `stream` gives no other clip, and the
+    summary is about these jobs."""
+    max_cost: Decimal | float | str | None
+    """Spend no more than this in this run."""
+    max_jobs: int | None
+    """Submit no more jobs than this in this run."""
+    until: datetime | None
+    """Stop submitting then; what is paid is collected. A time without a zone is local."""
+    retry_failed: bool
+    rebuy: bool
+    """Buy clips again whose content changed after they were paid."""
+    resubmit_in_doubt: bool
+    """Submit in-doubt jobs again; some may be paid twice."""
+    moved: bool
+    """Go on in an output that was copied or moved in the middle of a run: no other copy of it goes on."""
+    view: View | None
+    """Watches the run; it is called in the run's own thread, and must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A finished clip: complete, verified, on disk."""
+
+    id: str
+    path: Path
+    """Absolute."""
+    size_bytes: int
+    sha256: str
+    job: Job
+    """What the manifest says of it."""
+    task_id: str | None
+    resolved_model: str | None
+    attempt: int
+    price: float | None
+    """Of the attempt that made it; ``None`` when no price is known."""
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    is_new: bool
+    """Whether it was fetched by this run."""
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file beside it, which tells the rest of its story."""
+        return self.path.with_name(f"{self.path.name.removesuffix('.mp4')}.json")
+
+
+def load(path: Path | str, *, output: Path | str | None = None, base_url: str | None = None) -> Manifest:
+    """Read, check and expand a manifest, with every file and frame that it names.
+
+    *output* and *base_url* win over what it says; *output* is relative to the current folder.
+    Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
+    """
+    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
+    from batchvid.manifest.paths import on_disk  # noqa: PLC0415 as above
+
+    manifest = load_manifest(path, read_frame=_read_frame)
+    if output is not None:
+        manifest = replace(manifest, output=on_disk(Path(output).absolute()))
+    if base_url is not None:
+        manifest = replace(manifest, base_url=_normalised(base_url))
+    return manifest
+
+
+def _read_frame(path: Path) -> Frame:
+    from batchvid.media.images import read_frame  # noqa: PLC0415 a manifest without frames does without
+
+    return read_frame(path)
+
+
+def plan(manifest: Manifest) -> Plan:
+    """Give what a run would do, and what it would cost: new, changed, done, running, failed, in doubt, orphaned.
+
+    Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
+    """
+    from batchvid.engine.planning import lost_of, planned  # noqa: PLC0415 loaded only to plan
+    from batchvid.engine.target import journal_path  # noqa: PLC0415 loaded only to plan
+    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+
+    journal = Readings.open_readonly(journal_path(manifest))
+    with journal or nullcontext():
+        return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
+
+
+async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:
+    """Do what is left of the manifest, and tell how it ended: ``summary.exit_code`` is that of ``batchvid run``.
+
+    Run it as often as you like: what is paid is never bought again. Cancelled, it sends nothing new, lets requests
+    in flight end, records them, and only then is cancelled; cancelled once more, it stops at once. A child that the
+    program forks meanwhile has no part in the run.
+
+    Raises `ConfigError` without a key, `OutputBusyError` while another run holds the output, `StorageError` for the
+    disk.
+    """
+    return await _engine(manifest, settings, tap=None).result()
+
+
+def stream(manifest: Manifest, **settings: Unpack[Settings]) -> Clips:
+    """Do what is left of the manifest, and give its clips: those on disk first, then each one as it is finished.
+
+    When the loop over it ends, the run is over: `Clips.summary` tells how. Leaving the loop early drains the run, as
+    cancelling `run` does. Raises what `run` raises, from the loop.
+    """
+    return Clips(manifest, settings)
+
+
+class Clips:
+    """The clips of one manifest: ``async for clip in clips``; each such loop is a run.
+
+    ``async with stream(manifest) as clips:`` waits at its end until a run whose loop was left early has drained.
+    """
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        self._manifest = manifest
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        """How the run ended; ``None`` before that."""
+        return None if self._engine is None else self._engine.summary
+
+    async def __aiter__(self) -> AsyncIterator[Clip]:
+        """Begin the run, and yield the clips."""
+        import asyncio  # noqa: PLC0415 who only loads a manifest does without
+
+        loop, clips = asyncio.get_running_loop(), asyncio.Queue[Clip | None]()
+
+        def put(clip: Clip) -> None:
+            with suppress(RuntimeError):  # the program's loop is closed: nobody waits for clips any more
+                loop.call_soon_threadsafe(clips.put_nowait, clip)
+
+        engine = self._engine = _engine(self._manifest, self._settings, tap=put)
+        last_word = _LastWord(engine)  # noqa: F841 it speaks when this frame is gone
+        with engine.telling(lambda: clips.put_nowait(None)):
+            try:
+                while (clip := await clips.get()) is not None:
+                    yield clip
+                    engine.ensure_here()
+            finally:
+                await engine.drained()
+        await engine.result()
+
+    async def __aenter__(self) -> Self:
+        """Give the clips."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait until the run is over, which is told to drain if it is not."""
+        if self._engine is not None:
+            await self._engine.drained()
+
+
+class _LastWord:
+    """Belongs to a loop over clips: where that was dropped and its event loop is closed, it has the run drained.
+
+    It does not wait; the interpreter does, before it ends.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __del__(self) -> None:
+        self._engine.drain()
+
+
+def _normalised(base_url: str) -> str:
+    from batchvid.manifest.service import base_url as normalised  # noqa: PLC0415 only where one is given
+
+    try:
+        return normalised(base_url)
+    except ValueError as error:
+        raise ConfigError(f"the base URL {error}") from None
+
+
+def _engine(manifest: Manifest, settings: Settings, *, tap: Callable[[Clip], None] | None) -> Engine:
+    """Start a run; *tap* is given every clip of the manifest, those on disk at its start and those that come."""
+    from batchvid.engine.thread import Engine  # noqa: PLC0415 loaded only to run
+
+    if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
+        raise TypeError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(Settings.__annotations__)}")
+    options = options_of(settings)
+    return Engine(partial(order_of, manifest, settings, options=options, tap=tap))
+
+
+def options_of(settings: Settings) -> Options:
+    """Return the settings as the engine takes them; raises `ValueError` for a number that means nothing."""
+    speed, max_jobs = settings.get("sandbox_speed", SANDBOX_SPEED), settings.get("max_jobs")
+    if not SLOWEST <= speed <= FASTEST:
+        raise ValueError(f"sandbox_speed is {speed}: write a number from {SLOWEST} to {FASTEST:.0f}")
+    if max_jobs is not None and max_jobs < 0:
+        raise ValueError(f"max_jobs is {max_jobs}: write 0 or more")
+    until, cost, ca_file = settings.get("until"), settings.get("max_cost"), settings.get("ca_file")
+    return Options(
+        wishes=Wishes(
+            retry_failed=settings.get("retry_failed", False),
+            rebuy=settings.get("rebuy", False),
+            resubmit_in_doubt=settings.get("resubmit_in_doubt", False),
+        ),
+        stop_submitting_at=until.timestamp() if until is not None else None,
+        max_cost_micros=None if cost is None else money_micros(str(cost)),
+        max_jobs=max_jobs,
+        only=(only,) if isinstance(only := settings.get("only"), str) else None if only is None else tuple(only),
+        ca_file=None if ca_file is None else str(ca_file),
+        moved=settings.get("moved", False),
+    )
+
+
+def order_of(  # noqa: PLR0913 what was asked, and what the engine adds
+    manifest: Manifest,
+    settings: Settings,
+    stack: ExitStack,
+    interrupts: Interrupts,
+    *,
+    options: Options,
+    tap: Callable[[Clip], None] | None,
+) -> Order:
+    """Give the run's order; raises `ConfigError` when there is no key, before anything is left on the disk."""
+    in_sandbox, speed = settings.get("sandbox", False), settings.get("sandbox_speed", SANDBOX_SPEED)
+    key_file = settings.get("key_file")
+
+    def account() -> Account:
+        if in_sandbox:
+            return sandbox_account(manifest, stack, speed=speed)
+        return service_account(manifest, key_file=None if key_file is None else Path(key_file))
+
+    if in_sandbox:
+        manifest = replace(manifest, limits=manifest.limits.sped_up(speed))
+    elif not has_journal(manifest):
+        account()
+    view = settings.get("view") or Logged()
+    taps = None if tap is None else _Tap(manifest, tap, only=options.only)
+    return Order(
+        manifest=manifest,
+        named=str(manifest.path),
+        identity=SANDBOX if in_sandbox else manifest.base_url,
+        account=account,
+        options=options,
+        view=view if taps is None else Several([taps, view]),
+        interrupts=interrupts,
+        planned=None if taps is None else taps.planned,
+    )
+
+
+class _Tap(Silent):
+    """Watches a run for clips, and hands each one out once."""
+
+    def __init__(self, manifest: Manifest, hand_out: Callable[[Clip], None], *, only: tuple[str, ...] | None) -> None:
+        self._manifest = manifest
+        ids = [job.id for job in manifest.jobs]
+        chosen = frozenset(ids) if only is None else matching(ids, only)
+        self._jobs = {job.id: job for job in manifest.jobs if job.id in chosen}
+        self._hand_out = hand_out
+
+    def planned(self, *_: object) -> None:
+        """Hand out what is on disk already: called under the lock, before anything else is done."""
+        journal = Readings.open_readonly(journal_path(self._manifest))
+        with journal or nullcontext():
+            done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
+        for job_id in self._jobs:
+            if (row := done.get(job_id)) is not None:
+                self._tell(row, is_new=False)
+
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
+        """Hand out a clip that has just been saved."""
+        if isinstance(event, ClipSaved) and job_id in self._jobs:
+            self._tell(progress, is_new=True)
+
+    def _tell(self, row: Progress, *, is_new: bool) -> None:
+        clip = Clip(
+            id=row.job_id,
+            path=self._manifest.output / (row.path or ""),
+            size_bytes=row.size_bytes or 0,
+            sha256=row.sha256 or "",
+            job=self._jobs[row.job_id],
+            task_id=row.task_id,
+            resolved_model=row.resolved_model,
+            attempt=row.attempt,
+            price=dollars(row.price_micros),
+            submitted_at=_moment(row.submitted_at),
+            finished_at=_moment(row.finished_at),
+            is_new=is_new,
+        )
+        self._hand_out(clip)
+
+
+def _moment(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)

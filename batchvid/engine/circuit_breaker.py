@@ -1,0 +1,371 @@
+"""What slows or stops a whole run: throttling, an absent service, the retry budget, breaker, canary and window.
+
+Every reason to stop is a `Halt`; the first one of the highest rank is what the run's exit code says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchvid.domain.errors import Exit
+from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.engine.account import AccountState, Ration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchvid.domain.limits import Limits
+
+
+RETRIES_AT_MOST = 240.0
+"""Refusals in a row that a run stands: at waits of half a minute on average, two hours without the service."""
+REFUSAL_COUNTS_AT_MOST = 15.0
+"""For a wait of 15 minutes; what is longer was no wait for the service but for room."""
+RETRIES_PER_SUCCESS = 0.5
+"""What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
+AWAY_AT_MOST_S = 7200.0
+"""So long without one answer to anybody, the tasks' time-outs wait: nobody could have said that they are done."""
+DOUBTS_IN_A_ROW = 3
+"""So many paid requests in doubt since one was taken are no accident: submitting pauses, and then one goes alone."""
+DOUBTS_AT_MOST = 10
+"""So many since one was taken end the night's submitting: each further one might cost money."""
+DOUBT_PAUSE_MAX_S = 900.0
+BAD_POLLS_IN_A_ROW = 3
+WINDOW_CLOSED = "the time window has closed"
+SLOWEST = 1 / 16
+RECOVERY_STEP = 1 / 8
+"""Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"; binary, so that the sum is exact."""
+RECOVERY_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A reason for which no more jobs are submitted. What is paid is still collected, but for what is stopped *too*."""
+
+    exit_code: Exit
+    reason: str
+    polls_too: bool = False
+    downloads_too: bool = False
+
+
+def worst_halt(halts: Iterable[Halt]) -> Halt | None:
+    """Give the halt that decides the exit code."""
+    order = list(Exit)
+    return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
+
+
+def backoff_s(failures: int, limits: Limits, *, jitter: float) -> float:
+    """Give the wait after so many failures in a row: doubling from the first to the longest, full jitter.
+
+    *jitter* is in [0, 1]. At least a tenth of the doubled value is kept, so that "full" never means "at once".
+    """
+    longest_s = min(limits.backoff_longest_s, limits.backoff_first_s * 2.0 ** min(max(failures - 1, 0), 32))
+    return longest_s * (0.1 + 0.9 * jitter)
+
+
+class Throttle:
+    """The share of the allowed pace that the service bears just now, and until when nothing may be sent."""
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self.resume_at = 0.0
+        self.slowed_by = ""
+        """Why it was last slowed."""
+        self._slowed_at = float("-inf")
+        self._in_a_row = 0
+
+    def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
+        """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause."""
+        self.slowed_by = _slower(fault)
+        if sent_at >= self._slowed_at:
+            self.share = max(SLOWEST, self.share / 2)
+            self._slowed_at = now
+            self._in_a_row += 1
+        wait_s = fault.retry_after_s
+        if wait_s is None:
+            wait_s = backoff_s(self._in_a_row, limits, jitter=jitter)
+        self.resume_at = max(self.resume_at, now + wait_s)
+
+    def went_well(self, *, now: float) -> None:
+        """Regain a step of the pace when there has been peace for long enough."""
+        self._in_a_row = 0
+        if self.share < 1.0 and now - max(self._slowed_at, self.resume_at) >= RECOVERY_EVERY_S:
+            self.share = min(1.0, self.share + RECOVERY_STEP)
+            self._slowed_at = now
+
+
+class Brakes:
+    """What the run as a whole has learned from its requests. Times are monotonic seconds.
+
+    *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
+    and that are no clips yet; both count for the canary. *known*: the service took a request of an earlier run.
+    *window_ends_at* is the end of the window again, in UTC epoch seconds: the monotonic clock of a machine that slept
+    stands still. *account* is what the run shares with others, *ration* what
+    the whole call may do.
+    """
+
+    def __init__(  # noqa: PLR0913 what bounds a run, each known elsewhere
+        self,
+        limits: Limits,
+        *,
+        stop_submitting_at: float | None = None,
+        window_ends_at: float | None = None,
+        known: bool = False,
+        ration: Ration | None = None,
+        account: AccountState | None = None,
+        out_before: int = 0,
+        clips_before: int = 0,
+    ) -> None:
+        self._limits = limits
+        self._stop_submitting_at = stop_submitting_at
+        self._window_ends_at = window_ends_at
+        self._known = known
+        self.ration = ration or Ration()
+        self.account = account or AccountState(Throttle())
+        self._retries = RETRIES_AT_MOST
+        self._away = 0
+        self._refused_at = float("-inf")
+        self._waiting_since: float | None = None
+        self._silent_since: float | None = None
+        self._failed_in_a_row = 0
+        self._bad_polls_in_a_row = 0
+        self._canaries_out = out_before + clips_before
+        self._canaries_home = clips_before
+        self._resume_at = 0.0
+        self.throttle = self.account.throttle
+        self.halts: list[Halt] = []
+        """What this run itself has met; see `all_halts`."""
+        self._paused_by = ""
+
+    @property
+    def submits_stopped(self) -> bool:
+        """Whether nothing will be submitted any more in this run."""
+        return bool(self.halts or self.account.halts)
+
+    @property
+    def polls_stopped(self) -> bool:
+        """Whether even what is paid cannot be collected in this run."""
+        return self.submits_stopped and any(halt.polls_too for halt in self.all_halts)
+
+    @property
+    def downloads_stopped(self) -> bool:
+        """Whether no clip can be put on disk in this run."""
+        return any(halt.downloads_too for halt in self.halts)
+
+    @property
+    def all_halts(self) -> list[Halt]:
+        """Give why nothing is submitted any more: what this run has met, and what others have met of the account."""
+        return [*self.halts, *(halt for halt in self.account.halts if halt not in self.halts)]
+
+    @property
+    def accepted(self) -> int:
+        """Count the paid requests that the service took."""
+        return self.account.accepted
+
+    @property
+    def slowed_by(self) -> str:
+        """Give why the run was last slowed or paused."""
+        return self._paused_by or self.throttle.slowed_by
+
+    @property
+    def worst(self) -> Halt | None:
+        """Give the halt that decides the exit code."""
+        return worst_halt(self.all_halts)
+
+    @property
+    def submits_resume_at(self) -> float:
+        """Give the moment before which no job may be submitted."""
+        return max(self._resume_at, self.throttle.resume_at, self.account.doubt_resume_at)
+
+    @property
+    def service_is_known(self) -> bool:
+        """Whether the service has ever taken a request, so that its address is right."""
+        return self._known or self.account.accepted > 0
+
+    def halt(self, exit_code: Exit, reason: str, *, polls_too: bool = False, downloads_too: bool = False) -> None:
+        """Stop submitting, for a reason; told twice, it counts once."""
+        halt = Halt(exit_code, reason, polls_too, downloads_too)
+        if halt not in self.halts:
+            self.halts.append(halt)
+
+    def halt_account(self, exit_code: Exit, reason: str, *, polls_too: bool = False) -> None:
+        """Stop submitting, and everybody who uses the account."""
+        halt = Halt(exit_code, reason, polls_too)
+        for halts in (self.halts, self.account.halts):
+            if halt not in halts:
+                halts.append(halt)
+
+    def may_submit(self, *, now: float, new: bool) -> bool:
+        """Say whether a job may be submitted now. *new*: it has not been out in this run.
+
+        Closes the window, for good, when its time has come.
+        """
+        if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
+            self.halt(Exit.STOPPED, WINDOW_CLOSED)
+        return not self.submits_stopped and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
+
+    def window_has_ended(self, *, at: float) -> bool:
+        """Whether the window is over by the wall clock (UTC epoch seconds); asked again before each paid request."""
+        if self._window_ends_at is not None and at >= self._window_ends_at:
+            self.halt(Exit.STOPPED, WINDOW_CLOSED)
+            return True
+        return False
+
+    def may_be_beside(self, under_way: int) -> bool:
+        """Whether a paid request may leave while so many are under way.
+
+        The first one goes alone: a bad key or address is found out by one request, not by many. After a doubt no more
+        may be under way than are left before the pause, and after a pause one goes alone.
+        """
+        if not self.account.accepted or not under_way:
+            return not under_way
+        doubts = self.account.unsure_in_a_row
+        return not doubts or under_way < DOUBTS_IN_A_ROW - doubts
+
+    @property
+    def window_closes_at(self) -> float | None:
+        """Give the moment at which submitting stops, if there is one."""
+        return self._stop_submitting_at
+
+    @property
+    def canary_is_out(self) -> bool:
+        """Whether the jobs wait for clips of the first ones."""
+        return self._canaries_home < self._limits.canary
+
+    @property
+    def new_jobs_wait(self) -> str | None:
+        """Give why no further job may begin, when that is so; jobs that are out already may have further attempts."""
+        if self.ration.is_eaten:
+            return "as many jobs as --max-jobs allows have been submitted"
+        if self._canaries_home < self._limits.canary <= self._canaries_out:
+            return "the canary jobs brought no clip, so the rest was not started"
+        return None
+
+    def submit_begins(self, *, new: bool) -> None:
+        """Count a job that goes out."""
+        if new:
+            self._canaries_out += 1
+            self.ration.jobs += 1
+
+    def submit_untried(self, *, new: bool) -> None:
+        """Take back `submit_begins`."""
+        if new:
+            self._canaries_out -= 1
+            self.ration.jobs -= 1
+
+    def submit_accepted(self, *, now: float) -> None:
+        """Take note that the service took a paid request."""
+        self.account.accepted += 1
+        self._paused_by = ""
+        self._away = 0
+        self._waiting_since = None
+        self._silent_since = None
+        self.account.unsure_in_a_row = 0
+        self.account.doubt_resume_at = 0.0
+        self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
+        self.throttle.went_well(now=now)
+
+    def submit_unsure(self, *, now: float) -> None:
+        """Count a paid request in doubt; after `DOUBTS_IN_A_ROW` without one that was taken, pause longer each time."""
+        self.account.unsure_in_a_row += 1
+        doubts = self.account.unsure_in_a_row
+        if doubts >= DOUBTS_AT_MOST:
+            self.halt_account(
+                Exit.STOPPED,
+                f"{doubts} paid requests are in doubt and none was taken since the first of them: "
+                "look at the service's dashboard, then batchvid doubts",
+            )
+        elif doubts >= DOUBTS_IN_A_ROW:
+            pause_s = min(DOUBT_PAUSE_MAX_S, self._limits.backoff_longest_s * 2.0 ** (doubts - DOUBTS_IN_A_ROW))
+            self.account.doubt_resume_at = max(self.account.doubt_resume_at, now + pause_s)
+            self._paused_by = f"{doubts} paid requests in a row are in doubt; the next one goes alone"
+
+    def submit_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, new: bool) -> None:
+        """Slow down or stop as the fault demands; nothing was created.
+
+        Many requests may be under way when the service goes; only those sent after the last refusal tell something new.
+        """
+        if fault.proof is not Proof.NONE:  # else it may be paid: the job was out
+            self.submit_untried(new=new)
+        self._heard(fault, sent_at=sent_at)
+        match fault.kind:
+            case FaultKind.ACCOUNT:
+                self.halt_account(Exit.ACCOUNT, str(fault))
+            case FaultKind.MISCONFIGURED:
+                self.halt_account(Exit.CONFIG, str(fault))
+            case FaultKind.THROTTLED | FaultKind.UNAVAILABLE:
+                self._wait(fault, sent_at=sent_at, now=now, jitter=jitter)
+
+    def _wait(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
+        is_news = sent_at >= self._refused_at
+        if fault.kind is FaultKind.THROTTLED:
+            self._paused_by = ""
+            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+        else:
+            self._paused_by = _slower(fault)
+            self._away += is_news
+            wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
+            self._resume_at = max(self._resume_at, now + wait_s)
+        if is_news:
+            self._refused_at = now
+            self._spend_retry(fault, now=now)
+
+    def poll_answered(self, *, now: float) -> None:
+        """Take note that a poll brought an answer."""
+        self._bad_polls_in_a_row = 0
+        self._silent_since = None
+        self.throttle.went_well(now=now)
+
+    def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
+        """Slow down or stop as the fault demands."""
+        self._heard(fault, sent_at=sent_at)
+        if fault.kind is FaultKind.THROTTLED:
+            self._paused_by = ""
+            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+        elif fault.kind is FaultKind.ACCOUNT:
+            self.halt_account(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
+        elif fault.kind is FaultKind.MISCONFIGURED and self._hopeless():
+            self.halt_account(Exit.CONFIG, str(fault), polls_too=True)
+
+    def _hopeless(self) -> bool:
+        self._bad_polls_in_a_row += 1
+        return self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
+
+    def is_away(self, now: float) -> bool:
+        """Say whether nobody has had an answer lately, and that is still to be waited out."""
+        return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST_S
+
+    def _heard(self, fault: Fault, *, sent_at: float) -> None:
+        if fault.kind is not FaultKind.UNAVAILABLE:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = sent_at
+
+    def job_ended(self, *, well: bool, reason: str = "") -> None:
+        """Take note that a job became a clip on disk, or failed."""
+        self._failed_in_a_row = 0 if well else self._failed_in_a_row + 1
+        if well:
+            self._canaries_home += 1
+        elif self._canaries_home < self._limits.canary:
+            self.halt(Exit.STOPPED, f"a canary job failed, so the rest was not started: {reason}")
+        elif self._failed_in_a_row >= self._limits.breaker:
+            self.halt(
+                Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
+            )
+
+    def _spend_retry(self, fault: Fault, *, now: float) -> None:
+        """Count a refusal; one that comes after a longer wait than our own longest counts as several."""
+        waited_s = 0.0 if self._waiting_since is None else now - self._waiting_since
+        self._waiting_since = now
+        self._retries -= min(max(1.0, waited_s / self._limits.backoff_longest_s), REFUSAL_COUNTS_AT_MOST)
+        if self._retries <= 0 and not self.submits_stopped:
+            self.halt(
+                Exit.STOPPED,
+                "the service has been away or too busy for too long; "
+                f"run again later (the last time: {_slower(fault)})",
+            )
+
+
+def _slower(fault: Fault) -> str:
+    return f'the service said "too fast": {fault}' if fault.kind is FaultKind.THROTTLED else str(fault)

@@ -1,0 +1,135 @@
+"""What is left to do of a manifest, held against its journal.
+
+Clips that are done by the journal and not there on the disk: a run fetches them again from their tasks, free.
+
+Every run looks at every clip of its manifest, at its presence and its size, before it says that all is there. Rules:
+
+* A clip that is missing, or has another size, is fetched again. Nothing is bought for it: its task has succeeded.
+* A file of another size is somebody's work, or half a clip: it is kept beside, under the attempt's number.
+* What is no regular file, or cannot be looked at, is left alone and told: a link may lead to where the clip is kept.
+* Jobs that the manifest no longer names are left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from batchvid.domain.dependencies import Chains
+from batchvid.domain.identity import Identity
+from batchvid.domain.job import State
+from batchvid.domain.lifecycle import ClipMissing, advance
+from batchvid.domain.limits import OnChange
+from batchvid.domain.plan import Plan, plan
+from batchvid.domain.results import Money
+from batchvid.engine.moving import as_moved, identity_of
+from batchvid.engine.polling import Forecast
+from batchvid.journal.base import Change
+from batchvid.storage.local import wrong_clips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import Reopened
+    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.manifest.model import Manifest
+    from batchvid.storage.local import Outputs, WrongClip
+
+
+NAMED_AT_MOST = 5
+RECORDED_AT_ONCE = 500
+
+
+def lost_clips(output: Path, rows: Iterable[Progress], ids: Collection[str]) -> dict[str, str]:
+    """Return what is wrong with those clips of the jobs *ids* that a run would fetch again, by job id."""
+    return {one.job_id: one.words for one in _wrong(output, rows, ids) if one.is_lost}
+
+
+def lost_of(manifest: Manifest, journal: Readings | None) -> dict[str, str]:
+    """Return the same of a manifest; nothing where there is no *journal*."""
+    if journal is None:
+        return {}
+    return lost_clips(manifest.output, journal.done_progress(), {job.id for job in manifest.jobs})
+
+
+def _wrong(output: Path, rows: Iterable[Progress], ids: Collection[str]) -> Iterator[WrongClip]:
+    done = (row for row in rows if row.state is State.DONE and row.job_id in ids)
+    return wrong_clips(output, ((row.job_id, row.path or "", row.size_bytes or 0) for row in done))
+
+
+def as_a_run_finds(rows: Iterable[Progress], lost: Mapping[str, str]) -> Iterator[Progress]:
+    """Yield the rows as a run would take them up: a job whose clip is *lost* is under way again."""
+    for row in rows:
+        reason = lost.get(row.job_id)
+        yield row if reason is None else advance(row, ClipMissing(reason), at=0.0)
+
+
+def missing_line(lost: Collection[str]) -> str:
+    """Return what is missing and what a run does about it, in one line."""
+    names = ", ".join(sorted(lost)[:NAMED_AT_MOST]) + (", …" if len(lost) > NAMED_AT_MOST else "")
+    is_one = len(lost) == 1
+    what = "1 clip is missing on disk" if is_one else f"{len(lost):,} clips are missing on disk"
+    return f"{what} or not as saved; a run fetches {'it' if is_one else 'them'} again, free: {names}"
+
+
+def take_up_missing(
+    journal: Journal, outputs: Outputs, jobs: Mapping[str, Job], *, at: float, warn: Callable[[str], None]
+) -> None:
+    """Look at every clip of *jobs*, and record which of them are to be fetched again."""
+    found = list(_wrong(outputs.folder, journal.done_progress(), jobs.keys()))
+    for one in found:
+        if not one.is_lost:
+            warn(f"{one.job_id}: {one.words}: left alone")
+    lost = {one.job_id: one.words for one in found if one.is_lost}
+    if not lost:
+        return
+    rows = list(journal.progress_of(lost))
+    for row in rows:
+        outputs.retire_now(row.path or "", row.attempt)
+    changes = [Change.of(row, (ClipMissing(lost[row.job_id]), at)) for row in rows]
+    for first in range(0, len(changes), RECORDED_AT_ONCE):
+        journal.record(changes[first : first + RECORDED_AT_ONCE])
+    warn(missing_line(lost))
+
+
+NOTHING_LOST: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, Reopened] = MappingProxyType({})
+
+
+def planned(  # noqa: PLR0913 what a run would be told
+    manifest: Manifest,
+    journal: Readings | None,
+    *,
+    rebuy: bool = False,
+    run_active: bool = False,
+    lost: Mapping[str, str] = NOTHING_LOST,
+    again: Mapping[str, Reopened] = NOTHING,
+    only: Collection[str] | None = None,
+) -> tuple[Plan, Money]:
+    """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
+
+    *rebuy*: as a run with ``--rebuy`` would do it. *run_active*: a run is at work, so that a paid request that is under
+    way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id. *again*: the jobs that
+    the run may open again, each with the event that does it. *only*: the ids that it may submit.
+    """
+    limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
+    money, timings, identity = Money(), None, Identity()
+    rows: Iterable[Progress] = ()
+    if journal is not None:
+        identity = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output)
+        money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
+    rows = as_a_run_finds(rows, lost)
+    if run_active:
+        rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
+    if again:
+        rows = (advance(row, again[row.job_id], at=0.0) if row.job_id in again else row for row in rows)
+    forecast = Forecast(limits.typical_time_s, timings)
+    made = plan(
+        manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s, identity=identity,
+        only=only,
+    )  # fmt: skip
+    return made, replace(money, budget_micros=limits.budget_micros)

@@ -1,0 +1,69 @@
+"""The rate limits: evenly spaced, and never above the stated number in any window of the stated length.
+
+``AsyncLimiter(10, 60)`` lets 10 through at once and 9 more before the minute is over. Here the bucket
+holds one request, so that requests are spaced, plus as many as come due in `CATCH_UP_S`, so that timers that fire a few
+milliseconds late do not add up; and it leaks so much slower that both together stay within the limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aiolimiter import AsyncLimiter
+
+if TYPE_CHECKING:
+    from batchvid.domain.limits import Rate
+
+
+CATCH_UP_S = 0.005
+"""Timers of an event loop fire up to a few milliseconds late."""
+ON_THE_WAY_S = 0.005
+"""What is evenly spaced here arrives a few milliseconds earlier or later there, and there it is counted."""
+
+
+class Pace:
+    """One rate limit, which the whole run shares; ``None`` is no limit.
+
+    *share* is how much of the pace may be used (`batchvid.engine.circuit_breaker.Throttle`).
+    """
+
+    def __init__(self, rate: Rate | None) -> None:
+        self._limiter: AsyncLimiter | None = None
+        self._turn = asyncio.Lock()
+        self._owed = 0.0
+        self._sent_at: deque[float] = deque()
+        if rate is not None:
+            per_s = rate.count / rate.period_s
+            capacity = 1 + per_s * CATCH_UP_S
+            leak_per_s = (rate.count + 1 - capacity) / (rate.period_s + ON_THE_WAY_S)
+            self._limiter = AsyncLimiter(capacity, capacity / leak_per_s)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anybody ever has to wait."""
+        return self._limiter is not None
+
+    async def acquire(self, *, share: float = 1.0) -> None:
+        """Wait until one more request may be sent."""
+        if self._limiter is not None:
+            # One at a time: what is owed for one request must not be paid for by the next, or both leave at once.
+            async with self._turn:
+                owed = self._owed + 1 / share
+                while owed >= 1:
+                    await self._limiter.acquire()
+                    owed -= 1
+                self._owed = owed
+        self._sent_at.append(self._forget_before_last_minute())
+
+    def per_minute(self) -> float:
+        """Give how many requests were let through in the last minute."""
+        self._forget_before_last_minute()
+        return float(len(self._sent_at))
+
+    def _forget_before_last_minute(self) -> float:
+        now = asyncio.get_running_loop().time()
+        while self._sent_at and self._sent_at[0] < now - 60:
+            self._sent_at.popleft()
+        return now

@@ -1,0 +1,122 @@
+"""Fetches damaged or missing clips again from the tasks that were paid for them; it cannot submit.
+
+Asks the service for tasks, one free request each; it cannot submit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from batchvid.domain.errors import ConfigError, ServiceError
+from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.records import sidecar
+from batchvid.domain.task import Phase
+from batchvid.engine.rate_limit import Pace
+from batchvid.engine.steps import poll
+from batchvid.providers.cometapi import content_path
+from batchvid.providers.http import Service
+from batchvid.storage.download import download
+from batchvid.storage.local import ForeignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import ClipSaved
+    from batchvid.domain.limits import Rate
+    from batchvid.domain.task import TaskReport
+    from batchvid.storage.local import Outputs
+
+
+class Mender:
+    """Fetches clips of one output again."""
+
+    def __init__(self, outputs: Outputs, *, base_url: str, key: str, ca_file: str | None) -> None:
+        self._outputs = outputs
+        self._base_url = base_url
+        self._key = key
+        self._ca_file = ca_file
+        self.replaced: list[tuple[str, ClipSaved]] = []
+        """The jobs for which the service sent another file than the one that was saved first, and what that is."""
+
+    async def mend(self, wanted: Iterable[tuple[Job, Progress]]) -> dict[str, str]:
+        """Fetch these clips again, one after the other; give what is still wrong, by job id.
+
+        What lies under a clip's name is kept beside it, with the attempt's number.
+        """
+        wrong = {}
+        async with Service(self._base_url, self._key, ca_file=self._ca_file) as service:
+            for job, row in wanted:
+                reason = await self._mend_one(service, job, row)
+                if reason is not None:
+                    wrong[job.id] = f"{row.path} could not be repaired: {reason}"
+        return wrong
+
+    async def _mend_one(self, service: Service, job: Job, row: Progress) -> str | None:
+        task_id, path = row.task_id or "", row.path or ""
+        report = await poll(service, task_id, wall=time.time)
+        if isinstance(report, Fault):
+            return str(report)
+        if report.phase is not Phase.SUCCEEDED:
+            return f"the service says {report.status!r} of task {task_id}"
+        # The story was told when the clip was fetched first, and known best then.
+        story = await self._outputs.story(path)
+        if story.get("task_id") != task_id:
+            story = sidecar(job, row)
+        try:
+            await self._outputs.retire(path, row.attempt)
+            outcome = await download(
+                service,
+                self._outputs,
+                path=path,
+                task_id=task_id,
+                source=report.url or content_path(task_id),
+                sidecar=story,
+                wall=time.time,
+            )
+        except ForeignFileError as error:
+            return str(error)
+        if isinstance(outcome, Fault):
+            return str(outcome)
+        if outcome.sha256 != row.sha256:
+            self.replaced.append((job.id, outcome))
+            return "the service sends another file now than the one that was saved first; it is complete, and kept"
+        return None
+
+
+ASKED_AT_MOST = 3
+"""Times, when the service is too busy or away for a moment: a person waits for the answer."""
+WAIT_S = 2.0
+WAIT_AT_MOST_S = 30.0
+
+
+async def ask_for(
+    task_ids: Iterable[str], *, base_url: str, key: str, ca_file: str | None, pace: Rate | None
+) -> dict[str, TaskReport | Fault]:
+    """Return what the service says of each task; a `Fault` says that it does not know the task.
+
+    Raises `ServiceError` when it cannot be asked, and `ConfigError` when it refuses the key or is not the service.
+    """
+    limit = Pace(pace)
+    said: dict[str, TaskReport | Fault] = {}
+    async with Service(base_url, key, ca_file=ca_file) as service:
+        for task_id in task_ids:
+            said[task_id] = await _ask(service, task_id, limit)
+    return said
+
+
+async def _ask(service: Service, task_id: str, limit: Pace) -> TaskReport | Fault:
+    times_left = ASKED_AT_MOST
+    while True:
+        times_left -= 1
+        await limit.acquire()
+        answer = await poll(service, task_id, wall=time.time)
+        if not isinstance(answer, Fault) or answer.kind is FaultKind.UNKNOWN_TASK:
+            return answer
+        if answer.kind in {FaultKind.ACCOUNT, FaultKind.MISCONFIGURED}:
+            raise ConfigError(f"the service could not be asked for task {task_id}: {answer}")
+        if not times_left or answer.kind not in {FaultKind.THROTTLED, FaultKind.UNAVAILABLE}:
+            raise ServiceError(f"the service could not be asked for task {task_id}: {answer}")
+        await asyncio.sleep(min(answer.retry_after_s or WAIT_S, WAIT_AT_MOST_S))

@@ -1,0 +1,543 @@
+"""The course of a run: what it knows of its jobs, whose turn it is, and what each outcome leads to.
+
+Everything here is synchronous and does no I/O: the runner asks for a turn, does the request, records the events that
+come back as the outcome, and then commits them here. Nothing interleaves with a decision. A job is
+with one worker at most, so its progress cannot change between the turn and the commit.
+
+Times named ``now`` are monotonic seconds, times named ``at`` are UTC epoch seconds.
+
+A job that something has happened to, as one run keeps it in mind, and the kinds of step that it can take.
+
+Which job is served next: three lanes, each a pair of heaps, so that a step costs O(log n) at any size.
+
+A job waits in a lane as one number and one small tuple; it occupies nothing else until its turn.
+
+Puts the jobs of a run where an earlier one left them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from batchvid.domain import lifecycle as life
+from batchvid.domain.dependencies import Chains, Handover
+from batchvid.domain.errors import Exit
+from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.job import Progress, State
+from batchvid.engine.budget import Budget
+from batchvid.engine.policy import Tally, sends_at_most
+from batchvid.engine.polling import Forecast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batchvid.domain.job import Job
+    from batchvid.domain.lifecycle import Event, Reopened
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.results import Money
+    from batchvid.engine.circuit_breaker import Brakes
+
+
+class Lane:
+    """Jobs, by their index in the manifest, that want the same kind of step.
+
+    A job is *due* from a moment of the monotonic clock on; among the due ones the smallest rank goes first,
+    and among equal ranks the one that was put first in the manifest.
+    """
+
+    def __init__(self) -> None:
+        self._later: list[tuple[float, float, int]] = []
+        self._due: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        """Count the jobs in the lane, due or not."""
+        return len(self._later) + len(self._due)
+
+    def fill(self, ranked: Iterable[tuple[float, int]]) -> None:
+        """Put many jobs that are due at once, as (rank, index)."""
+        self._due.extend(ranked)
+        heapify(self._due)
+
+    def put(self, index: int, *, rank: float, due_at: float) -> None:
+        """Put a job that is due at *due_at* (monotonic seconds)."""
+        heappush(self._later, (due_at, rank, index))
+
+    def head(self, now: float) -> tuple[float, int] | None:
+        """Give rank and index of the job whose turn it is, and leave it there; ``None`` when none is due."""
+        while self._later and self._later[0][0] <= now:
+            _, rank, index = heappop(self._later)
+            heappush(self._due, (rank, index))
+        return self._due[0] if self._due else None
+
+    def peek(self, now: float) -> int | None:
+        """Give the job whose turn it is, and leave it there; ``None`` when none is due."""
+        head = self.head(now)
+        return None if head is None else head[1]
+
+    def take(self, now: float) -> int | None:
+        """Take out the job whose turn it is; ``None`` when none is due."""
+        index = self.peek(now)
+        if index is not None:
+            heappop(self._due)
+        return index
+
+    def next_due_at(self) -> float | None:
+        """Give the moment at which the next job becomes due; ``None`` when none is waiting for its time."""
+        return self._later[0][0] if self._later else None
+
+
+class Schedule:
+    """The lanes of a run, and how many jobs may be in each part of their life at once.
+
+    The lanes share the API fairly by having workers of their own; where they meet, finished
+    downloads go first (earliest expiry first), then due polls, then submissions.
+    """
+
+    def __init__(self, *, in_flight_limit: int) -> None:
+        self.submits = Lane()
+        self.again = Lane()
+        """Submits of jobs that have been out in this run: they may go while new ones must wait."""
+        self.polls = Lane()
+        self.downloads = Lane()
+        self.in_flight = 0
+        self.in_flight_limit = in_flight_limit
+
+    @property
+    def to_submit(self) -> int:
+        """Count the jobs that wait to be submitted."""
+        return len(self.submits) + len(self.again)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more task may be in flight."""
+        return self.in_flight < self.in_flight_limit
+
+    @property
+    def nothing_to_collect(self) -> bool:
+        """Whether no poll and no download is waiting."""
+        return not self.polls and not self.downloads
+
+
+class Step(StrEnum):
+    """The three kinds of work, most urgent first."""
+
+    DOWNLOAD = "download"
+    POLL = "poll"
+    SUBMIT = "submit"
+
+
+@dataclass(slots=True)
+class Active:
+    """A job that something has happened to: its progress, and what this run keeps in mind about it."""
+
+    progress: Progress
+    tally: Tally = field(default_factory=Tally)
+    started: bool = False
+    """Whether this run has submitted it."""
+    task_from: float = 0.0
+    """When its task began, on the monotonic clock."""
+    deadline: float = 0.0
+    """When its task counts as timed out."""
+    looked: float | None = None
+    """When it was last polled by this run."""
+    held: bool = False
+    """Whether its price is reserved: the newest attempt is neither refused nor over."""
+    sends: int = 0
+    """How many paid requests this run has sent for it, whatever became of them."""
+    accepted_before: int = 0
+    """How many requests the service had accepted when it last refused this job."""
+    other_source: bool = False
+    """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
+    reopening: tuple[Reopened, ...] = ()
+    """The event that opens a closed job or a doubt again. It is recorded together with the job's next paid request:
+    what a run does not come to stays as it was, however the run ends."""
+
+    @property
+    def wants_submit(self) -> bool:
+        """Whether a paid request is its next step."""
+        return bool(self.reopening) or self.progress.state is State.PENDING
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether its task was over well once: its clip can only be fetched, and is never bought again."""
+        return self.progress.state in {State.RUNNING, State.READY} and not self.held
+
+
+LOOK_AGAIN_S = 1.0
+"""Beside others: room that another course no longer wants is found after this, should nobody tell of it."""
+
+
+class Course:
+    """The jobs of one run, by their index in the manifest."""
+
+    def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
+        self,
+        jobs: Sequence[Job],
+        limits: Limits,
+        *,
+        brakes: Brakes,
+        money: Money,
+        timings: Mapping[str, Iterable[float]] | None = None,
+        handover: Handover | None = None,
+    ) -> None:
+        self.jobs = jobs
+        self.limits = limits
+        self.brakes = brakes
+        self.account = brakes.account
+        self.budget = Budget(money, ration=brakes.ration)
+        self.forecast = Forecast(limits.typical_time_s, timings)
+        self.schedule = Schedule(in_flight_limit=limits.in_flight)
+        self.counts: Counter[State] = Counter()
+        self.active: dict[int, Active] = {}
+        self.parked: set[int] = set()
+        self.busy: Counter[Step] = Counter()
+        self.deferred: dict[int, str] = {}
+        """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
+        self.draining = False
+        self.only: frozenset[str] | None = None
+        """The ids of the jobs that may be submitted; ``None`` is all. What is paid is collected of all."""
+        self.handover = handover or Handover(Chains(jobs), limits=limits)
+        self.rank = self.handover.chains.rank
+        self._front = 0.0
+
+    def may_submit(self, job_id: str) -> bool:
+        """Return whether the job is among the chosen ones."""
+        return self.only is None or job_id in self.only
+
+    @property
+    def submitting(self) -> int:
+        """Return how many paid requests are under way."""
+        return self.busy[Step.SUBMIT]
+
+    def is_eager(self, now: float) -> bool:
+        """Say whether nothing but room keeps this course from submitting now, as far as that can be seen."""
+        brakes = self.brakes
+        if self.draining or brakes.submits_stopped or now < brakes.submits_resume_at or not self.schedule.has_room:
+            return False
+        return self._next_submits(now).head(now) is not None
+
+    @property
+    def downloading(self) -> int:
+        """Count the transfers under way."""
+        return self.busy[Step.DOWNLOAD]
+
+    # ---- whose turn it is
+
+    def turn(self, step: Step, now: float) -> bool:
+        """Say whether a job could take this step now."""
+        if self.draining:
+            return False
+        match step:
+            case Step.DOWNLOAD:
+                return not self.brakes.downloads_stopped and self.schedule.downloads.peek(now) is not None
+            case Step.POLL:
+                paused = self.brakes.polls_stopped or now < self.brakes.throttle.resume_at
+                return not paused and self.schedule.polls.peek(now) is not None
+            case Step.SUBMIT:
+                return self._may_submit(now)
+
+    def _may_submit(self, now: float) -> bool:
+        index = self._next_submits(now).peek(now)
+        if index is None or not self.schedule.has_room:
+            return False
+        if not self.brakes.may_be_beside(self.account.submitting(self)):
+            return False
+        if not self.brakes.may_submit(now=now, new=self._is_new(index)):
+            return False
+        job = self.jobs[index]
+        if self.budget.fits(job.price_micros):
+            return self.account.has_room_for(self, now)
+        if not self.busy[Step.SUBMIT]:
+            bound = self.budget.bound(job.price_micros)
+            self.brakes.halt(Exit.BUDGET, f"{bound} is reached: the price of {job.id!r} no longer fits")
+        return False
+
+    def _is_new(self, index: int) -> bool:
+        one = self.active.get(index)
+        return one is None or not one.started
+
+    def take(self, step: Step, now: float) -> int | None:
+        """Give the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
+        if not self.turn(step, now):
+            return None
+        lane = self._next_submits(now) if step is Step.SUBMIT else self._lanes(step)[0]
+        index = lane.take(now)
+        if index is None:
+            return None
+        self.busy[step] += 1
+        if step is Step.SUBMIT:
+            one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
+            self._front = max(self._front, self.rank(index))
+            self.brakes.submit_begins(new=not one.started)
+            self.budget.reserve(self.jobs[index].price_micros)
+            self.schedule.in_flight += 1
+            self.account.took_turn(self)
+            one.held = True
+        return index
+
+    def wake_at(self, step: Step, now: float) -> float | None:
+        """Give the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
+        moments = [lane.next_due_at() for lane in self._lanes(step)]
+        if step is not Step.DOWNLOAD:
+            moments.append(self.brakes.throttle.resume_at)
+        if step is Step.SUBMIT:
+            moments += [self.brakes.submits_resume_at, self.brakes.window_closes_at]
+            if len(self.account.courses) > 1 and self.schedule.to_submit:
+                moments.append(now + LOOK_AGAIN_S)
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+    def _lanes(self, step: Step) -> tuple[Lane, ...]:
+        schedule = self.schedule
+        lanes = {Step.DOWNLOAD: (schedule.downloads,), Step.POLL: (schedule.polls,)}
+        return lanes.get(step, (schedule.again, schedule.submits))
+
+    def _next_submits(self, now: float) -> Lane:
+        """Give the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
+        again, new = self.schedule.again, self.schedule.submits
+        head = new.head(now)
+        if head is None or self.brakes.new_jobs_wait:
+            return again
+        return min((new, again), key=lambda lane: lane.head(now) or head)
+
+    def is_over(self) -> bool:
+        """Say whether nothing is left that this run could do."""
+        if self.busy.total():
+            return False
+        if self.draining:
+            return True
+        collecting = (self.schedule.polls and not self.brakes.polls_stopped) or (
+            self.schedule.downloads and not self.brakes.downloads_stopped
+        )
+        if collecting:
+            return False
+        if not self.schedule.to_submit or self.brakes.submits_stopped:
+            return True
+        reason = self.brakes.new_jobs_wait
+        if reason is None or not self._only_new_left():
+            return False
+        self.brakes.halt(Exit.STOPPED, reason)
+        return True
+
+    def _only_new_left(self) -> bool:
+        return all(not one.started or one.progress.state is not State.PENDING for one in self.active.values())
+
+    # ---- what came of it
+
+    def change(self, index: int, events: Sequence[Event], *, at: float) -> tuple[Progress, Progress]:
+        """Give the job's progress before and after *events*; nothing is changed yet."""
+        before = after = self.active[index].progress
+        for event in events:
+            after = life.advance(after, event, at=at)
+        return before, after
+
+    def commit(self, index: int, events: Sequence[Event], after: Progress) -> None:
+        """Make *after* the job's progress, once it is recorded: sums, counts and brakes follow."""
+        one = self.active[index]
+        before, one.progress = one.progress, after
+        self.counts[before.state] -= 1
+        self.counts[after.state] += 1
+        if one.reopening:  # the first of the events
+            if before.state is State.IN_DOUBT:
+                self.budget.settle(before.price_micros)
+            one.reopening, events = (), events[1:]
+        for event in events:
+            self._follow_money(one, event)
+            one.started = one.started or isinstance(event, life.SubmitUnsure)
+        if before.state.in_flight and (not after.state.in_flight or after.parked):
+            self.schedule.in_flight -= 1
+        elif before.state is State.READY and after.state is State.RUNNING:
+            self.schedule.in_flight += 1
+        if after.parked:
+            self.parked.add(index)
+        else:
+            self.parked.discard(index)
+        if after.state is State.DONE:
+            self.brakes.job_ended(well=True)
+        elif after.state is State.FAILED:
+            self.handover.cut_off(index)
+            self.brakes.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
+
+    def _follow_money(self, one: Active, event: Event) -> None:
+        if not one.held:
+            return
+        match event:
+            case life.SubmitRefused():
+                give_back = self.budget.keep if event.counted else self.budget.release
+                give_back(one.progress.price_micros)
+                one.held = False
+            case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
+                self.budget.settle(one.progress.price_micros)
+                one.held = False
+
+    def withdraw(self, index: int) -> None:
+        """Take back a turn to submit that was not used: nothing was recorded and nothing was sent."""
+        one = self.active[index]
+        self.budget.release(self.jobs[index].price_micros)
+        one.held = False
+        self.schedule.in_flight -= 1
+        self.brakes.submit_untried(new=not one.started)
+
+    def hold_back(self, index: int, reason: str) -> None:
+        """Leave a job pending, and in no lane, because the clip that it goes on from cannot be used."""
+        self.withdraw(index)
+        self.handover.held_back[index] = reason
+        self.handover.cut_off(index)
+
+    def set_free(self, index: int, *, now: float) -> None:
+        """Let the jobs that have waited for this clip be submitted when their turn comes."""
+        for child, row, event in self.handover.set_free(index, self.active[index].progress, self.jobs):
+            if row is not None:
+                self.active[child] = Active(row, reopening=() if event is None else (event,))
+            self.schedule.submits.put(child, rank=self.rank(child), due_at=now)
+
+    def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
+        """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
+        self.busy[step] -= 1
+        one = self.active[index]
+        ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
+        if self.is_spent(index):
+            self.deferred[index] = one.progress.reason or ""
+            self.handover.cut_off(index)
+        if ended or index in self.handover.held_back or index in self.deferred:
+            del self.active[index]
+        else:
+            self.queue(index, one, wait_s=wait_s, now=now)
+
+    def queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
+        """Put a job where its state wants it next, in *wait_s* or when best."""
+        due_at = now + (wait_s or 0.0)
+        if one.wants_submit:
+            if self.may_submit(self.jobs[index].id) and index not in self.handover.waiting:
+                # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
+                rank = min(-1.0, self.rank(index)) if wait_s is None else self._front + 1.5
+                lane = self.schedule.again if one.started else self.schedule.submits
+                lane.put(index, rank=rank, due_at=due_at)
+            return
+        match one.progress.state:
+            case State.RUNNING:
+                if wait_s is None:
+                    due_at = self._next_poll_at(index, one, now=now)
+                self.schedule.polls.put(index, rank=0.0, due_at=due_at)
+            case State.READY:
+                expires_at = one.progress.url_expires_at
+                rank = expires_at if expires_at is not None else float("inf")
+                self.schedule.downloads.put(index, rank=rank, due_at=due_at)
+
+    def _next_poll_at(self, index: int, one: Active, *, now: float) -> float:
+        gap_s = self.forecast.next_poll_in_s(
+            self.jobs[index].timing_class,
+            age_s=now - one.task_from,
+            shortest_s=self.limits.poll_shortest_s,
+            longest_s=self.limits.poll_longest_s,
+            first=one.looked is None,
+        )
+        return min(now + gap_s, max(one.deadline, now + self.limits.poll_shortest_s))
+
+    def was_sent(self, index: int) -> int:
+        """Count a paid request that left, and return how many this run has sent for the job."""
+        one = self.active[index]
+        one.sends += 1
+        return one.sends
+
+    def is_spent(self, index: int) -> bool:
+        """Whether the job would have to send more paid requests than one run may: it is left for the next run."""
+        one = self.active[index]
+        return one.progress.state is State.PENDING and one.sends >= sends_at_most(self.limits)
+
+    def task_began(self, index: int, *, now: float) -> None:
+        """Take note that the service accepted the job's task just now."""
+        one = self.active[index]
+        one.started, one.looked, one.tally = True, None, Tally()
+        one.task_from, one.deadline = now, now + self.limits.task_timeout_s
+
+    def refused(self, index: int, fault: Fault) -> Tally:
+        """Take note of a refused submit, and give the tally that counts it if it may be the job's own fault.
+
+        While everybody is refused, nobody is to blame: a refusal counts when others were accepted since the last one.
+        """
+        one = self.active[index]
+        alone = self.brakes.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL
+        one.accepted_before = self.brakes.accepted
+        return self.bump(index, refusals=1) if alone else one.tally
+
+    def is_late(self, index: int, *, now: float) -> bool:
+        """Say whether the task's time is over. It does not run out while the service answers nobody."""
+        return now >= self.active[index].deadline and not self.brakes.is_away(now)
+
+    def looked(self, index: int, *, now: float, finished: bool) -> float | None:
+        """Take note of a poll; give how long the task took when it has *finished* and this run saw it begin.
+
+        It ended somewhere between this look and the one before; the middle is taken. A first look that comes too late
+        so teaches the class to look earlier.
+        """
+        one = self.active[index]
+        before, one.looked = one.looked, now
+        if not finished or not one.started:
+            return None
+        took_s = (now + (one.task_from if before is None else before)) / 2 - one.task_from
+        self.forecast.of(self.jobs[index].timing_class).learn(took_s)
+        return took_s
+
+    def bump(self, index: int, **counts: int) -> Tally:
+        """Add to the job's tally and give it; a count of 0 resets."""
+        one = self.active[index]
+        for name, by in counts.items():
+            before = getattr(one.tally, name)
+            if by or before:
+                one.tally = one.tally._replace(**{name: before + by if by else 0})
+        return one.tally
+
+
+def place_all(  # noqa: PLR0913 what is known when a run begins
+    course: Course,
+    rows: Mapping[str, Progress],
+    *,
+    again: Mapping[str, Reopened],
+    held: frozenset[str],
+    only: frozenset[str] | None,
+    now: float,
+    at: float,
+) -> None:
+    """Put every job of *course* where it stands: *rows* are the journal's, by job id; a job without a row is new.
+
+    *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted,
+    *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
+    """
+    fresh = []
+    handover = course.handover
+    course.only = only
+    # A clip that is made again is not there for who goes on from it.
+    seen = {**rows, **{job_id: rows[job_id]._replace(state=State.PENDING) for job_id in again}} if again else rows
+    handover.place(course.jobs, seen, only=only)
+    for index, job in enumerate(course.jobs):
+        row = rows.get(job.id)
+        chosen = course.may_submit(job.id)
+        course.counts[State.PENDING if row is None else row.state] += 1
+        if row is None:
+            if chosen:
+                fresh.append((float(index), index))
+        elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen) or job.id in again:
+            reopening = (again[job.id],) if job.id in again else ()
+            one = course.active[index] = Active(row, held=job.id in held, reopening=reopening)
+            _resume(course, index, one, now=now, at=at)
+    if handover.chains:
+        fresh = [(course.rank(index), index) for _, index in fresh if index not in handover.waiting]
+    course.schedule.submits.fill(fresh)
+
+
+def _resume(course: Course, index: int, one: Active, *, now: float, at: float) -> None:
+    row, limits = one.progress, course.limits
+    age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
+    one.task_from = now - age_s
+    grace_s = 0.0 if row.parked else limits.typical_time_s
+    one.deadline = max(one.task_from + limits.task_timeout_s, now + grace_s)
+    one.progress = row._replace(parked=False)
+    if row.state is State.RUNNING:
+        course.schedule.in_flight += 1
+        course.schedule.polls.put(index, rank=0.0, due_at=now)
+    else:
+        course.queue(index, one, wait_s=None, now=now)

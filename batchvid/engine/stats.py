@@ -1,0 +1,334 @@
+"""How a run stands: what it has done so far, kept as sums, and the snapshot that the views draw.
+
+How a run stands, as far as its journal tells it to somebody in another terminal.
+
+The jobs are read once and then only those to which something happened, so that a look beside a run of 100,000 jobs is
+cheap. What the run keeps to itself (polls, bytes under way, the throttle) is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from batchvid.domain import lifecycle as life
+from batchvid.domain.job import State
+from batchvid.domain.limits import Rate
+from batchvid.domain.reopening import CRASHED
+from batchvid.domain.results import NeedsPerson, NewClip, Snapshot
+from batchvid.engine.eta import Load, Occupancy, remaining_s
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.results import Money
+    from batchvid.engine.scheduler import Course
+
+
+SHOWN = 8
+WORDS_TOLD = 8
+"""A service that makes up a new status for every poll must not fill a night's log."""
+TELLING = 4
+"""Accepted requests tell at which pace a service takes them."""
+AGES_ASKED = 64
+"""Of the tasks in flight: enough to tell the mean, few enough to be asked four times a second."""
+CLASSES_ASKED = 100
+"""Jobs, spread over the manifest, whose classes say what a task is expected to take before any was seen."""
+
+
+class Standing:
+    """The sums of one run. Times named ``now`` are monotonic seconds."""
+
+    def __init__(self, course: Course, *, started: float) -> None:
+        self._course = course
+        self._started = started
+        self._limits = course.account.limits or course.limits
+        self._kept = Occupancy(_expected_s(course))
+        self._submitted_at = started
+        self._submits_seen = 0
+        self.polls = 0
+        self.submits = 0
+        self.downloaded_bytes = 0
+        self.newest: deque[NewClip] = deque(maxlen=SHOWN)
+        self.needs_person: dict[str, NeedsPerson] = {}
+        # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
+        self._first_with_url: dict[int, str] = {}
+        self._with_url_of_another: set[str] = set()
+        self._strange_words: set[str] = set()
+        self._told_of_renaming = False
+
+    def take_over(self, row: Progress) -> None:
+        """Take note of a job that an earlier run left for a person."""
+        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
+            self.needs_person[row.job_id] = NeedsPerson(row.job_id, row.state, row.reason or "")
+
+    def happened(self, event: Event, progress: Progress, *, at: float) -> None:
+        """Take note of an event that was recorded."""
+        match event:
+            case life.SubmitStarted():
+                self.submits += 1
+            case life.ClipSaved():
+                self.downloaded_bytes += event.size_bytes
+                self.newest.appendleft(NewClip(progress.job_id, event.path, event.size_bytes, at))
+        waits = progress.parked or progress.state in {State.FAILED, State.IN_DOUBT}
+        if waits:
+            self.needs_person[progress.job_id] = NeedsPerson(progress.job_id, progress.state, progress.reason or "")
+        elif self.needs_person:
+            self.needs_person.pop(progress.job_id, None)
+
+    def other_with(self, url: str, *, job_id: str) -> str | None:
+        """Give the job for which this run was told the same URL before; ``None`` when there is none, or it was told."""
+        first = self._first_with_url.setdefault(hash(url), job_id)
+        if first == job_id or job_id in self._with_url_of_another:
+            return None
+        self._with_url_of_another.add(job_id)
+        return first
+
+    def is_new_word(self, status: str) -> bool:
+        """Say whether this run meets a status for the first time; after `WORDS_TOLD` of them, none is new any more."""
+        if status in self._strange_words or len(self._strange_words) >= WORDS_TOLD:
+            return False
+        self._strange_words.add(status)
+        return True
+
+    def is_first_renaming(self) -> bool:
+        """Whether an answer that gives a task another id is the first one of this run; it is told once."""
+        first, self._told_of_renaming = not self._told_of_renaming, True
+        return first
+
+    def task_took(self, took_s: float) -> None:
+        """Take note of how long after its submission a task of this run was known to be over."""
+        self._kept.add(took_s)
+
+    def eta_s(self, now: float) -> float:
+        """Give the seconds until the last job is done, or nothing more is going to happen."""
+        course, brakes = self._course, self._course.brakes
+        if course.draining:
+            return 0.0
+        self._look(now)
+        waiting = self._to_submit(now)
+        task_s = self._kept.mean_s(self._ages_s(now), flying=course.schedule.in_flight)
+        load = Load(
+            waiting=waiting,
+            flying=course.schedule.in_flight,
+            room=self._limits.in_flight,
+            rate=self._rate(now),
+            task_s=task_s,
+            spread=self._kept.spread,
+            delayed_s=max(0.0, brakes.submits_resume_at - now),
+            since_submit_s=now - self._submitted_at,
+            window_s=None if brakes.window_closes_at is None else max(0.0, brakes.window_closes_at - now),
+        )
+        others = [one for one in course.account.courses if one is not course]
+        if others:
+            beside = sum(min(waiting, one.schedule.to_submit) for one in others)
+            flying = sum(one.schedule.in_flight for one in course.account.courses)
+            load = replace(load, waiting=waiting + beside, flying=flying)
+        if brakes.canary_is_out and waiting:
+            canaries = replace(load, waiting=0, flying=max(1, load.flying))
+            load = replace(load, flying=0, delayed_s=load.delayed_s + remaining_s(canaries))
+        return remaining_s(load)
+
+    def _to_submit(self, now: float) -> int:
+        """Count the jobs that this run is still going to submit, as far as limits let it."""
+        course = self._course
+        if course.brakes.submits_stopped:
+            return 0
+        bounds = [course.schedule.to_submit + len(course.handover.waiting)]
+        ration = course.brakes.ration
+        if ration.max_jobs is not None:
+            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(course.schedule.again))
+        price = self._next_price_micros(now)
+        left = course.budget.left_micros
+        if price and left is not None:
+            bounds.append(left // price)
+        return min(bounds)
+
+    def _next_price_micros(self, now: float) -> int | None:
+        """Give the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
+        schedule = self._course.schedule
+        indices = (lane.peek(now) for lane in (schedule.submits, schedule.again))
+        return next((self._course.jobs[index].price_micros for index in indices if index is not None), None)
+
+    def _ages_s(self, now: float) -> list[float]:
+        """Give how long tasks have been in flight: all of them, or some of many."""
+        active = self._course.active
+        some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
+        return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
+
+    def _rate(self, now: float) -> Rate | None:
+        """Give the pace that may be counted on: the allowed one, or while the service slows it the one that it took."""
+        account, allowed = self._course.account, self._limits.submits
+        if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
+            return allowed
+        taken = Rate(account.accepted, now - self._started)
+        return taken if allowed is None or taken.per_s < allowed.per_s else allowed
+
+    def _look(self, now: float) -> None:
+        """Take note of when something was submitted last."""
+        if self.submits != self._submits_seen:
+            self._submits_seen, self._submitted_at = self.submits, now
+
+    def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
+        """Give the run as it stands now."""
+        course, brakes = self._course, self._course.brakes
+        halt = brakes.worst
+        interrupted = course.draining and not brakes.downloads_stopped
+        stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
+        return Snapshot(
+            counts={state: course.counts[state] for state in State},
+            parked=len(course.parked),
+            money=course.budget.money,
+            elapsed_s=now - self._started,
+            eta_s=self.eta_s(now),
+            in_flight=course.schedule.in_flight,
+            in_flight_limit=self._limits.in_flight,
+            downloading=course.downloading,
+            downloads_limit=course.limits.downloads,
+            submits_per_min=submits_per_min,
+            submit_limit=self._limits.submits,
+            slowed_to=brakes.throttle.share,
+            paused_s=max(0.0, brakes.submits_resume_at - now),
+            slowed_by=brakes.slowed_by,
+            polls=self.polls,
+            submits=self.submits,
+            downloaded_bytes=self.downloaded_bytes,
+            stopping=stopping or (halt.reason if halt else None),
+            newest=tuple(self.newest),
+            needs_person=tuple(self.needs_person.values())[:SHOWN],
+        )
+
+
+def _expected_s(course: Course) -> float:
+    """Give what a task is expected to take: by class what the journal tells, or the stated typical time."""
+    asked = course.jobs[:: max(1, len(course.jobs) // CLASSES_ASKED)]
+    if not asked:
+        return course.limits.typical_time_s
+    return sum(course.forecast.of(job.timing_class).typical_s for job in asked) / len(asked)
+
+
+NEWEST = 8
+MINUTE_S = 60.0
+TIMINGS = 64
+"""Of each class, and tasks in flight: enough to tell how long one takes."""
+
+
+class Lookout:
+    """Follows the jobs of one manifest. Times named ``at`` are UTC epoch seconds, as in the journal."""
+
+    def __init__(self, jobs: Iterable[Job], limits: Limits) -> None:
+        self._limits = limits
+        self._ids: Collection[str] = {job.id for job in jobs}
+        self._states: dict[str, State] = {}
+        self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
+        self._flying: dict[str, float] = {}
+        self._parked: set[str] = set()
+        self._stuck: dict[str, NeedsPerson] = {}
+        self._newest: deque[NewClip] = deque(maxlen=NEWEST)
+        self._submits: deque[float] = deque()
+        self._saved_bytes = 0
+
+    def took_place(self, kind: str, at: float) -> None:
+        """Take note of an event, in the order in which they came."""
+        if kind == "SubmitStarted":
+            self._submits.append(at)
+
+    def stands(self, row: Progress) -> None:
+        """Take note of how a job stands now."""
+        name = row.job_id
+        if name not in self._ids:
+            return
+        before = self._states.get(name, State.PENDING)
+        self.counts[before] -= 1
+        self.counts[row.state] += 1
+        if row.state is State.PENDING:
+            self._states.pop(name, None)
+        else:
+            self._states[name] = row.state
+        if row.state in {State.RUNNING, State.SUBMITTING} and not row.parked:
+            self._flying[name] = row.submitted_at or 0.0
+        else:
+            self._flying.pop(name, None)
+        (self._parked.add if row.parked else self._parked.discard)(name)
+        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
+            self._stuck[name] = NeedsPerson(name, row.state, row.reason or "")
+        else:
+            self._stuck.pop(name, None)
+        if row.state is State.DONE and row.path is not None and before is not State.DONE:
+            self._saved(row)
+
+    def _saved(self, row: Progress) -> None:
+        self._saved_bytes += row.size_bytes or 0
+        clip = NewClip(row.job_id, row.path or "", row.size_bytes or 0, row.finished_at or 0.0)
+        if len(self._newest) == NEWEST and clip.saved_at < self._newest[-1].saved_at:
+            return
+        clips = sorted([*self._newest, clip], key=lambda one: -one.saved_at)
+        self._newest = deque(clips[:NEWEST], maxlen=NEWEST)
+
+    def snapshot(
+        self, *, at: float, run_since: float | None, money: Money, timings: Mapping[str, list[float]]
+    ) -> Snapshot:
+        """Give the run as it stands; *run_since* is when the run that holds the output began, ``None`` without one.
+
+        While no run is active, a job whose paid request was under way is in doubt, and nothing is in flight.
+        """
+        active = run_since is not None
+        counts = {state: self.counts[state] for state in State}
+        stuck = dict(self._stuck)
+        if not active:
+            counts[State.IN_DOUBT] += counts[State.SUBMITTING]
+            counts[State.SUBMITTING] = 0
+            stuck |= {
+                name: NeedsPerson(name, State.IN_DOUBT, CRASHED)
+                for name, state in self._states.items()
+                if state is State.SUBMITTING
+            }
+        while self._submits and self._submits[0] < at - MINUTE_S:
+            self._submits.popleft()
+        limits = self._limits
+        return Snapshot(
+            counts=counts,
+            parked=len(self._parked),
+            money=money,
+            elapsed_s=max(0.0, at - run_since) if run_since is not None else 0.0,
+            eta_s=self._eta_s(at, timings) if active else None,
+            in_flight=len(self._flying) if active else 0,
+            in_flight_limit=limits.in_flight,
+            downloading=min(counts[State.READY], limits.downloads) if active else 0,
+            downloads_limit=limits.downloads,
+            submits_per_min=float(len(self._submits)),
+            submit_limit=limits.submits,
+            slowed_to=1.0,
+            paused_s=0.0,
+            polls=0,
+            submits=0,
+            downloaded_bytes=self._saved_bytes,
+            stopping=None,
+            active=active,
+            newest=tuple(self._newest),
+            needs_person=tuple(stuck.values())[:NEWEST],
+        )
+
+    def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:
+        seen_s = [took_s for of_class in timings.values() for took_s in of_class[-TIMINGS:]]
+        known = Occupancy(sum(seen_s) / len(seen_s) if seen_s else self._limits.typical_time_s)
+        for took_s in seen_s:
+            known.add(took_s)
+        ages_s = [max(0.0, at - since) for since in list(self._flying.values())[:TIMINGS]]
+        waiting = self.counts[State.PENDING]
+        return remaining_s(
+            Load(
+                waiting=waiting,
+                flying=len(self._flying),
+                room=self._limits.in_flight,
+                rate=self._limits.submits,
+                task_s=known.mean_s(ages_s, flying=len(self._flying)),
+                spread=known.spread,
+                since_submit_s=min(ages_s, default=0.0),
+            )
+        )

@@ -1,0 +1,439 @@
+"""The three steps of a job as the run does them: a stage's request, the policy's verdict, and the record of both.
+
+Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step gives
+the wait until the job's next one, or ``None`` to leave that to the schedule.
+
+The submit stage: one paid request for one attempt of a job.
+
+- The body is complete, and every frame has been checked against the job's fingerprint, before anything is recorded.
+- The caller has recorded ``SubmitStarted`` before `submit` is awaited, and records what comes back before all else.
+- The request is sent once. Whatever happens to it, the answer is a value: a task, or a fault that says whether money
+  may be gone.
+
+The poll stage: one look at one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from batchvid.domain import lifecycle as life
+from batchvid.domain.dependencies import bound
+from batchvid.domain.errors import StorageError
+from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.domain.fingerprint import fields
+from batchvid.domain.job import Continuation, State
+from batchvid.domain.limits import InDoubt
+from batchvid.domain.records import origin, rfc3339, sidecar
+from batchvid.domain.task import Phase
+from batchvid.domain.text import clean
+from batchvid.engine import policy
+from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
+from batchvid.media.frames import ClipNotUsableError
+from batchvid.providers.cometapi import content_path, create_path, read_poll, task_path
+from batchvid.providers.multipart import create_body
+from batchvid.providers.payment import read_create
+from batchvid.storage.download import Fetches, download
+from batchvid.storage.fs import InTheWayError, TooManyFilesError, settled
+from batchvid.storage.local import ForeignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batchvid.domain.job import Frame, Job, Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.task import Created, TaskReport
+    from batchvid.engine.observer import View
+    from batchvid.engine.policy import Follow
+    from batchvid.engine.rate_limit import Pace
+    from batchvid.engine.scheduler import Course
+    from batchvid.engine.stats import Standing
+    from batchvid.journal.event_log import EventLog
+    from batchvid.journal.group_commit import Records
+    from batchvid.providers.multipart import Multipart
+    from batchvid.providers.response import Answer, NoAnswer
+    from batchvid.storage.local import Outputs
+
+
+class Gets(Protocol):
+    """What can ask for something that costs nothing."""
+
+    async def get(self, path: str) -> Answer | NoAnswer:
+        """Ask once."""
+
+
+async def poll(service: Gets, task_id: str, *, wall: Callable[[], float]) -> TaskReport | Fault:
+    """Ask how the task stands."""
+    result = await service.get(task_path(task_id))
+    return read_poll(result, task_id=task_id, now=wall())
+
+
+class Posts(Protocol):
+    """What can send a paid request."""
+
+    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+        """Send it once."""
+
+
+async def request_body(job: Job, read_frame: Callable[[Frame], bytes]) -> Multipart:
+    """Give the body of the job's create request.
+
+    Raises ValueError when a frame is gone or is no longer the one that the job was made with.
+    """
+    frames = [(frame.mime, await asyncio.to_thread(read_frame, frame)) for frame in job.frames]
+    texts = fields(prompt=job.prompt, model=job.model, size=job.size, seconds=job.seconds, form=job.form)
+    return create_body(texts, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
+
+
+async def submit(
+    service: Posts, body: Multipart, *, frames: Sequence[Frame], known: bool, wall: Callable[[], float]
+) -> Created | Fault:
+    """Send the paid request, once; *frames* are those in *body*. *known*: the service has taken a request before."""
+    result = await service.post(create_path(), body)
+    return read_create(result, now=wall(), frames=frames, known=known)
+
+
+GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
+"""The clip is not where it was said to be; a poll tells where it is."""
+
+
+class ServicePort(Posts, Gets, Fetches, Protocol):
+    """What a run needs of the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What touches the world on behalf of a run."""
+
+    service: ServicePort
+    records: Records
+    outputs: Outputs
+    log: EventLog
+    view: View
+    read_frame: Callable[[Frame], bytes]
+    take_still: Callable[[Progress, float | None, str], Frame]
+    """Take a frame out of a finished clip, at a place in it, and keep it under a name; blocks."""
+    still_sha256: Callable[[str], str | None]
+    submit_pace: Pace
+    request_pace: Pace
+    wall: Callable[[], float] = time.time
+    jitter: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of one run over *course*."""
+
+    course: Course
+    edges: Edges
+    standing: Standing
+    draining_s: Callable[[], float | None]
+    """How long ago the run was told to stop; ``None`` when it was not."""
+
+    async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
+        """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
+        job, one = self.course.jobs[index], self.course.active[index]
+        try:
+            self._refuse_taken_name(job, one.progress)
+            if isinstance(job, Continuation):
+                job = await self._with_first_frame(index, job)
+            body = await request_body(job, self.edges.read_frame)
+        except ClipNotUsableError as error:
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            self.course.hold_back(index, reason)
+            self.edges.view.warn(f"{job.id} is not sent: {reason}")
+            return None
+        except StorageError:
+            self.course.withdraw(index)
+            raise
+        except ValueError as error:
+            self.course.withdraw(index)
+            if one.reopening:
+                self.edges.view.warn(f"{job.id} is not sent again, and stays as it is: {error}")
+            else:
+                await self._record(index, life.GaveUp(f"not sent: {error}"))
+            return None
+        if self.course.brakes.window_has_ended(at=self.edges.wall()):
+            self.course.withdraw(index)
+            return None
+        new = not one.started
+        started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
+        try:
+            await self._record(index, started)
+        except StorageError:
+            self.course.withdraw(index)
+            raise
+        sent = self._now()
+        known = self.course.brakes.service_is_known
+        outcome = await submit(self.edges.service, body, frames=job.frames, known=known, wall=self.edges.wall)
+        if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
+            self.course.was_sent(index)
+        if not isinstance(outcome, Fault):
+            await self._accepted(index, outcome)
+            return None
+        if outcome.kind is FaultKind.UNSURE:
+            await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
+            return None
+        return await self._refused(index, outcome, sent=sent, new=new)
+
+    async def _with_first_frame(self, index: int, job: Continuation) -> Job:
+        """Give the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
+
+        Raises `ClipNotUsableError` when that clip is not the journal's, `ValueError` when it shows no such frame.
+        """
+        clip = self.course.handover.clip_for(index)
+        if clip is None or clip.sha256 is None:
+            raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip is not there")
+        job = bound(job, clip.sha256)
+        try:
+            first = await settled(partial(self.edges.take_still, clip, job.at_s, job.fingerprint))
+        except ClipNotUsableError as error:
+            raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip {clip.path} {error}") from None
+        except ValueError as error:
+            raise ValueError(f"its first frame cannot be taken from {clip.path}, which {error}") from None
+        return replace(job, frames=(first, *job.frames))
+
+    def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
+        """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
+
+        When a journal was lost, that is every clip that was paid.
+        """
+        if progress.path != job.path and self.edges.outputs.is_taken(job.path):
+            raise ValueError(
+                f"something that this journal does not know has the name of {job.path}, of its sidecar or its folder: "
+                "move it away, then batchvid retry"
+            )
+
+    async def _accepted(self, index: int, created: Created) -> None:
+        """Keep the task id of a paid attempt, by whatever means are left."""
+        try:
+            await self._record(index, life.SubmitAccepted(created.task_id, created.resolved_model))
+        except TaskOwnedError as error:
+            reason = f"the service named task {created.task_id}, which already belongs to job {error.owner!r}"
+            await self._unsure(index, life.SubmitUnsure(reason))
+            return
+        except StorageError:
+            self._orphan(index, created)
+            raise
+        self.course.task_began(index, now=self._now())
+        self.course.brakes.submit_accepted(now=self._now())
+
+    def _orphan(self, index: int, created: Created) -> None:
+        """Save a paid task id that the journal did not take: beside it, and in front of the person's eyes."""
+        job = self.course.jobs[index]
+        attempt = self.course.active[index].progress.attempt
+        where = "it is kept in .batchvid/orphans.jsonl"
+        try:
+            self.edges.outputs.append_orphan(
+                {"job_id": job.id, "attempt": attempt, "task_id": created.task_id, "at": rfc3339(self.edges.wall())}
+            )
+        except StorageError:
+            where = "it could not be written anywhere: note it down"
+        self.edges.view.warn(
+            f"PAID, NOT JOURNALED: job {job.id!r}, attempt {attempt}, task {created.task_id}; {where}. "
+            f"Next: batchvid adopt MANIFEST {job.id} {created.task_id}"
+        )
+
+    async def _unsure(self, index: int, unsure: life.SubmitUnsure) -> None:
+        """Hold an attempt whose outcome is unknown; buy another only where the manifest says so."""
+        limits = self.course.limits
+        events: list[Event] = [unsure]
+        used = life.attempts_used(self.course.active[index].progress)
+        if limits.in_doubt is InDoubt.RESUBMIT and used < limits.attempts:
+            events.append(life.Reopened("in_doubt: resubmit", by_person=False))
+        await self._record(index, *events)
+        self.course.brakes.submit_unsure(now=self._now())
+        self._tell_if_spent(index)
+
+    async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
+        course, jitter = self.course, self.edges.jitter()
+        course.brakes.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
+        tally = course.refused(index, fault)
+        sends = course.active[index].sends
+        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=course.limits)
+        await self._record(index, *follow.events)
+        self._tell_if_spent(index)
+        return follow.wait_s
+
+    def _tell_if_spent(self, index: int) -> None:
+        """Tell a person of a job that may send nothing more in this run."""
+        one = self.course.active[index]
+        if self.course.is_spent(index):
+            self.edges.view.warn(
+                f"{one.progress.job_id} has sent {one.sends} paid requests in this run (limits.attempts + "
+                f"{policy.SENDS_BEYOND_ATTEMPTS} is the most) and is left for the next one: {one.progress.reason}"
+            )
+
+    async def poll(self, index: int) -> float | None:
+        """Look at the job's task once."""
+        course = self.course
+        one = course.active[index]
+        sent = self._now()
+        self.standing.polls += 1
+        report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
+        if not isinstance(report, Fault) and report.other_id is not None:
+            report = await self._of_this_task(one.progress, report, report.other_id)
+        now, jitter = self._now(), self.edges.jitter()
+        timing = None
+        if isinstance(report, Fault):
+            course.brakes.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
+            late = course.is_late(index, now=now)
+            unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
+            tally = course.bump(index, poll_faults=1, unknown_looks=unknown)
+            follow = policy.after_poll_fault(
+                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=course.limits
+            )
+        else:
+            course.brakes.poll_answered(now=now)
+            late = course.is_late(index, now=now)
+            without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
+            failed = int(report.phase is Phase.FAILED)
+            tally = course.bump(
+                index, poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed
+            )
+            follow = policy.after_report(
+                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=course.limits
+            )
+            timing = self._timing(index, follow, now=now)
+            self._tell_of_new_word(one.progress.job_id, report)
+        await self._record(index, *follow.events, timing=timing)
+        self._warn_of_shared_url(one.progress)
+        self._tell_if_spent(index)
+        return follow.wait_s
+
+    async def _of_this_task(self, progress: Progress, report: TaskReport, other_id: str) -> TaskReport | Fault:
+        """Return the report, whatever id it gives the task, unless another job has a task of that id.
+
+        The answer to a question about our task is about our task: proxies call it by a name of their own.
+        """
+        owner = await self.edges.records.owner_of_task(other_id)
+        shown = clean(other_id, 80)
+        if owner is not None:
+            return Fault(FaultKind.BROKEN, f"the answer is about task {shown}, which belongs to job {owner!r}")
+        if self.standing.is_first_renaming():
+            self.edges.view.note(f"job {progress.job_id!r}: the service calls its task {shown}; its own id is kept")
+        return report
+
+    def _tell_of_new_word(self, job_id: str, report: TaskReport) -> None:
+        """Tell a person once of a status that nobody listed: it may be why a task seems to take for ever."""
+        if report.phase is Phase.UNHEARD and self.standing.is_new_word(report.status):
+            self.edges.view.note(
+                f"job {job_id!r}: the service calls its task {report.status!r}, which batchvid does not know; "
+                "it is polled on until task_timeout"
+            )
+
+    def _warn_of_shared_url(self, progress: Progress) -> None:
+        """Tell a person when the service names one URL for two clips: one of the two jobs gets the other's."""
+        if progress.state is not State.READY or progress.url is None:
+            return
+        other = self.standing.other_with(progress.url, job_id=progress.job_id)
+        if other is not None:
+            self.edges.view.warn(
+                f"jobs {other!r} and {progress.job_id!r}: the service named the same URL for both clips, so one of "
+                "them is hardly what was asked for; look at both, and tell the service's support their task ids "
+                "(batchvid export)"
+            )
+
+    def _timing(self, index: int, follow: Follow, *, now: float) -> Timing | None:
+        finished = isinstance(follow.events[0], life.TaskSucceeded)
+        took_s = self.course.looked(index, now=now, finished=finished)
+        if took_s is None:
+            return None
+        self.standing.task_took(now - self.course.active[index].task_from)
+        return Timing(self.course.jobs[index].timing_class, took_s, self.edges.wall())
+
+    async def download(self, index: int) -> float | None:
+        """Fetch the job's clip, or what is left of it, once."""
+        course, edges = self.course, self.edges
+        job, one = course.jobs[index], course.active[index]
+        source = one.progress.url
+        if source is None or one.other_source:
+            source = content_path(one.progress.task_id or "")
+            await edges.request_pace.acquire(share=course.brakes.throttle.share)
+        try:
+            await self._retire_older_clip(job, one.progress)
+            outcome = await download(
+                edges.service, edges.outputs, path=job.path, task_id=one.progress.task_id or "", source=source,
+                sidecar=await self._story(index, job, one.progress), wall=edges.wall,
+                fresh=one.started and not one.tally.download_faults, draining_s=self.draining_s,
+            )  # fmt: skip
+        except (ForeignFileError, InTheWayError) as error:
+            await self._record(index, life.DownloadFailed(str(error), parked=True))
+            return None
+        except TooManyFilesError as error:
+            outcome = Fault(FaultKind.UNAVAILABLE, str(error))
+        if not isinstance(outcome, Fault):
+            await self._record(index, outcome)
+            self.course.set_free(index, now=self._now())
+            return None
+        gone = int(outcome.kind in GONE)
+        tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        one.other_source = policy.wants_other_source(outcome, tally) and not one.other_source
+        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=course.limits)
+        await self._record(index, *follow.events)
+        return follow.wait_s
+
+    async def _made(self, job: Job, progress: Progress) -> dict[Frame, str]:
+        """Give the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
+        made: dict[Frame, str] = {}
+        for frame in job.frames if progress.fingerprint in {job.fingerprint, *job.also} else ():
+            if frame.recipe:
+                with suppress(ValueError):
+                    data = await asyncio.to_thread(self.edges.read_frame, frame)
+                    made[frame] = hashlib.sha256(data).hexdigest()
+        return made
+
+    async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
+        """Give what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
+        if not isinstance(job, Continuation):
+            return sidecar(job, progress, made=await self._made(job, progress))
+        clip = self.course.handover.clip_for(index)
+        known = job if clip is None or clip.sha256 is None else bound(job, clip.sha256)
+        sent = self.edges.still_sha256(progress.fingerprint or "")
+        made = await self._made(known, progress)
+        return sidecar(known, progress, made=made) | origin(job, progress, clip, frame_sha256=sent)
+
+    async def _retire_older_clip(self, job: Job, progress: Progress) -> None:
+        """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
+        if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
+            return
+        outputs = self.edges.outputs
+        if (await outputs.story(job.path)).get("task_id") == progress.task_id:
+            return  # it was missing, and is there again: the part finds it
+        changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
+        if changed is None:
+            await outputs.retire(job.path, progress.allowance_from or progress.attempt)
+
+    async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
+        """Make *events* durable, and only then true for the run, the log and the view."""
+        at = self.edges.wall()
+        events = (*self.course.active[index].reopening, *events)
+        kept = tuple(event for event in events if type(event) in DURABLE)
+        after = self.course.active[index].progress
+        cancelled = None
+        if kept:
+            before, after = self.course.change(index, kept, at=at)
+            try:
+                await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
+            except asyncio.CancelledError as error:  # it is on record all the same, and the run's last word must say so
+                cancelled = error
+            self.course.commit(index, kept, after)
+        for event in events:
+            self.standing.happened(event, after, at=at)
+            if type(event) not in DURABLE:  # the others were written with their commit
+                self.edges.log.append(log_line(after.job_id, after.attempt, event, at=at))
+            self.edges.view.event(after.job_id, event, after)
+        if cancelled is not None:
+            raise cancelled
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,104 @@
+"""Watches a run from beside it: reads its journal, and nothing is ever written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from batchvid.domain.results import Money
+from batchvid.engine.stats import MINUTE_S, Lookout
+from batchvid.journal.sqlite_reader import Readings
+from batchvid.storage.lock import held_since
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from batchvid.domain.results import Snapshot
+    from batchvid.manifest.model import Manifest
+
+
+MONEY_EVERY_S = 10.0
+"""The sums are over all attempts ever paid, so they are not asked for at every look at a large journal."""
+FEW_JOBS = 5000
+"""Below this they are."""
+
+
+class Watching:
+    """Looks at one manifest's output, again and again. To be entered and left as a context manager.
+
+    The first look reads all jobs, and each later one only those to which something has happened since.
+    """
+
+    def __init__(self, manifest: Manifest, path: Path, *, wall: Callable[[], float] = time.time) -> None:
+        self._manifest = manifest
+        self._path = path
+        self._wall = wall
+        self._lookout = Lookout(manifest.jobs, manifest.limits)
+        self._journal: Readings | None = None
+        self._seen = 0
+        self._money = Money(budget_micros=manifest.limits.budget_micros)
+        self._money_at = float("-inf")
+        self._timings: dict[str, list[float]] = {}
+
+    def __enter__(self) -> Self:
+        """Begin; the journal is opened when there is one."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def look(self) -> Snapshot:
+        """Give how the run stands now. Raises as `Readings.open_readonly` does."""
+        at = self._wall()
+        # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
+        since = held_since(self._manifest.output)
+        if self._journal is None:
+            self._begin(at)
+        elif self._follow():
+            self._sum_up(at)
+        return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
+
+    def _begin(self, at: float) -> None:
+        journal = self._journal = Readings.open_readonly(self._path)
+        if journal is None:
+            return
+        self._seen = journal.last_seq()
+        recent = []
+        for _, _, happened_at, kind in journal.latest():
+            if happened_at < at - MINUTE_S:
+                break
+            recent.append((kind, happened_at))
+        for kind, happened_at in reversed(recent):
+            self._lookout.took_place(kind, happened_at)
+        for row in journal.all_progress():
+            self._lookout.stands(row)
+        self._sum_up(at)
+
+    def _follow(self) -> bool:
+        """Read what has happened since the last look; say whether anything has."""
+        journal, changed = self._journal, set()
+        if journal is None:
+            return False
+        for seq, job_id, happened_at, kind in journal.news(self._seen):
+            self._seen = seq
+            changed.add(job_id)
+            self._lookout.took_place(kind, happened_at)
+        for job_id in changed:
+            row = journal.progress(job_id)
+            if row is not None:
+                self._lookout.stands(row)
+        return bool(changed)
+
+    def _sum_up(self, at: float) -> None:
+        if self._journal is None or (len(self._manifest.jobs) > FEW_JOBS and at - self._money_at < MONEY_EVERY_S):
+            return
+        self._money_at = at
+        self._money = replace(self._journal.money(), budget_micros=self._manifest.limits.budget_micros)
+        self._timings = {name: list(took_s) for name, took_s in self._journal.timings().items()}

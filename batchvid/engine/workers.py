@@ -1,0 +1,252 @@
+"""The loop of a run: whose turn is it → do one step → look again. The only place that starts tasks.
+
+The course (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
+them together. A fixed number of workers serves each kind of step. A job that waits occupies none of them: of all
+the workers of a kind that have nothing to do, one watches the clock, and the others wait for it.
+
+What the runs of one account in one call use together: the pace, the room in flight, and what was learned of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.records import rfc3339
+from batchvid.engine.account import AccountState
+from batchvid.engine.circuit_breaker import Throttle
+from batchvid.engine.rate_limit import Pace
+from batchvid.engine.scheduler import Step
+from batchvid.engine.stats import Standing
+from batchvid.engine.steps import Edges, Steps
+from batchvid.journal.event_log import PACE_CHANGED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from batchvid.domain.limits import Limits, Rate
+    from batchvid.domain.results import Snapshot
+    from batchvid.engine.scheduler import Course
+
+
+SUBMIT_WORKERS = 16
+POLL_WORKERS = 24
+"""With the downloads, not more than the service's connections."""
+STATS_EVERY_S = 0.25
+
+
+class Runner:
+    """One run over a course. `run` returns when nothing is left that it could do.
+
+    Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
+    or in ``orphans.jsonl``. To be made inside a running event loop. *beside* are the runs of the same account,
+    itself among them: what one of them does may give another its turn.
+    """
+
+    def __init__(self, course: Course, edges: Edges, beside: Sequence[Runner] = ()) -> None:
+        self.course = course
+        self.edges = edges
+        self.standing = Standing(course, started=self._now())
+        self._beside = beside
+        self._draining_since: float | None = None
+        self._steps = Steps(course, edges, self.standing, self._draining_s)
+        self._changed = {step: asyncio.Event() for step in Step}
+        self._turns = {step: asyncio.Lock() for step in Step}
+        self._idle: set[asyncio.Task[Any]] = set()
+        self._failure: StorageError | None = None
+        self._over = False
+
+    async def run(self) -> None:
+        """Do what is left to do."""
+        limits = self.course.limits
+        workers = {
+            Step.SUBMIT: min(SUBMIT_WORKERS, limits.in_flight),
+            Step.POLL: min(POLL_WORKERS, limits.in_flight),
+            Step.DOWNLOAD: limits.downloads,
+        }
+        async with asyncio.TaskGroup() as group:
+            for step, number in workers.items():
+                for place in range(number):
+                    group.create_task(self._work(step), name=f"{step}-{place + 1}")
+            group.create_task(self._watch(), name="watch")
+        if self._failure is not None:
+            raise self._failure
+
+    def snapshot(self) -> Snapshot:
+        """Give the run as it stands now."""
+        return self.standing.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
+
+    def drain(self) -> None:
+        """Send nothing new; let the requests in flight end and record them, and transfers for a little while."""
+        self._begin_to_drain()
+        self._look_again()
+
+    def _begin_to_drain(self) -> None:
+        if not self.course.draining:
+            self.course.draining, self._draining_since = True, self._now()
+
+    def _draining_s(self) -> float | None:
+        """Return how long ago the run was told to stop; ``None`` when it was not."""
+        return None if self._draining_since is None else self._now() - self._draining_since
+
+    def ring(self) -> None:
+        """Look again whether a job may be submitted: another run of the account made room, or met a refusal."""
+        self._look_again_if_over()
+        self._changed[Step.SUBMIT].set()
+
+    # ---- workers
+
+    async def _work(self, step: Step) -> None:
+        do = {Step.SUBMIT: self._steps.submit, Step.POLL: self._steps.poll, Step.DOWNLOAD: self._steps.download}[step]
+        while (index := await self._turn(step)) is not None:
+            wait_s = None
+            try:
+                wait_s = await do(index)
+            except StorageError as error:
+                self._fail(error)
+            self.course.finish(step, index, wait_s=wait_s, now=self._now())
+            self._look_again()
+            for other in self._beside:
+                if other is not self:
+                    other.ring()
+
+    async def _turn(self, step: Step) -> int | None:
+        """Wait for a job whose turn it is and for the pace; ``None`` when the run is over."""
+        turns = self._turns[step]
+        if not turns.locked() and not self._over and not self._is_paced(step):
+            index = self.course.take(step, self._now())
+            if index is not None:
+                await self._pace(step)
+                return index
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        self._idle.add(task)
+        try:
+            async with turns:
+                while not self._over:
+                    now = self._now()
+                    if self.course.turn(step, now):
+                        await self._pace(step)
+                        index = self.course.take(step, self._now())
+                        if index is not None:
+                            return index
+                    else:
+                        self._look_again_if_over()
+                        if not self._over:  # whoever finds that the run is over is not woken up by anybody
+                            await self._sleep(step, now)
+        finally:
+            self._idle.discard(task)
+        return None
+
+    def _is_paced(self, step: Step) -> bool:
+        edges = self.edges
+        return (step is Step.SUBMIT and edges.submit_pace.is_limited) or (
+            step is Step.POLL and edges.request_pace.is_limited
+        )
+
+    async def _pace(self, step: Step) -> None:
+        share = self.course.brakes.throttle.share
+        if step is Step.SUBMIT:
+            await self.edges.submit_pace.acquire(share=share)
+        elif step is Step.POLL:
+            await self.edges.request_pace.acquire(share=share)
+
+    async def _sleep(self, step: Step, now: float) -> None:
+        """Wait until something changes, or the moment comes at which a turn may come by itself.
+
+        *now* is when there was no turn yet: a moment that has come since must wake this worker, and not be past to it.
+        """
+        changed = self._changed[step]
+        wake_at = self.course.wake_at(step, now)
+        timer = None if wake_at is None else asyncio.get_running_loop().call_at(wake_at, changed.set)
+        try:
+            await changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        changed.clear()
+
+    def _look_again(self) -> None:
+        self._look_again_if_over()
+        for changed in self._changed.values():
+            changed.set()
+
+    def _look_again_if_over(self) -> None:
+        """End the run when nothing is left to do: workers without work are let go, wherever they wait."""
+        if not self._over and self.course.is_over():
+            self._over = True
+            current = asyncio.current_task()
+            for task in self._idle:
+                if task is not current:
+                    task.cancel()
+
+    def _fail(self, error: StorageError) -> None:
+        """Stop because of the disk: let requests in flight end, and collect nothing more."""
+        self._failure = self._failure or error
+        self.course.brakes.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
+        self._begin_to_drain()
+
+    async def _watch(self) -> None:
+        """Show how the run stands, until it is over."""
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._idle.add(task)
+        share = None
+        while not self._over:
+            snapshot = self.snapshot()
+            self.edges.view.stats(snapshot)
+            if share != snapshot.slowed_to:
+                share = snapshot.slowed_to
+                self.edges.log.append({"at": rfc3339(self.edges.wall()), "event": PACE_CHANGED, "share": share})
+            self.edges.log.flush()
+            await asyncio.sleep(STATS_EVERY_S)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """One account, as all runs of a call that use it see it."""
+
+    account: AccountState
+    submit_pace: Pace
+    request_pace: Pace
+    runners: list[Runner] = field(default_factory=list)
+    """Those at work."""
+
+    @classmethod
+    def among(cls, limits: Sequence[Limits]) -> Sharing:
+        """Give what runs with these limits share: the strictest of each holds for all of them together."""
+        common = replace(
+            limits[0],
+            submits=strictest(one.submits for one in limits),
+            requests=strictest(one.requests for one in limits),
+            in_flight=min(one.in_flight for one in limits),
+        )
+        account = AccountState(Throttle(), common if len(limits) > 1 else None)
+        return cls(account, Pace(common.submits), Pace(common.requests))
+
+    @contextmanager
+    def joined(self, runner: Runner) -> Iterator[None]:
+        """Count a run among those at work; when it leaves, the others may have its room."""
+        self.account.courses.append(runner.course)
+        self.runners.append(runner)
+        try:
+            yield
+        finally:
+            self.account.courses.remove(runner.course)
+            self.runners.remove(runner)
+            for other in self.runners:
+                other.ring()
+
+
+def strictest(rates: Iterable[Rate | None]) -> Rate | None:
+    """Give the slowest rate; ``None`` is no limit."""
+    return min((rate for rate in rates if rate is not None), key=lambda rate: rate.per_s, default=None)

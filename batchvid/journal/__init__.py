@@ -1,0 +1,1 @@
+"""What happened to every job, durably; the only truth about money."""

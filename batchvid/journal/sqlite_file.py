@@ -1,0 +1,392 @@
+"""The journal as a file: private, durable, and refused when it is not certain to be what it should be.
+
+A journal that cannot be read is never replaced by a fresh one: it knows what has
+been paid, and a fresh one would pay for everything again.
+
+The journal's tables, and how a journal of an older batchvid becomes one of this.
+
+The seal of a journal: what tells that the file is the very one that the last session closed properly.
+
+Whoever opens a journal for writing breaks its seal, and whoever closes it properly seals it again. The seal holds the
+name of the session, which is in the journal too, and the file's number, size and time of change, which no backup brings
+back. So the seal does not hold for
+
+* a journal that was restored from a backup, alone or with all that lies beside it, seal included;
+* a journal whose -wal was lost, or that was copied in the middle of a session: that session had broken the seal;
+* a journal that was not closed, because its process was killed or met an error;
+* a journal of an older batchvid, which sealed nothing, and a new one, which may stand in for one that was deleted.
+
+Then everything that lies beside the journal is read and held against it, once (`batchvid.engine.recovery`). While the
+seal holds, nothing beside the journal can know more than it does, and nothing of it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager, suppress
+from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
+from typing import TYPE_CHECKING, Any
+
+from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+SEAL_FILE = "seal.json"
+MAX_BYTES = 64 * 1024
+
+
+def read(journal: Path) -> dict[str, Any]:
+    """Return what the seal beside *journal* says; empty when there is none that can be read."""
+    with suppress(OSError):
+        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return read_json(folder, SEAL_FILE, max_bytes=MAX_BYTES) or {}
+        finally:
+            os.close(folder)
+    return {}
+
+
+def is_untouched(journal: Path, seal: dict[str, Any]) -> bool:
+    """Whether the file at *journal* is the one that *seal* was put on, as far as can be seen without opening it."""
+    with suppress(OSError):
+        return seal.get("file") == _mark(journal) and not any(_changes_beside(journal))
+    return False
+
+
+def put(journal: Path, *, service: str | None, session: str | None) -> None:
+    """Seal the closed *journal*. Without a seal the next session reads more, so no trouble with it is an error."""
+    with suppress(OSError):
+        seal = {"service": service, "session": session, "file": _mark(journal)}
+        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_whole(folder, SEAL_FILE, [json.dumps(seal).encode()], mode=STATE_FILE_MODE, durable=False)
+        finally:
+            os.close(folder)
+
+
+def break_(journal: Path) -> None:
+    """Take the seal away: from now on the journal changes."""
+    with suppress(OSError):  # one that stays does not hold any more
+        journal.with_name(SEAL_FILE).unlink()
+
+
+def _mark(journal: Path) -> list[int]:
+    found = journal.lstat()
+    return [found.st_ino, found.st_size, found.st_ctime_ns]
+
+
+def _changes_beside(journal: Path) -> Iterator[int]:
+    """Yield the size of each file that may hold changes of the journal; readers leave empty ones behind."""
+    for end in ("-wal", "-journal"):
+        with suppress(FileNotFoundError):
+            yield journal.with_name(journal.name + end).lstat().st_size
+
+
+APPLICATION_ID = 0x62766964
+"""``bvid``: marks the file as a journal of batchvid, so that no other program's database is taken for one."""
+
+VERSION_1 = (
+    "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    # One row for each job that anything has happened to; the columns are those of core.job.Progress, in order.
+    """
+    CREATE TABLE jobs (
+        job_id TEXT NOT NULL PRIMARY KEY,
+        state TEXT NOT NULL
+            CHECK (state IN ('pending', 'submitting', 'in_doubt', 'running', 'ready', 'done', 'failed')),
+        version INTEGER NOT NULL CHECK (version > 0),
+        attempt INTEGER NOT NULL CHECK (attempt >= 0),
+        allowance_from INTEGER NOT NULL,
+        parked INTEGER NOT NULL CHECK (parked IN (0, 1)),
+        task_id TEXT,
+        resolved_model TEXT,
+        url TEXT,
+        url_expires_at REAL,
+        fingerprint TEXT,
+        price_micros INTEGER,
+        reason TEXT,
+        submitted_at REAL,
+        finished_at REAL,
+        path TEXT,
+        size_bytes INTEGER,
+        sha256 TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    # A journal of 100,000 finished clips is asked every night what is left.
+    "CREATE INDEX jobs_unfinished ON jobs (job_id) WHERE state NOT IN ('done', 'failed')",
+    """
+    CREATE TABLE attempts (
+        job_id TEXT NOT NULL REFERENCES jobs (job_id),
+        attempt INTEGER NOT NULL CHECK (attempt > 0),
+        price_micros INTEGER,
+        fingerprint TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        accepted_at REAL,
+        task_id TEXT,
+        resolved_model TEXT,
+        outcome TEXT NOT NULL CHECK (outcome IN ('open', 'in_doubt', 'succeeded', 'failed', 'abandoned')),
+        finished_at REAL,
+        reason TEXT,
+        raw BLOB,
+        PRIMARY KEY (job_id, attempt)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX attempts_held ON attempts (job_id) WHERE outcome IN ('open', 'in_doubt')",
+    "CREATE UNIQUE INDEX attempts_by_task ON attempts (task_id) WHERE task_id IS NOT NULL",
+    """
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL REFERENCES jobs (job_id),
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX events_by_job ON events (job_id)",
+    """
+    CREATE TABLE timings (
+        seq INTEGER PRIMARY KEY,
+        timing_class TEXT NOT NULL,
+        took_s REAL NOT NULL,
+        at REAL NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX timings_by_class ON timings (timing_class, seq)",
+)
+
+VERSION_2 = (
+    # What refused requests would have cost of which nothing proves that they were not billed: the budget counts it.
+    "ALTER TABLE jobs ADD COLUMN unproven_micros INTEGER NOT NULL DEFAULT 0 CHECK (unproven_micros >= 0)",
+)
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1), (2, VERSION_2))
+"""For each version of the schema, the statements that make it out of the one before; the newest is last."""
+
+
+def newest_version() -> int:
+    """Give the version of the schema that this batchvid reads and writes."""
+    return MIGRATIONS[-1][0]
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Give the version of the schema that *db* has; 0 when it has none."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def application_of(db: sqlite3.Connection) -> int:
+    """Give the mark of the program that *db* belongs to; 0 when it bears none."""
+    mark: int = db.execute("PRAGMA application_id").fetchone()[0]
+    return mark
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring *db* to the newest version, in one transaction: it has the new schema, or still the old one."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = version_of(db)
+        for number, statements in MIGRATIONS:
+            if number > version:
+                for statement in statements:
+                    db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {newest_version()}")
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+BUSY_TIMEOUT_S = 60.0
+"""There is one writer of ours, so it is another program that is waited for: a backup, a shell with a transaction."""
+KEEP = "Do not delete it: it knows what is paid, and without it everything would be paid for again."
+
+ADVICE = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and run again, nothing that is paid is lost",
+    sqlite3.SQLITE_IOERR: "the disk did not read or write it; look at the disk's health and free space, then run again",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged; restore it from a backup, or try the sqlite3 shell's .recover. {KEEP}",
+    sqlite3.SQLITE_NOTADB: f"it is not a journal, or its first bytes are damaged; restore it from a backup. {KEEP}",
+    sqlite3.SQLITE_READONLY: "it cannot be written; give the account that runs batchvid the right to it and its folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; give the account that runs batchvid the right to its folder, "
+    "and enough open files (ulimit -n)",
+    sqlite3.SQLITE_PERM: "it may not be opened; give the account that runs batchvid the right to read and write it",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked; close what has it open and run again",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked; close what has it open and run again",
+    sqlite3.SQLITE_PROTOCOL: "its locks do not work on this file system; put the output on a local disk",
+    sqlite3.SQLITE_NOLFS: "the file system cannot hold a file of its size; put the output on another disk",
+}
+"""What SQLite's primary result codes mean to a person. A code that is not here is a bug in batchvid."""
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite or the system says about the disk into a `StorageError` that says what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        advice = ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
+        if advice is None:
+            raise
+        raise StorageError(f"the journal {path}: {advice} (SQLite says: {error})") from error
+    except OSError as error:
+        raise storage_error(error, f"use the journal {path}") from error
+
+
+def companions(path: Path) -> list[Path]:
+    """Give the files that SQLite keeps beside *path* while it is open, or after a crash."""
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+def refuse_doubtful(path: Path) -> bool:
+    """Say whether there is a journal at *path*; refuse what only looks like one.
+
+    Raises `StorageError` for a symbolic link (at the file, its companions or its folder), for what
+    is no plain file, and for an empty one, which SQLite would silently take for a fresh database.
+    """
+    exists = False
+    for place in (path.parent, path, *companions(path)):
+        try:
+            found = place.lstat()
+        except FileNotFoundError:
+            continue
+        if S_ISLNK(found.st_mode):
+            raise StorageError(f"{place} is a symbolic link; batchvid keeps its journal only in a real folder and file")
+        if place == path.parent:
+            if not S_ISDIR(found.st_mode):
+                raise StorageError(f"{place} is not a folder; move it away, batchvid keeps its journal there")
+            continue
+        if not S_ISREG(found.st_mode):
+            raise StorageError(f"{place} is not a plain file; move it away, batchvid keeps its journal there")
+        if place == path:
+            exists = True
+            if found.st_size == 0:
+                raise StorageError(
+                    f"the journal {path} is empty, so what was paid is unknown; restore it from a backup"
+                )
+    return exists
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Give the device and the number of the file at *path*, which tell it from any other."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def create(path: Path, *, service: str) -> None:
+    """Put a fresh journal for *service* at *path*, whole or not at all, readable by its owner only."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=STATE_FOLDER_MODE, exist_ok=True)
+    growing = path.with_name(path.name + ".new")
+    growing.unlink(missing_ok=True)  # left by a crash before it became a journal: nothing was sent yet
+    make_private_file(growing)
+    db = connect(growing)
+    try:
+        migrate(db)
+        db.execute("INSERT INTO meta VALUES ('service', ?), ('clean', '1')", (service,))
+    finally:
+        db.close()
+    growing.rename(path)
+    for folder in path.absolute().parents[:3]:  # its folder, the output and what that is in may all be new
+        sync_folder(folder)
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that nobody else can read, where there is none."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, STATE_FILE_MODE))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in *folder* survive a power loss; one that may not be read was not made just now."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_private(path: Path) -> None:
+    """Take the rights of others from the journal's files and folder, where somebody has given them.
+
+    SQLite gives its companions the rights that the journal has at that moment. If it was not to be written
+    then, they would stay so and block it for good, so they get the right to be written as well.
+    """
+    for place, mode in ((path.parent, STATE_FOLDER_MODE), (path, STATE_FILE_MODE)):
+        if place.stat().st_mode & 0o077:
+            place.chmod(mode)
+    for place in companions(path):
+        if place.exists() and S_IMODE(place.stat().st_mode) != STATE_FILE_MODE:
+            place.chmod(STATE_FILE_MODE)
+
+
+def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    """Open an existing database, with transactions begun and ended by hand only."""
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}",
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,  # made by one thread and handed to another, never used by two at once
+        uri=True,
+    )
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def make_durable(db: sqlite3.Connection, path: Path) -> None:
+    """Make every commit survive a power loss, and let readers read beside the writer."""
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StorageError(
+            f"the journal {path}: this file system cannot hold it safely; put the output on a local disk"
+        )
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync leaves the data in the disk's cache
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def check_kind(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse another program's database, and a journal of a newer batchvid."""
+    if application_of(db) != APPLICATION_ID:
+        raise StorageError(f"{path} is a database of another program; move it away, batchvid keeps its journal there")
+    version = version_of(db)
+    if version > newest_version():
+        raise ConfigError(
+            f"the journal {path} was written by a newer batchvid (its version is {version}, this one knows "
+            f"{newest_version()}); use that batchvid, or a newer one"
+        )
+
+
+def refuse_older(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a journal of an older batchvid, for a reader that must not change it."""
+    if version_of(db) < newest_version():
+        raise ConfigError(f"the journal {path} is of an older batchvid; `batchvid run` brings it up to date")
+
+
+def check_pages(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a journal whose pages do not fit together."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StorageError(f"the journal {path}: {ADVICE[sqlite3.SQLITE_CORRUPT]} (SQLite says: {found})")
+
+
+def copy_to(db: sqlite3.Connection, target: Path) -> None:
+    """Write a whole copy of *db* to *target*, in place of an older copy, readable by its owner only."""
+    growing = target.with_name(target.name + ".new")
+    growing.unlink(missing_ok=True)
+    make_private_file(growing)
+    copy = connect(growing)
+    try:
+        db.backup(copy)
+    finally:
+        copy.close()
+    growing.rename(target)
+    sync_folder(target.parent)

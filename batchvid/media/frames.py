@@ -1,0 +1,161 @@
+"""Frames taken out of clips: decoded where the clip shows them, and kept as PNG, which loses nothing.
+
+Every refusal of a clip is a `ValueError` whose text completes "this clip …". PyAV and Pillow are imported on first use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from batchvid.domain.job import Frame
+from batchvid.media.image_metadata import PNG
+from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER, doing, open_folder, open_regular, reason, write_whole
+from batchvid.storage.names import Names
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from batchvid.domain.job import Progress
+
+
+STILLS_FOLDER = "frames"
+"""Below the state folder: the frames that were taken from clips to be sent, by the fingerprint of their job."""
+SEEK_BEFORE_S = 0.5
+"""So far before the wanted frame decoding begins: an index may be off by some frames."""
+SLACK_S = 0.001
+"""Times in a file are rounded to its own ticks; less than any frame lasts."""
+
+
+class ClipNotUsableError(Exception):
+    """The clip is not the file that the journal says it is, so nothing of it may be sent; the text says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One frame of a clip, as a PNG."""
+
+    png: bytes
+    width: int
+    height: int
+    at_s: float
+    """When the clip shows it, counted from its beginning."""
+
+
+def take_still(folder: Path, clip: Progress, at_s: float | None, name: str) -> Frame:
+    """Take a frame out of the finished *clip* below the output *folder*, and keep it as the still *name*. Blocks.
+
+    The clip is read through one descriptor: first held against the journal's size and SHA-256, then decoded.
+    Raises `ClipNotUsableError` when it is another file, `ValueError` when it shows no such frame, and
+    `StorageError` when the still cannot be written.
+    """
+    names = Names.of(clip.path or "")
+    try:
+        held = open_folder(str(folder), *names.folders, create=False)
+        try:
+            descriptor = open_regular(held, names.clip, os.O_RDONLY)
+        finally:
+            os.close(held)
+    except FileNotFoundError:
+        raise ClipNotUsableError("is missing") from None
+    except OSError as error:
+        raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+        try:
+            if os.fstat(descriptor).st_size != clip.size_bytes:
+                raise ClipNotUsableError("has another size than the journal says")
+            if hashlib.file_digest(file, "sha256").hexdigest() != clip.sha256:
+                raise ClipNotUsableError("was changed since it was saved")
+        except OSError as error:
+            raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
+        file.seek(0)
+        picture = picture_of(file, at_s=at_s)
+    still = f"{name}.png"
+    with doing(f"write the frame {STATE_FOLDER}/{STILLS_FOLDER}/{still}"):
+        kept = open_folder(str(folder), STATE_FOLDER, STILLS_FOLDER, create=True)
+        try:
+            write_whole(kept, still, [picture.png], mode=STATE_FILE_MODE, durable=True)
+        finally:
+            os.close(kept)
+    return Frame(
+        path=str(folder / STATE_FOLDER / STILLS_FOLDER / still),
+        sha256=hashlib.sha256(picture.png).hexdigest(),
+        size_bytes=len(picture.png),
+        mime=PNG,
+        width=picture.width,
+        height=picture.height,
+    )
+
+
+def still_sha256(folder: Path, name: str) -> str | None:
+    """Give the SHA-256 of a still that was taken before; ``None`` when it is gone."""
+    try:
+        return hashlib.sha256((folder / STATE_FOLDER / STILLS_FOLDER / f"{name}.png").read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:
+    """Give the frame that the clip shows *at_s* seconds after its beginning, or before its end when negative.
+
+    ``None`` is the last frame. Raises `ValueError` when the clip is damaged or shows nothing then.
+    """
+    import av  # noqa: PLC0415 heavy
+
+    try:
+        # The format is named, so that no playlist in disguise makes the library open something else.
+        with av.open(str(clip) if isinstance(clip, Path) else clip, mode="r", format="mp4") as container:
+            if not container.streams.video:
+                raise ValueError("has no video track")
+            frame, shown_s = _found(container, container.streams.video[0], at_s)
+            return _drawn(frame, shown_s)
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"does not decode: {error.strerror or error}") from None
+
+
+def _found(container: InputContainer, video: VideoStream, at_s: float | None) -> tuple[VideoFrame, float]:
+    """Decode from the nearest key frame before the wanted one, or, where that misses it, from the beginning."""
+    import av  # noqa: PLC0415 heavy
+
+    begin_s, length_s = _span(video)
+    wanted_s = math.inf if at_s is None else at_s if at_s >= 0 else length_s + at_s
+    if at_s is not None and not 0 <= wanted_s < length_s:
+        raise ValueError(f"lasts {length_s:.2f} s, and shows nothing at {at_s:g}s")
+    for from_s in (min(wanted_s, length_s) - SEEK_BEFORE_S, 0.0):
+        if from_s < 0:
+            continue
+        container.seek(int((begin_s + from_s) * av.time_base), backward=True)
+        found = None
+        for frame in container.decode(video):
+            if frame.is_corrupt or frame.time is None:
+                raise ValueError("is damaged: a frame does not decode")
+            shown_s = float(frame.time) - begin_s
+            if found is None or shown_s <= wanted_s + SLACK_S:
+                found = frame, shown_s
+            if shown_s > wanted_s + SLACK_S:
+                break
+        if found is not None and found[1] <= wanted_s + SLACK_S:
+            return found
+    raise ValueError("has a video track without a single frame")
+
+
+def _span(video: VideoStream) -> tuple[float, float]:
+    """Give when the video begins and how long it lasts, in seconds."""
+    if not video.duration or video.time_base is None:
+        raise ValueError("has a video track that does not say how long it lasts")
+    begin = video.start_time or 0
+    return float(begin * video.time_base), float(video.duration * video.time_base)
+
+
+def _drawn(frame: VideoFrame, shown_s: float) -> Picture:
+    picture = frame.to_image()  # type: ignore[no-untyped-call] # PyAV's own gap
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return Picture(out.getvalue(), picture.width, picture.height, max(0.0, shown_s))

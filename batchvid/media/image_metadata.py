@@ -1,0 +1,212 @@
+"""Lossless removal of metadata from JPEG, PNG and WEBP: places, names and times go, every pixel stays.
+
+Kept is what decides how the picture looks (colour profile, gamma, Adobe's colour transform); everything else
+that a file may carry beside its pixels is dropped, and so is whatever follows the picture's end. What has
+nothing to drop comes back as the same object.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Piece = tuple[bytes, int, int]
+    """A segment or chunk: its kind, its start and its end in the file."""
+
+
+JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
+PNG_BEGINNING = b"\x89PNG\r\n\x1a\n"
+PNG_METADATA = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
+WEBP_METADATA = {b"EXIF", b"XMP "}
+WEBP_METADATA_FLAGS = 0x08 | 0x04
+"""EXIF and XMP in the flags of VP8X."""
+ORIENTATION_TAG = 0x0112
+UPRIGHT = 1
+
+
+def mime_of(data: bytes) -> str | None:
+    """Give the type by the first bytes, ``None`` when it is none of the three."""
+    if data.startswith(PNG_BEGINNING):
+        return PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    return None
+
+
+def strip(data: bytes, mime: str) -> bytes:
+    """Give the picture without metadata: *data* itself when it holds none.
+
+    Raises `ValueError`, with a reason for people, when the file does not hold together.
+    """
+    keep = {JPEG: _kept_of_jpeg, PNG: _kept_of_png, WEBP: _kept_of_webp}[mime]
+    pieces = list(_pieces(data, mime))
+    kept = [piece for piece in pieces if keep(data, piece)]
+    if len(kept) == len(pieces) and pieces[-1][2] == len(data):
+        return data
+    beginning = {JPEG: 2, PNG: 8, WEBP: 12}[mime]
+    body = b"".join([data[:beginning], *(data[start:end] for _, start, end in kept)])
+    return _webp_mended(body) if mime == WEBP else body
+
+
+def orientation(data: bytes, mime: str) -> int:
+    """Give the EXIF orientation, 1 to 8; 1 (upright) when there is none or it cannot be read."""
+    for kind, start, end in _pieces(data, mime):
+        exif = _exif(data, (kind, start, end), mime)
+        if exif is not None:
+            return _orientation_in(exif)
+    return UPRIGHT
+
+
+def _pieces(data: bytes, mime: str) -> Iterator[Piece]:
+    return {JPEG: _jpeg_pieces, PNG: _png_pieces, WEBP: _webp_pieces}[mime](data)
+
+
+def _cut_off(what: str, position: int) -> ValueError:
+    return ValueError(f"is cut off: {what} at byte {position:,} is not there")
+
+
+# JPEG: ITU-T T.81 Annex B
+
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}
+_SOS, _EOI, _COM, _APP0, _APP2, _APP14, _APP15 = 0xDA, 0xD9, 0xFE, 0xE0, 0xE2, 0xEE, 0xEF
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""Inside coded data FF is followed by 00 or by a restart marker; anything else ends them."""
+
+
+def _jpeg_pieces(data: bytes) -> Iterator[Piece]:
+    position = 2
+    while True:
+        start = position
+        if data[position : position + 1] != b"\xff":
+            raise (
+                _cut_off("its next segment", position)
+                if position >= len(data)
+                else ValueError(f"is damaged: no JPEG segment begins at byte {position:,}; save it again")
+            )
+        while data[position : position + 1] == b"\xff":
+            position += 1
+        if position >= len(data):
+            raise _cut_off("its next segment", position)
+        marker = data[position]
+        position += 1
+        if marker == _EOI:
+            yield bytes((marker,)), start, position
+            return
+        if marker not in _STANDALONE:
+            length = int.from_bytes(data[position : position + 2])
+            if length < 2 or position + length > len(data):  # noqa: PLR2004 the length counts its own two bytes
+                raise _cut_off("a segment's end", position + length)
+            position += length
+        if marker == _SOS:
+            following = _NEXT_MARKER.search(data, position)
+            if following is None:
+                raise _cut_off("the end of the picture", len(data))
+            position = following.start()
+        yield bytes((marker,)), start, position
+
+
+def _kept_of_jpeg(data: bytes, piece: Piece) -> bool:
+    marker = piece[0][0]
+    if marker == _APP2:
+        return data.startswith(b"ICC_PROFILE\x00", _payload(data, piece))
+    return marker in {_APP0, _APP14} or not (_APP0 < marker <= _APP15 or marker == _COM)
+
+
+def _payload(data: bytes, piece: Piece) -> int:
+    """Give where a segment's content begins, behind fill bytes, marker and length."""
+    position = piece[1]
+    while data[position] == 0xFF:  # noqa: PLR2004 the first half of a marker, or fill
+        position += 1
+    return position + 3
+
+
+# PNG: W3C PNG (third edition) §5
+
+
+def _png_pieces(data: bytes) -> Iterator[Piece]:
+    position = 8
+    while True:
+        if position + 12 > len(data):
+            raise _cut_off("its next chunk", position)
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise _cut_off("a chunk's end", end)
+        yield kind, position, end
+        if kind == b"IEND":
+            return
+        position = end
+
+
+def _kept_of_png(_data: bytes, piece: Piece) -> bool:
+    return piece[0] not in PNG_METADATA
+
+
+# WEBP: RFC 9649 §2
+
+
+def _webp_pieces(data: bytes) -> Iterator[Piece]:
+    total = 8 + int.from_bytes(data[4:8], "little")
+    if total > len(data):
+        raise _cut_off("its end", total)
+    position = 12
+    while position + 8 <= total:
+        kind, length = struct.unpack_from("<4sI", data, position)
+        end = position + 8 + length + (length & 1)
+        if end > total + (length & 1):
+            raise _cut_off("a chunk's end", end)
+        yield kind, position, min(end, total)
+        position = end
+    if position == 12:  # noqa: PLR2004 the file's own header
+        raise _cut_off("its first chunk", position)
+
+
+def _kept_of_webp(_data: bytes, piece: Piece) -> bool:
+    return piece[0] not in WEBP_METADATA
+
+
+def _webp_mended(data: bytes) -> bytes:
+    """Give the file with the size and the flags that fit what is left of it."""
+    mended = bytearray(data)
+    if len(mended) % 2:
+        mended.append(0)
+    struct.pack_into("<I", mended, 4, len(mended) - 8)
+    if mended[12:16] == b"VP8X":
+        mended[20] &= ~WEBP_METADATA_FLAGS & 0xFF
+    return bytes(mended)
+
+
+# EXIF: CIPA DC-008 §4.6
+
+
+def _exif(data: bytes, piece: Piece, mime: str) -> bytes | None:
+    """Give the TIFF structure that *piece* holds, ``None`` when it is not EXIF."""
+    kind, start, end = piece
+    if mime == JPEG:
+        begin = _payload(data, piece) if kind == b"\xe1" else end
+        return data[begin + 6 : end] if data.startswith(b"Exif\x00", begin) else None
+    if kind not in {b"eXIf", b"EXIF"}:
+        return None
+    return data[start + 8 : end].removeprefix(b"Exif\x00\x00")
+
+
+def _orientation_in(exif: bytes) -> int:
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return UPRIGHT
+    try:
+        (directory,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind, _count, value = struct.unpack_from(order + "HHIH", exif, entry)
+            if tag == ORIENTATION_TAG and kind == 3 and 1 <= value <= 8:  # noqa: PLR2004 a SHORT, of eight meanings
+                return int(value)
+    except struct.error:
+        return UPRIGHT
+    return UPRIGHT

@@ -1,0 +1,321 @@
+"""Pictures and clips, opened by the libraries that know them: what is sent of a frame, what a clip decodes to.
+
+Every refusal is a `ValueError` whose text completes "this file …". Pillow and PyAV are imported on first use.
+
+A picture made ready to be sent: turned as its camera meant it, fitted to the clip's ratio, coded again.
+
+The same picture and recipe give the same bytes under one version of Pillow. Nothing is scaled, and PNG and WEBP
+are coded without loss: of these every pixel that stays is the file's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from batchvid.domain.image_fit import Fit
+from batchvid.domain.job import Frame
+from batchvid.media.image_metadata import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+    from batchvid.domain.image_fit import Fitting
+
+
+JPEG_QUALITY = 95
+"""With full colour resolution: above it files grow, and nobody sees a difference."""
+PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA"}
+"""What a picture becomes in which black can stand beside it."""
+
+
+def made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> bytes:
+    """Give the file to send of a decoded picture, of the same type and without metadata."""
+    profile = picture.info.get("icc_profile")
+    if turned != UPRIGHT:
+        picture = _upright(picture, turned)
+    if fitted is not None:
+        picture = _fitted(picture, fitted)
+    out = io.BytesIO()
+    if mime == JPEG:
+        picture.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0, icc_profile=profile)
+    elif mime == PNG:
+        picture.save(out, "PNG", icc_profile=profile)
+    else:
+        picture.save(out, "WEBP", lossless=True, exact=True, icc_profile=profile)
+    return strip(out.getvalue(), mime)
+
+
+def _upright(picture: Image, turned: int) -> Image:
+    from PIL.Image import Transpose  # noqa: PLC0415 heavy
+
+    turns = (
+        Transpose.FLIP_LEFT_RIGHT,
+        Transpose.ROTATE_180,
+        Transpose.FLIP_TOP_BOTTOM,
+        Transpose.TRANSPOSE,
+        Transpose.ROTATE_270,
+        Transpose.TRANSVERSE,
+        Transpose.ROTATE_90,
+    )
+    return picture.transpose(turns[turned - 2])
+
+
+def _fitted(picture: Image, wanted: Fitting) -> Image:
+    """Give the middle of the picture, or the picture in the middle of black."""
+    left, top = (wanted.width - picture.width) // 2, (wanted.height - picture.height) // 2
+    if wanted.fit is Fit.CROP:
+        return picture.crop((-left, -top, -left + wanted.width, -top + wanted.height))
+    from PIL.Image import new  # noqa: PLC0415 heavy
+
+    mode = "RGBA" if "transparency" in picture.info else PLAIN_MODES.get(picture.mode, picture.mode)
+    if mode != picture.mode:
+        picture = picture.convert(mode)
+    black = {"RGBA": (0, 0, 0, 255), "LA": (0, 255)}.get(mode, 0)
+    canvas = new(mode, (wanted.width, wanted.height), black)
+    canvas.paste(picture, (left, top))
+    return canvas
+
+
+FRAME_MAX_BYTES = 64 * 1024 * 1024
+"""Two of them fit into the 128 MiB that the service's gateway takes by default."""
+FRAME_MAX_PIXELS = 100_000_000
+"""12000 x 8333: far above what any model looks at, and about 400 MB once decoded."""
+OTHER_TYPES = (
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"II*\x00", "a TIFF"),
+    (b"MM\x00*", "a TIFF"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%PDF", "a PDF"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\xff\x0a", "a JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (b"<svg", "an SVG"),
+)
+ISO_BRANDS = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIC", b"msf1": "a HEIC", b"avif": "an AVIF"}
+"""Pictures in the boxes of an MP4, by the brand in their ``ftyp``."""
+NAMES = {JPEG: "JPEG", PNG: "PNG", WEBP: "WEBP"}
+LYING = frozenset({5, 6, 7, 8})
+"""The EXIF orientations whose width is the picture's height."""
+ONE_AT_A_TIME = Lock()
+"""A decoded picture has up to 400 MB, and several may be under way: one is made after the other."""
+
+
+def _free() -> None:
+    if ONE_AT_A_TIME.locked():
+        ONE_AT_A_TIME.release()
+
+
+os.register_at_fork(after_in_child=_free)  # the thread that held it stayed in the parent
+ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
+
+
+class FrameChangedError(ValueError):
+    """The frame is not what it was when the job was made from it, so nothing of it may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipProbe:
+    """What a clip turned out to hold when every frame of it was decoded."""
+
+    width: int
+    height: int
+    duration_s: float
+    codec: str
+    frames: int
+    """Of the video."""
+
+
+def read_frame(path: Path) -> Frame:
+    """Give the frame in the file, decoded in full to prove that it is one; raises `ValueError` when it is none."""
+    data = _read(path)
+    mime = _mime(data)
+    turned, plain = orientation(data, mime), strip(data, mime)
+    width, height = _decoded(data, mime).size
+    if turned in LYING:
+        width, height = height, width
+    return Frame(
+        path=os.path.abspath(path),  # noqa: PTH100 Path.resolve would follow the links that a person made on purpose
+        sha256=hashlib.sha256(plain).hexdigest(),
+        size_bytes=len(plain),
+        mime=mime,
+        width=width,
+        height=height,
+        turned=turned,
+    )
+
+
+def frame_bytes(frame: Frame) -> bytes:
+    """Give the bytes to send: the file's own without metadata, or the picture that is made from them.
+
+    Raises `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
+    picture cannot be made.
+    """
+    name = os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
+    try:
+        data = _read(frame.path)
+        mime = _mime(data)
+        plain = strip(data, mime)
+        found = mime, orientation(data, mime), hashlib.sha256(plain).hexdigest()
+    except ValueError as error:
+        raise FrameChangedError(f"the frame {name} was changed after the job was made from it: it {error}") from None
+    if found != (frame.mime, frame.turned, frame.sha256):
+        raise FrameChangedError(f"the frame {name} was changed after the job was made from it: run again to use it")
+    if not frame.recipe:
+        return plain
+    try:
+        with ONE_AT_A_TIME:
+            sent = made(_decoded(plain, mime), turned=frame.turned, fitted=frame.fitted, mime=mime)
+    except (OSError, MemoryError) as error:
+        raise ValueError(
+            f"the frame {name} cannot be made ready ({frame.recipe}): {str(error) or 'no memory'}"
+        ) from None
+    if len(sent) > FRAME_MAX_BYTES:
+        raise ValueError(f"the frame {name} {_too_large(len(sent))} (prepared: {frame.recipe})")
+    return sent
+
+
+def picture(path: Path | str) -> ImageFile:
+    """Give the picture in the file, decoded; raises `ValueError` when it is none that the service takes."""
+    data = _read(path)
+    mime = mime_of(data)
+    if mime is None:
+        raise ValueError(_not_taken(data))
+    return _decoded(data, mime)
+
+
+def decode_clip(path: Path) -> ClipProbe:
+    """Decode every frame of the clip's video and sound; raises `ValueError` where it is damaged."""
+    import av  # noqa: PLC0415 heavy
+
+    frames = 0
+    try:
+        # The format is named, so that no playlist in disguise makes the library open something else.
+        with av.open(str(path), format="mp4") as container:
+            if not container.streams.video:
+                raise ValueError("has no video track")
+            video = container.streams.video[0]
+            for frame in container.decode(video, *container.streams.audio[:1]):
+                if isinstance(frame, av.VideoFrame | av.AudioFrame) and frame.is_corrupt:
+                    raise ValueError(f"is damaged: frame {frames} does not decode")
+                frames += isinstance(frame, av.VideoFrame)
+            if video.frames and frames < video.frames:
+                raise ValueError(f"is damaged: {frames} of {video.frames} frames decode")
+            if not frames:
+                raise ValueError("has a video track without a single frame")
+            duration = video.duration * video.time_base if video.duration and video.time_base else 0
+            return ClipProbe(video.width, video.height, float(duration), video.codec_context.name, frames)
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"does not decode to its end: {error.strerror or error}") from None
+
+
+def _read(path: Path | str) -> bytes:
+    """Give the bytes of a regular file of a sane size, without ever waiting for one that is not."""
+    try:
+        # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise ValueError("is a folder, not an image")
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("is not a regular file: a frame must be an image file")
+            if status.st_size > FRAME_MAX_BYTES:
+                raise ValueError(_too_large(status.st_size))
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(FRAME_MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ValueError(_unreadable(error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("has a name that this locale cannot write: set LC_ALL=C.UTF-8") from None
+    if not data:
+        raise ValueError("is empty (0 bytes)")
+    if len(data) > FRAME_MAX_BYTES:
+        raise ValueError(_too_large(len(data)))
+    return data
+
+
+def _too_large(size_bytes: int) -> str:
+    return f"has {size_bytes / 2**20:,.0f} MiB; a frame may have {FRAME_MAX_BYTES // 2**20}: make it smaller"
+
+
+def _unreadable(error: OSError) -> str:
+    known = {
+        errno.ENOENT: "does not exist",
+        errno.ENOTDIR: "does not exist: a part of its path is a file, not a folder",
+        errno.EACCES: "may not be read: change its permissions",
+        errno.ELOOP: "is a symbolic link that leads back to itself",
+        errno.ENXIO: "is not a regular file: a frame must be an image file",
+        errno.ENAMETOOLONG: "has a path that is too long",
+    }
+    return known.get(error.errno or 0, f"cannot be read: {error.strerror or error}")
+
+
+def _mime(data: bytes) -> str:
+    mime = mime_of(data)
+    if mime is None:
+        raise ValueError(_not_taken(data))
+    return mime
+
+
+def _not_taken(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return f"is {ISO_BRANDS.get(data[8:12], 'a video')}; {ADVICE}"
+    for beginning, what in OTHER_TYPES:
+        if data.startswith(beginning):
+            return f"is {what}; {ADVICE}"
+    return "is not an image that the service takes (PNG, JPEG or WEBP)"
+
+
+def _decoded(data: bytes, mime: str) -> ImageFile:
+    """Give the picture, decoded to its last pixel.
+
+    The three readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
+    refuses it, and would hand a JPEG of several pictures to another reader.
+    """
+    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 heavy
+    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 heavy
+    from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415 heavy
+
+    readers: dict[str, Callable[[io.BytesIO], ImageFile]]
+    readers = {JPEG: JpegImageFile, PNG: PngImageFile, WEBP: WebPImageFile}
+    try:
+        picture = readers[mime](io.BytesIO(data))
+        _refuse(picture, mime)
+        picture.load()
+    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise ValueError(_damage(error, mime)) from None
+    return picture
+
+
+def _refuse(picture: ImageFile, mime: str) -> None:
+    pixels = picture.width * picture.height
+    if pixels > FRAME_MAX_PIXELS:
+        raise ValueError(
+            f"has {pixels / 1e6:,.0f} million pixels ({picture.width}x{picture.height}); "
+            f"a frame may have {FRAME_MAX_PIXELS // 1_000_000}: make it smaller"
+        )
+    if getattr(picture, "is_animated", False):
+        raise ValueError(f"is an animated {NAMES[mime]}; a frame is one picture: save the one that you want")
+    if picture.mode in {"CMYK", "YCCK"}:
+        raise ValueError("is a CMYK JPEG, made for print, whose colours services get wrong: convert it to RGB")
+
+
+def _damage(error: Exception, mime: str) -> str:
+    text = str(error) or type(error).__name__
+    if "truncated" in text.lower():
+        return f"is cut off: the {NAMES[mime]} ends before the picture does"
+    return f"is damaged: the {NAMES[mime]} does not decode ({text})"

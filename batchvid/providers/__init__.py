@@ -1,0 +1,1 @@
+"""What a service speaks: requests and answers as values, and the connections that carry them."""

@@ -1,0 +1,98 @@
+"""What comes from the surroundings: environment variables and the key. The only module that reads them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchvid.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+PREFIX = "BATCHVID_"
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+"""In the name of a variable: it may hold something that only the service should see."""
+KEY_MIN, KEY_LETTERS_MIN = 8, 6
+"""A key of fewer characters, or of fewer letters and digits, is part of ordinary answers: it could not be taken out of
+them where a service repeats it."""
+ORDINARY = re.compile(
+    r"(task|video|job)[_-]\w+|not_start(ed)?|submitted|preparing|in_progress|processing|generating|completed?|succeeded"
+    r"|finished|cancell?ed|rejected|progress|metadata|video_url|output_video|fail_reason|(created|completed|expires)_at",
+    re.IGNORECASE,
+)
+"""What stands in ordinary answers."""
+OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
+
+
+def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
+    """Say whether the terminal, if there is one, knows how to move its cursor."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
+
+
+def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """Give the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
+
+    Raises `ConfigError`, which never shows any of the key, when there is none or it cannot be one.
+    """
+    environ = os.environ if environ is None else environ
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / key_env).is_file():
+        return _checked(_read(Path(credentials) / key_env), f"the credential {key_env}")
+    if key_file is not None:
+        if not key_file.is_file():
+            raise ConfigError(f"the key file {key_file} does not exist")
+        if key_file.stat().st_mode & OTHERS_CAN_READ:
+            raise ConfigError(f"the key file {key_file} can be read by others: run `chmod 600 {key_file}`")
+        return _checked(_read(key_file), f"the key file {key_file}")
+    key = environ.get(key_env)
+    if not key:
+        raise ConfigError(
+            f"no API key: set the variable {key_env}, or name a file with --api-key-file "
+            "(or try it without one: --sandbox)"
+        )
+    return _checked(key, f"the variable {key_env}")
+
+
+def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | None:
+    """Give the URL that a variable holds, or a credential of systemd's by its name; ``None`` when there is none."""
+    environ = os.environ if environ is None else environ
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / name).is_file():
+        return _read(Path(credentials) / name).strip() or None
+    return environ.get(name, "").strip() or None
+
+
+def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name != key_env and not SECRET.search(name)}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{where} holds no key: one word of ASCII characters is expected")
+    if len(key) < KEY_MIN or sum(map(str.isalnum, key)) < KEY_LETTERS_MIN:
+        raise ConfigError(
+            f"{where} holds a key of fewer than {KEY_MIN} characters, which stands by chance in what services answer: "
+            "make a longer one at the service; a gateway of your own that takes any key takes a longer one too"
+        )
+    if ORDINARY.fullmatch(key):
+        raise ConfigError(
+            f"{where} holds an ordinary word in place of a key, which stands in what a service answers: make another "
+            "one at the service"
+        )
+    return key

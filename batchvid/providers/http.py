@@ -1,0 +1,322 @@
+"""The service over HTTP: each request becomes an `Answer` or a `NoAnswer`, and nothing here decides what it means.
+
+A paid request has a connection of its own (`batchvid.providers.paid_post`). For the rest there are two sessions. The
+one for the API carries the key and follows no redirect. The one that fetches clips from the URLs that the service names
+carries no key, and connects to public addresses only (unless the service itself is on this machine). Neither keeps
+cookies or reads proxies from the environment. The key ends here: an answer that repeats it goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from batchvid import __version__
+from batchvid.domain.addresses import is_loopback, is_public
+from batchvid.domain.errors import ConfigError
+from batchvid.domain.secrecy import secret_of
+from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
+from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from batchvid.domain.secrecy import Secret
+    from batchvid.providers.multipart import Multipart
+
+
+READ_TIMEOUT_S = 60.0
+"""For a poll as a whole."""
+HEAD_S = 60.0
+"""For the head of a clip's answer, with all redirects before it, however slowly it comes."""
+ERROR_BODY_S = 30.0
+"""For the body of an error, however slowly it comes."""
+SILENCE_S = 30.0
+"""Without one byte for so long, a transfer is given up and resumed."""
+CLOSED_S = 0.25
+"""What has arrived before a connection was closed is there at once."""
+CONNECTIONS = 64
+"""Whatever is in flight; more would only queue at the gateway."""
+KEEP_ALIVE_S = 4.0
+"""Shorter than servers keep idle connections, so that a poll hardly ever meets one that is being closed."""
+BLOCK_BYTES = 512 * 1024
+"""Handed on at once; larger ones are no faster."""
+BLOCKS_BYTES = 4 * 1024 * 1024
+"""What the blocks of all downloads may come to: each has two in hand, and as many again are buffered behind it."""
+BLOCK_S = 5.0
+"""A slow body is handed on in smaller blocks, so that its speed can be judged and what came of it is kept."""
+REDIRECTS_AT_MOST = 5
+PLAIN = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
+"""The headers of every request."""
+
+
+class ForbiddenAddressError(OSError):
+    """A clip's URL leads to an address that is not public."""
+
+
+class Transfer:
+    """The answer to a request for a clip: status, headers, and a body that is read block by block."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int = BLOCK_BYTES) -> None:
+        self._response = response
+        self._secret = secret
+        self._block_bytes = block_bytes
+        self.status = response.status
+        self.headers = {name: value for name, value in _headers(response).items() if not secret.is_told(value)}
+
+    async def read_block(self) -> bytes | NoAnswer:
+        """Give about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + BLOCK_S
+        blocks: list[bytes] = []
+        size = 0
+        while size < self._block_bytes and (not blocks or clock() < until):
+            try:
+                block = await _arrived(self._response, SILENCE_S)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if blocks:
+                    break
+                return _kept_back(self._response.content, error) or _lost(error)
+            if not block:
+                break
+            blocks.append(block)
+            size += len(block)
+        return b"".join(blocks)
+
+    async def answer(self) -> Answer:
+        """Read the body as that of an error."""
+        return (await _answer(self._response)).unpacked().without(self._secret)
+
+    def beginning(self, first: bytes) -> Answer:
+        """Return what the body begins with as an answer that can be shown."""
+        return Answer(self.status, {}, first).without(self._secret)
+
+
+class Service:
+    """The API at *base_url*, used with *key*. To be entered and left as an async context manager.
+
+    So many *downloads* at once share its memory. Raises `ConfigError` when *ca_file* cannot be used.
+    """
+
+    def __init__(self, base_url: str, key: str, *, ca_file: str | None = None, downloads: int = 4) -> None:
+        self._base = base_url
+        self._key = key
+        self._secret = secret_of(key)
+        self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
+        self._tls = _tls(ca_file)
+        self._local = is_loopback(URL(base_url).host or "")
+        connect_s, bounds = CONNECT_TIMEOUT_S, aiohttp.ClientTimeout
+        self._get_bounds = bounds(total=READ_TIMEOUT_S, sock_connect=connect_s, sock_read=SILENCE_S)
+        self._fetch_bounds = bounds(total=None, sock_connect=connect_s, sock_read=SILENCE_S)
+        self._api: aiohttp.ClientSession
+        self._files: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        """Open both sessions."""
+        common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
+        self._api = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
+            headers=PLAIN | {"Authorization": f"Bearer {self._key}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            **common,
+        )
+        self._files = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS,
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=self._tls,
+                socket_factory=None if self._local else _public_socket,
+            ),
+            headers=PLAIN,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            **common,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close both sessions."""
+        await self._api.close()
+        await self._files.close()
+
+    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+        """Send a paid request, once."""
+        url = self._url(path)
+        headers = PLAIN | {"Accept": "*/*", "Authorization": f"Bearer {self._key}"}
+        result = await send_once(url, headers, body, tls=self._tls if url.scheme == "https" else None)
+        if isinstance(result, NoAnswer):
+            return NoAnswer(result.lost, self._secret.masked(result.detail, cut=True))
+        return result.unpacked().without(self._secret)
+
+    async def get(self, path: str) -> Answer | NoAnswer:
+        """Ask for something that costs nothing."""
+        try:
+            async with self._api.get(self._url(path), timeout=self._get_bounds, allow_redirects=False) as response:
+                return (await _answer(response)).unpacked().without(self._secret)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return _lost(error)
+
+    def _url(self, path: str) -> URL:
+        return URL(self._base + path, encoded=True)
+
+    @asynccontextmanager
+    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
+        """Ask for a clip: at a URL that the service named (without the key), or at a path of the service (with it).
+
+        Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
+        """
+        session, url = self._files, source
+        if source.startswith("/"):
+            session, url = self._api, self._base + source
+        until = asyncio.get_running_loop().time() + HEAD_S
+        for hop in range(REDIRECTS_AT_MOST + 1):
+            target = _url(url)
+            if session is self._files:
+                self._refuse_forbidden(target, redirected=hop > 0)
+            try:
+                async with asyncio.timeout_at(until):
+                    response = await session.get(
+                        target, headers=headers, timeout=self._fetch_bounds, allow_redirects=False
+                    )
+            except aiohttp.InvalidURL:
+                raise self._forbidden(f"the clip's URL is not allowed: its host is {target.host}") from None
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if forbidden := _forbidden(error):
+                    raise forbidden from None
+                yield _lost(error)
+                return
+            async with response:
+                location = response.headers.get("Location")
+                if response.status not in {301, 302, 303, 307, 308} or location is None:
+                    yield Transfer(response, secret=self._secret, block_bytes=self._block_bytes)
+                    return
+                url = str(response.url.join(_url(location)))
+                session = self._files
+        raise ForbiddenAddressError("the clip's URL redirects in circles")
+
+    def _refuse_forbidden(self, parts: URL, *, redirected: bool) -> None:
+        """Refuse a URL that no clip can be at; the address that its host name has is checked when it is known."""
+        schemes = {"https"} if redirected and not self._local else {"http", "https"}
+        if parts.scheme not in schemes or parts.user is not None or not parts.host:
+            raise self._forbidden(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
+
+    def _forbidden(self, text: str) -> ForbiddenAddressError:
+        return ForbiddenAddressError(self._secret.masked(text))
+
+
+def _url(text: str) -> URL:
+    """Read a URL that came from outside; what is escaped in it already stays as it is."""
+    try:
+        return URL(text, encoded="%" in text)
+    except ValueError:
+        raise ForbiddenAddressError("the clip's URL is none") from None
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Return a verifying context; there is no way to switch verification off."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the CA file {ca_file} cannot be used: {error.strerror or error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make the socket for an address that is about to be connected to, if it is public; IP literals come here too."""
+    family, kind, protocol, _, target = address
+    if not is_public(str(target[0])):
+        raise ForbiddenAddressError(f"the clip's URL leads to {target[0]}, which is not a public address")
+    return socket.socket(family, kind, protocol)
+
+
+def _forbidden(error: BaseException) -> ForbiddenAddressError | None:
+    """Find the refusal of `_public_socket` among the causes of a failed connection."""
+    seen: list[BaseException | None] = [error, getattr(error, "os_error", None), error.__cause__, error.__context__]
+    for one in seen:
+        if isinstance(one, ForbiddenAddressError):
+            return one
+    text = str(error)
+    return ForbiddenAddressError(text) if "is not a public address" in text else None
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _arrived(response: aiohttp.ClientResponse, patience_s: float | None = None) -> bytes:
+    """Wait for more of a body and give it, ``b""`` at its end; raises only what the network can do to it.
+
+    aiohttp 3.14.5 closes a connection whose chunk it could not read, drops its own time-out, and tells nobody who waits
+    for more: so a wait for a connection that is closed is short, and one for a clip, which has no time-out as a whole,
+    has an end of its own.
+    """
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    if transport is not None and transport.is_closing():
+        patience_s = CLOSED_S
+    try:
+        async with asyncio.timeout(patience_s):
+            return await response.content.readany()
+    except (RuntimeError, HttpProcessingError) as error:
+        # What aiohttp says of a connection that it closed because of a chunk that it could not read.
+        raise ConnectionResetError(str(error)) from None
+
+
+def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
+    """Give what had arrived before *error*: aiohttp raises it first, and keeps up to 2 MiB of a paid clip back."""
+    content.set_exception(cast("BaseException", None))
+    rest = content.read_nowait()
+    content.set_exception(error)
+    return rest
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    """Read a body under the cap and in its time; one that is cut off or too long is marked as not complete."""
+    blocks, size, complete = [], 0, True
+    try:
+        async with asyncio.timeout(ERROR_BODY_S):
+            while block := await _arrived(response):
+                blocks.append(block)
+                size += len(block)
+                if size > ANSWER_MAX_BYTES:
+                    complete = False
+                    response.close()
+                    break
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        blocks.append(_kept_back(response.content, error))
+        complete = False
+    return Answer(response.status, _headers(response), b"".join(blocks)[:ANSWER_MAX_BYTES], complete)
+
+
+def _lost(error: Exception) -> NoAnswer:
+    """Say where a request went missing. Only what is certain counts as "before sending"; the order matters."""
+    table: list[tuple[tuple[type[BaseException], ...], Lost]] = [
+        ((aiohttp.ClientConnectorDNSError,), Lost.DNS),
+        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), Lost.TLS),
+        ((aiohttp.ClientConnectorError,), Lost.UNREACHABLE),
+        ((aiohttp.ConnectionTimeoutError,), Lost.CONNECT_TIMEOUT),
+        ((TimeoutError, asyncio.TimeoutError), Lost.SILENT),
+        ((aiohttp.ClientResponseError,), Lost.GARBLED),
+    ]
+    for kinds, lost in table:
+        if isinstance(error, kinds):
+            return NoAnswer(lost, _words(error))
+    return NoAnswer(Lost.RESET, _words(error))
+
+
+def _words(error: Exception) -> str:
+    """Give the system's words for it. Never the repr of an aiohttp error: that holds the request, and so the key."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError):
+        return cause.strerror or ""
+    return "Server disconnected" if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__

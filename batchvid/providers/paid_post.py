@@ -1,0 +1,345 @@
+"""The paid request: sent once, over a connection of its own, and its answer read whatever becomes of the sending.
+
+What it promises, in the order in which one turn of it goes:
+
+1. The connection is new, and is closed afterwards. Nothing that another request left in it can answer this one.
+2. Each turn reads everything that has arrived, before it sends more and before it looks at the time. So an answer that
+   came early is read although the rest can no longer be sent, and one that came while the process stood still
+   (a stopped container) is read although its time is long over.
+3. What arrives before the first byte of the request has left is nobody's answer: the request is not sent.
+   An answer that begins before the last byte was handed to the system is marked as one that was not asked for.
+4. Nothing is ever sent a second time.
+
+The socket is used directly: asyncio's transports drop what has arrived when a send fails, and do not tell how much of
+a request the system has taken. h11 (RFC 9112 as a state machine without I/O) reads the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import aiohappyeyeballs
+import h11
+
+from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from yarl import URL
+
+    from batchvid.providers.multipart import Multipart
+
+
+CONNECT_TIMEOUT_S = 20.0
+"""For name, connection and TLS together."""
+CREATE_TIMEOUT_S = 300.0
+"""For a create as a whole: two large frames over a slow line, and a gateway that thinks."""
+CREATE_SILENCE_S = 120.0
+"""Without a byte taken, and for the answer's head, however slowly it comes."""
+CREATE_BODY_S = 30.0
+"""For the answer's body."""
+BROKEN_S = 5.0
+"""For what arrived before the connection broke; it is there at once."""
+LISTENED_S = 1.0
+"""What a wait counts at most: the process may have stood still for hours, and heard nothing."""
+UNASKED_S = 0.003
+"""How long a connection without TLS, whose handshake takes longer, is watched before anything is sent: a server that
+is full, or speaks another protocol, says so at once."""
+HEAD_MAX_BYTES = 64 * 1024
+INTERIM_MAX = 32
+"""Answers of the 1xx kind; who sends more never comes to the point."""
+PLAIN_BLOCK, TLS_BLOCK = 256 * 1024, 16 * 1024
+"""What is sent at once. A TLS record holds no more, so that what failed to be sent did not leave in part."""
+RECEIVE_BYTES = 64 * 1024
+TURN_BYTES = 1024 * 1024
+"""Then others have their turn."""
+EYEBALLS_S = 0.25
+"""RFC 8305 §5: the head start of one address before the next is tried."""
+
+
+async def send_once(
+    url: URL, headers: dict[str, str], body: Multipart, *, tls: ssl.SSLContext | None
+) -> Answer | NoAnswer:
+    """Send *body* to *url*, once, and return what came back; *tls* is the verifying context of an https URL."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            line = await _connected(url, tls)
+    except NotConnectedError as error:
+        return NoAnswer(error.lost, str(error))
+    except TimeoutError:
+        return NoAnswer(Lost.CONNECT_TIMEOUT)
+    try:
+        if tls is None:
+            await _ready(line, read=True, write=False, within_s=UNASKED_S)
+        return await _Exchange(line, url, headers, body).outcome()
+    finally:
+        line.close()
+
+
+class NotConnectedError(Exception):
+    """There is no connection, so nothing was sent."""
+
+    def __init__(self, lost: Lost, error: OSError | ValueError) -> None:
+        super().__init__(_words(error))
+        self.lost = lost
+
+
+async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
+    host, port = url.raw_host or "", url.port or 0
+    try:
+        found = await _addresses(host, port)
+        raw = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
+    except (socket.gaierror, ValueError) as error:  # a name may also be none that can be looked for
+        raise NotConnectedError(Lost.DNS, error) from None
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise NotConnectedError(Lost.UNREACHABLE, error) from None
+    with ExitStack() as stack:
+        stack.callback(raw.close)
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 socket's own signature
+            line = raw if tls is None else await _encrypted(raw, tls, host.rstrip("."))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            hung_up = not isinstance(error, ssl.SSLError) or isinstance(
+                error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+            )
+            raise NotConnectedError(Lost.UNREACHABLE if hung_up else Lost.TLS, error) from None
+        stack.pop_all()
+    return line
+
+
+async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
+    with suppress(socket.gaierror):  # an address needs no thread that looks for it
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def _encrypted(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    line = tls.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
+    while True:
+        try:
+            line.do_handshake()
+        except ssl.SSLWantReadError:
+            await _ready(line, read=True, write=False, within_s=CONNECT_TIMEOUT_S)
+        except ssl.SSLWantWriteError:
+            await _ready(line, read=False, write=True, within_s=CONNECT_TIMEOUT_S)
+        except BaseException:  # whatever it was, the socket is closed, and it is raised again
+            line.close()
+            raise
+        else:
+            return line
+
+
+async def _ready(line: socket.socket, *, read: bool, write: bool, within_s: float) -> None:
+    """Wait until the system can give or take bytes, or the time is over."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    number = line.fileno()
+    if read:
+        loop.add_reader(number, changed.set)
+    if write:
+        loop.add_writer(number, changed.set)
+    try:
+        async with asyncio.timeout(within_s):
+            await changed.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(number)
+        loop.remove_writer(number)
+
+
+class _Exchange:
+    """One request and its answer on one connection."""
+
+    def __init__(self, line: socket.socket, url: URL, headers: dict[str, str], body: Multipart) -> None:
+        self._line = line
+        block = TLS_BLOCK if isinstance(line, ssl.SSLSocket) else PLAIN_BLOCK
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
+        self._unsent = _blocks(_request(self._http, url, headers, body), block)
+        self._next = next(self._unsent, None)
+        self._blocks_left = 0
+        """How many the system has taken; the first one is the request's head."""
+        self._body_begun = False
+        """Whether any of the request's body may have left."""
+        self._can_send = True
+        self._wants_read = False
+        """Whether TLS cannot send before something has arrived."""
+        self._has_more = False
+        """Whether the last turn ended before everything was read."""
+        self._head: h11.Response | None = None
+        self._body = bytearray()
+        self._interim = 0
+        self._is_early = False
+        """Whether the answer began before all of the request had left."""
+
+    async def outcome(self) -> Answer | NoAnswer:
+        """Send and read until there is an answer, or none can come."""
+        clock = asyncio.get_running_loop().time
+        whole_s = still_s = 0.0
+        while True:
+            had_head = self._head is not None
+            if found := self._received():
+                return found
+            if self._sent() or had_head is not (self._head is not None):
+                still_s = 0.0
+            if whole_s >= CREATE_TIMEOUT_S or still_s >= self._patience_s():
+                return self._given_up()
+            began = clock()
+            within_s = 0.0 if self._has_more else LISTENED_S
+            await _ready(self._line, read=True, write=self._is_sending, within_s=within_s)
+            waited_s = min(LISTENED_S, clock() - began)
+            whole_s, still_s = whole_s + waited_s, still_s + waited_s
+
+    def _patience_s(self) -> float:
+        if not self._can_send:
+            return BROKEN_S
+        return CREATE_SILENCE_S if self._head is None else CREATE_BODY_S
+
+    # ---- reading
+
+    def _received(self) -> Answer | NoAnswer | None:
+        """Read all that has arrived; return the outcome when it is known."""
+        for _ in range(TURN_BYTES // RECEIVE_BYTES):
+            try:
+                data = self._line.recv(RECEIVE_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._has_more = False
+                return None
+            except OSError as error:
+                return self._broken(error)
+            self._wants_read = False
+            if data and not self._blocks_left:
+                return NoAnswer(Lost.SPOKE_FIRST, data.decode("latin-1"))
+            if found := self._understood(data):
+                return found
+        self._has_more = True
+        return None
+
+    def _understood(self, data: bytes) -> Answer | NoAnswer | None:
+        """Take in what has arrived, nothing at its end; return the outcome when it is known."""
+        if not data and self._head is None:
+            return self._broken(None)
+        try:
+            self._http.receive_data(data)
+            while (event := self._http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+                if found := self._after(event):
+                    return found
+        except h11.RemoteProtocolError as error:
+            return self._answer(complete=False) if self._head else NoAnswer(Lost.GARBLED, str(error))
+        if self._next is not None and self._http.trailing_data[0]:
+            self._is_early = True  # its first bytes were there before all of the request had left
+        return None
+
+    def _after(self, event: object) -> Answer | NoAnswer | None:
+        """Note what the answer brought; return the outcome when it is known."""
+        match event:
+            case h11.InformationalResponse():
+                self._interim += 1
+                if self._interim > INTERIM_MAX:
+                    return NoAnswer(Lost.GARBLED, "interim answers without an end")
+            case h11.Response():
+                self._head = event
+                self._is_early = self._is_early or self._next is not None
+            case h11.Data():
+                self._body += event.data
+                if len(self._body) > ANSWER_MAX_BYTES:
+                    return self._answer(complete=False)
+            case h11.EndOfMessage():
+                if self._http.trailing_data[0].strip():
+                    self._is_early = True  # two answers to one request: nobody knows which of them is ours
+                return self._answer(complete=True)
+        return None
+
+    # ---- sending
+
+    def _sent(self) -> bool:
+        """Hand the system as much as it takes, until an answer has begun; whether it took something."""
+        sent = 0
+        while self._is_sending and sent < TURN_BYTES:
+            try:
+                taken = self._line.send(self._next or b"")
+            except BlockingIOError:
+                break
+            except ssl.SSLWantWriteError:
+                self._body_begun = self._body_begun or self._blocks_left > 0  # a part of the record may have left
+                break
+            except ssl.SSLWantReadError:
+                self._wants_read = True
+                break
+            except OSError:
+                self._can_send = False  # what has arrived before is still read
+                break
+            self._took(taken)
+            sent += taken
+            if not self._body_begun:
+                break  # the head alone: a connection that is closed already shows it before any of the body leaves
+        return sent > 0
+
+    @property
+    def _is_sending(self) -> bool:
+        return self._next is not None and self._can_send and self._head is None and not self._wants_read
+
+    def _took(self, size: int) -> None:
+        self._body_begun = self._blocks_left > 0
+        if self._next is not None and size < len(self._next):
+            self._next = self._next[size:]
+        else:
+            self._blocks_left += 1
+            self._next = next(self._unsent, None)
+
+    # ---- outcomes
+
+    def _answer(self, *, complete: bool) -> Answer:
+        status, raw = (0, []) if self._head is None else (self._head.status_code, self._head.headers)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+        return Answer(status, headers, bytes(self._body[:ANSWER_MAX_BYTES]), complete, asked=not self._is_early)
+
+    def _broken(self, error: OSError | None) -> Answer | NoAnswer:
+        """Return the outcome of a connection that ended before the answer did."""
+        if self._head is not None:
+            return self._answer(complete=False)
+        nothing_read = not self._interim and not self._http.trailing_data[0]
+        lost = Lost.HUNG_UP if nothing_read and not self._body_begun else Lost.RESET
+        return NoAnswer(lost, "" if error is None else _words(error))
+
+    def _given_up(self) -> Answer | NoAnswer:
+        if self._head is not None:
+            return self._answer(complete=False)
+        return self._broken(None) if not self._can_send else NoAnswer(Lost.SILENT)
+
+
+def _request(http: h11.Connection, url: URL, headers: dict[str, str], body: Multipart) -> list[bytes]:
+    """Return the request in pieces: its head, then those of *body*, which are not copied."""
+    fields = {
+        "Host": url.host_port_subcomponent or "",
+        **headers,
+        "Connection": "close",
+        "Content-Type": body.content_type,
+        "Content-Length": str(body.size_bytes),
+    }
+    head = http.send(h11.Request(method="POST", target=url.raw_path_qs, headers=list(fields.items())))
+    for piece in body.pieces:
+        http.send_with_data_passthrough(h11.Data(data=piece))
+    http.send(h11.EndOfMessage())
+    return [head or b"", *body.pieces]
+
+
+def _blocks(pieces: Sequence[bytes], size: int) -> Iterator[memoryview]:
+    """Yield the head as one block, and the rest in blocks of at most *size*."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), size):
+            yield view[start : start + size]
+
+
+def _words(error: BaseException) -> str:
+    """Return the system's words for it, which hold nothing of the request."""
+    return (getattr(error, "strerror", None) or "") if isinstance(error, OSError) else ""

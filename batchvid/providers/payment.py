@@ -1,0 +1,309 @@
+"""Whether a paid request was paid: one table, read from top to bottom; the first row that fits decides.
+
+*Refused* needs positive proof, from this closed list. Whatever the list does not name is *in doubt*: it may be paid,
+and is never sent again by itself. An error page is no proof, whoever wrote it and however well-formed it is: the
+gateways on the way write JSON too, and often after the service has taken the request.
+
+- A task id that was read is used, whatever the status beside it.
+- The statuses from 400 to 429 on the list are given before any work is done, so their body does not matter.
+- A 5xx is a refusal only with a code that the service gives before it creates anything, in its own envelope. It is
+  taken at its word (`Proof.WORD`): the job may be sent again, but the budget goes on counting what was sent.
+- 301, 307 and 308 say that the request was not processed (RFC 9110 §15.4); 302 and 303 may come after the work.
+- A request that never left is no purchase. One that may have left without an answer is in doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.domain.task import Created, Phase, id_text, usable_id
+from batchvid.domain.text import clean
+from batchvid.providers.cometapi import NO_CHANNEL_CODES, PHASES, QUOTA_CODES
+from batchvid.providers.response import (
+    RAW_KEPT_BYTES,
+    Answer,
+    Envelope,
+    Lost,
+    NoAnswer,
+    envelope,
+    request_id,
+    retry_after_s,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from batchvid.domain.job import Frame
+
+
+REFUSED_BEFORE_WORK = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
+NOT_PROCESSED = {301, 307, 308}
+SEE_OTHER = {302, 303}
+NEVER_AGAIN = {410, 451}
+"""Gone, and forbidden by law: no proof, but the same request is of no use again."""
+GATEWAY_GAVE_UP = {504, *range(520, 531)}
+"""Somebody on the way gave up waiting: no code in such a body tells what became of the request."""
+RATE_CODES = {"rate_limit_exceeded", "rate_limit_error", "too_many_requests"}
+TASK_NAMES = ("task_id", "taskId", "video_id")
+"""The fields that name a task and nothing else; ``id`` may be a request's."""
+PLACES = ("data", "output", "task")
+"""Where a task may be wrapped in, besides the top."""
+
+_NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\]{4,200})\\*"')
+"""A task's id anywhere in a body: deep inside, in a text that holds JSON, or in one that is cut off."""
+_LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What came back of a paid request: all that a row of the table may ask of it."""
+
+    answer: Answer
+    payload: Any
+    error: Envelope | None
+    task: Created | None
+    """The task that the answer names for certain."""
+    seen: str | None
+    """An id that may be a task's, or a request's: shown to a person, never used."""
+    known: bool
+    """Whether the service has taken a request before, so that its address is right."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.answer.status
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether it is a 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 the class of statuses, RFC 9110 §15.3
+
+    @property
+    def code(self) -> str:
+        """The code of an error that stands beside a status of the list, in lower case; else ``""``."""
+        return self.error.code if self.error and self.status in REFUSED_BEFORE_WORK else ""
+
+    @property
+    def own_code(self) -> str:
+        """The code of a 5xx in the service's own envelope: flat, or nested beside a ``type``; else ``""``."""
+        if self.status < 500 or self.status in GATEWAY_GAVE_UP or not isinstance(self.payload, dict):  # noqa: PLR2004
+            return ""
+        error = self.payload.get("error") or self.payload
+        is_own = error is self.payload or (isinstance(error, dict) and bool(error.get("type")))
+        code = error.get("code") if is_own else None
+        return code.lower() if isinstance(code, str) else ""
+
+    @property
+    def is_flat_403(self) -> bool:
+        """Whether it is how the service says that the quota is used up when it names no code."""
+        error = self.error
+        return self.status == 403 and error is not None and not error.nested and not error.code  # noqa: PLR2004
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether a 404 or 405 comes from no service: it holds no error of one, and none was ever reached here."""
+        return self.status in {404, 405} and self.error is None and not self.known
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: what an answer looks like, what it means for the job, and what it proves."""
+
+    looks: str
+    fits: Callable[[Evidence], bool]
+    kind: FaultKind | None
+    """``None``: the request was taken, and its task is known."""
+    proof: Proof = Proof.NONE
+
+
+CREATED = None
+UNSURE, REJECTED, ACCOUNT = FaultKind.UNSURE, FaultKind.REJECTED, FaultKind.ACCOUNT
+NO_CHANNEL, THROTTLED, MISCONFIGURED = FaultKind.NO_CHANNEL, FaultKind.THROTTLED, FaultKind.MISCONFIGURED
+NONE, CLEAR, WORD = Proof.NONE, Proof.CLEAR, Proof.WORD
+
+TABLE: tuple[Row, ...] = (
+    Row("a yes that began before the whole request had left",
+        lambda it: not it.answer.asked and (it.is_yes or it.task is not None), UNSURE),
+    Row("a task id, whatever the status", lambda it: it.task is not None, CREATED),
+    Row("an id that may be a task's", lambda it: it.seen is not None, UNSURE),
+    Row("301 307 308", lambda it: it.status in NOT_PROCESSED, MISCONFIGURED, WORD),
+    Row("401", lambda it: it.status == 401, ACCOUNT, CLEAR),  # noqa: PLR2004
+    Row("402, a quota code, a flat 403 without a code",
+        lambda it: it.status == 402 or it.code in QUOTA_CODES or it.is_flat_403, ACCOUNT, CLEAR),  # noqa: PLR2004
+    Row("429, a rate code", lambda it: it.status == 429 or it.code in RATE_CODES, THROTTLED, CLEAR),  # noqa: PLR2004
+    Row("4xx of the list with a channel's code", lambda it: it.code in NO_CHANNEL_CODES, NO_CHANNEL, CLEAR),
+    Row("404 405 of no service", lambda it: it.is_nobody, MISCONFIGURED, CLEAR),
+    Row("400 403 404 405 409 413 415 422", lambda it: it.status in REFUSED_BEFORE_WORK, REJECTED, CLEAR),
+    Row("5xx, own envelope, a channel's code", lambda it: it.own_code in NO_CHANNEL_CODES, NO_CHANNEL, WORD),
+    Row("5xx, own envelope, invalid_request", lambda it: it.own_code == "invalid_request", REJECTED, WORD),
+    Row("5xx, own envelope, a quota code", lambda it: it.own_code in QUOTA_CODES, ACCOUNT, WORD),
+    Row("410 451", lambda it: it.status in NEVER_AGAIN, REJECTED),
+    Row("everything else", lambda _: True, UNSURE),
+)  # fmt: skip
+"""What an answer to a paid request means. Each row stands for all answers that no row above it fits."""
+
+NO_ANSWER: tuple[tuple[Callable[[Lost], bool], FaultKind, Proof], ...] = (
+    (lambda lost: lost is Lost.TLS, MISCONFIGURED, Proof.NOT_SENT),
+    (lambda lost: lost.before_sending, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
+    (lambda _: True, UNSURE, NONE),
+)
+"""The same for a request that brought no answer: only what certainly never left is sent again."""
+
+
+def read_create(
+    result: Answer | NoAnswer, *, now: float, frames: Sequence[Frame] = (), known: bool = False
+) -> Created | Fault:
+    """Return what became of a paid request, which sent *frames*: its task, or the fault that the table names.
+
+    *known*: the service has taken a request before. *now* is UTC epoch seconds, for a ``Retry-After`` that is a date.
+    """
+    if isinstance(result, NoAnswer):
+        kind, proof = next((kind, proof) for fits, kind, proof in NO_ANSWER if fits(result.lost))
+        return Fault(kind, str(result), proof=proof)
+    payload = result.json()
+    task, seen = _tasks(result, payload)
+    it = Evidence(result, payload, envelope(payload), task, seen, known)
+    row = next(row for row in TABLE if row.fits(it))
+    if row.kind is None and task is not None:
+        return task
+    kind = row.kind or UNSURE
+    if kind is UNSURE:
+        return Fault(UNSURE, _doubt(it), raw=result.body[:RAW_KEPT_BYTES])
+    told = it.error.message if it.error else result.excerpt()
+    wait_s = retry_after_s(result.headers, now=now) if kind in {THROTTLED, NO_CHANNEL} else None
+    return Fault(kind, _reason(it, row, frames), retry_after_s=wait_s, request_id=request_id(told), proof=row.proof)
+
+
+def _doubt(it: Evidence) -> str:
+    """Return why nobody knows what became of the request, with the id that a person may look for."""
+    if not it.answer.asked:
+        what = f"HTTP {it.status} came before the whole request had left, so it answers another one"
+    elif it.is_yes:
+        what = f"HTTP {it.status} {'without a usable task id' if it.answer.complete else 'cut off'}"
+    else:
+        what = f"HTTP {it.status}, which does not prove that nothing was created"
+    seen = it.seen or (it.task.task_id if it.task else None)
+    id_seen = f"; {SEEN} {clean(seen, 200)}" if seen else ""
+    place = clean(it.answer.headers.get("location", ""), 200)
+    where = f" (Location: {place})" if place and not seen else ""
+    return f"{what}: {it.answer.excerpt() or 'an empty answer'}{where}{id_seen}"
+
+
+SEEN = "task id seen:"
+"""Stands before an id that may be the task's, in the reason of a doubt."""
+
+
+def _reason(it: Evidence, row: Row, frames: Sequence[Frame]) -> str:  # noqa: PLR0911 a return a row
+    """Return what a person is told of a refusal."""
+    error = it.error
+    said = (clean(error.message, 300) or error.code) if error else it.answer.excerpt()
+    reason = said or f"HTTP {it.status} without a reason"
+    match row.kind:
+        case FaultKind.MISCONFIGURED if it.status in NOT_PROCESSED:
+            target = clean(it.answer.headers.get("location", "nowhere"), 200)
+            return f"the service redirects to {target}: check base_url"
+        case FaultKind.MISCONFIGURED:
+            return f"HTTP {it.status}, no such route: check base_url"
+        case FaultKind.ACCOUNT if it.status == 401:  # noqa: PLR2004
+            return f"the key was refused: {reason}"
+        case FaultKind.ACCOUNT:
+            return f"the account has no quota left: {reason}"
+        case FaultKind.REJECTED if it.status == 413:  # noqa: PLR2004
+            return _too_large(said, frames)
+        case FaultKind.REJECTED if row.proof is Proof.NONE:
+            return f"{reason} (HTTP {it.status}; it may be paid all the same, so its price is counted as spent)"
+        case FaultKind.REJECTED if error is None:
+            return f"HTTP {it.status}: {said or 'no reason given'}"
+        case _:
+            return reason
+
+
+def _too_large(said: str, frames: Sequence[Frame]) -> str:
+    """Return the reason of a request that is not even read: nothing else in it is large but its frames."""
+    sent = ", ".join(f"{frame.path.rpartition('/')[2]} ({frame.size_bytes / 1e6:.1f} MB)" for frame in frames)
+    advice = f"; make its frames smaller: {clean(sent, 200)}" if frames else ""
+    return f"the request is too large for the service (HTTP 413: {clean(said, 200) or 'no reason given'}){advice}"
+
+
+def _tasks(answer: Answer, payload: Any) -> tuple[Created | None, str | None]:
+    """Return the task that the answer names for certain, and else an id that may be a task's."""
+    is_yes = 200 <= answer.status < 300  # noqa: PLR2004
+    objects = list(_objects(payload))
+    found = next(_certain(objects, payload, is_yes=is_yes), None)
+    location = answer.headers.get("location", "") if is_yes or answer.status in SEE_OTHER else ""
+    found = found or _task_in(location)
+    if found is not None:
+        models = (one.get("model") for one in objects)
+        return Created(found, next((clean(text, 200) for text in models if isinstance(text, str) and text), None)), None
+    return None, next(_possible(answer, objects, location, is_yes=is_yes), None)
+
+
+def _objects(payload: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects that may be the task: the top one, and those that it may be wrapped in."""
+    if not isinstance(payload, dict):
+        return
+    yield payload
+    for name in PLACES:
+        inner = payload.get(name)
+        if isinstance(inner, list) and len(inner) == 1:
+            inner = inner[0]
+        if isinstance(inner, dict):
+            yield inner
+
+
+def _certain(objects: Sequence[dict[str, Any]], payload: Any, *, is_yes: bool) -> Iterator[str]:
+    """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task."""
+    error = objects[0].get("error") if objects else None
+    for one in (*objects, error if isinstance(error, dict) else {}):
+        yield from _ids(one, TASK_NAMES)
+    for one in objects:
+        if is_yes or _is_task(one):
+            yield from _ids(one, ("id",))
+    if is_yes and isinstance(payload, dict):
+        text = payload.get("data")
+        if isinstance(text, str) and re.search(r"\d", text) and len(text.split()) == 1:
+            yield from _ids(payload, ("data",))
+        yield from _ids(payload, ("request_id",))
+
+
+def _possible(answer: Answer, objects: Sequence[dict[str, Any]], location: str, *, is_yes: bool) -> Iterator[str]:
+    """Yield what may be a task's id where none is certain."""
+    if not is_yes:
+        for one in objects:
+            yield from _ids(one, ("id",))
+    if found := _NAMED.search(answer.body.decode("utf-8", "replace")):
+        yield found[1]
+    *_, last = _segments(location)
+    if _LIKE_A_TASK.fullmatch(last) and usable_id(last):
+        yield last
+
+
+def _is_task(one: dict[str, Any]) -> bool:
+    """Whether an object is a video task, and not an error with an id."""
+    kind, status = one.get("object"), one.get("status")
+    is_under_way = isinstance(status, str) and PHASES.get(status.strip().lower(), Phase.FAILED) is not Phase.FAILED
+    return (isinstance(kind, str) and kind.startswith("video")) or (bool(status) and is_under_way)
+
+
+def _ids(one: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if (found := id_text(one.get(name))) is not None:
+            yield found
+
+
+def _task_in(location: str) -> str | None:
+    """Return the id in a ``Location`` that is the path of a task: ``…/videos/ID``."""
+    *_, collection, found = ["", *_segments(location)]
+    return found if collection == "videos" and usable_id(found) else None
+
+
+def _segments(location: str) -> list[str]:
+    """Return the segments of a URL's path, decoded; at least one."""
+    try:
+        return [unquote(part) for part in urlsplit(location).path.rstrip("/").split("/")]
+    except ValueError:
+        return [""]

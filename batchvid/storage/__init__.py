@@ -1,0 +1,1 @@
+"""Where clips lie: the output tree, the parts that become clips, and what a disk needs to survive a crash."""

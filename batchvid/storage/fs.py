@@ -1,0 +1,269 @@
+"""The few things done to a disk, each in the way that survives a crash; and the one place that reads an `OSError`.
+
+Which file system a folder is on: the journal is not safe on a network's, whose locks do not hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from batchvid.domain.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+T = TypeVar("T")
+
+STATE_FOLDER = ".batchvid"
+"""Below the output folder; private."""
+STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+"""What file systems without hard links (vfat, some network ones) answer to one."""
+ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EFBIG: "the file is larger than this file system or your limits allow (ulimit -f)",
+    errno.EROFS: "the file system is read-only: mount it writable, or choose another output",
+    errno.EACCES: "permission denied: make the folder writable for this user, or choose another output",
+    errno.EPERM: "not permitted: make the folder writable for this user, or choose another output",
+    errno.EIO: "the disk reports an input/output error: check the disk before you run again",
+    errno.ENOENT: "it is no longer there: was the output folder removed or unmounted?",
+    errno.ELOOP: "it is a symbolic link, which is never followed here: remove it, or name the real place",
+    errno.ENOTDIR: "a part of the path is a symbolic link or a file, not a folder: move it out of the way",
+    errno.EEXIST: "something else has that name: move it out of the way",
+    errno.ENXIO: "something else has that name: move it out of the way",
+    errno.EISDIR: "it is a folder: move it out of the way",
+    errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
+    errno.ESTALE: "the network file system lost it: mount it again",
+}
+IN_THE_WAY = {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.ENXIO, errno.EISDIR, errno.ENAMETOOLONG}
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+ROOM_KEPT_BYTES, ROOM_KEPT_SHARE = 4 * 1024 * 1024, 1 / 16
+"""No clip takes so much of the end of a disk, nor this share of a very small one: the journal needs it."""
+
+
+class InTheWayError(StorageError):
+    """Something on one path is not what batchvid puts there, such as a link; other paths are not concerned."""
+
+
+class TooManyFilesError(StorageError):
+    """The process or the machine has too many open files for the moment; later there may be room."""
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """Give what *error* means for people: *what* could not be done, why, and what to do."""
+    if error.errno in OUT_OF_FILES:
+        return TooManyFilesError(f"cannot {what}: too many open files; lower limits.downloads or raise ulimit -n")
+    kind = InTheWayError if error.errno in IN_THE_WAY else StorageError
+    return kind(f"cannot {what}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """Say why it happened and what to do, for people."""
+    return ADVICE.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Turn an `OSError` inside into the `StorageError` that says that *what* could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
+async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+    """Do *work* in a thread and give its result; when cancelled, only after the work has come to its end.
+
+    Nothing may close a file or start anew while a thread is still at work on the old one. *undo* takes back
+    a result that nobody will receive.
+    """
+    import asyncio  # noqa: PLC0415 slow to load, and who only looks at a journal does without
+
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled() and future.exception() is None and undo:
+            undo(future.result())
+        raise
+
+
+def open_folder(root: str, *names: str, create: bool) -> int:
+    """Give a descriptor of a folder below *root*, reached without following one symbolic link below it.
+
+    Folders that are made are made durable, too.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    here = os.open(root, flags | os.O_NOFOLLOW)
+    for name in names:
+        try:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=here)
+                    os.fsync(here)
+            below = os.open(name, flags | os.O_NOFOLLOW, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
+    """Give a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+    return descriptor
+
+
+def leave_room(descriptor: int, size_bytes: int) -> None:
+    """Raise the `OSError` of a full disk when *size_bytes* more would leave too little for the ids of paid tasks.
+
+    A disk that says nothing of its size (some network ones) is taken at its word when it is full.
+    """
+    found = os.fstatvfs(descriptor)
+    kept = min(ROOM_KEPT_BYTES, found.f_blocks * found.f_frsize * ROOM_KEPT_SHARE)
+    if found.f_blocks and found.f_bavail * found.f_frsize - size_bytes < kept:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def write_whole(  # noqa: PLR0913 what, where, and how safely
+    folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool, never_torn: bool = False
+) -> None:
+    """Put a file in place in one step: whoever looks sees the old one or all of the new one.
+
+    *durable*: also after a power loss at any moment from now on. *never_torn*: after a power loss all of it is there,
+    or nothing, which is less, because it leaves the sync of the folder to the caller.
+    """
+    temporary = f".{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:  # noqa: PTH123 beside a descriptor
+            file.writelines(chunks)
+            file.flush()
+            if durable or never_torn:
+                os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    if durable:
+        os.fsync(folder)
+
+
+def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | None:
+    """Give the object in a small JSON file; ``None`` when it is not there, no regular file, or holds none."""
+    try:
+        descriptor = open_regular(folder, name, os.O_RDONLY)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 beside a descriptor
+        try:
+            found = json.loads(file.read(max_bytes))
+        except (ValueError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
+def json_line(record: Mapping[str, object]) -> bytes:
+    """Give *record* as one line of JSON; what JSON has no form for is written as text.
+
+    Letters stand as they are. What could move a cursor or reverse the text of whoever looks at the file is escaped.
+    """
+    line = _ENCODER.encode(record)
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+    return line.encode("utf-8", "replace") + b"\n"
+
+
+def place(folder: int, source: str, target: str, *, into: int | None = None) -> None:
+    """Give the file *source* the name *target*, in the folder *into* if there is one, else in its own.
+
+    Raises `FileExistsError` when anything has that name already.
+    """
+    into = folder if into is None else into
+    try:
+        # A rename would replace what is there; a link cannot, whoever else writes at the same moment.
+        os.link(source, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    else:
+        os.unlink(source, dir_fd=folder)
+        return
+    if exists(into, target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.rename(source, target, src_dir_fd=folder, dst_dir_fd=into)
+
+
+def exists(folder: int, name: str) -> bool:
+    """Say whether anything has that name, a link that leads nowhere included."""
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+NETWORK_TYPES = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "ncpfs"}
+NETWORK_FUSE = {"fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs", "fuse.gcsfuse"}
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def network_file_system(folder: Path) -> str | None:
+    """Give the type of the network file system that *folder* is on; ``None`` when it is local, or nobody can say."""
+    try:
+        table = MOUNTS.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    kind = file_system_type(PurePosixPath(folder.resolve()), table)
+    return kind if kind in NETWORK_TYPES | NETWORK_FUSE else None
+
+
+def on_network(kind: str) -> str:
+    """Say of an output what its being on a network file system means."""
+    return f"is on a network file system ({kind}), whose locks may not hold: run on one machine only"
+
+
+def file_system_type(folder: PurePosixPath, table: str) -> str | None:
+    """Give the type of the file system that *folder* is on, by Linux's table of mounts (proc(5), mountinfo)."""
+    best, kind = -1, None
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        try:
+            point = PurePosixPath(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), left.split()[4]))
+            found = right.split()[0]
+        except IndexError:
+            continue
+        # Of two mounts on one point, the later one covers the earlier.
+        if folder.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), found
+    return kind

@@ -1,0 +1,456 @@
+"""A clip on its way to the disk: the ``.part`` file beside its target, and the steps that turn it into the clip.
+
+* Bytes are hashed in the thread that writes them.
+* What is there of an earlier try counts only if it belongs to the same source, and if the machine has not
+  been started anew since: bytes that were never synced may be holes after a power loss.
+* The final name appears only after the box walk and the fsync, and never in place of something else.
+* While bytes gather, the note beside the part (``.part.meta``) says what they are. When they are all there and synced,
+  the sidecar says so, and only then the part gets its name: a crash between any two steps leaves either a part that
+  can be taken up or a clip that is recognised as finished.
+
+The file into which a clip's bytes go: it hashes them in the thread that writes them.
+
+The threads in which clips get their names, in groups: clips that end together share the sync of their folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aiofiles.threadpool import wrap
+
+from batchvid.domain.errors import BatchvidError, StorageError
+from batchvid.media.mp4 import NotAClip, probe
+from batchvid.storage.fs import (
+    STATE_FILE_MODE,
+    doing,
+    exists,
+    json_line,
+    leave_room,
+    open_folder,
+    open_regular,
+    place,
+    read_json,
+    write_whole,
+)
+from batchvid.storage.names import SIDECAR_MARK, SIDECAR_MAX_BYTES, ForeignFileError, Names, Note, Saved
+from batchvid.storage.threads import Gatherer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from batchvid.media.mp4 import Clip
+
+
+T = TypeVar("T")
+
+GROUP_MAX = 16
+"""Clips in one turn of a thread: some milliseconds of work, after which the first of them waits no longer."""
+AT_ONCE = 2
+"""While one thread waits for the disk, another prepares what it waits for next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Generic[T]):
+    """What was made of a file that has its name, in a folder that is still to be synced."""
+
+    result: T
+    folder: int
+    """A descriptor of the folder."""
+    place: Hashable
+    """The same for all files in that folder."""
+    then: Callable[[], None]
+    """What is left to be done once the name is durable."""
+
+
+class Finisher:
+    """Does the work of one output's parts on the disk. To be used in one event loop."""
+
+    def __init__(self) -> None:
+        self._gatherer: Gatherer[Callable[[], Any], Any] = Gatherer(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Do *work* in a thread and give its result; a cancelled caller waits for its end, and then it is cancelled."""
+        result, cancelled = await self._gatherer.outcome(work)
+        if cancelled is not None:
+            raise cancelled
+        if isinstance(result, BaseException):
+            raise result
+        done: T = result
+        return done
+
+    async def name(self, work: Callable[[], Named[T]]) -> T:
+        """Do *work*, sync the folder of what it named, and give the result; a cancellation waits as in `do`."""
+        result: Any = await self.do(work)
+        named: T = result
+        return named
+
+
+def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    results = [_done(work) for work in works]
+    folders = {one.place: one.folder for one in results if isinstance(one, Named)}
+    troubles = {place: _done(partial(os.fsync, folder)) for place, folder in folders.items()}
+    for number, one in enumerate(results):
+        if isinstance(one, Named):
+            results[number] = troubles[one.place] or _done(one.then) or one.result
+    return results
+
+
+def _done(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except (OSError, BatchvidError, NotAClip) as error:  # it goes to whoever wanted it done; the others' work goes on
+        return error
+
+
+HASH_BLOCK_BYTES = 1024 * 1024
+
+
+class HashingFile(io.FileIO):
+    """A file that hashes what is appended to it, and writes all of it or raises."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "r+b")
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+        # A cancelled write goes on in its thread: closing waits, or the bytes could land in another file
+        # that was given the same descriptor.
+        self._busy = Lock()
+
+    def write(self, block: Any, /) -> int:
+        """Append *block*."""
+        with self._busy:
+            rest = memoryview(block)
+            leave_room(self.fileno(), len(rest))
+            while rest:
+                written = os.pwrite(self.fileno(), rest, self.size_bytes)
+                self.sha256.update(rest[:written])
+                self.size_bytes += written
+                rest = rest[written:]
+        return len(block)
+
+    def take_up(self, size_bytes: int) -> None:
+        """Count the first *size_bytes*, which are there already, as written."""
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+        while self.size_bytes < size_bytes:
+            block = self.content(self.size_bytes, min(HASH_BLOCK_BYTES, size_bytes - self.size_bytes))
+            if not block:
+                return
+            self.sha256.update(block)
+            self.size_bytes += len(block)
+
+    def restart(self) -> None:
+        """Drop everything that is in the file."""
+        self.take_up(0)
+        self.truncate(0)
+
+    def content(self, offset: int, length: int) -> bytes:
+        """Give bytes of the file."""
+        return os.pread(self.fileno(), length, offset)
+
+    def close(self) -> None:
+        """Close the file, after the write that is under way."""
+        with self._busy:
+            super().close()
+
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+SIDECAR_FORM = 1
+"""Of the sidecar; additions do not change it."""
+
+
+class Part:
+    """The part of one clip; made by `batchvid.storage.local.Outputs.part`.
+
+    One that was not opened begins from zero, and does so with its first bytes: a clip that arrives in one block is
+    written, checked and put in place in one turn of a thread. Every method raises `StorageError` when the disk does not
+    do its part.
+    """
+
+    def __init__(  # noqa: PLR0913 where it is, what of, and how it is written
+        self, finisher: Finisher, root: str, path: str, *, source: str, boot: str, mode: int
+    ) -> None:
+        self._finisher = finisher
+        self._root, self._path, self._names, self._mode = root, path, Names.of(path), mode
+        self._note = Note(source, boot)
+        self._note_is_due = False
+        self._on_disk: Note | None = None
+        self._folder = -1
+        self._file: HashingFile | None = None
+
+    @property
+    def offset_bytes(self) -> int:
+        """How many bytes are there; the next block is appended behind them."""
+        return 0 if self._file is None else self._file.size_bytes
+
+    @property
+    def validator(self) -> str | None:
+        """The ETag or date that the bytes belong to, when it is known."""
+        return self._note.validator
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier run had all of the clip and did not live to say so: `finish` it, without a transfer."""
+        file, sha256 = self._file, self._note.sha256
+        return file is not None and sha256 is not None and sha256 == file.sha256.hexdigest()
+
+    def open(self) -> None:
+        """Take up what is there of the same source. Blocks."""
+        with doing(f"open {self._path}.part"):
+            folder = open_folder(self._root, *self._names.folders, create=True)
+            try:
+                self._take_up(folder)
+            except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
+                os.close(folder)
+                raise
+            self._folder = folder
+
+    def _take_up(self, folder: int) -> None:
+        names, new = self._names, self._note
+        found = Note.read(folder, names.note)
+        note = found if found and found.continues(new.source, boot=new.boot) else new
+        file = _finished_before(folder, names.clip, note)
+        if file is None and (told := Note.of_sidecar(folder, names.sidecar, source=new.source, boot=new.boot)):
+            # The sidecar is written when all of the clip is safe in the part, and before that gets the clip's name.
+            file = _finished_before(folder, names.clip, told) or _finished_before(folder, names.part, told, alone=True)
+            note = told if file else note
+        self._file = file or _opened(folder, names, note, fresh=note is not found)
+        self._note = note
+
+    def _begin(self) -> HashingFile:
+        """Give the file, and begin it from zero when it was not opened."""
+        if self._file is None:
+            folder = open_folder(self._root, *self._names.folders, create=True)
+            try:
+                self._file = _created(folder, self._names)
+            except BaseException:  # as above
+                os.close(folder)
+                raise
+            self._folder = folder
+        return self._file
+
+    def remember(self, validator: str | None) -> None:
+        """Note which version of the source the next bytes belong to; without this a later try begins from zero.
+
+        The note is on disk before the first of these bytes is.
+        """
+        self._note = replace(self._note, validator=validator, size_bytes=None, sha256=None)
+        self._note_is_due = self._note != self._on_disk
+
+    async def write(self, block: bytes) -> None:
+        """Append *block*. When the disk is full, the part makes room: the ids of paid tasks need it more."""
+        if self._file is None or self._note_is_due:
+            await self._settled("write", lambda: self._append(block))
+            return
+        with doing(f"write {self._path}.part"):
+            try:
+                await wrap(self._file).write(block)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    with suppress(StorageError):
+                        await self.restart()
+                raise
+
+    def _append(self, block: bytes) -> None:
+        try:
+            file = self._begin()
+            if self._note_is_due:
+                self._note.write(self._folder, self._names.note)
+                self._on_disk, self._note_is_due = self._note, False
+            if block:
+                file.write(block)
+        except OSError as error:
+            if error.errno in NO_ROOM and self._file is not None:
+                with suppress(OSError):
+                    self._restart()
+            raise
+
+    async def restart(self) -> None:
+        """Drop all bytes, and what was noted of them, to begin from zero."""
+        self._note = replace(self._note, validator=None, size_bytes=None, sha256=None)
+        self._on_disk, self._note_is_due = None, False
+        if self._file is not None:
+            await self._settled("empty", self._restart)
+
+    def _restart(self) -> None:
+        # The note goes first: it must never vouch for bytes of another version.
+        _remove(self._folder, self._names.note)
+        self._begin().restart()
+
+    async def finish(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
+        """Append *rest*, turn the part into the clip, durably, and close it: in a thread that a cancellation waits for.
+
+        Raises `NotAClip` when the file is no complete clip (it is kept as ``.bad``), and `ForeignFileError` when
+        something else has the clip's name (the part is kept, and is `complete` at the next try).
+        """
+        with doing(f"finish {self._path}.part"):
+            return await self._finisher.name(lambda: self._finish(sidecar, rest))
+
+    def _finish(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
+        self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
+        self._append(rest)
+        file, folder, names = self._begin(), self._folder, self._names
+        saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file))
+        os.fchmod(file.fileno(), self._mode)
+        self._sync(file)
+        self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
+        self._refuse_foreign()
+        record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
+        record |= {"sha256": saved.sha256, **saved.clip.as_dict()}
+        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False, never_torn=True)
+        self._place()
+        return Named(saved, folder, (self._root, names.folders), self._let_go)
+
+    def _let_go(self) -> None:
+        """Do what is left to do once the clip's name is durable."""
+        _remove(self._folder, self._names.note)
+        self.close_now()
+
+    def _probed(self, file: HashingFile) -> Clip:
+        try:
+            return probe(file.size_bytes, file.content)
+        except NotAClip:
+            with suppress(FileNotFoundError):
+                os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            _remove(self._folder, self._names.note)
+            raise
+
+    def _sync(self, file: HashingFile) -> None:
+        try:
+            os.fsync(file.fileno())
+        except OSError:
+            # The kernel may have dropped the pages that it could not write: a second fsync would
+            # succeed and prove nothing. The clip is fetched again.
+            with suppress(OSError):
+                self._restart()
+            raise
+
+    def _refuse_foreign(self) -> None:
+        """Keep the part for a later try when something that is not batchvid's has one of the two names."""
+        folder, names = self._folder, self._names
+        if exists(folder, names.sidecar) and not is_sidecar(folder, names.sidecar):
+            foreign = names.sidecar
+        elif exists(folder, names.clip) and not _holds(folder, names.clip, self._note):
+            foreign = names.clip
+        else:
+            return
+        self._note.write(folder, names.note)
+        raise ForeignFileError(_foreign(self._path, foreign))
+
+    def _place(self) -> None:
+        """Give the part the clip's name, unless the clip has it from before."""
+        folder, names = self._folder, self._names
+        try:
+            place(folder, names.part, names.clip)
+        except (FileExistsError, FileNotFoundError):
+            if not exists(folder, names.clip):
+                raise
+            self._refuse_foreign()
+            _remove(folder, names.part)
+
+    async def close(self) -> None:
+        """Let go of the part; its bytes stay for a later try, an empty one goes."""
+        if self._file is not None:
+            await self._settled("close", self.close_now)
+
+    def close_now(self) -> None:
+        """Do what `close` does, at once. Blocks."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if not file.size_bytes and self._note.sha256 is None:
+                _remove(self._folder, self._names.part)
+                _remove(self._folder, self._names.note)
+        finally:
+            file.close()
+            os.close(self._folder)
+
+    async def _settled(self, verb: str, work: Callable[[], T]) -> T:
+        with doing(f"{verb} {self._path}.part"):
+            return await self._finisher.do(work)
+
+
+def _created(folder: int, names: Names) -> HashingFile:
+    """Create the part itself, in place of one that is there."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    try:
+        descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
+    except FileExistsError:
+        kind = os.lstat(names.part, dir_fd=folder).st_mode
+        if stat.S_ISLNK(kind):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+        if not stat.S_ISREG(kind):
+            raise  # a folder is nobody's part: it is left where it is
+        _remove(folder, names.note)
+        _remove(folder, names.part)
+        descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
+    return HashingFile(descriptor)
+
+
+def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFile:
+    """Open the part itself, empty unless *note* vouches for what is in it."""
+    flags = os.O_RDWR | os.O_CREAT
+    file = HashingFile(open_regular(folder, names.part, flags, mode=STATE_FILE_MODE))
+    try:
+        status = os.fstat(file.fileno())
+        # A crash may have come between the two names of a finished clip: emptying one would empty the other.
+        if fresh or status.st_nlink > 1:
+            file.close()
+            return _created(folder, names)
+        file.take_up(status.st_size if note.size_bytes is None else min(status.st_size, note.size_bytes))
+        file.truncate(file.size_bytes)
+    except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
+        file.close()
+        raise
+    return file
+
+
+def _finished_before(folder: int, name: str, note: Note, *, alone: bool = False) -> HashingFile | None:
+    """Open the file of this name, when it is the clip that *note* says was finished; *alone*: under no other name."""
+    if note.sha256 is None or not _holds(folder, name, note):
+        return None
+    # Read only: nothing that is done to a part may ever change a clip.
+    file = HashingFile(open_regular(folder, name, os.O_RDONLY))
+    if alone and os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        return None
+    file.take_up(note.size_bytes or 0)
+    return file
+
+
+def _holds(folder: int, name: str, note: Note) -> bool:
+    """Say whether the file has the size and the hash of *note*."""
+    try:
+        file = HashingFile(open_regular(folder, name, os.O_RDONLY))
+    except OSError:
+        return False
+    with file:
+        if os.fstat(file.fileno()).st_size != note.size_bytes:
+            return False
+        file.take_up(note.size_bytes)
+        return file.sha256.hexdigest() == note.sha256
+
+
+def is_sidecar(folder: int, name: str) -> bool:
+    """Say whether the file is a sidecar that batchvid wrote."""
+    return SIDECAR_MARK in (read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {})
+
+
+def _foreign(path: str, name: str) -> str:
+    return f"{path}: {name} is there already, and is not batchvid's: move it away and run again"
+
+
+def _remove(folder: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

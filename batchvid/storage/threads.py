@@ -1,0 +1,229 @@
+"""Threads that go on working while the interpreter ends, until who started them has finished.
+
+What is handed to a thread in groups: the work of hundreds of jobs that would each wait for the disk.
+
+While one group is under way, what comes in is gathered, and the next group takes all of it: nobody waits for a clock,
+and the slower the disk, the larger the groups. A turn of a thread costs about as much as the work on one small thing.
+
+What a forked child must not have of its parent's run: the lock, the journal, the connections.
+
+The kernel's lock belongs to whoever has the descriptor that took it, a forked child too: the lock would outlive a
+killed parent, and a child that unlocked would unlock its parent. SQLite must not be touched by a child at all, not
+even to close it. So each such descriptor leads to nothing in the child, from its first moment on. It is replaced and
+not closed: what still knows its number would otherwise act on the next file that gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers(Executor):
+    """So many threads from the start. The interpreter waits for them at its end unless they are *daemon*.
+
+    Those of `concurrent.futures` take nothing more once the interpreter ends, and Python from 3.12 on starts no thread
+    then. A run that drains at the end of its program still has to record what its paid requests brought.
+    """
+
+    def __init__(self, count: int, name: str, *, daemon: bool = True) -> None:
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._is_shut = False
+        self._threads = [
+            Thread(target=_work, args=(self._queue,), name=f"{name}_{number}", daemon=daemon) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have *fn* called by the next thread that is free."""
+        if self._is_shut:
+            raise RuntimeError("the workers are shut down")
+        future: Future[T] = Future()
+        self._queue.put(partial(_settle, future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 the base class's interface
+        """Let the threads end after what they were given; *wait* until they have."""
+        if not self._is_shut:
+            self._is_shut = True
+            for _ in self._threads:
+                self._queue.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+
+def _work(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (work := queue.get()) is not None:
+        work()
+        del work  # what it holds is not kept until there is more to do
+
+
+def _settle(future: Future[T], work: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 whatever it was, who waits for the result gets it
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+R = TypeVar("R")
+
+
+class _Settled(asyncio.Future[T]):
+    """A future that a cancelled task goes on waiting for: the cancellation reaches it when this is done."""
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 the base class's interface
+        """Refuse."""
+        return False
+
+
+class Gatherer(Generic[T, R]):
+    """Hands things to *work* in groups of at most *most*, *at_once* groups at a time, each in a thread of *executor*.
+
+    *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it
+    raises, all callers of the group get, unless *again_alone*: then each of their things goes once more by itself. That
+    is for work of which nothing stays when it raises. To be used in one event loop.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[T]], Sequence[R | Exception]],
+        *,
+        most: int,
+        at_once: int = 1,
+        again_alone: bool = False,
+        executor: Executor | None = None,
+    ) -> None:
+        self._work = work
+        self._most = most
+        self._at_once = at_once
+        self._again_alone = again_alone
+        self._alone = 0
+        """How many of the first that wait go one by one."""
+        self._executor = executor
+        self._waiting: deque[tuple[T, _Settled[R | BaseException]]] = deque()
+        self._under_way: set[asyncio.Future[Sequence[R | Exception]]] = set()
+        self._is_called = False
+
+    async def outcome(self, thing: T) -> tuple[R | BaseException, asyncio.CancelledError | None]:
+        """Give what became of *thing* once that is settled, and the cancellation that came meanwhile."""
+        loop = asyncio.get_running_loop()
+        settled: _Settled[R | BaseException] = _Settled(loop=loop)
+        self._waiting.append((thing, settled))
+        if not self._is_called and len(self._under_way) < self._at_once:
+            self._is_called = True
+            loop.call_soon(self._next)  # with all that comes in this turn of the loop
+        try:
+            return await settled, None
+        except asyncio.CancelledError as error:
+            return settled.result(), error
+
+    async def finish(self) -> None:
+        """Wait until nothing is under way; a cancellation is raised after that."""
+        cancelled = None
+        while self._waiting or self._under_way:
+            self._next()
+            try:
+                await asyncio.wait(self._under_way)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            raise cancelled
+
+    def _next(self) -> None:
+        self._is_called = False
+        if not self._waiting or len(self._under_way) >= self._at_once:
+            return
+        size = 1 if self._alone else min(len(self._waiting), self._most)
+        self._alone = max(0, self._alone - 1)
+        group = [self._waiting.popleft() for _ in range(size)]
+        things = [thing for thing, _ in group]
+
+        def deliver(done: asyncio.Future[Sequence[R | Exception]]) -> None:
+            self._under_way.discard(done)
+            error = done.exception()
+            if error is not None and self._again_alone and len(group) > 1:
+                self._waiting.extendleft(reversed(group))
+                self._alone += len(group)
+            else:
+                results = done.result() if error is None else [error] * len(group)
+                for (_, settled), result in zip(group, results, strict=True):
+                    settled.set_result(result)
+            self._next()
+
+        try:
+            under_way = asyncio.get_running_loop().run_in_executor(self._executor, self._work, things)
+        except (RuntimeError, MemoryError) as error:  # no thread can be started: who waits must hear of it
+            for _, settled in group:
+                settled.set_result(error)
+            return
+        self._under_way.add(under_way)
+        under_way.add_done_callback(deliver)
+
+
+OPEN_DESCRIPTORS = Path("/dev/fd")
+_HELD: dict[object, Callable[[], Iterable[int]]] = {}
+"""How to find what each run of this process holds. Of the process, as forking is: a hook cannot be taken back."""
+
+
+@contextmanager
+def kept_from_children(find: Callable[[], Iterable[int]]) -> Iterator[None]:
+    """Let no child that is forked meanwhile keep the descriptors that *find* returns, in the child."""
+    key = object()
+    _HELD[key] = find
+    try:
+        yield
+    finally:
+        _HELD.pop(key, None)
+
+
+def open_below(folder: Path) -> list[int]:
+    """Return the descriptors of this process that belong to *folder* or to files in it."""
+    with os.scandir(folder) as entries:
+        looks = [folder.stat(), *(entry.stat(follow_symlinks=False) for entry in entries)]
+    files = {(found.st_dev, found.st_ino) for found in looks}
+    opened = []
+    for descriptor in [int(path.name) for path in OPEN_DESCRIPTORS.iterdir()]:
+        with suppress(OSError):  # the listing's own is closed
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) in files:
+                opened.append(descriptor)
+    return opened
+
+
+def _let_go() -> None:
+    held = [*_HELD.values()]
+    _HELD.clear()
+    if not held:
+        return
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # not to be written: no write lock can be had on it
+    try:
+        for find in held:
+            with suppress(OSError):  # the folder is gone
+                for descriptor in find():
+                    os.dup2(nothing, descriptor, inheritable=False)
+    finally:
+        os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,267 @@
+"""A run without a loop: turns are taken by hand, and each outcome is what a test says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchvid.domain import lifecycle as life
+from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.domain.job import Job, Progress, State
+from batchvid.domain.limits import Limits
+from batchvid.domain.results import Money
+from batchvid.domain.task import Phase, TaskReport
+from batchvid.engine import policy
+from batchvid.engine.account import AccountState, Ration
+from batchvid.engine.circuit_breaker import Brakes
+from batchvid.engine.scheduler import Course, Step, place_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from batchvid.domain.lifecycle import Event
+    from batchvid.engine.policy import Follow
+
+AT = 1_773_297_229.0
+PRICE = 400_000
+
+
+def a_job(name: str, *, price_micros: int | None = PRICE, model: str = "m") -> Job:
+    """Give a job of one clip."""
+    return Job(name, "A kite.", model, None, None, (), (), price_micros, f"{name}.mp4", f"f-{name}", "m.yaml:1")
+
+
+def jobs(number: int, price_micros: int | None = PRICE) -> list[Job]:
+    """Give jobs named j0, j1 and so on."""
+    return [a_job(f"j{index}", price_micros=price_micros) for index in range(number)]
+
+
+class Drive:
+    """A course, its clock, and the steps of a run in the order in which a run does them."""
+
+    def __init__(  # noqa: PLR0913 whatever a run can begin with
+        self,
+        wanted: list[Job],
+        limits: Limits | None = None,
+        *,
+        rows: Iterable[Progress] = (),
+        held: Iterable[str] = (),
+        again: Mapping[str, life.Reopened] | None = None,
+        only: Iterable[str] | None = None,
+        money: Money | None = None,
+        run_limit_micros: int | None = None,
+        stop_submitting_at: float | None = None,
+        max_jobs: int | None = None,
+        clips_before: int = 0,
+        ration: Ration | None = None,
+        account: AccountState | None = None,
+    ) -> None:
+        self.now = 1000.0
+        self.tasks = 0
+        self.posts: Counter[int] = Counter()
+        self.sent: Counter[int] = Counter()
+        self.unproven: Counter[int] = Counter()
+        self.limits = limits or Limits()
+        self.course = Course(
+            wanted,
+            self.limits,
+            brakes=Brakes(
+                self.limits,
+                stop_submitting_at=stop_submitting_at,
+                ration=Ration(run_limit_micros, max_jobs) if ration is None else ration,
+                account=account,
+                clips_before=clips_before,
+            ),
+            money=money or Money(budget_micros=self.limits.budget_micros),
+        )
+        place_all(
+            self.course,
+            {row.job_id: row for row in rows},
+            again=again or {},
+            held=frozenset(held),
+            only=None if only is None else frozenset(only),
+            now=self.now,
+            at=AT + self.now,
+        )
+
+    def state(self, index: int) -> Progress:
+        """Give the progress of a job that something has happened to, and that is not closed."""
+        return self.course.active[index].progress
+
+    def take(self, step: Step) -> int:
+        """Take a turn that must be there; for a submit, record that it has started."""
+        assert self.course.turn(step, self.now)
+        index = self.course.take(step, self.now)
+        assert index is not None
+        return index
+
+    def wait_for(self, step: Step) -> int:
+        """Let time pass until there is such a turn, and take it."""
+        while not self.course.turn(step, self.now):
+            moment = self.course.wake_at(step, self.now)
+            assert moment is not None, f"no turn to {step} will ever come by itself"
+            assert moment > self.now
+            self.now = moment
+        return self.take(step)
+
+    def record(self, index: int, *events: Event) -> Progress:
+        """Decide and commit."""
+        before, after = self.course.change(index, events, at=AT + self.now)
+        assert before == self.state(index)
+        self.course.commit(index, events, after)
+        return after
+
+    def started(self) -> int:
+        """Take a turn to submit, and record that the paid request is about to leave."""
+        index = self.wait_for(Step.SUBMIT)
+        job = self.course.jobs[index]
+        self.record(index, life.SubmitStarted(self.state(index).attempt + 1, job.price_micros, job.fingerprint))
+        self.posts[index] += 1
+        return index
+
+    # ---- what comes of a paid request
+
+    def accepted(self, index: int) -> None:
+        """Let the service take it."""
+        self.tasks += 1
+        self.record(index, life.SubmitAccepted(f"task_{self.tasks}"))
+        self._left(index)
+        self.course.task_began(index, now=self.now)
+        self.course.brakes.submit_accepted(now=self.now)
+        self.finish(Step.SUBMIT, index)
+
+    def refused(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
+        """Let the service refuse it: beyond doubt, where *fault* does not say how certain that is."""
+        course = self.course
+        new = not course.active[index].started
+        fault = replace(fault, proof=Proof.CLEAR) if fault.proof is Proof.NONE else fault
+        sends = course.active[index].sends
+        if fault.proof is not Proof.NOT_SENT:
+            sends = course.was_sent(index)
+            self.sent[index] += 1
+            self.unproven[index] += fault.proof is not Proof.CLEAR
+        course.brakes.submit_refused(fault, sent_at=self.now, now=self.now, jitter=jitter, new=new)
+        tally = course.refused(index, fault)
+        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=self.limits)
+        self.follow(Step.SUBMIT, index, follow)
+
+    def _left(self, index: int) -> None:
+        """Count a request that was sent, and that may be paid."""
+        self.course.was_sent(index)
+        self.sent[index] += 1
+        self.unproven[index] += 1
+
+    def unsure(self, index: int, *then: Event) -> None:
+        """Let nobody know what became of it."""
+        self.record(index, life.SubmitUnsure("reset"), *then)
+        self._left(index)
+        self.course.brakes.submit_unsure(now=self.now)
+        self.finish(Step.SUBMIT, index)
+
+    def unsendable(self, index: int) -> None:
+        """Let a frame be gone before anything was recorded."""
+        self.course.withdraw(index)
+        self.record(index, life.GaveUp("not sent: the frame is gone"))
+        self.finish(Step.SUBMIT, index)
+
+    def submit(self) -> int:
+        """Submit the next job, with success."""
+        index = self.started()
+        self.accepted(index)
+        return index
+
+    # ---- what comes of a poll
+
+    def polled(self, index: int, phase: Phase, *, url: str | None = None, error: str | None = None) -> None:
+        """Let a poll bring an answer; a failure, the last one of a row that is believed."""
+        course, one = self.course, self.course.active[index]
+        course.brakes.poll_answered(now=self.now)
+        report = TaskReport(phase, "word", None, url, None, None, error)
+        tally = course.bump(
+            index,
+            poll_faults=0,
+            unknown_looks=0,
+            without_url_looks=int(phase is Phase.SUCCEEDED and url is None),
+            failed_looks=policy.FAILED_LOOKS if phase is Phase.FAILED else 0,
+        )
+        late = course.is_late(index, now=self.now)
+        follow = policy.after_report(
+            report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=self.limits
+        )
+        course.looked(index, now=self.now, finished=isinstance(follow.events[0], life.TaskSucceeded))
+        self.follow(Step.POLL, index, follow)
+
+    def poll_failed(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
+        """Let a poll bring none."""
+        course, one = self.course, self.course.active[index]
+        course.brakes.poll_refused(fault, sent_at=self.now, now=self.now, jitter=jitter)
+        tally = course.bump(index, poll_faults=1, unknown_looks=int(fault.kind is FaultKind.UNKNOWN_TASK))
+        follow = policy.after_poll_fault(
+            fault,
+            tally,
+            age_s=self.now - one.task_from,
+            late=course.is_late(index, now=self.now),
+            jitter=jitter,
+            limits=self.limits,
+        )
+        self.follow(Step.POLL, index, follow)
+
+    def ready(self) -> int:
+        """Poll the next task, which has finished."""
+        index = self.wait_for(Step.POLL)
+        self.polled(index, Phase.SUCCEEDED, url="https://files.example/1")
+        return index
+
+    # ---- what comes of a download
+
+    def saved(self, index: int) -> None:
+        """Let the clip arrive."""
+        self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
+        self.finish(Step.DOWNLOAD, index)
+
+    def save_and_set_free(self, index: int) -> None:
+        """Let the clip arrive, and let those come that have waited for it."""
+        self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
+        self.course.set_free(index, now=self.now)
+        self.finish(Step.DOWNLOAD, index)
+
+    def not_saved(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
+        """Let it not arrive."""
+        gone = fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
+        tally = self.course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        follow = policy.after_download_fault(fault, tally, jitter=jitter, limits=self.limits)
+        self.follow(Step.DOWNLOAD, index, follow)
+
+    def done(self) -> int:
+        """Fetch the next clip."""
+        index = self.wait_for(Step.DOWNLOAD)
+        self.saved(index)
+        return index
+
+    # ---- the rest
+
+    def follow(self, step: Step, index: int, follow: Follow) -> None:
+        """Record what follows and give the worker back."""
+        self.record(index, *follow.events)
+        self.finish(step, index, wait_s=follow.wait_s)
+
+    def finish(self, step: Step, index: int, *, wait_s: float | None = None) -> None:
+        """Give the worker back."""
+        self.course.finish(step, index, wait_s=wait_s, now=self.now)
+
+    def counts(self) -> dict[str, int]:
+        """Give the jobs by state, without the states that no job is in."""
+        return {state.value: number for state, number in self.course.counts.items() if number}
+
+    def in_lanes(self) -> int:
+        """Count the jobs that wait for a step."""
+        schedule = self.course.schedule
+        return schedule.to_submit + len(schedule.polls) + len(schedule.downloads)
+
+    def flying(self) -> int:
+        """Count the jobs that the service may be working on, and those about to be sent, one by one."""
+        active = self.course.active.values()
+        sent = sum(one.progress.state.in_flight and not one.progress.parked for one in active)
+        about_to_be = self.course.busy[Step.SUBMIT] - sum(one.progress.state is State.SUBMITTING for one in active)
+        return sent + about_to_be

@@ -1,0 +1,235 @@
+"""Real clips, joined: bit by bit where they are alike, coded once where they are not; whole, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from batchvid.engine.films import FilmFile
+from batchvid.media.concat import NotJoinedError, StoppedError, join
+from batchvid.media.images import decode_clip
+from batchvid.sandbox.render import render
+from batchvid.sandbox.tasks import ClipOrder
+from batchvid.storage.names import ForeignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import MakeClip
+
+FRAME_S = 1 / 24
+RECIPE = {"film": 1, "clips": [{"id": "a", "sha256": "aa"}, {"id": "b", "sha256": "bb"}]}
+
+
+def never() -> bool:
+    """Let it go on."""
+    return False
+
+
+@pytest.fixture
+def clips(tmp_path: Path, make_clip: MakeClip) -> list[Path]:
+    """Give three clips of one kind, with sound, of different lengths."""
+    return written(tmp_path, *(make_clip(frames=frames, audio=True) for frames in (24, 31, 12)))
+
+
+def written(folder: Path, *contents: bytes) -> list[Path]:
+    """Write clips."""
+    paths = [folder / f"part-{number}.mp4" for number in range(len(contents))]
+    for path, data in zip(paths, contents, strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    """Give the coded frames of one track."""
+    with av.open(str(path)) as container:
+        (stream,) = [one for one in container.streams if one.type == kind]
+        return [bytes(packet) for packet in container.demux(stream) if packet.size]
+
+
+def times(path: Path, kind: str) -> list[float]:
+    """Give when each decoded frame of a track is shown or heard."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0] if kind == "video" else container.streams.audio[0]
+        return [float(getattr(frame, "time", None) or 0.0) for frame in container.decode(stream)]
+
+
+def heard_s(path: Path) -> float:
+    """Give how long the sound is that a decoder gives."""
+    with av.open(str(path)) as container:
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(container.streams.audio[0]))
+
+
+def boxes(path: Path) -> list[str]:
+    """Name the top boxes of the file, in order."""
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):
+        found.append(data[at + 4 : at + 8].decode())
+        at += int.from_bytes(data[at : at + 4]) or len(data)
+    return found
+
+
+def test_clips_of_one_kind_are_joined_without_touching_a_picture(tmp_path: Path, clips: list[Path]) -> None:
+    """Every coded frame of every part is in the film, bit by bit, in order."""
+    film = tmp_path / "film.mp4"
+    assert join(clips, film, is_stopped=never).difference == ""
+    assert packets(film, "video") == [one for clip in clips for one in packets(clip, "video")]
+    sound = [one for clip in clips for one in packets(clip, "audio")]
+    kept = packets(film, "audio")
+    assert set(kept) <= set(sound)
+    assert len(sound) - len(kept) == len(clips) - 1  # the decoder's run-up, once a joint
+
+
+def test_the_lengths_of_the_parts_add_up_and_every_frame_has_its_place(tmp_path: Path, clips: list[Path]) -> None:
+    """Within a frame a joint, picture and sound; no two frames at one time, and no hole."""
+    film = tmp_path / "film.mp4"
+    join(clips, film, is_stopped=never)
+    assert decode_clip(film).frames == 24 + 31 + 12
+    assert decode_clip(film).duration_s == pytest.approx(67 * FRAME_S, abs=2 * FRAME_S)
+    shown = times(film, "video")
+    gaps = [later - earlier for earlier, later in pairwise(shown)]
+    assert all(0.9 * FRAME_S <= gap <= 2.1 * FRAME_S for gap in gaps)
+    assert heard_s(film) == pytest.approx(sum(map(heard_s, clips)), abs=0.005)
+
+
+def test_picture_and_sound_do_not_drift_apart_over_many_joints(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Forty parts whose sound ends before their pictures: the last one's begin together all the same."""
+    film = tmp_path / "film.mp4"
+    join(written(tmp_path, make_clip(frames=10, audio=True)) * 40, film, is_stopped=never)
+    begins_at, sounds = times(film, "video")[-10], times(film, "audio")
+    assert min(abs(at - begins_at) for at in sounds) <= 0.002
+    assert sounds[-1] - begins_at == pytest.approx(9 * 1024 / 48_000, abs=0.002)
+
+
+def test_the_index_stands_first_so_that_a_browser_plays_it_while_it_loads(tmp_path: Path, clips: list[Path]) -> None:
+    """In the copied film and in the coded one."""
+    film = tmp_path / "film.mp4"
+    for parts in (clips, [clips[0], shaped(tmp_path, 36, 64)]):
+        join(parts, film, is_stopped=never)
+        found = boxes(film)
+        assert found.index("moov") < found.index("mdat")
+
+
+def shaped(folder: Path, width: int, height: int) -> Path:
+    """Give a clip of another shape, rate and length, without sound."""
+    path = folder / f"{width}x{height}.mp4"
+    render(ClipOrder("x", width, height, 1, 7, (), ()), path, rate=8)
+    return path
+
+
+@pytest.mark.parametrize("first", ["with sound", "without sound"])
+def test_clips_of_different_kinds_are_coded_once_in_the_first_ones_size(
+    tmp_path: Path, clips: list[Path], first: str
+) -> None:
+    """What differs is said; lengths add up, sound is kept where there is some, and the film has it all along."""
+    other, film = shaped(tmp_path, 36, 64), tmp_path / "film.mp4"
+    parts = [clips[0], other, clips[1]] if first == "with sound" else [other, clips[0], clips[1]]
+    assert join(parts, film, is_stopped=never).difference == "size"
+    found = decode_clip(film)
+    assert (found.width, found.height) == ((64, 36) if first == "with sound" else (36, 64))
+    assert found.duration_s == pytest.approx(1.0 + 1.0 + 31 * FRAME_S, abs=3 / 8)
+    assert heard_s(film) == pytest.approx(found.duration_s, abs=0.1)
+
+
+def test_a_clip_with_another_rate_or_without_sound_is_no_reason_to_lose_it(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Sound in one of two parts makes them different kinds."""
+    parts = written(tmp_path, make_clip(frames=24), make_clip(frames=24, audio=True))
+    film = tmp_path / "film.mp4"
+    assert join(parts, film, is_stopped=never).difference == "sound"
+    assert heard_s(film) == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_damaged_part_makes_no_film(tmp_path: Path, clips: list[Path]) -> None:
+    """And says so."""
+    clips[1].write_bytes(b"hello")
+    with pytest.raises(NotJoinedError, match="could not be joined"):
+        join(clips, tmp_path / "film.mp4", is_stopped=never)
+
+
+# ---- its file
+
+
+def make(
+    folder: Path, parts: list[Path], is_stopped: Callable[[], bool] = never, recipe: dict[str, Any] = RECIPE
+) -> FilmFile:
+    """Make the film."""
+    file = FilmFile(folder, "film.mp4")
+    file.make(parts, {"id": "film", **recipe}, mode=0o644, is_stopped=is_stopped)
+    return file
+
+
+def test_a_film_tells_what_it_is_made_of_and_is_made_again_only_when_that_changed(
+    tmp_path: Path, clips: list[Path]
+) -> None:
+    """By content and order, not by name."""
+    file = make(tmp_path, clips)
+    told = json.loads((tmp_path / "film.json").read_bytes())
+    assert (told["clips"], told["lossless"], told["path"]) == (RECIPE["clips"], True, "film.mp4")
+    assert told["sha256"] == hashlib.sha256((tmp_path / "film.mp4").read_bytes()).hexdigest()
+    renamed = {"film": 1, "clips": [{"id": "x", "sha256": "aa"}, {"id": "y", "sha256": "bb"}]}
+    turned = {"film": 1, "clips": [{"id": "b", "sha256": "bb"}, {"id": "a", "sha256": "aa"}]}
+    assert file.is_current(RECIPE, full=True)
+    assert file.is_current(renamed, full=True)
+    assert not file.is_current(turned, full=False)
+    assert not file.is_current({"film": 1, "clips": RECIPE["clips"][:1]}, full=False)  # type: ignore[index] # a list
+
+
+def test_an_older_film_of_ours_is_replaced(tmp_path: Path, clips: list[Path]) -> None:
+    """Nothing else is left behind."""
+    make(tmp_path, clips)
+    make(tmp_path, clips[:1])
+    assert decode_clip(tmp_path / "film.mp4").frames == 24
+    assert sorted(path.name for path in tmp_path.iterdir() if "part" not in path.name) == ["film.json", "film.mp4"]
+
+
+def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path, clips: list[Path]) -> None:
+    """A film of somebody else, a sidecar of somebody else, and a film of ours that somebody has edited."""
+    film, sidecar = tmp_path / "film.mp4", tmp_path / "film.json"
+    film.write_bytes(b"mine")
+    with pytest.raises(ForeignFileError, match=r"film\.mp4 is there already"):
+        make(tmp_path, clips)
+    film.unlink()
+    sidecar.write_text('{"mine": true}')
+    with pytest.raises(ForeignFileError, match=r"film\.json is there already"):
+        make(tmp_path, clips)
+    sidecar.unlink()
+    make(tmp_path, clips)
+    film.write_bytes(b"edited")
+    assert not FilmFile(tmp_path, "film.mp4").is_current(RECIPE, full=True)
+    with pytest.raises(ForeignFileError, match="or not as it is now: move it away"):
+        make(tmp_path, clips)
+    assert film.read_bytes() == b"edited"
+
+
+def test_a_crash_between_the_sidecar_and_the_film_leaves_both_known(tmp_path: Path, clips: list[Path]) -> None:
+    """The old film stands, and the sidecar tells of the new one already: the next try replaces it."""
+    make(tmp_path, clips)
+    old, earlier = (tmp_path / "film.mp4").read_bytes(), tmp_path / "film.json"
+    one = {"film": 1, "clips": [{"id": "a", "sha256": "aa"}]}
+    file = make(tmp_path, clips[:1], recipe=one)
+    assert json.loads(earlier.read_bytes())["replaces"] == hashlib.sha256(old).hexdigest()
+    (tmp_path / "film.mp4").write_bytes(old)  # as if the film had not taken its name
+    (tmp_path / ".film.mp4.new").write_bytes(b"half")
+    assert not file.is_current(one, full=True)
+    make(tmp_path, clips[:1], recipe=one)
+    assert file.is_current(one, full=True)
+    assert not (tmp_path / ".film.mp4.new").exists()
+
+
+@pytest.mark.parametrize("kind", ["copied", "coded"])
+def test_a_join_that_is_stopped_leaves_nothing(tmp_path: Path, clips: list[Path], kind: str) -> None:
+    """At any packet or frame; the older film stays."""
+    parts = clips if kind == "copied" else [*clips, shaped(tmp_path, 36, 64)]
+    make(tmp_path, clips[:1])
+    before = (tmp_path / "film.mp4").read_bytes()
+    left = iter([False] * 40)
+    with pytest.raises(StoppedError):
+        make(tmp_path, parts, is_stopped=lambda: next(left, True))
+    assert (tmp_path / "film.mp4").read_bytes() == before
+    assert not (tmp_path / ".film.mp4.new").exists()

@@ -1,0 +1,98 @@
+"""The end of a run says what there is, what it cost, what to do next and what the exit code means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchvid.cli.output.summary import MEANINGS, exit_line, money_line, summary_lines
+from batchvid.domain.errors import Exit
+from batchvid.domain.job import State
+from batchvid.domain.results import Money, NeedsPerson
+
+if TYPE_CHECKING:
+    from batchvid.domain.results import Summary
+
+STANDING = "337 done, 3 ready, 19 running, 1 submitting, 634 pending, 4 failed, 2 in doubt"
+
+
+def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary) -> None:
+    """Counts, money, time, place, cause, next commands, exit code; and nothing that drives a terminal."""
+    assert list(summary_lines(summary)) == [
+        f"1,000 jobs: {STANDING}; 1 parked for the next run.",
+        "Money: $134.80 spent, $8.00 reserved, of a budget of $500.00.",
+        "Took 2 h 1 min: 363 submits, 1,200 polls, 1.4 GB downloaded.",
+        "Clips: out/night",
+        "Stopped early: the time window has closed",
+        "Needs a person:",
+        "  in doubt  kite-7: the connection broke before an answer came",
+        "      batchvid adopt jobs/night.yaml kite-7 TASK_ID     # the dashboard shows its task",
+        "      batchvid retry jobs/night.yaml kite-7 --in-doubt  # it surely does not",
+        "  failed    dawn: the prompt was refused",
+        "  … and 5 more: batchvid status jobs/night.yaml",
+        "  To go through what is in doubt: batchvid doubts jobs/night.yaml",
+        "  To buy the failed ones again: batchvid retry jobs/night.yaml --failed",
+        "Next: batchvid run jobs/night.yaml does the 657 jobs left, and nothing twice.",
+        "Exit 4: some jobs are in doubt: they may be paid, and only a person can tell.",
+    ]
+
+
+def test_a_run_is_not_promised_to_do_what_waits_for_a_person(summary: Summary) -> None:
+    """A link of a chain whose head failed comes only after somebody retried that."""
+    failed = NeedsPerson("kite", State.FAILED, "no good")
+    waiting = NeedsPerson("kite-2nd", State.PENDING, "waits for kite, which failed")
+    ended = replace(
+        summary, counts={State.FAILED: 1, State.PENDING: 3}, needs_person=(failed, waiting), exit_code=Exit.FAILED
+    )
+    assert "Next: batchvid run jobs/night.yaml does the 2 jobs left, and nothing twice." in summary_lines(ended)
+    stuck = replace(ended, counts={State.FAILED: 1, State.PENDING: 1})
+    assert not [line for line in summary_lines(stuck) if line.startswith("Next:")]
+
+
+def test_a_run_that_did_everything_asks_for_nothing(summary: Summary) -> None:
+    """No advice where none is needed."""
+    done = replace(
+        summary,
+        counts={State.DONE: 12},
+        parked=0,
+        money=Money(4_800_000),
+        needs_person=(),
+        stopped=None,
+        exit_code=Exit.OK,
+    )
+    assert list(summary_lines(done)) == [
+        "12 jobs: 12 done.",
+        "Money: $4.80 spent.",
+        "Took 2 h 1 min: 363 submits, 1,200 polls, 1.4 GB downloaded.",
+        "Clips: out/night",
+        "Exit 0: every job is a clip on disk.",
+    ]
+
+
+@pytest.mark.parametrize("code", Exit)
+def test_every_exit_code_has_a_meaning(code: Exit) -> None:
+    """A number alone helps nobody."""
+    assert exit_line(code) == f"Exit {code.value}: {MEANINGS[code]}."
+    assert MEANINGS[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        (Exit.BUDGET, "raise limits.budget (or --max-cost), then batchvid run"),
+        (Exit.ACCOUNT, "check the key and the quota on the service's site, then batchvid run"),
+        (Exit.DISK, "free some space or give batchvid a folder that it may write to, then batchvid run"),
+        (Exit.STOPPED, "Next: batchvid run"),
+        (Exit.INTERRUPTED, "Next: batchvid run"),
+    ],
+)
+def test_the_next_step_fits_the_cause(summary: Summary, code: Exit, first: str) -> None:
+    """Running again without removing the cause would only stop again."""
+    assert first in "\n".join(summary_lines(replace(summary, exit_code=code)))
+
+
+def test_money_that_nobody_can_sum_up_is_mentioned() -> None:
+    """Attempts without a price are neither hidden nor guessed."""
+    assert money_line(Money(400_000, 0, None, 2)) == "$0.40 spent, and 2 attempts without a known price"
