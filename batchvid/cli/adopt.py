@@ -103,7 +103,7 @@ def adopt_command(  # noqa: PLR0913 one argument an option
     if (file is None) == (job_id is None) or (job_id is None) != (task_id is None):
         raise click.UsageError("name a job and its task, or a file with many: ID TASK_ID, or --from FILE")
     loaded = load(manifest, output=output, base_url=base_url)
-    answer = Answer(str(manifest), file, as_json=as_json)
+    answer = Response(str(manifest), file, as_json=as_json)
     with writing(loaded) as journal, ExitStack() as stack:
         adopting = Adopting(loaded, str(manifest), journal, stack, key_file=api_key_file, ca_file=ca_file)
         if file is not None:
@@ -196,7 +196,7 @@ class Adopting:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What is told of adoptions, as text or as JSON."""
 
     named: str

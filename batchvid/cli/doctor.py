@@ -17,7 +17,7 @@ from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.engine.target import clear_text
 from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, names_another_secret
 from batchvid.providers.credentials import find_key
-from batchvid.providers.response import NoAnswer
+from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ def _sqlite() -> Finding:
 
 def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 loaded only with a manifest
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 loaded only with a manifest
     from batchvid.storage.fs import network_file_system, on_network  # noqa: PLC0415 as above
     from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
     from batchvid.storage.lock import is_held  # noqa: PLC0415 as above
@@ -106,7 +106,7 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
-        journal = Readings.open_readonly(outputs.state_folder / "journal.db")
+        journal = JournalReader.open_readonly(outputs.state_folder / "journal.db")
         with journal or nullcontext():
             if journal is not None:
                 number = sum(journal.counts().values())
@@ -126,7 +126,7 @@ async def _service(url: str, key: str, ca_file: str | None) -> list[Finding]:
 
     async with Service(url, key or "none", ca_file=ca_file) as service:
         answer = await service.get("/models")
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]
     if answer.status == 401 and key:  # noqa: PLR2004 HTTP's word for it

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.errors import Problem
     from batchvid.domain.film import FilmReport
-    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -120,11 +120,11 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
     from batchvid.storage.lock import is_held  # noqa: PLC0415 loaded only to plan
 
     loaded = load(manifest, output=output)
-    journal, active = Readings.open_readonly(journal_path(loaded)), is_held(loaded.output)
+    journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
@@ -182,9 +182,9 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         films = film_reports(manifest.films, rows, manifest.output)
     active = is_held(manifest.output)
     if not active:
-        from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+        from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
-        journal = Readings.open_readonly(journal_path(manifest))
+        journal = JournalReader.open_readonly(journal_path(manifest))
         with journal or nullcontext():
             _warn_of_forgotten(manifest, journal)
     lost = lost_clips(manifest.output, rows.values(), {job.id for job in manifest.jobs})
@@ -203,7 +203,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         )
 
 
-def _warn_of_forgotten(manifest: Manifest, journal: Readings | None) -> None:
+def _warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
     """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
     from batchvid.engine.recovery import forgotten  # noqa: PLC0415 as above
     from batchvid.storage.local import Outputs  # noqa: PLC0415 as above

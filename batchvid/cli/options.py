@@ -84,17 +84,17 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
     What the next run moves to another id is under that id already.
     """
-    from batchvid.domain.dependencies import Chains  # noqa: PLC0415 only commands with a journal
+    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 only commands with a journal
     from batchvid.domain.results import Money  # noqa: PLC0415 as above
     from batchvid.engine.moving import as_moved, identity_of  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
-    journal = Readings.open_readonly(journal_path(manifest))
+    journal = JournalReader.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        identity = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output)
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 
@@ -103,11 +103,11 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
     from batchvid.domain.doubts import doubts_of  # noqa: PLC0415 only commands with a journal
     from batchvid.domain.job import State  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
     doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
     ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
-    journal = Readings.open_readonly(journal_path(manifest)) if ids else None
+    journal = JournalReader.open_readonly(journal_path(manifest)) if ids else None
     if journal is None:
         return []
     with journal:
@@ -117,9 +117,9 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
 
 def bound_service(manifest: Manifest) -> str | None:
     """Give the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
-    journal = Readings.open_readonly(journal_path(manifest))
+    journal = JournalReader.open_readonly(journal_path(manifest))
     if journal is None:
         return None
     with journal:

@@ -39,7 +39,7 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.domain.dependencies import Chains  # noqa: PLC0415 the engine is loaded only to write
+    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 the engine is loaded only to write
     from batchvid.engine.moving import move_jobs  # noqa: PLC0415 as above
     from batchvid.engine.recovery import take_back, take_up  # noqa: PLC0415 as above
     from batchvid.journal import home  # noqa: PLC0415 as above
@@ -57,9 +57,15 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
         take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
         take_up(journal, outputs, at=at, warn=complain)
         move_jobs(
-            journal, outputs, jobs=manifest.jobs, chains=Chains(manifest.jobs), limits=manifest.limits, at=at,
-            note=complain, warn=complain,
-        )  # fmt: skip
+            journal,
+            outputs,
+            jobs=manifest.jobs,
+            dependencies=DependencyGraph(manifest.jobs),
+            limits=manifest.limits,
+            at=at,
+            note=complain,
+            warn=complain,
+        )
         try:
             yield journal
         except click.ClickException as error:

@@ -46,14 +46,16 @@ def without_refused(manifest: Manifest) -> Manifest:
     if sys.stdin is None or sys.stdout is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return manifest
     from batchvid.cli.output.text import count  # noqa: PLC0415 as above
-    from batchvid.domain.dependencies import Chains  # noqa: PLC0415 only where somebody can be asked
+    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 only where somebody can be asked
     from batchvid.domain.identity import advice  # noqa: PLC0415 as above
     from batchvid.engine.moving import TOLD_AT_MOST, identity_of  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
-    journal = Readings.open_readonly(journal_path(manifest))
+    journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
-        found = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output) if journal else None
+        found = (
+            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output) if journal else None
+        )
     if found is None or not found.resembling:
         return manifest
     for new, old in found.resembling[:TOLD_AT_MOST]:

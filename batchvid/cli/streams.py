@@ -20,7 +20,7 @@ import click
 from batchvid.domain.errors import Exit, StorageError
 
 
-class Beat:
+class Interval:
     """Tells when something that may be shown only every so often is due again, by a run's own clock."""
 
     def __init__(self, every_s: float, *, first_at_s: float = 0.0) -> None:
@@ -41,7 +41,7 @@ WAITING_CHARS_MAX = 4 * 1024 * 1024
 """What is kept for a reader who does not read; beyond it the rest of the text is lost."""
 
 
-class Unfailing(io.TextIOBase):
+class SafeStream(io.TextIOBase):
     """A text stream over another one that never raises and never blocks: the first refused write makes it silent.
 
     Nobody may be reading (``| head -1``), the disk behind it may be full, it may have been closed
@@ -133,9 +133,9 @@ class Unfailing(io.TextIOBase):
             silence(stream)
 
 
-def unfailing(stream: TextIO | Unfailing | None) -> Unfailing:
+def unfailing(stream: TextIO | SafeStream | None) -> SafeStream:
     """Give *stream* as one that never fails; two who write to the same one share it, so that lines stay whole."""
-    return stream if isinstance(stream, Unfailing) else Unfailing(stream)
+    return stream if isinstance(stream, SafeStream) else SafeStream(stream)
 
 
 def silence(stream: TextIO) -> None:

@@ -68,7 +68,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
         raise click.UsageError("--quick reads nothing, --deep decodes everything: choose one")
 
     from batchvid.cli.output.advice import command  # noqa: PLC0415 as above
-    from batchvid.engine.repair import Mender  # noqa: PLC0415 as above
+    from batchvid.engine.repair import Repairer  # noqa: PLC0415 as above
     from batchvid.storage.local import Outputs, wrong_clips  # noqa: PLC0415 as above
 
     loaded = load(manifest, output=output, base_url=base_url)
@@ -84,7 +84,7 @@ def verify_command(  # noqa: PLR0913 one argument an option
         with ExitStack() as stack:
             stack.enter_context(outputs.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
-            mender = Mender(
+            mender = Repairer(
                 outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]

@@ -21,12 +21,12 @@ from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
 from batchvid.domain.plan import cost_of_plan
 from batchvid.domain.reopening import matching, reopenings
-from batchvid.engine.account import Ration
+from batchvid.engine.account import SpendCap
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.planning import planned
-from batchvid.engine.run import Interrupts, Order, run_all
+from batchvid.engine.run import Interrupts, Order, run_many
 from batchvid.engine.target import SANDBOX, has_journal, journal_path, sandbox_account, service_account
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.providers.credentials import find_key, find_url, terminal_can_draw
 from batchvid.storage.lock import is_held
 
@@ -113,7 +113,7 @@ def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
-        journal = Readings.open_readonly(journal_path(manifest))
+        journal = JournalReader.open_readonly(journal_path(manifest))
         if journal is not None and not is_held(manifest.output):
             with journal:
                 question = home.question(journal, {job.id for job in manifest.jobs})
@@ -137,7 +137,7 @@ def _plan(manifest: Manifest, options: Options) -> Plan:
     only = None if options.only is None else matching(jobs, options.only)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
     try:
-        journal = Readings.open_readonly(journal_path(manifest))
+        journal = JournalReader.open_readonly(journal_path(manifest))
     except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
         journal = None
     with journal or nullcontext():
@@ -166,7 +166,7 @@ def _as_run(asked: Asked, manifest: Manifest) -> Manifest:
 async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | None) -> list[Summary | BatchvidError]:
     interrupts = Interrupts()
     interrupts.install()
-    ration = Ration(asked.options.max_cost_micros, asked.options.max_jobs)
+    ration = SpendCap(asked.options.max_cost_micros, asked.options.max_jobs)
     found: list[Summary | BatchvidError] = []
 
     async def ended(place: int, outcome: Summary | BatchvidError) -> None:
@@ -181,7 +181,7 @@ async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | N
         one.stack.close()
 
     orders = [_order(asked, one, interrupts, ration) for one in watched]
-    await run_all(orders, [_account_id(asked, one.manifest) for one in watched], ended)
+    await run_many(orders, [_account_id(asked, one.manifest) for one in watched], ended)
     return found
 
 
@@ -239,7 +239,7 @@ def _known(hook: Hook) -> Hook | None:
     return replace(hook, url=url)
 
 
-def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: Ration) -> Order:
+def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: SpendCap) -> Order:
     return Order(
         manifest=one.manifest,
         named=one.named,

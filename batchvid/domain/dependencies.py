@@ -57,7 +57,7 @@ class Wait:
     """Whether no further run can change that by itself: a person has to do something first."""
 
 
-class Chains:
+class DependencyGraph:
     """The links among the jobs of one manifest, by their index in it; empty for most manifests."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -142,14 +142,14 @@ def _standing(clip: Progress) -> tuple[str, bool]:
             return clip.job_id, False
 
 
-class Handover:
+class DependencyTracker:
     """What one run keeps in mind of its chains: who waits, and what a new clip may open again.
 
     *rebuy*: a clip whose first frame is another one now is bought again, as every changed one is.
     """
 
-    def __init__(self, chains: Chains, *, limits: Limits, rebuy: bool = False) -> None:
-        self.chains = chains
+    def __init__(self, dependencies: DependencyGraph, *, limits: Limits, rebuy: bool = False) -> None:
+        self.dependencies = dependencies
         self.waiting: set[int] = set()
         """The pending jobs whose clip to go on from is not there yet; they are in no lane."""
         self.held_back: dict[int, str] = {}
@@ -161,8 +161,8 @@ class Handover:
 
     def place(self, jobs: Sequence[Job], rows: Mapping[str, Progress], *, only: frozenset[str] | None) -> None:
         """Take note of how the jobs of the chains stand when the run begins."""
-        for index in self.chains.in_order():
-            above = self.chains.parent[index]
+        for index in self.dependencies.in_order():
+            above = self.dependencies.parent[index]
             clip, row = rows.get(jobs[above].id), rows.get(jobs[index].id)
             there = clip is not None and clip.state is State.DONE
             if clip is not None and there:
@@ -176,13 +176,13 @@ class Handover:
 
     def clip_for(self, index: int) -> Progress | None:
         """Give the row of the clip that the job goes on from; ``None`` while it is not finished."""
-        return self._clips.get(self.chains.parent[index])
+        return self._clips.get(self.dependencies.parent[index])
 
     def set_free(
         self, index: int, clip: Progress, jobs: Sequence[Job]
     ) -> Iterator[tuple[int, Progress | None, Reopened | None]]:
         """Yield whose turn has come with *clip*: the index, and of a closed job its row and the event to open it."""
-        children = self.chains.children.get(index, ())
+        children = self.dependencies.children.get(index, ())
         if children:  # most clips are nobody's beginning, and a night has a hundred thousand
             self._clips[index] = clip
         for child in children:
@@ -202,4 +202,4 @@ class Handover:
 
     def cut_off(self, index: int) -> None:
         """Take note that the job failed: what hangs on it will not come in this run."""
-        self.waiting.difference_update(self.chains.all_behind(index))
+        self.waiting.difference_update(self.dependencies.all_behind(index))

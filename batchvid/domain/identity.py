@@ -47,7 +47,7 @@ from batchvid.domain.text import nfc
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from batchvid.domain.dependencies import Chains
+    from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.job import Job, Progress
 
 
@@ -342,7 +342,7 @@ def is_new(row: Progress | None) -> bool:
 
 def identify(  # noqa: PLR0913 the manifest's side, and the journal's
     jobs: Sequence[Job],
-    chains: Chains,
+    dependencies: DependencyGraph,
     *,
     new: Collection[str],
     rows: Mapping[str, Progress],
@@ -359,7 +359,7 @@ def identify(  # noqa: PLR0913 the manifest's side, and the journal's
         return Identity()
     indexes = [index for index, job in enumerate(jobs) if job.id in new]
     known, moves, left = dict(rows), [], []
-    for generation in _generations(indexes, chains):
+    for generation in _generations(indexes, dependencies):
         wanted = [as_it_stands(jobs[index], known) for index in generation]
         found = dict(_same(wanted, pool))
         for row in found.values():
@@ -379,14 +379,14 @@ def identify(  # noqa: PLR0913 the manifest's side, and the journal's
     return Identity((*moves, *edited), alike)
 
 
-def _generations(new: Sequence[int], chains: Chains) -> Iterator[list[int]]:
+def _generations(new: Sequence[int], dependencies: DependencyGraph) -> Iterator[list[int]]:
     """Yield the new jobs, those that continue another after it: what they would send hangs on its clip."""
-    if not chains:
+    if not dependencies:
         yield list(new)
         return
     depth: dict[int, int] = {}
-    for index in chains.in_order():
-        depth[index] = depth.get(chains.parent[index], 0) + 1
+    for index in dependencies.in_order():
+        depth[index] = depth.get(dependencies.parent[index], 0) + 1
     levels: dict[int, list[int]] = defaultdict(list)
     for index in new:
         levels[depth.get(index, 0)].append(index)

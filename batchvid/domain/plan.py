@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from batchvid.domain.dependencies import Chains, as_it_stands
+from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.identity import NOBODY, advice
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import attempts_used
@@ -114,12 +114,12 @@ def plan(  # noqa: PLR0913 what there is, and what is known of it
     *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
     already, by *identity*. *only* are the ids that may be submitted.
     """
-    chains = Chains(jobs)
-    rows, orphans = _standings(jobs, progress, limits, in_chains=chains.ids)
+    dependencies = DependencyGraph(jobs)
+    rows, orphans = _standings(jobs, progress, limits, in_chains=dependencies.ids)
     if only is not None:
         rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
-    for index in chains.in_order():
-        rows[index] = _behind(rows[index], jobs[index], rows[chains.parent[index]], limits)
+    for index in dependencies.in_order():
+        rows[index] = _behind(rows[index], jobs[index], rows[dependencies.parent[index]], limits)
     _tell_identity(rows, identity)
     waits = [
         typical_s(job.timing_class)
@@ -127,10 +127,10 @@ def plan(  # noqa: PLR0913 what there is, and what is known of it
         if row.submits or row.action is Action.RUNNING
     ]
     ends_s: dict[int, float] = {}
-    for index in chains.in_order():
-        for one in (chains.parent[index], index):
+    for index in dependencies.in_order():
+        for one in (dependencies.parent[index], index):
             takes = rows[one].submits or rows[one].action is Action.RUNNING
-            before_s = ends_s.get(chains.parent[one], 0.0) if one in chains.parent else 0.0
+            before_s = ends_s.get(dependencies.parent[one], 0.0) if one in dependencies.parent else 0.0
             ends_s[one] = before_s + (typical_s(jobs[one].timing_class) if takes else 0.0)
     longest_s = max([*ends_s.values(), max(waits, default=0.0)])
     rows.extend(sorted(orphans, key=lambda row: row.job_id))

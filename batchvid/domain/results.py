@@ -42,7 +42,7 @@ class Summary:
     exit_code: Exit
     stopped: str | None = None
     """Why the run ended before everything was tried, when that is so."""
-    needs_person: tuple[NeedsPerson, ...] = ()
+    needs_person: tuple[NeedsAttention, ...] = ()
     """Jobs that go no further until somebody decides; the counts tell how many there are in all."""
     films: tuple[FilmReport, ...] = ()
     not_chosen: int = 0
@@ -79,7 +79,7 @@ class NewClip:
 
 
 @dataclass(frozen=True, slots=True)
-class NeedsPerson:
+class NeedsAttention:
     """A job that goes no further until somebody decides."""
 
     job_id: str
@@ -125,7 +125,7 @@ class Snapshot:
     """Why the run was last slowed or paused."""
     newest: tuple[NewClip, ...] = ()
     """Newest first, at most eight."""
-    needs_person: tuple[NeedsPerson, ...] = field(default=())
+    needs_person: tuple[NeedsAttention, ...] = field(default=())
     """At most eight; the counts tell how many there are in all."""
 
 

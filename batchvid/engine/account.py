@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchvid.domain.limits import Limits
-    from batchvid.engine.circuit_breaker import Halt, Throttle
-    from batchvid.engine.scheduler import Course
+    from batchvid.engine.circuit_breaker import StopReason, Throttle
+    from batchvid.engine.scheduler import Scheduler
 
 
 @dataclass(slots=True)
-class Ration:
+class SpendCap:
     """What one call may spend and begin, over all its manifests; ``None`` is no bound."""
 
     max_cost_micros: int | None = None
@@ -40,7 +40,7 @@ class Ration:
 
 
 @dataclass(slots=True)
-class AccountState:
+class SharedAccount:
     """What a call knows of one account, and which courses use it."""
 
     throttle: Throttle
@@ -52,37 +52,37 @@ class AccountState:
     """Paid requests in doubt since the service last took one."""
     doubt_resume_at: float = 0.0
     """Until then nothing is submitted because of them (monotonic seconds)."""
-    halts: list[Halt] = field(default_factory=list)
+    halts: list[StopReason] = field(default_factory=list)
     """Why nobody submits any more."""
-    courses: list[Course] = field(default_factory=list)
+    schedulers: list[Scheduler] = field(default_factory=list)
     """Those at work; the one that submitted last stands last."""
 
-    def submitting(self, course: Course) -> int:
-        """Return how many paid requests are under way, of *course* and of the others."""
-        return sum(one.submitting for one in {id(one): one for one in (course, *self.courses)}.values())
+    def submitting(self, scheduler: Scheduler) -> int:
+        """Return how many paid requests are under way, of *scheduler* and of the others."""
+        return sum(one.submitting for one in {id(one): one for one in (scheduler, *self.schedulers)}.values())
 
-    def has_room_for(self, course: Course, now: float) -> bool:
-        """Say whether *course* may have one more task in flight.
+    def has_room_for(self, scheduler: Scheduler, now: float) -> bool:
+        """Say whether *scheduler* may have one more task in flight.
 
         Where room is short, courses with fewer tasks in flight go first, and among equals the one that has waited
         longest: so none starves, and what one does not want the others may have.
         """
         if self.limits is None:
             return True
-        room = self.limits.in_flight - sum(one.schedule.in_flight for one in self.courses)
-        if room >= len(self.courses):
+        room = self.limits.in_flight - sum(one.schedule.in_flight for one in self.schedulers)
+        if room >= len(self.schedulers):
             return True
-        own = course.schedule.in_flight
+        own = scheduler.schedule.in_flight
         behind_us, ahead = False, 0
-        for one in self.courses:
-            if one is course:
+        for one in self.schedulers:
+            if one is scheduler:
                 behind_us = True
             elif one.schedule.in_flight < own + (not behind_us) and one.is_eager(now):
                 ahead += 1
         return room > ahead
 
-    def took_turn(self, course: Course) -> None:
+    def took_turn(self, scheduler: Scheduler) -> None:
         """Let the others go first now."""
-        if len(self.courses) > 1:
-            self.courses.remove(course)
-            self.courses.append(course)
+        if len(self.schedulers) > 1:
+            self.schedulers.remove(scheduler)
+            self.schedulers.append(scheduler)

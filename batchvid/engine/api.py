@@ -32,7 +32,7 @@ from batchvid.engine.target import (
     sandbox_account,
     service_account,
 )
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.manifest.units import money_micros
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ def plan(manifest: Manifest) -> Plan:
     """
     from batchvid.engine.planning import lost_of, planned  # noqa: PLC0415 loaded only to plan
     from batchvid.engine.target import journal_path  # noqa: PLC0415 loaded only to plan
-    from batchvid.journal.sqlite_reader import Readings  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
-    journal = Readings.open_readonly(journal_path(manifest))
+    journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
         return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
 
@@ -321,7 +321,7 @@ class _Tap(Silent):
 
     def planned(self, *_: object) -> None:
         """Hand out what is on disk already: called under the lock, before anything else is done."""
-        journal = Readings.open_readonly(journal_path(self._manifest))
+        journal = JournalReader.open_readonly(journal_path(self._manifest))
         with journal or nullcontext():
             done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
         for job_id in self._jobs:

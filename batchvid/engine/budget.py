@@ -7,7 +7,7 @@ sends more than its budget, even if every other refusal was a lie.
 from __future__ import annotations
 
 from batchvid.domain.results import Money
-from batchvid.engine.account import Ration
+from batchvid.engine.account import SpendCap
 
 
 class Budget:
@@ -16,13 +16,13 @@ class Budget:
     *limit_micros* bounds everything the journal ever paid; *ration* bounds what this call may add.
     """
 
-    def __init__(self, money: Money, *, ration: Ration | None = None) -> None:
+    def __init__(self, money: Money, *, ration: SpendCap | None = None) -> None:
         self._spent = money.spent_micros
         self._reserved = money.reserved_micros
         self._unproven = money.unproven_micros
         self._limit = money.budget_micros
         self._unpriced = money.unpriced_attempts
-        self._ration = ration or Ration()
+        self._ration = ration or SpendCap()
 
     @property
     def money(self) -> Money:

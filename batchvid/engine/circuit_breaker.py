@@ -1,6 +1,6 @@
 """What slows or stops a whole run: throttling, an absent service, the retry budget, breaker, canary and window.
 
-Every reason to stop is a `Halt`; the first one of the highest rank is what the run's exit code says.
+Every reason to stop is a `StopReason`; the first one of the highest rank is what the run's exit code says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.fault import Fault, FaultKind, Proof
-from batchvid.engine.account import AccountState, Ration
+from batchvid.engine.account import SharedAccount, SpendCap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ RECOVERY_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class StopReason:
     """A reason for which no more jobs are submitted. What is paid is still collected, but for what is stopped *too*."""
 
     exit_code: Exit
@@ -49,7 +49,7 @@ class Halt:
     downloads_too: bool = False
 
 
-def worst_halt(halts: Iterable[Halt]) -> Halt | None:
+def worst_halt(halts: Iterable[StopReason]) -> StopReason | None:
     """Give the halt that decides the exit code."""
     order = list(Exit)
     return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
@@ -95,7 +95,7 @@ class Throttle:
             self._slowed_at = now
 
 
-class Brakes:
+class CircuitBreaker:
     """What the run as a whole has learned from its requests. Times are monotonic seconds.
 
     *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
@@ -112,8 +112,8 @@ class Brakes:
         stop_submitting_at: float | None = None,
         window_ends_at: float | None = None,
         known: bool = False,
-        ration: Ration | None = None,
-        account: AccountState | None = None,
+        ration: SpendCap | None = None,
+        account: SharedAccount | None = None,
         out_before: int = 0,
         clips_before: int = 0,
     ) -> None:
@@ -121,8 +121,8 @@ class Brakes:
         self._stop_submitting_at = stop_submitting_at
         self._window_ends_at = window_ends_at
         self._known = known
-        self.ration = ration or Ration()
-        self.account = account or AccountState(Throttle())
+        self.ration = ration or SpendCap()
+        self.account = account or SharedAccount(Throttle())
         self._retries = RETRIES_AT_MOST
         self._away = 0
         self._refused_at = float("-inf")
@@ -134,7 +134,7 @@ class Brakes:
         self._canaries_home = clips_before
         self._resume_at = 0.0
         self.throttle = self.account.throttle
-        self.halts: list[Halt] = []
+        self.halts: list[StopReason] = []
         """What this run itself has met; see `all_halts`."""
         self._paused_by = ""
 
@@ -154,7 +154,7 @@ class Brakes:
         return any(halt.downloads_too for halt in self.halts)
 
     @property
-    def all_halts(self) -> list[Halt]:
+    def all_halts(self) -> list[StopReason]:
         """Give why nothing is submitted any more: what this run has met, and what others have met of the account."""
         return [*self.halts, *(halt for halt in self.account.halts if halt not in self.halts)]
 
@@ -169,7 +169,7 @@ class Brakes:
         return self._paused_by or self.throttle.slowed_by
 
     @property
-    def worst(self) -> Halt | None:
+    def worst(self) -> StopReason | None:
         """Give the halt that decides the exit code."""
         return worst_halt(self.all_halts)
 
@@ -185,13 +185,13 @@ class Brakes:
 
     def halt(self, exit_code: Exit, reason: str, *, polls_too: bool = False, downloads_too: bool = False) -> None:
         """Stop submitting, for a reason; told twice, it counts once."""
-        halt = Halt(exit_code, reason, polls_too, downloads_too)
+        halt = StopReason(exit_code, reason, polls_too, downloads_too)
         if halt not in self.halts:
             self.halts.append(halt)
 
     def halt_account(self, exit_code: Exit, reason: str, *, polls_too: bool = False) -> None:
         """Stop submitting, and everybody who uses the account."""
-        halt = Halt(exit_code, reason, polls_too)
+        halt = StopReason(exit_code, reason, polls_too)
         for halts in (self.halts, self.account.halts):
             if halt not in halts:
                 halts.append(halt)

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchvid.domain.dependencies import Chains
+    from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
     from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.journal.sqlite_reader import JournalReader
 
 
 Renaming = tuple[str, str, str]
@@ -44,7 +44,7 @@ TOLD_AT_MOST = 20
 """Moves of which each gets a line."""
 
 
-def identity_of(jobs: Sequence[Job], chains: Chains, journal: Readings, folder: Path) -> Identity:
+def identity_of(jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, folder: Path) -> Identity:
     """Return which jobs the journal has under other ids; *folder* is the output. Quick where no id is new."""
     ids = {job.id for job in jobs}
     orphans: list[str] = []
@@ -64,9 +64,11 @@ def identity_of(jobs: Sequence[Job], chains: Chains, journal: Readings, folder: 
     if not new:
         return NOBODY
     outputs = Outputs(folder)
-    rows = {row.job_id: row for row in journal.progress_of(chains.ids)}
+    rows = {row.job_id: row for row in journal.progress_of(dependencies.ids)}
     gone = journal.progress_of(orphans)
-    return identify(jobs, chains, new=new, rows=rows, orphans=gone, story=lambda row: outputs.told(row.path or ""))
+    return identify(
+        jobs, dependencies, new=new, rows=rows, orphans=gone, story=lambda row: outputs.told(row.path or "")
+    )
 
 
 def as_moved(rows: Iterable[Progress], identity: Identity) -> Iterator[Progress]:
@@ -81,7 +83,7 @@ def move_jobs(  # noqa: PLR0913 what is moved, where, and who hears of it
     outputs: Outputs,
     *,
     jobs: Sequence[Job],
-    chains: Chains,
+    dependencies: DependencyGraph,
     limits: Limits,
     at: float,
     note: Callable[[str], None],
@@ -94,7 +96,7 @@ def move_jobs(  # noqa: PLR0913 what is moved, where, and who hears of it
     """
     left = _rename(journal, outputs)
     _respell(journal, outputs)
-    found = identity_of(jobs, chains, journal, outputs.folder)
+    found = identity_of(jobs, dependencies, journal, outputs.folder)
     if found.moves:
         _move(journal, outputs, found.moves, left, paths={job.id: job.path for job in jobs}, at=at)
         left = _rename(journal, outputs)

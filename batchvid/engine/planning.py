@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from batchvid.domain.dependencies import Chains
+from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.identity import Identity
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipMissing, advance
@@ -24,7 +24,7 @@ from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Plan, plan
 from batchvid.domain.results import Money
 from batchvid.engine.moving import as_moved, identity_of
-from batchvid.engine.polling import Forecast
+from batchvid.engine.polling import PollPlanner
 from batchvid.journal.base import Change
 from batchvid.storage.local import wrong_clips
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
     from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.manifest.model import Manifest
     from batchvid.storage.local import Outputs, WrongClip
 
@@ -49,7 +49,7 @@ def lost_clips(output: Path, rows: Iterable[Progress], ids: Collection[str]) -> 
     return {one.job_id: one.words for one in _wrong(output, rows, ids) if one.is_lost}
 
 
-def lost_of(manifest: Manifest, journal: Readings | None) -> dict[str, str]:
+def lost_of(manifest: Manifest, journal: JournalReader | None) -> dict[str, str]:
     """Return the same of a manifest; nothing where there is no *journal*."""
     if journal is None:
         return {}
@@ -102,7 +102,7 @@ NOTHING: Mapping[str, Reopened] = MappingProxyType({})
 
 def planned(  # noqa: PLR0913 what a run would be told
     manifest: Manifest,
-    journal: Readings | None,
+    journal: JournalReader | None,
     *,
     rebuy: bool = False,
     run_active: bool = False,
@@ -120,16 +120,16 @@ def planned(  # noqa: PLR0913 what a run would be told
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
-        identity = identity_of(manifest.jobs, Chains(manifest.jobs), journal, manifest.output)
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
     rows = as_a_run_finds(rows, lost)
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     if again:
         rows = (advance(row, again[row.job_id], at=0.0) if row.job_id in again else row for row in rows)
-    forecast = Forecast(limits.typical_time_s, timings)
+    planner = PollPlanner(limits.typical_time_s, timings)
     made = plan(
-        manifest.jobs, rows, limits=limits, typical_s=lambda name: forecast.of(name).typical_s, identity=identity,
+        manifest.jobs, rows, limits=limits, typical_s=lambda name: planner.of(name).typical_s, identity=identity,
         only=only,
     )  # fmt: skip
     return made, replace(money, budget_micros=limits.budget_micros)

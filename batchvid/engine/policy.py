@@ -48,7 +48,7 @@ EXPIRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Follow:
+class Verdict:
     """The events that follow, in order, and the wait until the next step that the job's new state wants.
 
     ``None`` leaves the wait to the schedule: at once, or for a poll when the forecast says.
@@ -58,7 +58,7 @@ class Follow:
     wait_s: float | None = None
 
 
-class Tally(NamedTuple):
+class RetryCounts(NamedTuple):
     """What one job has gone through in this run, since its last good step of the same kind."""
 
     refusals: int = 0
@@ -77,35 +77,35 @@ def sends_at_most(limits: Limits) -> int:
     return limits.attempts + SENDS_BEYOND_ATTEMPTS
 
 
-def after_refusal(fault: Fault, tally: Tally, *, sends: int, jitter: float, limits: Limits) -> Follow:
+def after_refusal(fault: Fault, tally: RetryCounts, *, sends: int, jitter: float, limits: Limits) -> Verdict:
     """Return what becomes of a job whose submit was refused; *tally* and *sends* count this request already.
 
     A throttled request and an absent service say nothing about the job. A request that is of no use again, but of
     which nothing proves that it was not paid, ends the job with its price counted as spent.
     """
     if fault.kind is FaultKind.REJECTED and fault.proof is Proof.NONE:
-        return Follow((life.GaveUp(str(fault)),))
+        return Verdict((life.GaveUp(str(fault)),))
     refused = life.SubmitRefused(str(fault), counted=fault.proof is Proof.WORD)
-    gave_up = Follow((refused, life.GaveUp(str(fault))))
+    gave_up = Verdict((refused, life.GaveUp(str(fault))))
     wait_s = backoff_s(tally.refusals, limits, jitter=jitter)
     match fault.kind:
         case FaultKind.THROTTLED if sends > 1:
             is_last = sends >= sends_at_most(limits) - 1
-            return Follow((refused,), limits.backoff_longest_s * (LAST_SEND_AFTER if is_last else 1.0))
+            return Verdict((refused,), limits.backoff_longest_s * (LAST_SEND_AFTER if is_last else 1.0))
         case FaultKind.THROTTLED | FaultKind.ACCOUNT | FaultKind.MISCONFIGURED:
-            return Follow((refused,))
+            return Verdict((refused,))
         case FaultKind.NO_CHANNEL:
             tries = min(NO_CHANNEL_TRIES, sends_at_most(limits))
-            return Follow((refused,), wait_s) if max(sends, tally.refusals) < tries else gave_up
+            return Verdict((refused,), wait_s) if max(sends, tally.refusals) < tries else gave_up
         case FaultKind.UNAVAILABLE:
-            return Follow((refused,), wait_s) if tally.refusals < REFUSALS_ALONE else gave_up
+            return Verdict((refused,), wait_s) if tally.refusals < REFUSALS_ALONE else gave_up
         case _:
             return gave_up
 
 
 def after_report(  # noqa: PLR0911, PLR0913 a return a rule, from six plain values
-    report: TaskReport, progress: Progress, tally: Tally, *, succeeded: bool, late: bool, limits: Limits
-) -> Follow:
+    report: TaskReport, progress: Progress, tally: RetryCounts, *, succeeded: bool, late: bool, limits: Limits
+) -> Verdict:
     """Return what a poll's answer means for a job; *late*: the task's time is over.
 
     *succeeded*: an earlier look found the task finished. It was paid then, whatever the service calls it now: its clip
@@ -113,43 +113,45 @@ def after_report(  # noqa: PLR0911, PLR0913 a return a rule, from six plain valu
     """
     match report.phase:
         case Phase.SUCCEEDED if report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS:
-            return Follow((life.StillRunning("completed, without a URL yet", report.progress_percent),))
+            return Verdict((life.StillRunning("completed, without a URL yet", report.progress_percent),))
         case Phase.SUCCEEDED:
-            return Follow((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
+            return Verdict((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
         case Phase.FAILED:
             reason = report.error or f"the service says {report.status!r}, without a reason"
             if tally.failed_looks < FAILED_LOOKS:
-                return Follow((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_shortest_s)
+                return Verdict((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_shortest_s)
             if succeeded:
                 lost = f"lost: its task was finished and is paid, and now the service says {report.status!r}: {reason}"
-                return Follow((life.TimedOut(f"{lost}; ask its support, or batchvid retry --timed-out buys it again"),))
+                return Verdict(
+                    (life.TimedOut(f"{lost}; ask its support, or batchvid retry --timed-out buys it again"),)
+                )
             return after_task_failed(progress, reason, limits)
     if late:
-        return Follow((life.TimedOut(f"still {report.status!r} after {limits.task_timeout_s:.0f} s (task_timeout)"),))
-    return Follow((life.StillRunning(report.status, report.progress_percent),))
+        return Verdict((life.TimedOut(f"still {report.status!r} after {limits.task_timeout_s:.0f} s (task_timeout)"),))
+    return Verdict((life.StillRunning(report.status, report.progress_percent),))
 
 
-def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Follow:
+def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdict:
     """Say whether a job whose task failed gets a further paid attempt."""
     failed = life.TaskFailed(reason)
     if life.attempts_used(progress) < limits.attempts:
-        return Follow((failed,))
-    return Follow((failed, life.GaveUp(reason)))
+        return Verdict((failed,))
+    return Verdict((failed, life.GaveUp(reason)))
 
 
 def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
-    fault: Fault, tally: Tally, *, age_s: float, late: bool, jitter: float, limits: Limits
-) -> Follow:
+    fault: Fault, tally: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
+) -> Verdict:
     """Say what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
     if fault.kind is FaultKind.UNKNOWN_TASK:
         if tally.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
-            return Follow((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
+            return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
     elif late and (fault.kind is not FaultKind.THROTTLED or tally.poll_faults >= THROTTLED_LOOKS):
-        return Follow((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
-    return Follow((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
+        return Verdict((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
+    return Verdict((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
 
 
-def wants_other_source(fault: Fault, tally: Tally) -> bool:
+def wants_other_source(fault: Fault, tally: RetryCounts) -> bool:
     """Say whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
 
     A URL that brings no clip brings none the next time, and a host that wants a key never gets ours; one that fails
@@ -166,12 +168,12 @@ def wants_other_source(fault: Fault, tally: Tally) -> bool:
             return False
 
 
-def after_download_fault(fault: Fault, tally: Tally, *, jitter: float, limits: Limits) -> Follow:
+def after_download_fault(fault: Fault, tally: RetryCounts, *, jitter: float, limits: Limits) -> Verdict:
     """Say what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
     wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)
     if fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK} and tally.expiries < EXPIRIES:
-        return Follow((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)
+        return Verdict((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)
     if fault.kind is FaultKind.UNAVAILABLE and tally.download_faults in FRESH_URL_AFTER:
-        return Follow((life.UrlExpired(f"a fresh URL is asked for, because {fault}"),), wait_s)
+        return Verdict((life.UrlExpired(f"a fresh URL is asked for, because {fault}"),), wait_s)
     parked = tally.download_faults >= DOWNLOAD_TRIES or tally.expiries >= EXPIRIES
-    return Follow((life.DownloadFailed(str(fault), parked=parked),), wait_s)
+    return Verdict((life.DownloadFailed(str(fault), parked=parked),), wait_s)

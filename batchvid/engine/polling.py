@@ -113,7 +113,7 @@ class TimingClass:
         return [doubt * before + (1 - doubt) * seen for before, seen in zip(self._prior, bells, strict=True)]
 
 
-class Forecast:
+class PollPlanner:
     """The timing classes of a run."""
 
     def __init__(self, typical_s: float, known: Mapping[str, Iterable[float]] | None = None) -> None:

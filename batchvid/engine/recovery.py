@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchvid.domain.dependencies import Chains
+    from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.job import Job
     from batchvid.journal.orphans import Orphans
     from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.local import Outputs
 
 
@@ -129,11 +129,11 @@ def parted(
     return opened, closed
 
 
-def as_they_stand(jobs: Iterable[Job], chains: Chains, journal: Journal) -> dict[str, Job]:
+def as_they_stand(jobs: Iterable[Job], dependencies: DependencyGraph, journal: Journal) -> dict[str, Job]:
     """Give the jobs by id, those that continue another with their fingerprint as far as its clip is there."""
     found = {job.id: job for job in jobs}
-    rows = {row.job_id: row for row in journal.progress_of(chains.ids)}
-    found.update((job_id, as_it_stands(found[job_id], rows)) for job_id in chains.ids)
+    rows = {row.job_id: row for row in journal.progress_of(dependencies.ids)}
+    found.update((job_id, as_it_stands(found[job_id], rows)) for job_id in dependencies.ids)
     return found
 
 
@@ -301,7 +301,7 @@ class Forgotten(NamedTuple):
     """Whether a run refuses to begin until a person has settled it."""
 
 
-def forgotten(journal: Readings | None, outputs: Outputs, *, jobs: Mapping[str, Job], at: float) -> Forgotten:
+def forgotten(journal: JournalReader | None, outputs: Outputs, *, jobs: Mapping[str, Job], at: float) -> Forgotten:
     """Return, for who only looks, what the journal does not know; no *journal* stands for one that is not there.
 
     Raises `StorageError` when what lies beside it cannot be read.
@@ -320,7 +320,7 @@ Told = tuple[Progress, Retelling] | ContradictionError
 
 
 def _retellings(
-    journal: Readings | None, outputs: Outputs, jobs: Mapping[str, Job], *, aside: Collection[str], at: float
+    journal: JournalReader | None, outputs: Outputs, jobs: Mapping[str, Job], *, aside: Collection[str], at: float
 ) -> Iterator[Told]:
     """Yield what is to be retold, job by job: the row as it is and the retelling, or what contradicts it."""
     found = witnesses(outputs.folder)
@@ -359,7 +359,7 @@ def _retellings(
 
 
 def _what_is_known(
-    journal: Readings | None, found: Witnesses, jobs: Mapping[str, Job]
+    journal: JournalReader | None, found: Witnesses, jobs: Mapping[str, Job]
 ) -> tuple[Known, dict[str, list[Found]], dict[str, Progress], dict[str, float], Collection[str]]:
     if journal is None:
         nothing = Known((), (), (), ())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batchvid.storage.local import Outputs
 
 
-class Mender:
+class Repairer:
     """Fetches clips of one output again."""
 
     def __init__(self, outputs: Outputs, *, base_url: str, key: str, ca_file: str | None) -> None:

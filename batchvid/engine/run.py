@@ -16,24 +16,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.dependencies import Chains, Handover
+from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.doubts import doubts_of
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import Wishes, matching, reopenings
-from batchvid.domain.results import NeedsPerson, Summary, exit_code
-from batchvid.engine.account import Ration
-from batchvid.engine.circuit_breaker import Brakes, worst_halt
+from batchvid.domain.results import NeedsAttention, Summary, exit_code
+from batchvid.engine.account import SpendCap
+from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films
 from batchvid.engine.moving import move_jobs
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
-from batchvid.engine.scheduler import Course, place_all
-from batchvid.engine.stats import Standing
-from batchvid.engine.steps import Edges
-from batchvid.engine.workers import Runner, Sharing
+from batchvid.engine.scheduler import Scheduler, place_all
+from batchvid.engine.stats import RunStatistics
+from batchvid.engine.steps import Ports
+from batchvid.engine.workers import InFlightPool, Runner
 from batchvid.journal import home
 from batchvid.journal.group_commit import Recorder
 from batchvid.journal.sqlite import Journal
@@ -63,33 +63,33 @@ if TYPE_CHECKING:
 CHOSE_NONE = "--only chose none of its jobs"
 
 
-def counts_of(course: Course, journal: Journal) -> Mapping[State, int]:
+def counts_of(scheduler: Scheduler, journal: Journal) -> Mapping[State, int]:
     """Count the chosen jobs by state."""
-    if course.only is None:
-        return course.counts
-    states = {row.job_id: row.state for row in journal.progress_of(course.only)}
-    return Counter(states.get(job_id, State.PENDING) for job_id in course.only)
+    if scheduler.only is None:
+        return scheduler.counts
+    states = {row.job_id: row.state for row in journal.progress_of(scheduler.only)}
+    return Counter(states.get(job_id, State.PENDING) for job_id in scheduler.only)
 
 
 def needing_person(
-    course: Course, runner: Runner | None, left: Iterable[Progress], waits: Iterable[Wait], *, journal: Journal
-) -> tuple[NeedsPerson, ...]:
+    scheduler: Scheduler, runner: Runner | None, left: Iterable[Progress], waits: Iterable[Wait], *, journal: Journal
+) -> tuple[NeedsAttention, ...]:
     """Return the chosen jobs that go no further until somebody decides; *left* is what the run did not touch."""
-    standing = Standing(course, started=0.0) if runner is None else runner.standing
+    statistics = RunStatistics(scheduler, started=0.0) if runner is None else runner.statistics
     for row in left:
-        standing.take_over(row)
-    blocked = (NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
-    found = [one for one in (*standing.needs_person.values(), *blocked) if course.may_submit(one.job_id)]
+        statistics.take_over(row)
+    blocked = (NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
+    found = [one for one in (*statistics.needs_person.values(), *blocked) if scheduler.may_submit(one.job_id)]
     doubts: dict[str, Doubt] = {}
     if any(one.state is State.IN_DOUBT for one in found):
-        doubts = {one.job_id: one for one in doubts_of(course.jobs, journal.doubts())}
+        doubts = {one.job_id: one for one in doubts_of(scheduler.jobs, journal.doubts())}
     return tuple(replace(one, doubt=doubts.get(one.job_id)) for one in found)
 
 
 def summary_of(  # noqa: PLR0913 the parts of a run's end
-    course: Course,
+    scheduler: Scheduler,
     runner: Runner | None,
-    needing: tuple[NeedsPerson, ...],
+    needing: tuple[NeedsAttention, ...],
     *,
     counts: Mapping[State, int],
     films: tuple[FilmReport, ...],
@@ -104,38 +104,38 @@ def summary_of(  # noqa: PLR0913 the parts of a run's end
     """
     counts = {state: counts[state] for state in State}
     # What others have met of the account concerns a run that has something left to do.
-    brakes, unfinished = course.brakes, any(counts[state] for state in State if state.is_open)
-    halts = brakes.all_halts if unfinished else brakes.halts
+    breaker, unfinished = scheduler.breaker, any(counts[state] for state in State if state.is_open)
+    halts = breaker.all_halts if unfinished else breaker.halts
     halt = worst_halt(halts)
-    parked = sum(course.may_submit(course.jobs[index].id) for index in course.parked)
+    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.parked)
     codes = [one.exit_code for one in halts]
     codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
     blocked = sum(one.state is State.PENDING for one in needing)
-    nothing = CHOSE_NONE if course.jobs and course.only is not None and not course.only else None
+    nothing = CHOSE_NONE if scheduler.jobs and scheduler.only is not None and not scheduler.only else None
     if nothing is not None:  # a slip in a pattern must not look like a manifest that is done
         codes.append(Exit.STOPPED)
-    jobs, chosen = course.jobs, course.may_submit
-    deferred = {jobs[index].id: reason for index, reason in course.deferred.items()}
-    spent = [NeedsPerson(job_id, State.PENDING, reason) for job_id, reason in deferred.items() if chosen(job_id)]
+    jobs, chosen = scheduler.jobs, scheduler.may_submit
+    deferred = {jobs[index].id: reason for index, reason in scheduler.deferred.items()}
+    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in deferred.items() if chosen(job_id)]
     return Summary(
         manifest=named,
         output=output,
         counts=counts,
         parked=parked,
-        money=course.budget.money,
+        money=scheduler.budget.money,
         elapsed_s=asyncio.get_running_loop().time() - began,
-        submits=0 if runner is None else runner.standing.submits,
-        polls=0 if runner is None else runner.standing.polls,
-        downloaded_bytes=0 if runner is None else runner.standing.downloaded_bytes,
+        submits=0 if runner is None else runner.statistics.submits,
+        polls=0 if runner is None else runner.statistics.polls,
+        downloaded_bytes=0 if runner is None else runner.statistics.downloaded_bytes,
         exit_code=exit_code(counts, parked=parked, halts=codes, interrupted=interrupted, blocked=blocked),
         stopped="it was interrupted" if interrupted is not None else halt.reason if halt else nothing or _spent(spent),
         needs_person=(*needing, *spent),
         films=films,
-        not_chosen=len(course.jobs) - sum(counts.values()),
+        not_chosen=len(scheduler.jobs) - sum(counts.values()),
     )
 
 
-def _spent(jobs: Sequence[NeedsPerson]) -> str | None:
+def _spent(jobs: Sequence[NeedsAttention]) -> str | None:
     """Return why the run ended where only jobs are left that may send nothing more in it."""
     if not jobs:
         return None
@@ -233,9 +233,9 @@ class Order:
     """Told what the run is going to do, before it does anything."""
     before_summary: Callable[[Summary], Awaitable[None]] | None = None
     """Awaited when all is on disk and the output is free again, before the view is told the summary."""
-    sharing: Sharing | None = None
+    sharing: InFlightPool | None = None
     """The account, when other runs of the call use it too."""
-    ration: Ration | None = None
+    ration: SpendCap | None = None
     """What the whole call may do; by default *options* say it, for this run alone."""
 
 
@@ -250,15 +250,15 @@ async def run(order: Order) -> Summary:
     outputs.prepare()
     journal_path = outputs.state_folder / JOURNAL
     with outputs.lock(), Journal.open(journal_path, service=order.identity) as journal:
-        chains, at, named = Chains(manifest.jobs), order.wall(), {job.id: job for job in manifest.jobs}
+        dependencies, at, named = DependencyGraph(manifest.jobs), order.wall(), {job.id: job for job in manifest.jobs}
         home.settle(journal, named.keys(), moved=options.moved, note=order.view.warn)
         take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=order.view.warn)
         take_up(journal, outputs, at=at, warn=order.view.warn)
         move_jobs(
-            journal, outputs, jobs=manifest.jobs, chains=chains, limits=manifest.limits, at=at,
+            journal, outputs, jobs=manifest.jobs, dependencies=dependencies, limits=manifest.limits, at=at,
             note=order.view.note, warn=order.view.warn, rebuy=options.wishes.rebuy,
         )  # fmt: skip
-        jobs = as_they_stand(manifest.jobs, chains, journal)
+        jobs = as_they_stand(manifest.jobs, dependencies, journal)
         only = None if options.only is None else matching(jobs, options.only)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         again = reopenings(chosen, journal.all_progress(), wishes=options.wishes, limits=manifest.limits)
@@ -266,38 +266,38 @@ async def run(order: Order) -> Summary:
         take_up_missing(journal, outputs, kept, at=at, warn=order.view.warn)
         if order.planned is not None:
             order.planned(*planned(manifest, journal, rebuy=options.wishes.rebuy, again=again, only=only))
-        rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=chains.ids)
-        sharing = order.sharing or Sharing.among([manifest.limits])
-        brakes = Brakes(
+        rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=dependencies.ids)
+        sharing = order.sharing or InFlightPool.among([manifest.limits])
+        breaker = CircuitBreaker(
             manifest.limits,
             stop_submitting_at=_on_clock(options.stop_submitting_at, now=now, at=order.wall()),
             window_ends_at=options.stop_submitting_at,
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
-            ration=order.ration or Ration(options.max_cost_micros, options.max_jobs),
+            ration=order.ration or SpendCap(options.max_cost_micros, options.max_jobs),
             account=sharing.account,
             out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
         )
-        course = Course(
+        scheduler = Scheduler(
             manifest.jobs,
             manifest.limits,
-            brakes=brakes,
+            breaker=breaker,
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
             timings=journal.timings(),
-            handover=Handover(chains, limits=manifest.limits, rebuy=options.wishes.rebuy),
+            tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.wishes.rebuy),
         )
-        place_all(course, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=order.wall())
+        place_all(scheduler, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=order.wall())
         runner = None
-        if not course.is_over():
-            runner = await _work(order, course, sharing, rows=rows, journal=journal, outputs=outputs)
-        shared = chains.ids.union(*(film.clips for film in manifest.films))
+        if not scheduler.is_over():
+            runner = await _work(order, scheduler, sharing, rows=rows, journal=journal, outputs=outputs)
+        shared = dependencies.ids.union(*(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
-        waits = list(chains.waits(known, held_back=course.handover.reasons(manifest.jobs)))
-        films = await _films(order, course, known, outputs)
+        waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
+        films = await _films(order, scheduler, known, outputs)
         left = closed if runner is not None else rows | closed
-        needing = needing_person(course, runner, left.values(), waits, journal=journal)
+        needing = needing_person(scheduler, runner, left.values(), waits, journal=journal)
         summary = summary_of(
-            course, runner, needing, counts=counts_of(course, journal), films=films, began=now,
+            scheduler, runner, needing, counts=counts_of(scheduler, journal), films=films, began=now,
             named=order.named, output=str(manifest.output),
             interrupted=None if order.interrupts is None else order.interrupts.code,
         )  # fmt: skip
@@ -314,12 +314,18 @@ def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
 
 
 async def _work(  # noqa: PLR0913 what a run works with
-    order: Order, course: Course, sharing: Sharing, *, rows: dict[str, Progress], journal: Journal, outputs: Outputs
+    order: Order,
+    scheduler: Scheduler,
+    sharing: InFlightPool,
+    *,
+    rows: dict[str, Progress],
+    journal: Journal,
+    outputs: Outputs,
 ) -> Runner:
     """Let the runner work until it is over."""
     account, downloads = order.account(), order.manifest.limits.downloads
     async with AsyncExitStack() as stack:
-        edges = Edges(
+        edges = Ports(
             service=await stack.enter_async_context(order.connect(account, order.options, downloads)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
@@ -332,9 +338,9 @@ async def _work(  # noqa: PLR0913 what a run works with
             request_pace=sharing.request_pace,
             wall=order.wall,
         )
-        runner = Runner(course, edges, sharing.runners)
+        runner = Runner(scheduler, edges, sharing.runners)
         for row in rows.values():
-            runner.standing.take_over(row)
+            runner.statistics.take_over(row)
         stack.enter_context(sharing.joined(runner))
         try:
             await _interruptible(runner, order.interrupts)
@@ -369,13 +375,13 @@ async def _interruptible(runner: Runner, interrupts: Interrupts | None) -> None:
 
 
 async def _films(
-    order: Order, course: Course, known: Mapping[str, Progress], outputs: Outputs
+    order: Order, scheduler: Scheduler, known: Mapping[str, Progress], outputs: Outputs
 ) -> tuple[FilmReport, ...]:
     """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
     interrupts, films = order.interrupts, order.manifest.films
     if not films:
         return ()
-    stopped = course.brakes.downloads_stopped
+    stopped = scheduler.breaker.downloads_stopped
 
     def is_stopped() -> bool:
         return stopped or (interrupts is not None and interrupts.code is not None)
@@ -393,7 +399,7 @@ def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]
             yield clip_line(job, row)
 
 
-async def run_all(orders: Sequence[Order], accounts: Sequence[Hashable], ended: Ended) -> None:
+async def run_many(orders: Sequence[Order], accounts: Sequence[Hashable], ended: Ended) -> None:
     """Do what is left of each manifest, and tell how each ended, by its place in *orders*.
 
     Orders with equal *accounts* share the pace, the room and the refusals of that account. Those that share an output
@@ -402,7 +408,7 @@ async def run_all(orders: Sequence[Order], accounts: Sequence[Hashable], ended: 
     limits: dict[Hashable, list[Limits]] = {}
     for order, account in zip(orders, accounts, strict=True):
         limits.setdefault(account, []).append(order.manifest.limits)
-    shared = {account: Sharing.among(of_account) for account, of_account in limits.items()}
+    shared = {account: InFlightPool.among(of_account) for account, of_account in limits.items()}
     by_output: dict[object, list[int]] = {}
     for place, order in enumerate(orders):
         by_output.setdefault(order.manifest.output.resolve(), []).append(place)

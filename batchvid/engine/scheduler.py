@@ -24,13 +24,13 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.dependencies import Chains, Handover
+from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.errors import Exit
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.job import Progress, State
 from batchvid.engine.budget import Budget
-from batchvid.engine.policy import Tally, sends_at_most
-from batchvid.engine.polling import Forecast
+from batchvid.engine.policy import RetryCounts, sends_at_most
+from batchvid.engine.polling import PollPlanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event, Reopened
     from batchvid.domain.limits import Limits
     from batchvid.domain.results import Money
-    from batchvid.engine.circuit_breaker import Brakes
+    from batchvid.engine.circuit_breaker import CircuitBreaker
 
 
 class Lane:
@@ -131,11 +131,11 @@ class Step(StrEnum):
 
 
 @dataclass(slots=True)
-class Active:
+class ActiveJob:
     """A job that something has happened to: its progress, and what this run keeps in mind about it."""
 
     progress: Progress
-    tally: Tally = field(default_factory=Tally)
+    tally: RetryCounts = field(default_factory=RetryCounts)
     started: bool = False
     """Whether this run has submitted it."""
     task_from: float = 0.0
@@ -171,7 +171,7 @@ LOOK_AGAIN_S = 1.0
 """Beside others: room that another course no longer wants is found after this, should nobody tell of it."""
 
 
-class Course:
+class Scheduler:
     """The jobs of one run, by their index in the manifest."""
 
     def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
@@ -179,20 +179,20 @@ class Course:
         jobs: Sequence[Job],
         limits: Limits,
         *,
-        brakes: Brakes,
+        breaker: CircuitBreaker,
         money: Money,
         timings: Mapping[str, Iterable[float]] | None = None,
-        handover: Handover | None = None,
+        tracker: DependencyTracker | None = None,
     ) -> None:
         self.jobs = jobs
         self.limits = limits
-        self.brakes = brakes
-        self.account = brakes.account
-        self.budget = Budget(money, ration=brakes.ration)
-        self.forecast = Forecast(limits.typical_time_s, timings)
+        self.breaker = breaker
+        self.account = breaker.account
+        self.budget = Budget(money, ration=breaker.ration)
+        self.planner = PollPlanner(limits.typical_time_s, timings)
         self.schedule = Schedule(in_flight_limit=limits.in_flight)
         self.counts: Counter[State] = Counter()
-        self.active: dict[int, Active] = {}
+        self.active: dict[int, ActiveJob] = {}
         self.parked: set[int] = set()
         self.busy: Counter[Step] = Counter()
         self.deferred: dict[int, str] = {}
@@ -200,8 +200,8 @@ class Course:
         self.draining = False
         self.only: frozenset[str] | None = None
         """The ids of the jobs that may be submitted; ``None`` is all. What is paid is collected of all."""
-        self.handover = handover or Handover(Chains(jobs), limits=limits)
-        self.rank = self.handover.chains.rank
+        self.tracker = tracker or DependencyTracker(DependencyGraph(jobs), limits=limits)
+        self.rank = self.tracker.dependencies.rank
         self._front = 0.0
 
     def may_submit(self, job_id: str) -> bool:
@@ -215,8 +215,8 @@ class Course:
 
     def is_eager(self, now: float) -> bool:
         """Say whether nothing but room keeps this course from submitting now, as far as that can be seen."""
-        brakes = self.brakes
-        if self.draining or brakes.submits_stopped or now < brakes.submits_resume_at or not self.schedule.has_room:
+        breaker = self.breaker
+        if self.draining or breaker.submits_stopped or now < breaker.submits_resume_at or not self.schedule.has_room:
             return False
         return self._next_submits(now).head(now) is not None
 
@@ -233,9 +233,9 @@ class Course:
             return False
         match step:
             case Step.DOWNLOAD:
-                return not self.brakes.downloads_stopped and self.schedule.downloads.peek(now) is not None
+                return not self.breaker.downloads_stopped and self.schedule.downloads.peek(now) is not None
             case Step.POLL:
-                paused = self.brakes.polls_stopped or now < self.brakes.throttle.resume_at
+                paused = self.breaker.polls_stopped or now < self.breaker.throttle.resume_at
                 return not paused and self.schedule.polls.peek(now) is not None
             case Step.SUBMIT:
                 return self._may_submit(now)
@@ -244,16 +244,16 @@ class Course:
         index = self._next_submits(now).peek(now)
         if index is None or not self.schedule.has_room:
             return False
-        if not self.brakes.may_be_beside(self.account.submitting(self)):
+        if not self.breaker.may_be_beside(self.account.submitting(self)):
             return False
-        if not self.brakes.may_submit(now=now, new=self._is_new(index)):
+        if not self.breaker.may_submit(now=now, new=self._is_new(index)):
             return False
         job = self.jobs[index]
         if self.budget.fits(job.price_micros):
             return self.account.has_room_for(self, now)
         if not self.busy[Step.SUBMIT]:
             bound = self.budget.bound(job.price_micros)
-            self.brakes.halt(Exit.BUDGET, f"{bound} is reached: the price of {job.id!r} no longer fits")
+            self.breaker.halt(Exit.BUDGET, f"{bound} is reached: the price of {job.id!r} no longer fits")
         return False
 
     def _is_new(self, index: int) -> bool:
@@ -270,9 +270,9 @@ class Course:
             return None
         self.busy[step] += 1
         if step is Step.SUBMIT:
-            one = self.active.setdefault(index, Active(Progress.fresh(self.jobs[index].id)))
+            one = self.active.setdefault(index, ActiveJob(Progress.fresh(self.jobs[index].id)))
             self._front = max(self._front, self.rank(index))
-            self.brakes.submit_begins(new=not one.started)
+            self.breaker.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
             self.schedule.in_flight += 1
             self.account.took_turn(self)
@@ -283,10 +283,10 @@ class Course:
         """Give the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
         moments = [lane.next_due_at() for lane in self._lanes(step)]
         if step is not Step.DOWNLOAD:
-            moments.append(self.brakes.throttle.resume_at)
+            moments.append(self.breaker.throttle.resume_at)
         if step is Step.SUBMIT:
-            moments += [self.brakes.submits_resume_at, self.brakes.window_closes_at]
-            if len(self.account.courses) > 1 and self.schedule.to_submit:
+            moments += [self.breaker.submits_resume_at, self.breaker.window_closes_at]
+            if len(self.account.schedulers) > 1 and self.schedule.to_submit:
                 moments.append(now + LOOK_AGAIN_S)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
@@ -299,7 +299,7 @@ class Course:
         """Give the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
         again, new = self.schedule.again, self.schedule.submits
         head = new.head(now)
-        if head is None or self.brakes.new_jobs_wait:
+        if head is None or self.breaker.new_jobs_wait:
             return again
         return min((new, again), key=lambda lane: lane.head(now) or head)
 
@@ -309,17 +309,17 @@ class Course:
             return False
         if self.draining:
             return True
-        collecting = (self.schedule.polls and not self.brakes.polls_stopped) or (
-            self.schedule.downloads and not self.brakes.downloads_stopped
+        collecting = (self.schedule.polls and not self.breaker.polls_stopped) or (
+            self.schedule.downloads and not self.breaker.downloads_stopped
         )
         if collecting:
             return False
-        if not self.schedule.to_submit or self.brakes.submits_stopped:
+        if not self.schedule.to_submit or self.breaker.submits_stopped:
             return True
-        reason = self.brakes.new_jobs_wait
+        reason = self.breaker.new_jobs_wait
         if reason is None or not self._only_new_left():
             return False
-        self.brakes.halt(Exit.STOPPED, reason)
+        self.breaker.halt(Exit.STOPPED, reason)
         return True
 
     def _only_new_left(self) -> bool:
@@ -356,12 +356,12 @@ class Course:
         else:
             self.parked.discard(index)
         if after.state is State.DONE:
-            self.brakes.job_ended(well=True)
+            self.breaker.job_ended(well=True)
         elif after.state is State.FAILED:
-            self.handover.cut_off(index)
-            self.brakes.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
+            self.tracker.cut_off(index)
+            self.breaker.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
 
-    def _follow_money(self, one: Active, event: Event) -> None:
+    def _follow_money(self, one: ActiveJob, event: Event) -> None:
         if not one.held:
             return
         match event:
@@ -379,19 +379,19 @@ class Course:
         self.budget.release(self.jobs[index].price_micros)
         one.held = False
         self.schedule.in_flight -= 1
-        self.brakes.submit_untried(new=not one.started)
+        self.breaker.submit_untried(new=not one.started)
 
     def hold_back(self, index: int, reason: str) -> None:
         """Leave a job pending, and in no lane, because the clip that it goes on from cannot be used."""
         self.withdraw(index)
-        self.handover.held_back[index] = reason
-        self.handover.cut_off(index)
+        self.tracker.held_back[index] = reason
+        self.tracker.cut_off(index)
 
     def set_free(self, index: int, *, now: float) -> None:
         """Let the jobs that have waited for this clip be submitted when their turn comes."""
-        for child, row, event in self.handover.set_free(index, self.active[index].progress, self.jobs):
+        for child, row, event in self.tracker.set_free(index, self.active[index].progress, self.jobs):
             if row is not None:
-                self.active[child] = Active(row, reopening=() if event is None else (event,))
+                self.active[child] = ActiveJob(row, reopening=() if event is None else (event,))
             self.schedule.submits.put(child, rank=self.rank(child), due_at=now)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
@@ -401,17 +401,17 @@ class Course:
         ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
         if self.is_spent(index):
             self.deferred[index] = one.progress.reason or ""
-            self.handover.cut_off(index)
-        if ended or index in self.handover.held_back or index in self.deferred:
+            self.tracker.cut_off(index)
+        if ended or index in self.tracker.held_back or index in self.deferred:
             del self.active[index]
         else:
             self.queue(index, one, wait_s=wait_s, now=now)
 
-    def queue(self, index: int, one: Active, *, wait_s: float | None, now: float) -> None:
+    def queue(self, index: int, one: ActiveJob, *, wait_s: float | None, now: float) -> None:
         """Put a job where its state wants it next, in *wait_s* or when best."""
         due_at = now + (wait_s or 0.0)
         if one.wants_submit:
-            if self.may_submit(self.jobs[index].id) and index not in self.handover.waiting:
+            if self.may_submit(self.jobs[index].id) and index not in self.tracker.waiting:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
                 rank = min(-1.0, self.rank(index)) if wait_s is None else self._front + 1.5
                 lane = self.schedule.again if one.started else self.schedule.submits
@@ -427,8 +427,8 @@ class Course:
                 rank = expires_at if expires_at is not None else float("inf")
                 self.schedule.downloads.put(index, rank=rank, due_at=due_at)
 
-    def _next_poll_at(self, index: int, one: Active, *, now: float) -> float:
-        gap_s = self.forecast.next_poll_in_s(
+    def _next_poll_at(self, index: int, one: ActiveJob, *, now: float) -> float:
+        gap_s = self.planner.next_poll_in_s(
             self.jobs[index].timing_class,
             age_s=now - one.task_from,
             shortest_s=self.limits.poll_shortest_s,
@@ -451,22 +451,22 @@ class Course:
     def task_began(self, index: int, *, now: float) -> None:
         """Take note that the service accepted the job's task just now."""
         one = self.active[index]
-        one.started, one.looked, one.tally = True, None, Tally()
+        one.started, one.looked, one.tally = True, None, RetryCounts()
         one.task_from, one.deadline = now, now + self.limits.task_timeout_s
 
-    def refused(self, index: int, fault: Fault) -> Tally:
+    def refused(self, index: int, fault: Fault) -> RetryCounts:
         """Take note of a refused submit, and give the tally that counts it if it may be the job's own fault.
 
         While everybody is refused, nobody is to blame: a refusal counts when others were accepted since the last one.
         """
         one = self.active[index]
-        alone = self.brakes.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL
-        one.accepted_before = self.brakes.accepted
+        alone = self.breaker.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL
+        one.accepted_before = self.breaker.accepted
         return self.bump(index, refusals=1) if alone else one.tally
 
     def is_late(self, index: int, *, now: float) -> bool:
         """Say whether the task's time is over. It does not run out while the service answers nobody."""
-        return now >= self.active[index].deadline and not self.brakes.is_away(now)
+        return now >= self.active[index].deadline and not self.breaker.is_away(now)
 
     def looked(self, index: int, *, now: float, finished: bool) -> float | None:
         """Take note of a poll; give how long the task took when it has *finished* and this run saw it begin.
@@ -479,10 +479,10 @@ class Course:
         if not finished or not one.started:
             return None
         took_s = (now + (one.task_from if before is None else before)) / 2 - one.task_from
-        self.forecast.of(self.jobs[index].timing_class).learn(took_s)
+        self.planner.of(self.jobs[index].timing_class).learn(took_s)
         return took_s
 
-    def bump(self, index: int, **counts: int) -> Tally:
+    def bump(self, index: int, **counts: int) -> RetryCounts:
         """Add to the job's tally and give it; a count of 0 resets."""
         one = self.active[index]
         for name, by in counts.items():
@@ -493,7 +493,7 @@ class Course:
 
 
 def place_all(  # noqa: PLR0913 what is known when a run begins
-    course: Course,
+    scheduler: Scheduler,
     rows: Mapping[str, Progress],
     *,
     again: Mapping[str, Reopened],
@@ -502,42 +502,42 @@ def place_all(  # noqa: PLR0913 what is known when a run begins
     now: float,
     at: float,
 ) -> None:
-    """Put every job of *course* where it stands: *rows* are the journal's, by job id; a job without a row is new.
+    """Put every job of *scheduler* where it stands: *rows* are the journal's, by job id; a job without a row is new.
 
     *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted,
     *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
     """
     fresh = []
-    handover = course.handover
-    course.only = only
+    tracker = scheduler.tracker
+    scheduler.only = only
     # A clip that is made again is not there for who goes on from it.
     seen = {**rows, **{job_id: rows[job_id]._replace(state=State.PENDING) for job_id in again}} if again else rows
-    handover.place(course.jobs, seen, only=only)
-    for index, job in enumerate(course.jobs):
+    tracker.place(scheduler.jobs, seen, only=only)
+    for index, job in enumerate(scheduler.jobs):
         row = rows.get(job.id)
-        chosen = course.may_submit(job.id)
-        course.counts[State.PENDING if row is None else row.state] += 1
+        chosen = scheduler.may_submit(job.id)
+        scheduler.counts[State.PENDING if row is None else row.state] += 1
         if row is None:
             if chosen:
                 fresh.append((float(index), index))
         elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen) or job.id in again:
             reopening = (again[job.id],) if job.id in again else ()
-            one = course.active[index] = Active(row, held=job.id in held, reopening=reopening)
-            _resume(course, index, one, now=now, at=at)
-    if handover.chains:
-        fresh = [(course.rank(index), index) for _, index in fresh if index not in handover.waiting]
-    course.schedule.submits.fill(fresh)
+            one = scheduler.active[index] = ActiveJob(row, held=job.id in held, reopening=reopening)
+            _resume(scheduler, index, one, now=now, at=at)
+    if tracker.dependencies:
+        fresh = [(scheduler.rank(index), index) for _, index in fresh if index not in tracker.waiting]
+    scheduler.schedule.submits.fill(fresh)
 
 
-def _resume(course: Course, index: int, one: Active, *, now: float, at: float) -> None:
-    row, limits = one.progress, course.limits
+def _resume(scheduler: Scheduler, index: int, one: ActiveJob, *, now: float, at: float) -> None:
+    row, limits = one.progress, scheduler.limits
     age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
     one.task_from = now - age_s
     grace_s = 0.0 if row.parked else limits.typical_time_s
     one.deadline = max(one.task_from + limits.task_timeout_s, now + grace_s)
     one.progress = row._replace(parked=False)
     if row.state is State.RUNNING:
-        course.schedule.in_flight += 1
-        course.schedule.polls.put(index, rank=0.0, due_at=now)
+        scheduler.schedule.in_flight += 1
+        scheduler.schedule.polls.put(index, rank=0.0, due_at=now)
     else:
-        course.queue(index, one, wait_s=None, now=now)
+        scheduler.queue(index, one, wait_s=None, now=now)

@@ -17,7 +17,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
 from batchvid.domain.reopening import CRASHED
-from batchvid.domain.results import NeedsPerson, NewClip, Snapshot
+from batchvid.domain.results import NeedsAttention, NewClip, Snapshot
 from batchvid.engine.eta import Load, Occupancy, remaining_s
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.limits import Limits
     from batchvid.domain.results import Money
-    from batchvid.engine.scheduler import Course
+    from batchvid.engine.scheduler import Scheduler
 
 
 SHOWN = 8
@@ -41,21 +41,21 @@ CLASSES_ASKED = 100
 """Jobs, spread over the manifest, whose classes say what a task is expected to take before any was seen."""
 
 
-class Standing:
+class RunStatistics:
     """The sums of one run. Times named ``now`` are monotonic seconds."""
 
-    def __init__(self, course: Course, *, started: float) -> None:
-        self._course = course
+    def __init__(self, scheduler: Scheduler, *, started: float) -> None:
+        self._course = scheduler
         self._started = started
-        self._limits = course.account.limits or course.limits
-        self._kept = Occupancy(_expected_s(course))
+        self._limits = scheduler.account.limits or scheduler.limits
+        self._kept = Occupancy(_expected_s(scheduler))
         self._submitted_at = started
         self._submits_seen = 0
         self.polls = 0
         self.submits = 0
         self.downloaded_bytes = 0
         self.newest: deque[NewClip] = deque(maxlen=SHOWN)
-        self.needs_person: dict[str, NeedsPerson] = {}
+        self.needs_person: dict[str, NeedsAttention] = {}
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
@@ -65,7 +65,7 @@ class Standing:
     def take_over(self, row: Progress) -> None:
         """Take note of a job that an earlier run left for a person."""
         if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self.needs_person[row.job_id] = NeedsPerson(row.job_id, row.state, row.reason or "")
+            self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
 
     def happened(self, event: Event, progress: Progress, *, at: float) -> None:
         """Take note of an event that was recorded."""
@@ -77,7 +77,7 @@ class Standing:
                 self.newest.appendleft(NewClip(progress.job_id, event.path, event.size_bytes, at))
         waits = progress.parked or progress.state in {State.FAILED, State.IN_DOUBT}
         if waits:
-            self.needs_person[progress.job_id] = NeedsPerson(progress.job_id, progress.state, progress.reason or "")
+            self.needs_person[progress.job_id] = NeedsAttention(progress.job_id, progress.state, progress.reason or "")
         elif self.needs_person:
             self.needs_person.pop(progress.job_id, None)
 
@@ -107,44 +107,44 @@ class Standing:
 
     def eta_s(self, now: float) -> float:
         """Give the seconds until the last job is done, or nothing more is going to happen."""
-        course, brakes = self._course, self._course.brakes
-        if course.draining:
+        scheduler, breaker = self._course, self._course.breaker
+        if scheduler.draining:
             return 0.0
         self._look(now)
         waiting = self._to_submit(now)
-        task_s = self._kept.mean_s(self._ages_s(now), flying=course.schedule.in_flight)
+        task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.schedule.in_flight)
         load = Load(
             waiting=waiting,
-            flying=course.schedule.in_flight,
+            flying=scheduler.schedule.in_flight,
             room=self._limits.in_flight,
             rate=self._rate(now),
             task_s=task_s,
             spread=self._kept.spread,
-            delayed_s=max(0.0, brakes.submits_resume_at - now),
+            delayed_s=max(0.0, breaker.submits_resume_at - now),
             since_submit_s=now - self._submitted_at,
-            window_s=None if brakes.window_closes_at is None else max(0.0, brakes.window_closes_at - now),
+            window_s=None if breaker.window_closes_at is None else max(0.0, breaker.window_closes_at - now),
         )
-        others = [one for one in course.account.courses if one is not course]
+        others = [one for one in scheduler.account.schedulers if one is not scheduler]
         if others:
             beside = sum(min(waiting, one.schedule.to_submit) for one in others)
-            flying = sum(one.schedule.in_flight for one in course.account.courses)
+            flying = sum(one.schedule.in_flight for one in scheduler.account.schedulers)
             load = replace(load, waiting=waiting + beside, flying=flying)
-        if brakes.canary_is_out and waiting:
+        if breaker.canary_is_out and waiting:
             canaries = replace(load, waiting=0, flying=max(1, load.flying))
             load = replace(load, flying=0, delayed_s=load.delayed_s + remaining_s(canaries))
         return remaining_s(load)
 
     def _to_submit(self, now: float) -> int:
         """Count the jobs that this run is still going to submit, as far as limits let it."""
-        course = self._course
-        if course.brakes.submits_stopped:
+        scheduler = self._course
+        if scheduler.breaker.submits_stopped:
             return 0
-        bounds = [course.schedule.to_submit + len(course.handover.waiting)]
-        ration = course.brakes.ration
+        bounds = [scheduler.schedule.to_submit + len(scheduler.tracker.waiting)]
+        ration = scheduler.breaker.ration
         if ration.max_jobs is not None:
-            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(course.schedule.again))
+            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(scheduler.schedule.again))
         price = self._next_price_micros(now)
-        left = course.budget.left_micros
+        left = scheduler.budget.left_micros
         if price and left is not None:
             bounds.append(left // price)
         return min(bounds)
@@ -176,25 +176,25 @@ class Standing:
 
     def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
         """Give the run as it stands now."""
-        course, brakes = self._course, self._course.brakes
-        halt = brakes.worst
-        interrupted = course.draining and not brakes.downloads_stopped
+        scheduler, breaker = self._course, self._course.breaker
+        halt = breaker.worst
+        interrupted = scheduler.draining and not breaker.downloads_stopped
         stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
         return Snapshot(
-            counts={state: course.counts[state] for state in State},
-            parked=len(course.parked),
-            money=course.budget.money,
+            counts={state: scheduler.counts[state] for state in State},
+            parked=len(scheduler.parked),
+            money=scheduler.budget.money,
             elapsed_s=now - self._started,
             eta_s=self.eta_s(now),
-            in_flight=course.schedule.in_flight,
+            in_flight=scheduler.schedule.in_flight,
             in_flight_limit=self._limits.in_flight,
-            downloading=course.downloading,
-            downloads_limit=course.limits.downloads,
+            downloading=scheduler.downloading,
+            downloads_limit=scheduler.limits.downloads,
             submits_per_min=submits_per_min,
             submit_limit=self._limits.submits,
-            slowed_to=brakes.throttle.share,
-            paused_s=max(0.0, brakes.submits_resume_at - now),
-            slowed_by=brakes.slowed_by,
+            slowed_to=breaker.throttle.share,
+            paused_s=max(0.0, breaker.submits_resume_at - now),
+            slowed_by=breaker.slowed_by,
             polls=self.polls,
             submits=self.submits,
             downloaded_bytes=self.downloaded_bytes,
@@ -204,12 +204,12 @@ class Standing:
         )
 
 
-def _expected_s(course: Course) -> float:
+def _expected_s(scheduler: Scheduler) -> float:
     """Give what a task is expected to take: by class what the journal tells, or the stated typical time."""
-    asked = course.jobs[:: max(1, len(course.jobs) // CLASSES_ASKED)]
+    asked = scheduler.jobs[:: max(1, len(scheduler.jobs) // CLASSES_ASKED)]
     if not asked:
-        return course.limits.typical_time_s
-    return sum(course.forecast.of(job.timing_class).typical_s for job in asked) / len(asked)
+        return scheduler.limits.typical_time_s
+    return sum(scheduler.planner.of(job.timing_class).typical_s for job in asked) / len(asked)
 
 
 NEWEST = 8
@@ -228,7 +228,7 @@ class Lookout:
         self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
         self._flying: dict[str, float] = {}
         self._parked: set[str] = set()
-        self._stuck: dict[str, NeedsPerson] = {}
+        self._stuck: dict[str, NeedsAttention] = {}
         self._newest: deque[NewClip] = deque(maxlen=NEWEST)
         self._submits: deque[float] = deque()
         self._saved_bytes = 0
@@ -256,7 +256,7 @@ class Lookout:
             self._flying.pop(name, None)
         (self._parked.add if row.parked else self._parked.discard)(name)
         if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self._stuck[name] = NeedsPerson(name, row.state, row.reason or "")
+            self._stuck[name] = NeedsAttention(name, row.state, row.reason or "")
         else:
             self._stuck.pop(name, None)
         if row.state is State.DONE and row.path is not None and before is not State.DONE:
@@ -284,7 +284,7 @@ class Lookout:
             counts[State.IN_DOUBT] += counts[State.SUBMITTING]
             counts[State.SUBMITTING] = 0
             stuck |= {
-                name: NeedsPerson(name, State.IN_DOUBT, CRASHED)
+                name: NeedsAttention(name, State.IN_DOUBT, CRASHED)
                 for name, state in self._states.items()
                 if state is State.SUBMITTING
             }

@@ -52,21 +52,21 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.task import Created, TaskReport
     from batchvid.engine.observer import View
-    from batchvid.engine.policy import Follow
+    from batchvid.engine.policy import Verdict
     from batchvid.engine.rate_limit import Pace
-    from batchvid.engine.scheduler import Course
-    from batchvid.engine.stats import Standing
+    from batchvid.engine.scheduler import Scheduler
+    from batchvid.engine.stats import RunStatistics
     from batchvid.journal.event_log import EventLog
     from batchvid.journal.group_commit import Records
     from batchvid.providers.multipart import Multipart
-    from batchvid.providers.response import Answer, NoAnswer
+    from batchvid.providers.response import NoResponse, Response
     from batchvid.storage.local import Outputs
 
 
 class Gets(Protocol):
     """What can ask for something that costs nothing."""
 
-    async def get(self, path: str) -> Answer | NoAnswer:
+    async def get(self, path: str) -> Response | NoResponse:
         """Ask once."""
 
 
@@ -79,7 +79,7 @@ async def poll(service: Gets, task_id: str, *, wall: Callable[[], float]) -> Tas
 class Posts(Protocol):
     """What can send a paid request."""
 
-    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
         """Send it once."""
 
 
@@ -110,7 +110,7 @@ class ServicePort(Posts, Gets, Fetches, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
+class Ports:
     """What touches the world on behalf of a run."""
 
     service: ServicePort
@@ -130,17 +130,17 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The steps of one run over *course*."""
+    """The steps of one run over *scheduler*."""
 
-    course: Course
-    edges: Edges
-    standing: Standing
+    scheduler: Scheduler
+    edges: Ports
+    statistics: RunStatistics
     draining_s: Callable[[], float | None]
     """How long ago the run was told to stop; ``None`` when it was not."""
 
     async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
-        job, one = self.course.jobs[index], self.course.active[index]
+        job, one = self.scheduler.jobs[index], self.scheduler.active[index]
         try:
             self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
@@ -148,34 +148,34 @@ class Steps:
             body = await request_body(job, self.edges.read_frame)
         except ClipNotUsableError as error:
             reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
-            self.course.hold_back(index, reason)
+            self.scheduler.hold_back(index, reason)
             self.edges.view.warn(f"{job.id} is not sent: {reason}")
             return None
         except StorageError:
-            self.course.withdraw(index)
+            self.scheduler.withdraw(index)
             raise
         except ValueError as error:
-            self.course.withdraw(index)
+            self.scheduler.withdraw(index)
             if one.reopening:
                 self.edges.view.warn(f"{job.id} is not sent again, and stays as it is: {error}")
             else:
                 await self._record(index, life.GaveUp(f"not sent: {error}"))
             return None
-        if self.course.brakes.window_has_ended(at=self.edges.wall()):
-            self.course.withdraw(index)
+        if self.scheduler.breaker.window_has_ended(at=self.edges.wall()):
+            self.scheduler.withdraw(index)
             return None
         new = not one.started
         started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
         try:
             await self._record(index, started)
         except StorageError:
-            self.course.withdraw(index)
+            self.scheduler.withdraw(index)
             raise
         sent = self._now()
-        known = self.course.brakes.service_is_known
+        known = self.scheduler.breaker.service_is_known
         outcome = await submit(self.edges.service, body, frames=job.frames, known=known, wall=self.edges.wall)
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
-            self.course.was_sent(index)
+            self.scheduler.was_sent(index)
         if not isinstance(outcome, Fault):
             await self._accepted(index, outcome)
             return None
@@ -189,7 +189,7 @@ class Steps:
 
         Raises `ClipNotUsableError` when that clip is not the journal's, `ValueError` when it shows no such frame.
         """
-        clip = self.course.handover.clip_for(index)
+        clip = self.scheduler.tracker.clip_for(index)
         if clip is None or clip.sha256 is None:
             raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip is not there")
         job = bound(job, clip.sha256)
@@ -223,13 +223,13 @@ class Steps:
         except StorageError:
             self._orphan(index, created)
             raise
-        self.course.task_began(index, now=self._now())
-        self.course.brakes.submit_accepted(now=self._now())
+        self.scheduler.task_began(index, now=self._now())
+        self.scheduler.breaker.submit_accepted(now=self._now())
 
     def _orphan(self, index: int, created: Created) -> None:
         """Save a paid task id that the journal did not take: beside it, and in front of the person's eyes."""
-        job = self.course.jobs[index]
-        attempt = self.course.active[index].progress.attempt
+        job = self.scheduler.jobs[index]
+        attempt = self.scheduler.active[index].progress.attempt
         where = "it is kept in .batchvid/orphans.jsonl"
         try:
             self.edges.outputs.append_orphan(
@@ -244,29 +244,29 @@ class Steps:
 
     async def _unsure(self, index: int, unsure: life.SubmitUnsure) -> None:
         """Hold an attempt whose outcome is unknown; buy another only where the manifest says so."""
-        limits = self.course.limits
+        limits = self.scheduler.limits
         events: list[Event] = [unsure]
-        used = life.attempts_used(self.course.active[index].progress)
+        used = life.attempts_used(self.scheduler.active[index].progress)
         if limits.in_doubt is InDoubt.RESUBMIT and used < limits.attempts:
             events.append(life.Reopened("in_doubt: resubmit", by_person=False))
         await self._record(index, *events)
-        self.course.brakes.submit_unsure(now=self._now())
+        self.scheduler.breaker.submit_unsure(now=self._now())
         self._tell_if_spent(index)
 
     async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
-        course, jitter = self.course, self.edges.jitter()
-        course.brakes.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
-        tally = course.refused(index, fault)
-        sends = course.active[index].sends
-        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=course.limits)
+        scheduler, jitter = self.scheduler, self.edges.jitter()
+        scheduler.breaker.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
+        tally = scheduler.refused(index, fault)
+        sends = scheduler.active[index].sends
+        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=scheduler.limits)
         await self._record(index, *follow.events)
         self._tell_if_spent(index)
         return follow.wait_s
 
     def _tell_if_spent(self, index: int) -> None:
         """Tell a person of a job that may send nothing more in this run."""
-        one = self.course.active[index]
-        if self.course.is_spent(index):
+        one = self.scheduler.active[index]
+        if self.scheduler.is_spent(index):
             self.edges.view.warn(
                 f"{one.progress.job_id} has sent {one.sends} paid requests in this run (limits.attempts + "
                 f"{policy.SENDS_BEYOND_ATTEMPTS} is the most) and is left for the next one: {one.progress.reason}"
@@ -274,33 +274,33 @@ class Steps:
 
     async def poll(self, index: int) -> float | None:
         """Look at the job's task once."""
-        course = self.course
-        one = course.active[index]
+        scheduler = self.scheduler
+        one = scheduler.active[index]
         sent = self._now()
-        self.standing.polls += 1
+        self.statistics.polls += 1
         report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
         if not isinstance(report, Fault) and report.other_id is not None:
             report = await self._of_this_task(one.progress, report, report.other_id)
         now, jitter = self._now(), self.edges.jitter()
         timing = None
         if isinstance(report, Fault):
-            course.brakes.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
-            late = course.is_late(index, now=now)
+            scheduler.breaker.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
+            late = scheduler.is_late(index, now=now)
             unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
-            tally = course.bump(index, poll_faults=1, unknown_looks=unknown)
+            tally = scheduler.bump(index, poll_faults=1, unknown_looks=unknown)
             follow = policy.after_poll_fault(
-                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=course.limits
+                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=scheduler.limits
             )
         else:
-            course.brakes.poll_answered(now=now)
-            late = course.is_late(index, now=now)
+            scheduler.breaker.poll_answered(now=now)
+            late = scheduler.is_late(index, now=now)
             without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
             failed = int(report.phase is Phase.FAILED)
-            tally = course.bump(
+            tally = scheduler.bump(
                 index, poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed
             )
             follow = policy.after_report(
-                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=course.limits
+                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=scheduler.limits
             )
             timing = self._timing(index, follow, now=now)
             self._tell_of_new_word(one.progress.job_id, report)
@@ -318,13 +318,13 @@ class Steps:
         shown = clean(other_id, 80)
         if owner is not None:
             return Fault(FaultKind.BROKEN, f"the answer is about task {shown}, which belongs to job {owner!r}")
-        if self.standing.is_first_renaming():
+        if self.statistics.is_first_renaming():
             self.edges.view.note(f"job {progress.job_id!r}: the service calls its task {shown}; its own id is kept")
         return report
 
     def _tell_of_new_word(self, job_id: str, report: TaskReport) -> None:
         """Tell a person once of a status that nobody listed: it may be why a task seems to take for ever."""
-        if report.phase is Phase.UNHEARD and self.standing.is_new_word(report.status):
+        if report.phase is Phase.UNHEARD and self.statistics.is_new_word(report.status):
             self.edges.view.note(
                 f"job {job_id!r}: the service calls its task {report.status!r}, which batchvid does not know; "
                 "it is polled on until task_timeout"
@@ -334,7 +334,7 @@ class Steps:
         """Tell a person when the service names one URL for two clips: one of the two jobs gets the other's."""
         if progress.state is not State.READY or progress.url is None:
             return
-        other = self.standing.other_with(progress.url, job_id=progress.job_id)
+        other = self.statistics.other_with(progress.url, job_id=progress.job_id)
         if other is not None:
             self.edges.view.warn(
                 f"jobs {other!r} and {progress.job_id!r}: the service named the same URL for both clips, so one of "
@@ -342,22 +342,22 @@ class Steps:
                 "(batchvid export)"
             )
 
-    def _timing(self, index: int, follow: Follow, *, now: float) -> Timing | None:
+    def _timing(self, index: int, follow: Verdict, *, now: float) -> Timing | None:
         finished = isinstance(follow.events[0], life.TaskSucceeded)
-        took_s = self.course.looked(index, now=now, finished=finished)
+        took_s = self.scheduler.looked(index, now=now, finished=finished)
         if took_s is None:
             return None
-        self.standing.task_took(now - self.course.active[index].task_from)
-        return Timing(self.course.jobs[index].timing_class, took_s, self.edges.wall())
+        self.statistics.task_took(now - self.scheduler.active[index].task_from)
+        return Timing(self.scheduler.jobs[index].timing_class, took_s, self.edges.wall())
 
     async def download(self, index: int) -> float | None:
         """Fetch the job's clip, or what is left of it, once."""
-        course, edges = self.course, self.edges
-        job, one = course.jobs[index], course.active[index]
+        scheduler, edges = self.scheduler, self.edges
+        job, one = scheduler.jobs[index], scheduler.active[index]
         source = one.progress.url
         if source is None or one.other_source:
             source = content_path(one.progress.task_id or "")
-            await edges.request_pace.acquire(share=course.brakes.throttle.share)
+            await edges.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
@@ -372,12 +372,12 @@ class Steps:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
-            self.course.set_free(index, now=self._now())
+            self.scheduler.set_free(index, now=self._now())
             return None
         gone = int(outcome.kind in GONE)
-        tally = course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        tally = scheduler.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
         one.other_source = policy.wants_other_source(outcome, tally) and not one.other_source
-        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=course.limits)
+        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=scheduler.limits)
         await self._record(index, *follow.events)
         return follow.wait_s
 
@@ -395,7 +395,7 @@ class Steps:
         """Give what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
         if not isinstance(job, Continuation):
             return sidecar(job, progress, made=await self._made(job, progress))
-        clip = self.course.handover.clip_for(index)
+        clip = self.scheduler.tracker.clip_for(index)
         known = job if clip is None or clip.sha256 is None else bound(job, clip.sha256)
         sent = self.edges.still_sha256(progress.fingerprint or "")
         made = await self._made(known, progress)
@@ -415,19 +415,19 @@ class Steps:
     async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
         """Make *events* durable, and only then true for the run, the log and the view."""
         at = self.edges.wall()
-        events = (*self.course.active[index].reopening, *events)
+        events = (*self.scheduler.active[index].reopening, *events)
         kept = tuple(event for event in events if type(event) in DURABLE)
-        after = self.course.active[index].progress
+        after = self.scheduler.active[index].progress
         cancelled = None
         if kept:
-            before, after = self.course.change(index, kept, at=at)
+            before, after = self.scheduler.change(index, kept, at=at)
             try:
                 await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
             except asyncio.CancelledError as error:  # it is on record all the same, and the run's last word must say so
                 cancelled = error
-            self.course.commit(index, kept, after)
+            self.scheduler.commit(index, kept, after)
         for event in events:
-            self.standing.happened(event, after, at=at)
+            self.statistics.happened(event, after, at=at)
             if type(event) not in DURABLE:  # the others were written with their commit
                 self.edges.log.append(log_line(after.job_id, after.attempt, event, at=at))
             self.edges.view.event(after.job_id, event, after)

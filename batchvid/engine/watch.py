@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
 from batchvid.engine.stats import MINUTE_S, Lookout
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.storage.lock import held_since
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Watching:
         self._path = path
         self._wall = wall
         self._lookout = Lookout(manifest.jobs, manifest.limits)
-        self._journal: Readings | None = None
+        self._journal: JournalReader | None = None
         self._seen = 0
         self._money = Money(budget_micros=manifest.limits.budget_micros)
         self._money_at = float("-inf")
@@ -55,7 +55,7 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Give how the run stands now. Raises as `Readings.open_readonly` does."""
+        """Give how the run stands now. Raises as `JournalReader.open_readonly` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = held_since(self._manifest.output)
@@ -66,7 +66,7 @@ class Watching:
         return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
-        journal = self._journal = Readings.open_readonly(self._path)
+        journal = self._journal = JournalReader.open_readonly(self._path)
         if journal is None:
             return
         self._seen = journal.last_seq()

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.domain.records import rfc3339
-from batchvid.engine.account import AccountState
+from batchvid.engine.account import SharedAccount
 from batchvid.engine.circuit_breaker import Throttle
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.scheduler import Step
-from batchvid.engine.stats import Standing
-from batchvid.engine.steps import Edges, Steps
+from batchvid.engine.stats import RunStatistics
+from batchvid.engine.steps import Ports, Steps
 from batchvid.journal.event_log import PACE_CHANGED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.limits import Limits, Rate
     from batchvid.domain.results import Snapshot
-    from batchvid.engine.scheduler import Course
+    from batchvid.engine.scheduler import Scheduler
 
 
 SUBMIT_WORKERS = 16
@@ -46,13 +46,13 @@ class Runner:
     itself among them: what one of them does may give another its turn.
     """
 
-    def __init__(self, course: Course, edges: Edges, beside: Sequence[Runner] = ()) -> None:
-        self.course = course
+    def __init__(self, scheduler: Scheduler, edges: Ports, beside: Sequence[Runner] = ()) -> None:
+        self.scheduler = scheduler
         self.edges = edges
-        self.standing = Standing(course, started=self._now())
+        self.statistics = RunStatistics(scheduler, started=self._now())
         self._beside = beside
         self._draining_since: float | None = None
-        self._steps = Steps(course, edges, self.standing, self._draining_s)
+        self._steps = Steps(scheduler, edges, self.statistics, self._draining_s)
         self._changed = {step: asyncio.Event() for step in Step}
         self._turns = {step: asyncio.Lock() for step in Step}
         self._idle: set[asyncio.Task[Any]] = set()
@@ -61,7 +61,7 @@ class Runner:
 
     async def run(self) -> None:
         """Do what is left to do."""
-        limits = self.course.limits
+        limits = self.scheduler.limits
         workers = {
             Step.SUBMIT: min(SUBMIT_WORKERS, limits.in_flight),
             Step.POLL: min(POLL_WORKERS, limits.in_flight),
@@ -77,7 +77,7 @@ class Runner:
 
     def snapshot(self) -> Snapshot:
         """Give the run as it stands now."""
-        return self.standing.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
+        return self.statistics.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
 
     def drain(self) -> None:
         """Send nothing new; let the requests in flight end and record them, and transfers for a little while."""
@@ -85,8 +85,8 @@ class Runner:
         self._look_again()
 
     def _begin_to_drain(self) -> None:
-        if not self.course.draining:
-            self.course.draining, self._draining_since = True, self._now()
+        if not self.scheduler.draining:
+            self.scheduler.draining, self._draining_since = True, self._now()
 
     def _draining_s(self) -> float | None:
         """Return how long ago the run was told to stop; ``None`` when it was not."""
@@ -107,7 +107,7 @@ class Runner:
                 wait_s = await do(index)
             except StorageError as error:
                 self._fail(error)
-            self.course.finish(step, index, wait_s=wait_s, now=self._now())
+            self.scheduler.finish(step, index, wait_s=wait_s, now=self._now())
             self._look_again()
             for other in self._beside:
                 if other is not self:
@@ -117,7 +117,7 @@ class Runner:
         """Wait for a job whose turn it is and for the pace; ``None`` when the run is over."""
         turns = self._turns[step]
         if not turns.locked() and not self._over and not self._is_paced(step):
-            index = self.course.take(step, self._now())
+            index = self.scheduler.take(step, self._now())
             if index is not None:
                 await self._pace(step)
                 return index
@@ -129,9 +129,9 @@ class Runner:
             async with turns:
                 while not self._over:
                     now = self._now()
-                    if self.course.turn(step, now):
+                    if self.scheduler.turn(step, now):
                         await self._pace(step)
-                        index = self.course.take(step, self._now())
+                        index = self.scheduler.take(step, self._now())
                         if index is not None:
                             return index
                     else:
@@ -149,7 +149,7 @@ class Runner:
         )
 
     async def _pace(self, step: Step) -> None:
-        share = self.course.brakes.throttle.share
+        share = self.scheduler.breaker.throttle.share
         if step is Step.SUBMIT:
             await self.edges.submit_pace.acquire(share=share)
         elif step is Step.POLL:
@@ -161,7 +161,7 @@ class Runner:
         *now* is when there was no turn yet: a moment that has come since must wake this worker, and not be past to it.
         """
         changed = self._changed[step]
-        wake_at = self.course.wake_at(step, now)
+        wake_at = self.scheduler.wake_at(step, now)
         timer = None if wake_at is None else asyncio.get_running_loop().call_at(wake_at, changed.set)
         try:
             await changed.wait()
@@ -177,7 +177,7 @@ class Runner:
 
     def _look_again_if_over(self) -> None:
         """End the run when nothing is left to do: workers without work are let go, wherever they wait."""
-        if not self._over and self.course.is_over():
+        if not self._over and self.scheduler.is_over():
             self._over = True
             current = asyncio.current_task()
             for task in self._idle:
@@ -187,7 +187,7 @@ class Runner:
     def _fail(self, error: StorageError) -> None:
         """Stop because of the disk: let requests in flight end, and collect nothing more."""
         self._failure = self._failure or error
-        self.course.brakes.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
+        self.scheduler.breaker.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
         self._begin_to_drain()
 
     async def _watch(self) -> None:
@@ -212,17 +212,17 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class InFlightPool:
     """One account, as all runs of a call that use it see it."""
 
-    account: AccountState
+    account: SharedAccount
     submit_pace: Pace
     request_pace: Pace
     runners: list[Runner] = field(default_factory=list)
     """Those at work."""
 
     @classmethod
-    def among(cls, limits: Sequence[Limits]) -> Sharing:
+    def among(cls, limits: Sequence[Limits]) -> InFlightPool:
         """Give what runs with these limits share: the strictest of each holds for all of them together."""
         common = replace(
             limits[0],
@@ -230,18 +230,18 @@ class Sharing:
             requests=strictest(one.requests for one in limits),
             in_flight=min(one.in_flight for one in limits),
         )
-        account = AccountState(Throttle(), common if len(limits) > 1 else None)
+        account = SharedAccount(Throttle(), common if len(limits) > 1 else None)
         return cls(account, Pace(common.submits), Pace(common.requests))
 
     @contextmanager
     def joined(self, runner: Runner) -> Iterator[None]:
         """Count a run among those at work; when it leaves, the others may have its room."""
-        self.account.courses.append(runner.course)
+        self.account.schedulers.append(runner.scheduler)
         self.runners.append(runner)
         try:
             yield
         finally:
-            self.account.courses.remove(runner.course)
+            self.account.schedulers.remove(runner.scheduler)
             self.runners.remove(runner)
             for other in self.runners:
                 other.ring()

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, Self
 
 from batchvid.domain.errors import StorageError
-from batchvid.storage.threads import Gatherer, Workers
+from batchvid.storage.threads import Batcher, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Recorder:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._writer = Workers(1, "batchvid-journal")
-        self._gatherer: Gatherer[Change, None] = Gatherer(
+        self._gatherer: Batcher[Change, None] = Batcher(
             self._commit, most=GROUP_MAX, executor=self._writer, again_alone=True
         )
         self._closed = False

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import Readings
+    from batchvid.journal.sqlite_reader import JournalReader
 
 
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -109,7 +109,7 @@ def settle(journal: Journal, wanted: Collection[str] | None, *, moved: bool, not
         journal.checkpoint()
 
 
-def question(journal: Readings, wanted: Collection[str]) -> str | None:
+def question(journal: JournalReader, wanted: Collection[str]) -> str | None:
     """Return what a person is to be asked before a run in what may be a copy; ``None`` when it needs no word."""
     before, now = _remembered(journal), Home.of(journal.path)
     found = verdict(
@@ -126,14 +126,14 @@ def question(journal: Readings, wanted: Collection[str]) -> str | None:
     )
 
 
-def _is_work_left(journal: Readings, wanted: Collection[str]) -> bool:
+def _is_work_left(journal: JournalReader, wanted: Collection[str]) -> bool:
     if next(journal.open_progress(), None) is not None:
         return True
     known = {row.job_id for row in journal.progress_of(wanted)}
     return any(job_id not in known for job_id in wanted)
 
 
-def _remembered(journal: Readings) -> Home | None:
+def _remembered(journal: JournalReader) -> Home | None:
     with suppress(ValueError, TypeError):
         return Home(**json.loads(journal.meta_get(HOME) or ""))
     return None

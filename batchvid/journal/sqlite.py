@@ -24,7 +24,7 @@ from batchvid.journal import sqlite_file
 from batchvid.journal.base import DURABLE, StaleProgressError, event_data, execute, log_line, numbered
 from batchvid.journal.event_log import LOG_FILE, EventLog
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
-from batchvid.journal.sqlite_reader import COLUMNS, Readings, follow
+from batchvid.journal.sqlite_reader import COLUMNS, JournalReader, follow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,7 +60,7 @@ UPDATE_PROGRESS = (
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 
 
-class Journal(Readings):
+class Journal(JournalReader):
     """A journal that is open for writing. Make one by `open` or `reopen`; used by one thread at a time."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:

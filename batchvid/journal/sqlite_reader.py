@@ -72,7 +72,7 @@ class KeptEvent:
     data: dict[str, Any]
 
 
-class Readings:
+class JournalReader:
     """A journal that is open, for reading; used by one thread at a time."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchvid.domain.film import Film
-    from batchvid.manifest.expand import Expander, Wish
+    from batchvid.manifest.expand import Expander, JobSpec
     from batchvid.manifest.prices import Prices
-    from batchvid.manifest.problems import Findings
+    from batchvid.manifest.problems import Diagnostics
     from batchvid.manifest.read import Document
 
 DEFAULT_MODEL = "veo3-fast"
@@ -45,7 +45,7 @@ class Assembler:
         *,
         prices: Prices,
         template: Template | None,
-        findings: Findings,
+        findings: Diagnostics,
     ) -> None:
         """Prepare to build; *template* is of the file names (``None``: wrong, and reported)."""
         self._expander = expander
@@ -54,15 +54,15 @@ class Assembler:
         self._template = template
         self._id_is_path = template == parse(paths.DEFAULT)
         self._findings = findings
-        self._ids: dict[str, Wish] = {}
-        self._paths: dict[str, tuple[str, str, Wish]] = {}
+        self._ids: dict[str, JobSpec] = {}
+        self._paths: dict[str, tuple[str, str, JobSpec]] = {}
         self._known_prices: dict[tuple[str, str | None, str | None], int | None] = {}
         self._contents: dict[str, str] = {}
         self._base = ""
-        self._unpriced: dict[tuple[str, str | None], tuple[Wish, int]] = {}
+        self._unpriced: dict[tuple[str, str | None], tuple[JobSpec, int]] = {}
         self._warned: set[tuple[str, ...]] = set()
-        self._continued: dict[str, Wish] = {}
-        self._boards: dict[str, tuple[list[str], Wish]] = {}
+        self._continued: dict[str, JobSpec] = {}
+        self._boards: dict[str, tuple[list[str], JobSpec]] = {}
 
     def jobs(self) -> list[Job]:
         """Build every job; the list is complete when nothing was found wrong."""
@@ -94,7 +94,7 @@ class Assembler:
         found = {key: wish.fields.get("id", key) for key, wish in self._ids.items() if wish.take == 1}
         return found | {job.id.lower(): job.id for job in jobs}
 
-    def _job(self, wish: Wish) -> Job | None:
+    def _job(self, wish: JobSpec) -> Job | None:
         fields = wish.fields
         model: str = nfc(fields.get("model", DEFAULT_MODEL))
         size: str | None = fields.get("size")
@@ -136,7 +136,7 @@ class Assembler:
         )
         return job if above is None and not wish.film else self._linked(wish, job)
 
-    def _linked(self, wish: Wish, job: Job) -> Job:
+    def _linked(self, wish: JobSpec, job: Job) -> Job:
         """Note what the job is a part of: its storyboard's film (the first take is), or a chain."""
         if wish.film and (wish.take == 1 or wish.id_tells_takes):
             self._boards.setdefault(job.id.removesuffix(suffix(wish.part)), ([], wish))[0].append(job.id)
@@ -146,7 +146,7 @@ class Assembler:
         own = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)} | {"fingerprint": ""}
         return Continuation(**own, continues=wish.fields["continues"], at_s=wish.fields.get("at"))
 
-    def _may_continue(self, wish: Wish) -> bool:
+    def _may_continue(self, wish: JobSpec) -> bool:
         """Say whether what is written of another clip to go on from can be."""
         if "continues" not in wish.fields:
             if "continues" not in wish.broken:
@@ -159,7 +159,7 @@ class Assembler:
             self._findings.add(self._expander.spot(wish, "continues"), text)
         return "first_frame" not in wish.fields
 
-    def _take_id(self, wish: Wish, job_id: str) -> bool:
+    def _take_id(self, wish: JobSpec, job_id: str) -> bool:
         """Take an id that was written; ``False`` when it is none, or somebody has it."""
         if not ID.fullmatch(job_id):
             self._findings.add(self._expander.spot(wish, "id"), f"{shown(job_id)} {NO_ID}")
@@ -170,7 +170,7 @@ class Assembler:
             self._findings.add(self._expander.spot(wish, "id"), text)
         return holder is wish
 
-    def _derived_id(self, wish: Wish, prompt: str, content: str) -> str | None:
+    def _derived_id(self, wish: JobSpec, prompt: str, content: str) -> str | None:
         """Give the id of a job that was given none: it follows from the content, and so survives re-ordering."""
         if wish.take == 1:
             self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
@@ -186,7 +186,7 @@ class Assembler:
         self._findings.add(self._expander.place(wish), text)
         return None
 
-    def _frames_of(self, wish: Wish) -> tuple[Frame, ...] | None:
+    def _frames_of(self, wish: JobSpec) -> tuple[Frame, ...] | None:
         """Give the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
         wanted = [field for field in FRAMES if field in wish.fields]
@@ -212,7 +212,7 @@ class Assembler:
                 self._findings.warn(self._expander.spot(wish, field), text)
         return found
 
-    def _warn_of_size(self, wish: Wish, size: str) -> None:
+    def _warn_of_size(self, wish: JobSpec, size: str) -> None:
         if (text := size_trouble(size)) and self._is_news(text):
             self._findings.warn(self._expander.spot(wish, "size"), text)
 
@@ -222,7 +222,7 @@ class Assembler:
         self._warned.add(what)
         return not known
 
-    def _price(self, wish: Wish, model: str, size: str | None, seconds: str | None) -> int | None:
+    def _price(self, wish: JobSpec, model: str, size: str | None, seconds: str | None) -> int | None:
         own = wish.fields.get("price")
         key = model, size, seconds
         if own is None and key in self._known_prices:
@@ -246,7 +246,7 @@ class Assembler:
             self._known_prices[key] = micros
         return micros
 
-    def _path(self, wish: Wish, job_id: str, template: Template) -> str | None:
+    def _path(self, wish: JobSpec, job_id: str, template: Template) -> str | None:
         """Give the clip's path; ``None`` when it is none, or in another's way."""
         if self._id_is_path:
             return job_id + ".mp4"
@@ -271,11 +271,11 @@ class Assembler:
             return None
         return path
 
-    def _named(self, wish: Wish) -> str:
+    def _named(self, wish: JobSpec) -> str:
         return f"{self._expander.place(wish).where} ({self._expander.line(wish)})"
 
 
-def _id_of_take(wish: Wish, job_id: str) -> str:
+def _id_of_take(wish: JobSpec, job_id: str) -> str:
     return job_id if wish.take == 1 or wish.id_tells_takes else f"{job_id}-{wish.take}"
 
 

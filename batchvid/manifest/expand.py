@@ -16,7 +16,7 @@ from batchvid.domain.text import nfc
 from batchvid.manifest import paths, storyboards
 from batchvid.manifest.check import check, what
 from batchvid.manifest.plain_rows import PlainRows
-from batchvid.manifest.problems import Findings, Spot, dotted
+from batchvid.manifest.problems import Diagnostics, Location, dotted
 from batchvid.manifest.read import Document, Map, TextError
 from batchvid.manifest.rules import ROW_KEYS
 from batchvid.manifest.template import UnknownVariableError, has_braces, parse
@@ -43,7 +43,7 @@ FieldKey = str | tuple[str, str]
 """A field that a template may fill in: its name, or ``form`` and the name of the form field."""
 
 
-class Wish(NamedTuple):
+class JobSpec(NamedTuple):
     """One wanted clip, as written."""
 
     entry: int
@@ -73,7 +73,7 @@ class Expander:
         *,
         defaults: dict[str, Any],
         broken_defaults: frozenset[str],
-        findings: Findings,
+        findings: Diagnostics,
     ) -> None:
         """Prepare to expand; *folder* is the manifest's, and *defaults* are checked already."""
         self._document = document
@@ -88,59 +88,59 @@ class Expander:
         texts = [*defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
-    def wishes(self) -> Iterator[Wish]:
+    def wishes(self) -> Iterator[JobSpec]:
         """Give every wish of every entry, in order; what is wrong is added to the findings."""
         simple, defaults, no_variables = self._simple, self._defaults, {"take": "1"}
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
                 self._jobs += 1
-                yield Wish(index, None, -1, defaults | entry, _NOTHING, no_variables)
+                yield JobSpec(index, None, -1, defaults | entry, _NOTHING, no_variables)
             else:
                 yield from self._entry(index, entry)
 
-    def spot(self, wish: Wish, field: str) -> Spot:
+    def spot(self, wish: JobSpec, field: str) -> Location:
         """Give the place where a wish's *field* was written, or where it is missing."""
         index, rows, row, *_ = wish
         if wish.part and (path := storyboards.path_of(wish.part, field, self._entries[index])):
-            return Spot(self._document, ("jobs", index, *path), dotted(("jobs", index, *path)))
+            return Location(self._document, ("jobs", index, *path), dotted(("jobs", index, *path)))
         if rows is not None and (field in rows.rows[row] or field in self._entries[index]):
             return rows.spot(index, row, field=field)
         if rows is None and field in self._entries[index]:
-            return Spot(self._document, ("jobs", index, field), f"jobs[{index}].{field}")
+            return Location(self._document, ("jobs", index, field), f"jobs[{index}].{field}")
         if field in self._defaults or field in self._broken_defaults:
-            return Spot(self._document, ("defaults", field), f"defaults.{field}")
+            return Location(self._document, ("defaults", field), f"defaults.{field}")
         return self.place(wish)
 
-    def top(self, key: str) -> Spot:
+    def top(self, key: str) -> Location:
         """Give the place of a key of the manifest's top level."""
-        return Spot(self._document, (key,), key)
+        return Location(self._document, (key,), key)
 
-    def place(self, wish: Wish) -> Spot:
+    def place(self, wish: JobSpec) -> Location:
         """Give the place of the whole wish."""
         if wish.rows is not None:
             return wish.rows.spot(wish.entry, wish.row)
-        return Spot(self._document, ("jobs", wish.entry), f"jobs[{wish.entry}]")
+        return Location(self._document, ("jobs", wish.entry), f"jobs[{wish.entry}]")
 
-    def line(self, wish: Wish) -> str:
+    def line(self, wish: JobSpec) -> str:
         """Give ``file:line`` of the entry or the row."""
         if wish.rows is not None and wish.rows.base is None:
             return f"{wish.rows.source.name}:{wish.rows.rows[wish.row].line}"
         return f"{self._document.name}:{self._entries[wish.entry].line}"
 
-    def _entry(self, index: int, entry: Any) -> Iterator[Wish]:
+    def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):
-            spot = Spot(self._document, ("jobs", index), f"jobs[{index}]")
+            spot = Location(self._document, ("jobs", index), f"jobs[{index}]")
             self._findings.add(spot, f"is {what(entry)}, and a map is wanted, such as {{id: kite, prompt: A kite.}}")
             return
         given, broken, mistakes = check("Entry", entry)
         for mistake in mistakes:
             path: TreePath = ("jobs", index, *mistake.path)
-            self._findings.add(Spot(self._document, path, dotted(path)), mistake.text)
+            self._findings.add(Location(self._document, path, dotted(path)), mistake.text)
         if broken & {"from", "pairs", "matrix", "storyboard"}:
             return
         broken |= self._broken_defaults - given.keys()
         if "from" not in given and "pairs" not in given:
-            yield from self._combinations(Wish(index, None, -1, {}, broken, {}), given, literal={})
+            yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
             self._warn_of_unused(index, given, rows)
             plain = self._plain_rows(given) if "from" in given and not broken else None
@@ -148,9 +148,9 @@ class Expander:
                 if plain is not None and self._jobs < MAX_JOBS and (found := plain.filled(row)) is not None:
                     self._jobs += 1
                     fields, variables, id_tells_takes = found
-                    yield Wish(index, rows, number, fields, _NOTHING, variables, 1, id_tells_takes)
+                    yield JobSpec(index, rows, number, fields, _NOTHING, variables, 1, id_tells_takes)
                 else:
-                    yield from self._row(Wish(index, rows, number, {}, broken, {}), row, given)
+                    yield from self._row(JobSpec(index, rows, number, {}, broken, {}), row, given)
 
     def _plain_rows(self, given: Mapping[str, Any]) -> PlainRows:
         written = self._defaults | {key: value for key, value in given.items() if key != "from"}
@@ -159,7 +159,7 @@ class Expander:
 
     def _rows(self, index: int, given: Mapping[str, Any]) -> Rows | None:
         if "from" in given and "pairs" in given:
-            spot = Spot(self._document, ("jobs", index, "pairs"), f"jobs[{index}].pairs")
+            spot = Location(self._document, ("jobs", index, "pairs"), f"jobs[{index}].pairs")
             self._findings.add(spot, "stands beside from: write two entries")
             return None
         key = "from" if "from" in given else "pairs"
@@ -179,11 +179,11 @@ class Expander:
             if error.line:
                 self._findings.add_error(error, file=name, where=f"jobs[{index}] ({name})")
             else:
-                spot = Spot(self._document, ("jobs", index, key), f"jobs[{index}].{key}")
+                spot = Location(self._document, ("jobs", index, key), f"jobs[{index}].{key}")
                 self._findings.add(spot, f"{name}: {error}")
             return None
 
-    def _row(self, wish: Wish, row: Map, given: dict[str, Any]) -> Iterator[Wish]:
+    def _row(self, wish: JobSpec, row: Map, given: dict[str, Any]) -> Iterator[JobSpec]:
         """Expand one row: its job fields are literal, and all of its texts are variables."""
         fields: dict[str, Any] = {
             key: value for key, value in row.items() if key in ROW_KEYS and not _wraps(given.get(key), key)
@@ -206,7 +206,7 @@ class Expander:
                     self._findings.add(_row_spot(wish, name), str(error))
         yield from self._combinations(wish._replace(variables=variables), given, literal=fields)
 
-    def _combinations(self, wish: Wish, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[Wish]:
+    def _combinations(self, wish: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
         """Multiply one entry or row out; the parts of a storyboard stay together."""
         if _BOARD_KEYS.isdisjoint(given) and _BOARD_KEYS.isdisjoint(wish.broken):
             yield from self._clips(wish, given, literal=literal)
@@ -222,7 +222,7 @@ class Expander:
         for whole in zip(*of_parts, strict=False):
             yield from whole
 
-    def _clips(self, wish: Wish, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[Wish]:
+    def _clips(self, wish: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
         """Give every combination of a matrix, and every take of each."""
         matrix: dict[str, list[str]] = given.get("matrix", {})
         takes: int = literal.get("takes", given.get("takes", 1))
@@ -245,7 +245,7 @@ class Expander:
             for take in range(1, takes + 1):
                 yield self._filled(wish._replace(take=take), templates, variables | {"take": str(take)}, fixed)
 
-    def _fits(self, wish: Wish, count: int) -> bool:
+    def _fits(self, wish: JobSpec, count: int) -> bool:
         before = self._jobs
         self._jobs += count
         if before <= MAX_JOBS < self._jobs:
@@ -255,15 +255,17 @@ class Expander:
             )
         return self._jobs <= MAX_JOBS
 
-    def _apart(self, wish: Wish, matrix: Mapping[str, Any]) -> bool:
+    def _apart(self, wish: JobSpec, matrix: Mapping[str, Any]) -> bool:
         """Whether no variable comes from two places."""
         both = sorted(wish.variables.keys() & matrix.keys())
         if both:
-            spot = Spot(self._document, ("jobs", wish.entry, "matrix"), f"jobs[{wish.entry}].matrix")
+            spot = Location(self._document, ("jobs", wish.entry, "matrix"), f"jobs[{wish.entry}].matrix")
             self._findings.add(spot, f"{', '.join(both)} is a column of the rows too: rename one")
         return not both
 
-    def _templates(self, wish: Wish, texts: Mapping[FieldKey, str]) -> tuple[dict[FieldKey, Template], frozenset[str]]:
+    def _templates(
+        self, wish: JobSpec, texts: Mapping[FieldKey, str]
+    ) -> tuple[dict[FieldKey, Template], frozenset[str]]:
         templates = {}
         broken = set()
         for key, text in texts.items():
@@ -276,11 +278,11 @@ class Expander:
 
     def _filled(
         self,
-        wish: Wish,
+        wish: JobSpec,
         templates: Mapping[FieldKey, Template],
         variables: Mapping[str, str],
         fixed: Mapping[str, Any],
-    ) -> Wish:
+    ) -> JobSpec:
         """Give the wish with its templates filled in."""
         fields: dict[str, Any] = {key: value for key, value in fixed.items() if key != "form"}
         form: dict[str, str] = {}
@@ -306,7 +308,7 @@ class Expander:
             fields["form"] = form
         return wish._replace(fields=fields, broken=frozenset(broken), variables=variables)
 
-    def _template_spot(self, wish: Wish, key: FieldKey) -> Spot:
+    def _template_spot(self, wish: JobSpec, key: FieldKey) -> Location:
         """Give the place where a template is written, which is never a row."""
         return self.spot(wish._replace(rows=None), _field(key))
 
@@ -344,7 +346,7 @@ def _field(key: FieldKey) -> str:
     return key[0] if isinstance(key, tuple) else key
 
 
-def _row_spot(wish: Wish, field: str) -> Spot:
+def _row_spot(wish: JobSpec, field: str) -> Location:
     if wish.rows is None:
         raise ValueError(wish)
     return wish.rows.spot(wish.entry, wish.row, field=field)

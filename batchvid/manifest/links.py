@@ -9,7 +9,7 @@ from batchvid.domain.film import Film
 from batchvid.domain.job import Continuation
 from batchvid.manifest import paths
 from batchvid.manifest.check import check, what
-from batchvid.manifest.problems import Spot, dotted
+from batchvid.manifest.problems import Location, dotted
 from batchvid.manifest.read import Document, Map
 from batchvid.manifest.units import shown
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batchvid.domain.job import Job
-    from batchvid.manifest.problems import Findings
+    from batchvid.manifest.problems import Diagnostics
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 NO_ID = "is no id: write 1 to 100 letters, digits and . _ - and begin with a letter or digit"
@@ -26,7 +26,7 @@ CIRCLE_SHOWN = 8
 
 
 def check_chains(
-    jobs: Sequence[Job], known: Mapping[str, str], *, spot_of: Callable[[str], Spot], findings: Findings
+    jobs: Sequence[Job], known: Mapping[str, str], *, spot_of: Callable[[str], Location], findings: Diagnostics
 ) -> None:
     """Find jobs that continue what does not exist, or each other in a circle.
 
@@ -57,21 +57,21 @@ def check_chains(
 class Films:
     """The films of one manifest: those of its storyboards, and those under ``films``."""
 
-    def __init__(self, document: Document, known: Mapping[str, str], *, findings: Findings) -> None:
+    def __init__(self, document: Document, known: Mapping[str, str], *, findings: Diagnostics) -> None:
         """*known* are all ids of jobs, by their lower case."""
         self._document = document
         self._known = known
         self._findings = findings
         self._films: dict[str, tuple[Film, str]] = {}
 
-    def all(self, boards: Mapping[str, tuple[list[str], Spot]], clip_paths: Mapping[str, str]) -> tuple[Film, ...]:
+    def all(self, boards: Mapping[str, tuple[list[str], Location]], clip_paths: Mapping[str, str]) -> tuple[Film, ...]:
         """Give every film; *boards* are the storyboards' by id, *clip_paths* what clips are called, by `same_file`."""
         for film_id, (clips, spot) in boards.items():
             self._add(Film(film_id, tuple(clips), f"{film_id}.mp4"), spot, clip_paths)
         section = self._document.tree.get("films", [])
         if not isinstance(section, list):
             text = f"is {what(section)}, and a list is wanted, such as - {{id: trailer, clips: [kite]}}"
-            self._findings.add(Spot(self._document, ("films",), "films"), text)
+            self._findings.add(Location(self._document, ("films",), "films"), text)
             section = []
         for index, entry in enumerate(section):
             self._entry(index, entry, clip_paths)
@@ -101,7 +101,7 @@ class Films:
             else:
                 self._findings.add(spot, f"{shown(film_id)} {NO_ID}")
 
-    def _add(self, film: Film, spot: Spot, clip_paths: Mapping[str, str]) -> None:
+    def _add(self, film: Film, spot: Location, clip_paths: Mapping[str, str]) -> None:
         key = film.id.lower()
         _, holder = self._films.setdefault(key, (film, spot.where))
         if key in self._known:
@@ -116,8 +116,8 @@ class Films:
             return
         self._findings.add(spot, text)
 
-    def _spot(self, index: int, *path: str | int) -> Spot:
-        return Spot(self._document, ("films", index, *path), dotted(("films", index, *path)))
+    def _spot(self, index: int, *path: str | int) -> Location:
+        return Location(self._document, ("films", index, *path), dotted(("films", index, *path)))
 
 
 def _unknown(wanted: str, known: Mapping[str, str]) -> str:

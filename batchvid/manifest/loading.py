@@ -17,7 +17,7 @@ from batchvid.manifest.expand import Expander
 from batchvid.manifest.frames import Frames
 from batchvid.manifest.model import Manifest
 from batchvid.manifest.prices import Prices
-from batchvid.manifest.problems import Findings, Spot, dotted
+from batchvid.manifest.problems import Diagnostics, Location, dotted
 from batchvid.manifest.read import Document, Map, TextError, read_text
 from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, holds_key, names_another_secret
 
@@ -49,7 +49,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Manifest:
-    findings = Findings()
+    findings = Diagnostics()
     absolute = path.absolute()
     document = _document(path, name, findings)
     head, broken_head = _head(document, findings)
@@ -62,7 +62,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         try:
             template = paths.file_name(head.get("filename", paths.DEFAULT))
         except ValueError as error:
-            findings.add(Spot(document, ("filename",), "filename"), str(error))
+            findings.add(Location(document, ("filename",), "filename"), str(error))
     expander = Expander(
         document,
         absolute.parent,
@@ -96,7 +96,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
     )
 
 
-def _document(path: Path, name: str, findings: Findings) -> Document:
+def _document(path: Path, name: str, findings: Diagnostics) -> Document:
     """Read the manifest's text into a tree whose top is a map that has jobs; raises `ManifestError`."""
     try:
         document = Document(read_text(path), name=name)
@@ -107,27 +107,29 @@ def _document(path: Path, name: str, findings: Findings) -> Document:
         findings.add_error(slip, file=name, where="manifest")
     top = document.tree
     if not isinstance(top, Map):
-        findings.add(Spot(document, (), "manifest"), f"is {what(top)}, and a map is wanted: write version: 1 and jobs:")
+        findings.add(
+            Location(document, (), "manifest"), f"is {what(top)}, and a map is wanted: write version: 1 and jobs:"
+        )
         raise ManifestError(findings.problems())
     jobs = top.get("jobs")
     if not isinstance(jobs, list) or not jobs:
         found = "is missing" if "jobs" not in top else f"is {what(jobs)}" if jobs != [] else "is empty"
-        findings.add(Spot(document, ("jobs",), "jobs"), f"{found}: write a list, a dash before each job")
+        findings.add(Location(document, ("jobs",), "jobs"), f"{found}: write a list, a dash before each job")
         top["jobs"] = []
     return document
 
 
-def _head(document: Document, findings: Findings) -> tuple[dict[str, Any], frozenset[str]]:
+def _head(document: Document, findings: Diagnostics) -> tuple[dict[str, Any], frozenset[str]]:
     """Check the top level, without the sections that are checked by themselves."""
     tree = document.tree
     rest = {key: value for key, value in tree.items() if key not in _SECTIONS or not isinstance(value, dict)}
     found, broken, mistakes = check("Head", rest)
     for mistake in mistakes:
-        findings.add(Spot(document, mistake.path, dotted(mistake.path)), mistake.text)
+        findings.add(Location(document, mistake.path, dotted(mistake.path)), mistake.text)
     return found, broken
 
 
-def _section(document: Document, name: str, findings: Findings) -> tuple[dict[str, Any], frozenset[str]]:
+def _section(document: Document, name: str, findings: Diagnostics) -> tuple[dict[str, Any], frozenset[str]]:
     """Check one section; what it gives is right."""
     tree = document.tree.get(name, {})
     if not isinstance(tree, dict):
@@ -136,20 +138,20 @@ def _section(document: Document, name: str, findings: Findings) -> tuple[dict[st
         text = (
             "holds what looks like a key: write the NAME of a variable in key_env, and replace the key at the service"
         )
-        findings.add(Spot(document, ("service",), "service"), text)
+        findings.add(Location(document, ("service",), "service"), text)
         return {}, frozenset()
     found, broken, mistakes = check(_SECTIONS[name], tree)
     for mistake in mistakes:
         path = (name, *mistake.path)
-        findings.add(Spot(document, path, dotted(path)), mistake.text)
+        findings.add(Location(document, path, dotted(path)), mistake.text)
     return found, broken
 
 
-def _warn_of_service(document: Document, service: dict[str, Any], findings: Findings) -> None:
+def _warn_of_service(document: Document, service: dict[str, Any], findings: Diagnostics) -> None:
     """Tell of what may give a secret away."""
 
     def warn(key: str, text: str) -> None:
-        findings.warn(Spot(document, ("service", key), f"service.{key}"), text)
+        findings.warn(Location(document, ("service", key), f"service.{key}"), text)
 
     if strange := names_another_secret(service.get("key_env", DEFAULT_KEY_ENV)):
         warn("key_env", strange)

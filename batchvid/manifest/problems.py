@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """What is meant, and where it stands; the line is looked up only when somebody asks."""
 
     source: Source
@@ -43,23 +43,23 @@ def dotted(path: TreePath) -> str:
     return text
 
 
-class Findings:
+class Diagnostics:
     """What was found wrong, or strange, so far."""
 
     def __init__(self) -> None:
-        self._spotted: list[tuple[Spot, str]] = []
+        self._spotted: list[tuple[Location, str]] = []
         self._located: list[Problem] = []
-        self._warnings: list[tuple[Spot, str]] = []
+        self._warnings: list[tuple[Location, str]] = []
 
     def __bool__(self) -> bool:
         """Whether anything is wrong; warnings do not count."""
         return bool(self._spotted or self._located)
 
-    def add(self, spot: Spot, text: str) -> None:
+    def add(self, spot: Location, text: str) -> None:
         """Note that something is wrong at *spot*."""
         self._spotted.append((spot, text))
 
-    def warn(self, spot: Spot, text: str) -> None:
+    def warn(self, spot: Location, text: str) -> None:
         """Note that something at *spot* is allowed, but probably not meant."""
         self._warnings.append((spot, text))
 
@@ -76,7 +76,7 @@ class Findings:
         return _in_order([_located(spot, text) for spot, text in self._warnings])
 
 
-def _located(spot: Spot, text: str) -> Problem:
+def _located(spot: Location, text: str) -> Problem:
     return _problem(spot.source.name, *spot.source.position(spot.path), spot.where, text)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.text import nfc
-from batchvid.manifest.problems import Findings, Source, Spot
+from batchvid.manifest.problems import Diagnostics, Location, Source
 from batchvid.manifest.read import Document, Map, Plain, TextError, read_text, scalar
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Rows:
     names: tuple[str, ...] = ()
     """Of the pairs."""
 
-    def spot(self, entry: int, row: int, *, field: str | None = None) -> Spot:
+    def spot(self, entry: int, row: int, *, field: str | None = None) -> Location:
         """Give the place of a row, or of one field of it, for a message."""
         label = f"pair {self.names[row]}" if self.names else f"row {row + 1} ({self.source.name})"
         path: TreePath = self.base or ((row, field) if field is not None else (row,))
-        return Spot(self.source, path, f"jobs[{entry}] {label}" + (f" {field}" if field is not None else ""))
+        return Location(self.source, path, f"jobs[{entry}] {label}" + (f" {field}" if field is not None else ""))
 
 
 class Table:
@@ -88,7 +88,7 @@ class Table:
         return line, 1
 
 
-def read_table(path: Path, name: str, *, findings: Findings, entry: int) -> Rows | None:
+def read_table(path: Path, name: str, *, findings: Diagnostics, entry: int) -> Rows | None:
     """Read the table that an entry's ``from`` names; ``None`` when it cannot be read as one.
 
     What is wrong inside it is added to *findings*. Raises `TextError` when the whole file is no table.
@@ -111,7 +111,7 @@ def read_table(path: Path, name: str, *, findings: Findings, entry: int) -> Rows
     return Rows(table, rows, frozenset().union(*rows))
 
 
-def _yaml_rows(path: Path, name: str, *, findings: Findings, entry: int) -> Rows | None:
+def _yaml_rows(path: Path, name: str, *, findings: Diagnostics, entry: int) -> Rows | None:
     document = Document(read_text(path), name=name)
     for slip in document.slips:
         findings.add_error(slip, file=name, where=f"jobs[{entry}] ({name})")
@@ -120,7 +120,7 @@ def _yaml_rows(path: Path, name: str, *, findings: Findings, entry: int) -> Rows
     for row, value in enumerate(document.tree):
         if not isinstance(value, Map):
             where = f"jobs[{entry}] row {row + 1} ({name})"
-            findings.add(Spot(document, (row,), where), "is not a map (key: value)")
+            findings.add(Location(document, (row,), where), "is not a map (key: value)")
     if not all(isinstance(value, Map) for value in document.tree):
         return None
     rows: list[Map] = document.tree
@@ -226,7 +226,7 @@ def _refuse_halves(text: str) -> None:
 
 
 def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers call it
-    folder: Path, relative: str, *, name: str, source: Source, entry: int, findings: Findings
+    folder: Path, relative: str, *, name: str, source: Source, entry: int, findings: Diagnostics
 ) -> Rows:
     """Find the frame pairs of a folder: one row a NAME, in the order of their names.
 
@@ -247,7 +247,7 @@ def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers cal
         which = match["which"].lower()
         if which in sides:
             findings.add(
-                Spot(source, base, f"jobs[{entry}].pairs"), f"{sides[which]} and {file} are both a {which} frame"
+                Location(source, base, f"jobs[{entry}].pairs"), f"{sides[which]} and {file} are both a {which} frame"
             )
         sides[which] = file
     rows = []

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.task import Phase, TaskReport, id_text
 from batchvid.domain.text import clean
-from batchvid.providers.response import Answer, Envelope, NoAnswer, envelope, request_id, retry_after_s
+from batchvid.providers.response import Envelope, NoResponse, Response, envelope, request_id, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def content_path(task_id: str) -> str:
     return f"{task_path(task_id)}/content"
 
 
-def _classified(result: Answer, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings
+def _classified(result: Response, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings
     """Give the fault that a well-formed error stands for; the code decides before the status does."""
     reason = clean(error.message, 300) or error.code or f"HTTP {result.status} without a reason"
     named = request_id(error.message)
@@ -82,13 +82,13 @@ def _classified(result: Answer, error: Envelope, *, now: float) -> Fault:  # noq
 
 
 def read_poll(  # noqa: PLR0911 a return a shape
-    result: Answer | NoAnswer, *, task_id: str, now: float
+    result: Response | NoResponse, *, task_id: str, now: float
 ) -> TaskReport | Fault:
     """Return how a task stands. No fault of a poll costs money: all of them mean "ask again later".
 
     A task that is over is believed whatever the HTTP status around it, when the answer names it by its own id.
     """
-    if isinstance(result, NoAnswer):
+    if isinstance(result, NoResponse):
         return Fault(FaultKind.UNAVAILABLE, str(result))
     payload = result.json()
     if not 200 <= result.status < 300:  # noqa: PLR2004 a gateway may say 202 of a task that is under way
@@ -130,7 +130,7 @@ def _named(task: dict[str, Any]) -> list[str]:
     return [found for name in ("id", "task_id", "taskId", "video_id") if (found := id_text(task.get(name))) is not None]
 
 
-def _poll_refused(result: Answer, error: Envelope | None, *, now: float) -> Fault:
+def _poll_refused(result: Response, error: Envelope | None, *, now: float) -> Fault:
     if 300 <= result.status < 400:  # noqa: PLR2004
         return Fault(FaultKind.MISCONFIGURED, "the service redirects: check base_url")
     if error is None:

@@ -1,4 +1,4 @@
-"""The service over HTTP: each request becomes an `Answer` or a `NoAnswer`, and nothing here decides what it means.
+"""The service over HTTP: each request becomes an `Response` or a `NoResponse`, and nothing here decides what it means.
 
 A paid request has a connection of its own (`batchvid.providers.paid_post`). For the rest there are two sessions. The
 one for the API carries the key and follows no redirect. The one that fetches clips from the URLs that the service names
@@ -23,7 +23,7 @@ from batchvid.domain.addresses import is_loopback, is_public
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.secrecy import secret_of
 from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
-from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -72,7 +72,7 @@ class Transfer:
         self.status = response.status
         self.headers = {name: value for name, value in _headers(response).items() if not secret.is_told(value)}
 
-    async def read_block(self) -> bytes | NoAnswer:
+    async def read_block(self) -> bytes | NoResponse:
         """Give about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
         clock = asyncio.get_running_loop().time
         until = clock() + BLOCK_S
@@ -91,13 +91,13 @@ class Transfer:
             size += len(block)
         return b"".join(blocks)
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> Response:
         """Read the body as that of an error."""
         return (await _answer(self._response)).unpacked().without(self._secret)
 
-    def beginning(self, first: bytes) -> Answer:
+    def beginning(self, first: bytes) -> Response:
         """Return what the body begins with as an answer that can be shown."""
-        return Answer(self.status, {}, first).without(self._secret)
+        return Response(self.status, {}, first).without(self._secret)
 
 
 class Service:
@@ -148,16 +148,16 @@ class Service:
         await self._api.close()
         await self._files.close()
 
-    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
         """Send a paid request, once."""
         url = self._url(path)
         headers = PLAIN | {"Accept": "*/*", "Authorization": f"Bearer {self._key}"}
         result = await send_once(url, headers, body, tls=self._tls if url.scheme == "https" else None)
-        if isinstance(result, NoAnswer):
-            return NoAnswer(result.lost, self._secret.masked(result.detail, cut=True))
+        if isinstance(result, NoResponse):
+            return NoResponse(result.lost, self._secret.masked(result.detail, cut=True))
         return result.unpacked().without(self._secret)
 
-    async def get(self, path: str) -> Answer | NoAnswer:
+    async def get(self, path: str) -> Response | NoResponse:
         """Ask for something that costs nothing."""
         try:
             async with self._api.get(self._url(path), timeout=self._get_bounds, allow_redirects=False) as response:
@@ -169,7 +169,7 @@ class Service:
         return URL(self._base + path, encoded=True)
 
     @asynccontextmanager
-    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
+    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
         """Ask for a clip: at a URL that the service named (without the key), or at a path of the service (with it).
 
         Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
@@ -280,7 +280,7 @@ def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
     return rest
 
 
-async def _answer(response: aiohttp.ClientResponse) -> Answer:
+async def _answer(response: aiohttp.ClientResponse) -> Response:
     """Read a body under the cap and in its time; one that is cut off or too long is marked as not complete."""
     blocks, size, complete = [], 0, True
     try:
@@ -295,23 +295,23 @@ async def _answer(response: aiohttp.ClientResponse) -> Answer:
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         blocks.append(_kept_back(response.content, error))
         complete = False
-    return Answer(response.status, _headers(response), b"".join(blocks)[:ANSWER_MAX_BYTES], complete)
+    return Response(response.status, _headers(response), b"".join(blocks)[:ANSWER_MAX_BYTES], complete)
 
 
-def _lost(error: Exception) -> NoAnswer:
+def _lost(error: Exception) -> NoResponse:
     """Say where a request went missing. Only what is certain counts as "before sending"; the order matters."""
-    table: list[tuple[tuple[type[BaseException], ...], Lost]] = [
-        ((aiohttp.ClientConnectorDNSError,), Lost.DNS),
-        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), Lost.TLS),
-        ((aiohttp.ClientConnectorError,), Lost.UNREACHABLE),
-        ((aiohttp.ConnectionTimeoutError,), Lost.CONNECT_TIMEOUT),
-        ((TimeoutError, asyncio.TimeoutError), Lost.SILENT),
-        ((aiohttp.ClientResponseError,), Lost.GARBLED),
+    table: list[tuple[tuple[type[BaseException], ...], LostAt]] = [
+        ((aiohttp.ClientConnectorDNSError,), LostAt.DNS),
+        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), LostAt.TLS),
+        ((aiohttp.ClientConnectorError,), LostAt.UNREACHABLE),
+        ((aiohttp.ConnectionTimeoutError,), LostAt.CONNECT_TIMEOUT),
+        ((TimeoutError, asyncio.TimeoutError), LostAt.SILENT),
+        ((aiohttp.ClientResponseError,), LostAt.GARBLED),
     ]
     for kinds, lost in table:
         if isinstance(error, kinds):
-            return NoAnswer(lost, _words(error))
-    return NoAnswer(Lost.RESET, _words(error))
+            return NoResponse(lost, _words(error))
+    return NoResponse(LostAt.RESET, _words(error))
 
 
 def _words(error: Exception) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import aiohappyeyeballs
 import h11
 
-from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,15 +64,15 @@ EYEBALLS_S = 0.25
 
 async def send_once(
     url: URL, headers: dict[str, str], body: Multipart, *, tls: ssl.SSLContext | None
-) -> Answer | NoAnswer:
+) -> Response | NoResponse:
     """Send *body* to *url*, once, and return what came back; *tls* is the verifying context of an https URL."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             line = await _connected(url, tls)
     except NotConnectedError as error:
-        return NoAnswer(error.lost, str(error))
+        return NoResponse(error.lost, str(error))
     except TimeoutError:
-        return NoAnswer(Lost.CONNECT_TIMEOUT)
+        return NoResponse(LostAt.CONNECT_TIMEOUT)
     try:
         if tls is None:
             await _ready(line, read=True, write=False, within_s=UNASKED_S)
@@ -84,7 +84,7 @@ async def send_once(
 class NotConnectedError(Exception):
     """There is no connection, so nothing was sent."""
 
-    def __init__(self, lost: Lost, error: OSError | ValueError) -> None:
+    def __init__(self, lost: LostAt, error: OSError | ValueError) -> None:
         super().__init__(_words(error))
         self.lost = lost
 
@@ -95,11 +95,11 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
         found = await _addresses(host, port)
         raw = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
     except (socket.gaierror, ValueError) as error:  # a name may also be none that can be looked for
-        raise NotConnectedError(Lost.DNS, error) from None
+        raise NotConnectedError(LostAt.DNS, error) from None
     except TimeoutError:
         raise
     except OSError as error:
-        raise NotConnectedError(Lost.UNREACHABLE, error) from None
+        raise NotConnectedError(LostAt.UNREACHABLE, error) from None
     with ExitStack() as stack:
         stack.callback(raw.close)
         try:
@@ -111,7 +111,7 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
             hung_up = not isinstance(error, ssl.SSLError) or isinstance(
                 error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
             )
-            raise NotConnectedError(Lost.UNREACHABLE if hung_up else Lost.TLS, error) from None
+            raise NotConnectedError(LostAt.UNREACHABLE if hung_up else LostAt.TLS, error) from None
         stack.pop_all()
     return line
 
@@ -180,7 +180,7 @@ class _Exchange:
         self._is_early = False
         """Whether the answer began before all of the request had left."""
 
-    async def outcome(self) -> Answer | NoAnswer:
+    async def outcome(self) -> Response | NoResponse:
         """Send and read until there is an answer, or none can come."""
         clock = asyncio.get_running_loop().time
         whole_s = still_s = 0.0
@@ -205,7 +205,7 @@ class _Exchange:
 
     # ---- reading
 
-    def _received(self) -> Answer | NoAnswer | None:
+    def _received(self) -> Response | NoResponse | None:
         """Read all that has arrived; return the outcome when it is known."""
         for _ in range(TURN_BYTES // RECEIVE_BYTES):
             try:
@@ -217,13 +217,13 @@ class _Exchange:
                 return self._broken(error)
             self._wants_read = False
             if data and not self._blocks_left:
-                return NoAnswer(Lost.SPOKE_FIRST, data.decode("latin-1"))
+                return NoResponse(LostAt.SPOKE_FIRST, data.decode("latin-1"))
             if found := self._understood(data):
                 return found
         self._has_more = True
         return None
 
-    def _understood(self, data: bytes) -> Answer | NoAnswer | None:
+    def _understood(self, data: bytes) -> Response | NoResponse | None:
         """Take in what has arrived, nothing at its end; return the outcome when it is known."""
         if not data and self._head is None:
             return self._broken(None)
@@ -233,18 +233,18 @@ class _Exchange:
                 if found := self._after(event):
                     return found
         except h11.RemoteProtocolError as error:
-            return self._answer(complete=False) if self._head else NoAnswer(Lost.GARBLED, str(error))
+            return self._answer(complete=False) if self._head else NoResponse(LostAt.GARBLED, str(error))
         if self._next is not None and self._http.trailing_data[0]:
             self._is_early = True  # its first bytes were there before all of the request had left
         return None
 
-    def _after(self, event: object) -> Answer | NoAnswer | None:
+    def _after(self, event: object) -> Response | NoResponse | None:
         """Note what the answer brought; return the outcome when it is known."""
         match event:
             case h11.InformationalResponse():
                 self._interim += 1
                 if self._interim > INTERIM_MAX:
-                    return NoAnswer(Lost.GARBLED, "interim answers without an end")
+                    return NoResponse(LostAt.GARBLED, "interim answers without an end")
             case h11.Response():
                 self._head = event
                 self._is_early = self._is_early or self._next is not None
@@ -297,23 +297,23 @@ class _Exchange:
 
     # ---- outcomes
 
-    def _answer(self, *, complete: bool) -> Answer:
+    def _answer(self, *, complete: bool) -> Response:
         status, raw = (0, []) if self._head is None else (self._head.status_code, self._head.headers)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
-        return Answer(status, headers, bytes(self._body[:ANSWER_MAX_BYTES]), complete, asked=not self._is_early)
+        return Response(status, headers, bytes(self._body[:ANSWER_MAX_BYTES]), complete, asked=not self._is_early)
 
-    def _broken(self, error: OSError | None) -> Answer | NoAnswer:
+    def _broken(self, error: OSError | None) -> Response | NoResponse:
         """Return the outcome of a connection that ended before the answer did."""
         if self._head is not None:
             return self._answer(complete=False)
         nothing_read = not self._interim and not self._http.trailing_data[0]
-        lost = Lost.HUNG_UP if nothing_read and not self._body_begun else Lost.RESET
-        return NoAnswer(lost, "" if error is None else _words(error))
+        lost = LostAt.HUNG_UP if nothing_read and not self._body_begun else LostAt.RESET
+        return NoResponse(lost, "" if error is None else _words(error))
 
-    def _given_up(self) -> Answer | NoAnswer:
+    def _given_up(self) -> Response | NoResponse:
         if self._head is not None:
             return self._answer(complete=False)
-        return self._broken(None) if not self._can_send else NoAnswer(Lost.SILENT)
+        return self._broken(None) if not self._can_send else NoResponse(LostAt.SILENT)
 
 
 def _request(http: h11.Connection, url: URL, headers: dict[str, str], body: Multipart) -> list[bytes]:

@@ -25,10 +25,10 @@ from batchvid.domain.text import clean
 from batchvid.providers.cometapi import NO_CHANNEL_CODES, PHASES, QUOTA_CODES
 from batchvid.providers.response import (
     RAW_KEPT_BYTES,
-    Answer,
     Envelope,
-    Lost,
-    NoAnswer,
+    LostAt,
+    NoResponse,
+    Response,
     envelope,
     request_id,
     retry_after_s,
@@ -62,7 +62,7 @@ _LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
 class Evidence:
     """What came back of a paid request: all that a row of the table may ask of it."""
 
-    answer: Answer
+    answer: Response
     payload: Any
     error: Envelope | None
     task: Created | None
@@ -146,8 +146,8 @@ TABLE: tuple[Row, ...] = (
 )  # fmt: skip
 """What an answer to a paid request means. Each row stands for all answers that no row above it fits."""
 
-NO_ANSWER: tuple[tuple[Callable[[Lost], bool], FaultKind, Proof], ...] = (
-    (lambda lost: lost is Lost.TLS, MISCONFIGURED, Proof.NOT_SENT),
+NO_ANSWER: tuple[tuple[Callable[[LostAt], bool], FaultKind, Proof], ...] = (
+    (lambda lost: lost is LostAt.TLS, MISCONFIGURED, Proof.NOT_SENT),
     (lambda lost: lost.before_sending, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
     (lambda _: True, UNSURE, NONE),
 )
@@ -155,13 +155,13 @@ NO_ANSWER: tuple[tuple[Callable[[Lost], bool], FaultKind, Proof], ...] = (
 
 
 def read_create(
-    result: Answer | NoAnswer, *, now: float, frames: Sequence[Frame] = (), known: bool = False
+    result: Response | NoResponse, *, now: float, frames: Sequence[Frame] = (), known: bool = False
 ) -> Created | Fault:
     """Return what became of a paid request, which sent *frames*: its task, or the fault that the table names.
 
     *known*: the service has taken a request before. *now* is UTC epoch seconds, for a ``Retry-After`` that is a date.
     """
-    if isinstance(result, NoAnswer):
+    if isinstance(result, NoResponse):
         kind, proof = next((kind, proof) for fits, kind, proof in NO_ANSWER if fits(result.lost))
         return Fault(kind, str(result), proof=proof)
     payload = result.json()
@@ -229,7 +229,7 @@ def _too_large(said: str, frames: Sequence[Frame]) -> str:
     return f"the request is too large for the service (HTTP 413: {clean(said, 200) or 'no reason given'}){advice}"
 
 
-def _tasks(answer: Answer, payload: Any) -> tuple[Created | None, str | None]:
+def _tasks(answer: Response, payload: Any) -> tuple[Created | None, str | None]:
     """Return the task that the answer names for certain, and else an id that may be a task's."""
     is_yes = 200 <= answer.status < 300  # noqa: PLR2004
     objects = list(_objects(payload))
@@ -270,7 +270,7 @@ def _certain(objects: Sequence[dict[str, Any]], payload: Any, *, is_yes: bool) -
         yield from _ids(payload, ("request_id",))
 
 
-def _possible(answer: Answer, objects: Sequence[dict[str, Any]], location: str, *, is_yes: bool) -> Iterator[str]:
+def _possible(answer: Response, objects: Sequence[dict[str, Any]], location: str, *, is_yes: bool) -> Iterator[str]:
     """Yield what may be a task's id where none is certain."""
     if not is_yes:
         for one in objects:

@@ -40,7 +40,7 @@ RETRY_AFTER_MAX_S = 900.0
 """No service keeps a night's run waiting for longer than 15 minutes at a time."""
 
 
-class Lost(StrEnum):
+class LostAt(StrEnum):
     """Where a request went missing."""
 
     DNS = "the host name could not be resolved"
@@ -57,20 +57,20 @@ class Lost(StrEnum):
     def before_sending(self) -> bool:
         """Whether it is certain that nothing of the request's body left, and so that nothing was paid."""
         return self in {
-            Lost.DNS,
-            Lost.UNREACHABLE,
-            Lost.TLS,
-            Lost.CONNECT_TIMEOUT,
-            Lost.HUNG_UP,
-            Lost.SPOKE_FIRST,
+            LostAt.DNS,
+            LostAt.UNREACHABLE,
+            LostAt.TLS,
+            LostAt.CONNECT_TIMEOUT,
+            LostAt.HUNG_UP,
+            LostAt.SPOKE_FIRST,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoResponse:
     """A request that brought no status line."""
 
-    lost: Lost
+    lost: LostAt
     detail: str = ""
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class NoAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A status line, headers (names in lower case) and as much of the body as came."""
 
     status: int
@@ -100,7 +100,7 @@ class Answer:
         """Give the first characters of the body, harmless to show."""
         return clean(self.body[: limit * 4].decode("utf-8", "replace"), limit)
 
-    def unpacked(self) -> Answer:
+    def unpacked(self) -> Response:
         """Return the answer with its body unpacked, under the cap, though nobody asked for it to be packed.
 
         What cannot be unpacked is not kept: nobody could see what is in it.
@@ -116,7 +116,7 @@ class Answer:
             body, whole = b"", not self.body
         return self if body is self.body else replace(self, body=body, complete=self.complete and whole)
 
-    def without(self, secret: Secret) -> Answer:
+    def without(self, secret: Secret) -> Response:
         """Return the answer without the key: a careless service echoes what it refuses.
 
         Text by text where it is JSON, so that what else it says is still understood.

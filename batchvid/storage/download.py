@@ -23,14 +23,14 @@ from batchvid.domain.records import rfc3339
 from batchvid.domain.text import clean
 from batchvid.media.mp4 import NotAClip
 from batchvid.providers.http import ForbiddenAddressError
-from batchvid.providers.response import NoAnswer, envelope, retry_after_s
+from batchvid.providers.response import NoResponse, envelope, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.providers.http import Transfer
-    from batchvid.providers.response import Answer
+    from batchvid.providers.response import Response
     from batchvid.storage.local import Outputs, Part
 
 
@@ -108,7 +108,7 @@ def read_headers(status: int, headers: Mapping[str, str], held: Held) -> Reading
     return None
 
 
-def read_refusal(answer: Answer, *, now: float) -> Fault:
+def read_refusal(answer: Response, *, now: float) -> Fault:
     """Say what an error in place of a clip means."""
     error = envelope(answer.json())
     reason = f"HTTP {answer.status}: {clean(error.message if error else answer.excerpt(), 300) or 'no reason given'}"
@@ -125,7 +125,7 @@ def read_refusal(answer: Answer, *, now: float) -> Fault:
     return Fault(FaultKind.UNAVAILABLE, reason, retry_after_s=wait_s)
 
 
-def read_beginning(first: bytes, show: Callable[[bytes], Answer]) -> Fault | None:
+def read_beginning(first: bytes, show: Callable[[bytes], Response]) -> Fault | None:
     """Say what is wrong with a body that begins so, when it surely is no MP4: an error page sent with status 200.
 
     *first* holds at least 8 bytes unless the body has fewer; *show* returns them without the key. What the box walk
@@ -183,7 +183,7 @@ ENOUGH_TO_JUDGE_BYTES = 12
 class Fetches(Protocol):
     """What can ask for a clip."""
 
-    def fetch(self, source: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Transfer | NoAnswer]:
+    def fetch(self, source: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Transfer | NoResponse]:
         """Ask for the clip at a URL, or at a path of the service."""
 
 
@@ -238,7 +238,7 @@ async def _transfer(
     held = Held(part.offset_bytes, part.validator)
     try:
         async with service.fetch(source, request_headers(held)) as answer:
-            if isinstance(answer, NoAnswer):
+            if isinstance(answer, NoResponse):
                 return Fault(FaultKind.UNAVAILABLE, str(answer))
             reading = read_headers(answer.status, answer.headers, held)
             if reading is None:
@@ -275,7 +275,7 @@ async def _received(answer: Transfer, part: Part, reading: Reading, speed: _Spee
     is_judged, last = part.offset_bytes > 0, b""
     while True:
         block = await answer.read_block()
-        if isinstance(block, NoAnswer):
+        if isinstance(block, NoResponse):
             arrived = part.offset_bytes + len(last)
             return last, Fault(FaultKind.UNAVAILABLE, f"the transfer broke off after {arrived} bytes: {block}")
         wrong = None

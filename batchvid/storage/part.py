@@ -43,7 +43,7 @@ from batchvid.storage.fs import (
     write_whole,
 )
 from batchvid.storage.names import SIDECAR_MARK, SIDECAR_MAX_BYTES, ForeignFileError, Names, Note, Saved
-from batchvid.storage.threads import Gatherer
+from batchvid.storage.threads import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Finisher:
     """Does the work of one output's parts on the disk. To be used in one event loop."""
 
     def __init__(self) -> None:
-        self._gatherer: Gatherer[Callable[[], Any], Any] = Gatherer(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
+        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do *work* in a thread and give its result; a cancelled caller waits for its end, and then it is cancelled."""

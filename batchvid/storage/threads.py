@@ -97,7 +97,7 @@ class _Settled(asyncio.Future[T]):
         return False
 
 
-class Gatherer(Generic[T, R]):
+class Batcher(Generic[T, R]):
     """Hands things to *work* in groups of at most *most*, *at_once* groups at a time, each in a thread of *executor*.
 
     *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it

@@ -23,7 +23,7 @@ from tests.crash.troubles import absences, troubles
 from tests.run.bench import quick_folder
 
 if TYPE_CHECKING:
-    from batchvid.providers.response import Lost
+    from batchvid.providers.response import LostAt
     from batchvid.sandbox.tasks import ClipOrder
     from batchvid.sandbox.world import Clips
 
@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
         self.owner.misbehave(trouble)
 
     @rule(absence=absences())
-    def go_away(self, *, absence: tuple[float, float, Lost]) -> None:
+    def go_away(self, *, absence: tuple[float, float, LostAt]) -> None:
         """Let the network go."""
         self.owner.go_away(*absence)
 

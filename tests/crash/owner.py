@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.results import Summary
     from batchvid.manifest.model import Manifest
-    from batchvid.providers.response import Lost
+    from batchvid.providers.response import LostAt
     from batchvid.sandbox.world import Clips
     from tests.crash.edits import Amid, Entry
 
@@ -301,7 +301,7 @@ class Owner:
         yield
         self.bench.script(*self.rules)
 
-    def go_away(self, in_s: float, for_s: float, lost: Lost) -> None:
+    def go_away(self, in_s: float, for_s: float, lost: LostAt) -> None:
         """Let the network go for a while."""
         began = self.bench.now + in_s
         self.bench.service.outages.append(Outage(began, began + for_s, lost))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from batchvid.providers.response import Lost
+from batchvid.providers.response import LostAt
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -107,8 +107,8 @@ def _rule(met: tuple[str, dict[str, Any]], *, whom: str, first: int, times: int 
     return {"on": call, "prompt": whom, "nth": f"{first}-", **what, **({} if times is None else {"times": times})}
 
 
-def absences() -> SearchStrategy[tuple[float, float, Lost]]:
+def absences() -> SearchStrategy[tuple[float, float, LostAt]]:
     """Draw in how many seconds the network goes, for how many, and how that looks."""
     return st.tuples(
-        st.sampled_from([0.0, 1.0, 20.0, 60.0]), st.sampled_from([3.0, 60.0, 900.0]), st.sampled_from(list(Lost))
+        st.sampled_from([0.0, 1.0, 20.0, 60.0]), st.sampled_from([3.0, 60.0, 900.0]), st.sampled_from(list(LostAt))
     )

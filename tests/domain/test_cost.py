@@ -61,11 +61,11 @@ def lived(
     said = iter(answers)
     paid = 0
     while True:
-        if drive.course.turn(Step.SUBMIT, drive.now):
+        if drive.scheduler.turn(Step.SUBMIT, drive.now):
             paid += jobs[drive.submit()].price_micros or 0
-        elif drive.course.turn(Step.DOWNLOAD, drive.now):
+        elif drive.scheduler.turn(Step.DOWNLOAD, drive.now):
             drive.done()
-        elif drive.course.is_over():
+        elif drive.scheduler.is_over():
             return cost_of_plan(made, money, max_jobs=max_jobs), paid
         else:
             index = drive.wait_for(Step.POLL)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.dependencies import Chains, Wait, as_it_stands, bound
+from batchvid.domain.dependencies import DependencyGraph, Wait, as_it_stands, bound
 from batchvid.domain.job import Continuation, Job, Progress, State
 from batchvid.engine.scheduler import Step
 from tests.engine.drive import Drive, a_job
@@ -48,22 +48,22 @@ FORESTS = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(
 @given(FORESTS)
 def test_every_link_comes_after_the_one_that_it_continues_and_once(parents: list[int | None]) -> None:
     """In whatever order they stand; and the rank of a job is before that of all that hang on it."""
-    chains = Chains(linked(parents))
-    order = list(chains.in_order())
+    dependencies = DependencyGraph(linked(parents))
+    order = list(dependencies.in_order())
     assert sorted(order) == [index for index, parent in enumerate(parents) if parent is not None]
     seen = {index for index, parent in enumerate(parents) if parent is None}
     for index in order:
-        assert chains.parent[index] in seen
-        assert chains.rank(chains.parent[index]) < chains.rank(index)
+        assert dependencies.parent[index] in seen
+        assert dependencies.rank(dependencies.parent[index]) < dependencies.rank(index)
         seen.add(index)
 
 
 def test_jobs_without_links_are_no_chain_and_keep_their_order() -> None:
     """The way of most manifests, which must cost nothing."""
-    chains = Chains(linked([None] * 4))
-    assert not chains
-    assert [chains.rank(index) for index in range(4)] == [0.0, 1.0, 2.0, 3.0]
-    assert list(chains.waits({})) == []
+    dependencies = DependencyGraph(linked([None] * 4))
+    assert not dependencies
+    assert [dependencies.rank(index) for index in range(4)] == [0.0, 1.0, 2.0, 3.0]
+    assert list(dependencies.waits({})) == []
 
 
 def test_what_a_link_sends_is_known_by_the_content_of_the_clip_and_the_place_in_it() -> None:
@@ -101,7 +101,7 @@ def test_each_waiting_job_says_for_what_and_whether_a_person_must_act(
     blocked: bool,  # noqa: FBT001 a table
 ) -> None:
     """The next one in the chain, and the one after that."""
-    waits = list(Chains(linked([None, 0, 1])).waits({} if row is None else {"j0": row}))
+    waits = list(DependencyGraph(linked([None, 0, 1])).waits({} if row is None else {"j0": row}))
     assert waits[0] == Wait("j1", reason, blocked)
     assert waits[1].reason.startswith("waits for j1, in the chain behind j0")
     assert waits[1].blocked is blocked
@@ -109,9 +109,9 @@ def test_each_waiting_job_says_for_what_and_whether_a_person_must_act(
 
 def test_nothing_waits_behind_a_clip_that_is_there_unless_it_cannot_be_used() -> None:
     """Then the reason is the run's own."""
-    chains = Chains(linked([None, 0, 1]))
-    assert [wait.job_id for wait in chains.waits({"j0": done("j0")})] == ["j2"]
-    held = list(chains.waits({"j0": done("j0")}, held_back={"j1": "its clip is gone"}))
+    dependencies = DependencyGraph(linked([None, 0, 1]))
+    assert [wait.job_id for wait in dependencies.waits({"j0": done("j0")})] == ["j2"]
+    held = list(dependencies.waits({"j0": done("j0")}, held_back={"j1": "its clip is gone"}))
     assert held == [
         Wait("j1", "its clip is gone", blocked=True),
         Wait("j2", "waits for j1: its clip is gone", blocked=True),
@@ -123,11 +123,11 @@ def test_a_link_is_in_no_lane_until_the_clip_is_on_disk() -> None:
     drive = Drive(linked([None, 0]))
     drive.submit()
     assert drive.in_lanes() == 1
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     index = drive.ready()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     drive.take(Step.DOWNLOAD)
-    assert not drive.course.is_over()
+    assert not drive.scheduler.is_over()
     drive.save_and_set_free(index)
     assert drive.wait_for(Step.SUBMIT) == 1
 
@@ -136,18 +136,18 @@ def test_a_run_is_over_when_only_links_are_left_that_cannot_come() -> None:
     """They hold nothing, and nothing waits for them."""
     drive = Drive(linked([None, 0, 1]))
     drive.unsendable(drive.take(Step.SUBMIT))
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"failed": 1, "pending": 2}
-    assert drive.course.handover.waiting == set()
+    assert drive.scheduler.tracker.waiting == set()
 
 
 def test_a_link_that_is_held_back_gives_all_back_and_ends_the_run() -> None:
     """Money, room in flight, and its place among the jobs that may be submitted."""
     drive = Drive(linked([None, 0]), rows=[done("j0")], max_jobs=1)
     index = drive.take(Step.SUBMIT)
-    drive.course.hold_back(index, "gone")
+    drive.scheduler.hold_back(index, "gone")
     drive.finish(Step.SUBMIT, index)
-    assert drive.course.is_over()
-    assert (drive.course.schedule.in_flight, drive.course.budget.money.reserved_micros) == (0, 0)
-    assert drive.course.brakes.new_jobs_wait is None
+    assert drive.scheduler.is_over()
+    assert (drive.scheduler.schedule.in_flight, drive.scheduler.budget.money.reserved_micros) == (0, 0)
+    assert drive.scheduler.breaker.new_jobs_wait is None
     assert drive.counts() == {"done": 1, "pending": 1}

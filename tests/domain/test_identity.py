@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.domain.dependencies import Chains, bound
+from batchvid.domain.dependencies import DependencyGraph, bound
 from batchvid.domain.identity import Edit, Identity, Move, identify, is_new
 from batchvid.domain.job import Continuation, Job, Progress, State
 from batchvid.domain.records import sidecar
@@ -37,7 +37,7 @@ def identity(
     ids = {job.id for job in jobs}
     return identify(
         jobs,
-        Chains(jobs),
+        DependencyGraph(jobs),
         new={job_id for job_id in ids if is_new(known.get(job_id))},
         rows={job_id: row for job_id, row in known.items() if job_id in ids},
         orphans=[row for row in known.values() if row.job_id not in ids],

@@ -10,7 +10,7 @@ import pytest
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.notice import Hook, failed_start, is_worth_telling, notice
-from batchvid.domain.results import Money, NeedsPerson, Summary
+from batchvid.domain.results import Money, NeedsAttention, Summary
 
 SUMMARY = Summary(
     manifest="night.yaml",
@@ -24,7 +24,7 @@ SUMMARY = Summary(
     downloaded_bytes=3000,
     exit_code=Exit.IN_DOUBT,
     stopped="moderated: a secret prompt",
-    needs_person=(NeedsPerson("kite", State.FAILED, "a secret prompt"),),
+    needs_person=(NeedsAttention("kite", State.FAILED, "a secret prompt"),),
 )
 
 

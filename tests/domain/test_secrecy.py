@@ -19,7 +19,7 @@ from batchvid.domain.secrecy import KEY_WAS_HERE, bare, secret_of
 from batchvid.domain.text import clean
 from batchvid.providers.cometapi import read_poll
 from batchvid.providers.payment import read_create
-from batchvid.providers.response import ANSWER_MAX_BYTES, RAW_KEPT_BYTES, Answer, envelope
+from batchvid.providers.response import ANSWER_MAX_BYTES, RAW_KEPT_BYTES, Response, envelope
 
 KEY = "sk-red+team/key=0123456789~abc"
 SECRET = secret_of(KEY)
@@ -60,7 +60,7 @@ def gives_away(text: str) -> bool:
 def test_no_spelling_of_the_key_gets_through(spelling: str, status: int) -> None:
     """Not in the reason that people see, not in what is kept, not in a header."""
     body = json.dumps({"error": {"message": f"bad key {spelling}, sorry", "code": "x"}}).encode()
-    answer = Answer(status, {"location": f"https://host/{spelling}", "via": "me"}, body).without(SECRET)
+    answer = Response(status, {"location": f"https://host/{spelling}", "via": "me"}, body).without(SECRET)
     fault = read_create(answer, now=0.0)
     assert isinstance(fault, Fault)
     for told in (fault.reason, fault.raw.decode("latin-1"), answer.body.decode("latin-1"), *answer.headers.values()):
@@ -84,7 +84,7 @@ def test_no_spelling_of_the_key_gets_through(spelling: str, status: int) -> None
 )
 def test_no_body_gives_the_key_away(body: bytes) -> None:
     """Whatever its charset, however it is escaped, and whether or not it can be read."""
-    fault = read_create(Answer(500, {}, body).without(SECRET), now=0.0)
+    fault = read_create(Response(500, {}, body).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert not gives_away(fault.reason)
     assert not gives_away(fault.raw.decode("latin-1"))
@@ -93,14 +93,14 @@ def test_no_body_gives_the_key_away(body: bytes) -> None:
 @pytest.mark.parametrize("size", range(len(KEY) - 10, len(KEY) + 1))
 def test_a_body_that_is_cut_off_in_the_middle_of_the_key_does_not_end_in_it(size: int) -> None:
     """Nearly all of a key is as good as all of it."""
-    answer = Answer(200, {}, f"your key {KEY[:size]}".encode(), complete=False).without(SECRET)
+    answer = Response(200, {}, f"your key {KEY[:size]}".encode(), complete=False).without(SECRET)
     assert KEY[:8].encode() not in answer.body
 
 
 @pytest.mark.parametrize("named", [{"id": KEY}, {"task_id": f"task_{KEY}"}, {"data": {"task_id": KEY.upper()}}])
 def test_an_id_that_holds_the_key_is_no_id(named: dict[str, Any]) -> None:
     """It would stand in the journal for ever: the attempt is in doubt instead."""
-    fault = read_create(Answer(200, {}, json.dumps(named).encode()).without(SECRET), now=0.0)
+    fault = read_create(Response(200, {}, json.dumps(named).encode()).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
     assert "[key" in fault.reason
@@ -109,14 +109,14 @@ def test_an_id_that_holds_the_key_is_no_id(named: dict[str, Any]) -> None:
 
 def test_an_id_that_is_all_of_a_key_of_digits_is_no_id_even_as_a_number() -> None:
     """A key may be a number."""
-    answer = Answer(200, {}, b'{"id": 1234567890, "size": 17}').without(secret_of("1234567890"))
+    answer = Response(200, {}, b'{"id": 1234567890, "size": 17}').without(secret_of("1234567890"))
     assert answer.json() == {"id": KEY_WAS_HERE, "size": 17}
 
 
 def test_a_url_that_holds_the_key_is_none_and_the_rest_of_the_task_is_understood() -> None:
     """The clip is asked for behind ``/content`` then."""
     body = json.dumps({"id": "task_1", "status": "completed", "video_url": f"https://files.example/?k={KEY}"})
-    report = read_poll(Answer(200, {}, body.encode()).without(SECRET), task_id="task_1", now=0.0)
+    report = read_poll(Response(200, {}, body.encode()).without(SECRET), task_id="task_1", now=0.0)
     assert not isinstance(report, Fault)
     assert (report.status, report.url) == ("completed", None)
 
@@ -124,7 +124,7 @@ def test_a_url_that_holds_the_key_is_none_and_the_rest_of_the_task_is_understood
 def test_a_part_of_the_key_in_an_id_is_left_alone() -> None:
     """Only all of the key is a secret; the id of a paid task is not to be lost."""
     body = json.dumps({"id": f"task_{KEY[:7]}", "note": KEY}).encode()
-    created = read_create(Answer(200, {}, body).without(SECRET), now=0.0)
+    created = read_create(Response(200, {}, body).without(SECRET), now=0.0)
     assert not isinstance(created, Fault)
     assert created.task_id == f"task_{KEY[:7]}"
 
@@ -132,7 +132,7 @@ def test_a_part_of_the_key_in_an_id_is_left_alone() -> None:
 def test_what_stands_around_the_key_is_still_shown() -> None:
     """The reason is what a person needs; ``[key]`` stands where the key was."""
     body = json.dumps({"error": {"message": f"invalid token {KEY} (request id: r1)", "code": "x"}}).encode()
-    error = envelope(Answer(401, {}, body).without(SECRET).json())
+    error = envelope(Response(401, {}, body).without(SECRET).json())
     assert error is not None
     assert clean(error.message, 300) == "invalid token [key] (request id: r1)"
 
@@ -147,7 +147,7 @@ def test_an_escape_without_an_end_is_treated_as_if_it_held_the_key() -> None:
 
 def test_without_a_key_nothing_is_looked_for() -> None:
     """The sandbox's probe has none."""
-    answer = Answer(200, {"via": "me"}, b'{"a": "%25%25%25"}', complete=False)
+    answer = Response(200, {"via": "me"}, b'{"a": "%25%25%25"}', complete=False)
     assert answer.without(secret_of("")) is answer
 
 
@@ -167,7 +167,7 @@ def test_the_key_in_any_text_is_taken_out(before: str, spelling: str, after: str
 @given(st.recursive(st.text(max_size=40) | st.integers() | st.booleans() | st.none(), st.lists))
 def test_an_answer_without_the_key_is_the_same_object(value: Any) -> None:
     """Which is every answer of a service that is in order: nothing of it is rewritten."""
-    answer = Answer(200, {"via": "me"}, json.dumps(value).encode())
+    answer = Response(200, {"via": "me"}, json.dumps(value).encode())
     assert answer.without(SECRET) is answer
 
 
@@ -190,7 +190,7 @@ PLAIN = json.dumps({"error": {"message": f"bad {KEY}"}}).encode()
 )
 def test_a_packed_body_is_read_and_does_not_give_the_key_away(body: bytes, coding: str) -> None:
     """However often it is packed, and whether or not its headers say so."""
-    answer = Answer(400, {"content-encoding": coding}, body).unpacked().without(SECRET)
+    answer = Response(400, {"content-encoding": coding}, body).unpacked().without(SECRET)
     error = envelope(answer.json())
     assert error is not None
     assert clean(error.message, 100) == "bad [key]"
@@ -202,7 +202,7 @@ def test_what_cannot_be_unpacked_is_not_kept() -> None:
     for _ in range(4):
         four = gzip.compress(four)
     for body, coding in ((four, "gzip"), (b"\x0b\x02\x80" + PLAIN, "br"), (gzip.compress(PLAIN)[:-9], "gzip")):
-        answer = Answer(500, {"content-encoding": coding}, body).unpacked().without(SECRET)
+        answer = Response(500, {"content-encoding": coding}, body).unpacked().without(SECRET)
         assert not answer.complete
         assert KEY.encode() not in answer.body
         assert not answer.body.startswith(b"\x1f\x8b")
@@ -211,19 +211,19 @@ def test_what_cannot_be_unpacked_is_not_kept() -> None:
 def test_a_bomb_in_a_bomb_is_bounded() -> None:
     """Ten gigabytes in ten kilobytes."""
     bomb = gzip.compress(gzip.compress(bytes(60_000_000), 1), 1)
-    answer = Answer(200, {"content-encoding": "gzip, gzip"}, bomb).unpacked()
+    answer = Response(200, {"content-encoding": "gzip, gzip"}, bomb).unpacked()
     assert not answer.complete
     assert len(answer.body) <= ANSWER_MAX_BYTES
 
 
 def test_an_empty_body_is_whole_whatever_its_headers_say() -> None:
     """As behind a 429 of a gateway that packs everything."""
-    assert Answer(429, {"content-encoding": "gzip"}, b"").unpacked().complete
+    assert Response(429, {"content-encoding": "gzip"}, b"").unpacked().complete
 
 
 def test_what_is_kept_of_a_large_answer_is_masked_before_it_is_cut() -> None:
     """The cut could fall into the middle of the key, of which the rest would be kept."""
     body = b"x" * (RAW_KEPT_BYTES - 20) + b" " + KEY.encode() + b" and more"
-    fault = read_create(Answer(500, {}, body).without(SECRET), now=0.0)
+    fault = read_create(Response(500, {}, body).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert KEY[:8].encode() not in fault.raw

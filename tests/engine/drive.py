@@ -13,15 +13,15 @@ from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
 from batchvid.domain.task import Phase, TaskReport
 from batchvid.engine import policy
-from batchvid.engine.account import AccountState, Ration
-from batchvid.engine.circuit_breaker import Brakes
-from batchvid.engine.scheduler import Course, Step, place_all
+from batchvid.engine.account import SharedAccount, SpendCap
+from batchvid.engine.circuit_breaker import CircuitBreaker
+from batchvid.engine.scheduler import Scheduler, Step, place_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from batchvid.domain.lifecycle import Event
-    from batchvid.engine.policy import Follow
+    from batchvid.engine.policy import Verdict
 
 AT = 1_773_297_229.0
 PRICE = 400_000
@@ -54,8 +54,8 @@ class Drive:
         stop_submitting_at: float | None = None,
         max_jobs: int | None = None,
         clips_before: int = 0,
-        ration: Ration | None = None,
-        account: AccountState | None = None,
+        ration: SpendCap | None = None,
+        account: SharedAccount | None = None,
     ) -> None:
         self.now = 1000.0
         self.tasks = 0
@@ -63,20 +63,20 @@ class Drive:
         self.sent: Counter[int] = Counter()
         self.unproven: Counter[int] = Counter()
         self.limits = limits or Limits()
-        self.course = Course(
+        self.scheduler = Scheduler(
             wanted,
             self.limits,
-            brakes=Brakes(
+            breaker=CircuitBreaker(
                 self.limits,
                 stop_submitting_at=stop_submitting_at,
-                ration=Ration(run_limit_micros, max_jobs) if ration is None else ration,
+                ration=SpendCap(run_limit_micros, max_jobs) if ration is None else ration,
                 account=account,
                 clips_before=clips_before,
             ),
             money=money or Money(budget_micros=self.limits.budget_micros),
         )
         place_all(
-            self.course,
+            self.scheduler,
             {row.job_id: row for row in rows},
             again=again or {},
             held=frozenset(held),
@@ -87,19 +87,19 @@ class Drive:
 
     def state(self, index: int) -> Progress:
         """Give the progress of a job that something has happened to, and that is not closed."""
-        return self.course.active[index].progress
+        return self.scheduler.active[index].progress
 
     def take(self, step: Step) -> int:
         """Take a turn that must be there; for a submit, record that it has started."""
-        assert self.course.turn(step, self.now)
-        index = self.course.take(step, self.now)
+        assert self.scheduler.turn(step, self.now)
+        index = self.scheduler.take(step, self.now)
         assert index is not None
         return index
 
     def wait_for(self, step: Step) -> int:
         """Let time pass until there is such a turn, and take it."""
-        while not self.course.turn(step, self.now):
-            moment = self.course.wake_at(step, self.now)
+        while not self.scheduler.turn(step, self.now):
+            moment = self.scheduler.wake_at(step, self.now)
             assert moment is not None, f"no turn to {step} will ever come by itself"
             assert moment > self.now
             self.now = moment
@@ -107,15 +107,15 @@ class Drive:
 
     def record(self, index: int, *events: Event) -> Progress:
         """Decide and commit."""
-        before, after = self.course.change(index, events, at=AT + self.now)
+        before, after = self.scheduler.change(index, events, at=AT + self.now)
         assert before == self.state(index)
-        self.course.commit(index, events, after)
+        self.scheduler.commit(index, events, after)
         return after
 
     def started(self) -> int:
         """Take a turn to submit, and record that the paid request is about to leave."""
         index = self.wait_for(Step.SUBMIT)
-        job = self.course.jobs[index]
+        job = self.scheduler.jobs[index]
         self.record(index, life.SubmitStarted(self.state(index).attempt + 1, job.price_micros, job.fingerprint))
         self.posts[index] += 1
         return index
@@ -127,28 +127,28 @@ class Drive:
         self.tasks += 1
         self.record(index, life.SubmitAccepted(f"task_{self.tasks}"))
         self._left(index)
-        self.course.task_began(index, now=self.now)
-        self.course.brakes.submit_accepted(now=self.now)
+        self.scheduler.task_began(index, now=self.now)
+        self.scheduler.breaker.submit_accepted(now=self.now)
         self.finish(Step.SUBMIT, index)
 
     def refused(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
         """Let the service refuse it: beyond doubt, where *fault* does not say how certain that is."""
-        course = self.course
-        new = not course.active[index].started
+        scheduler = self.scheduler
+        new = not scheduler.active[index].started
         fault = replace(fault, proof=Proof.CLEAR) if fault.proof is Proof.NONE else fault
-        sends = course.active[index].sends
+        sends = scheduler.active[index].sends
         if fault.proof is not Proof.NOT_SENT:
-            sends = course.was_sent(index)
+            sends = scheduler.was_sent(index)
             self.sent[index] += 1
             self.unproven[index] += fault.proof is not Proof.CLEAR
-        course.brakes.submit_refused(fault, sent_at=self.now, now=self.now, jitter=jitter, new=new)
-        tally = course.refused(index, fault)
+        scheduler.breaker.submit_refused(fault, sent_at=self.now, now=self.now, jitter=jitter, new=new)
+        tally = scheduler.refused(index, fault)
         follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=self.limits)
         self.follow(Step.SUBMIT, index, follow)
 
     def _left(self, index: int) -> None:
         """Count a request that was sent, and that may be paid."""
-        self.course.was_sent(index)
+        self.scheduler.was_sent(index)
         self.sent[index] += 1
         self.unproven[index] += 1
 
@@ -156,12 +156,12 @@ class Drive:
         """Let nobody know what became of it."""
         self.record(index, life.SubmitUnsure("reset"), *then)
         self._left(index)
-        self.course.brakes.submit_unsure(now=self.now)
+        self.scheduler.breaker.submit_unsure(now=self.now)
         self.finish(Step.SUBMIT, index)
 
     def unsendable(self, index: int) -> None:
         """Let a frame be gone before anything was recorded."""
-        self.course.withdraw(index)
+        self.scheduler.withdraw(index)
         self.record(index, life.GaveUp("not sent: the frame is gone"))
         self.finish(Step.SUBMIT, index)
 
@@ -175,33 +175,33 @@ class Drive:
 
     def polled(self, index: int, phase: Phase, *, url: str | None = None, error: str | None = None) -> None:
         """Let a poll bring an answer; a failure, the last one of a row that is believed."""
-        course, one = self.course, self.course.active[index]
-        course.brakes.poll_answered(now=self.now)
+        scheduler, one = self.scheduler, self.scheduler.active[index]
+        scheduler.breaker.poll_answered(now=self.now)
         report = TaskReport(phase, "word", None, url, None, None, error)
-        tally = course.bump(
+        tally = scheduler.bump(
             index,
             poll_faults=0,
             unknown_looks=0,
             without_url_looks=int(phase is Phase.SUCCEEDED and url is None),
             failed_looks=policy.FAILED_LOOKS if phase is Phase.FAILED else 0,
         )
-        late = course.is_late(index, now=self.now)
+        late = scheduler.is_late(index, now=self.now)
         follow = policy.after_report(
             report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=self.limits
         )
-        course.looked(index, now=self.now, finished=isinstance(follow.events[0], life.TaskSucceeded))
+        scheduler.looked(index, now=self.now, finished=isinstance(follow.events[0], life.TaskSucceeded))
         self.follow(Step.POLL, index, follow)
 
     def poll_failed(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
         """Let a poll bring none."""
-        course, one = self.course, self.course.active[index]
-        course.brakes.poll_refused(fault, sent_at=self.now, now=self.now, jitter=jitter)
-        tally = course.bump(index, poll_faults=1, unknown_looks=int(fault.kind is FaultKind.UNKNOWN_TASK))
+        scheduler, one = self.scheduler, self.scheduler.active[index]
+        scheduler.breaker.poll_refused(fault, sent_at=self.now, now=self.now, jitter=jitter)
+        tally = scheduler.bump(index, poll_faults=1, unknown_looks=int(fault.kind is FaultKind.UNKNOWN_TASK))
         follow = policy.after_poll_fault(
             fault,
             tally,
             age_s=self.now - one.task_from,
-            late=course.is_late(index, now=self.now),
+            late=scheduler.is_late(index, now=self.now),
             jitter=jitter,
             limits=self.limits,
         )
@@ -217,19 +217,19 @@ class Drive:
 
     def saved(self, index: int) -> None:
         """Let the clip arrive."""
-        self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
+        self.record(index, life.ClipSaved(f"{self.scheduler.jobs[index].id}.mp4", 10, "ab"))
         self.finish(Step.DOWNLOAD, index)
 
     def save_and_set_free(self, index: int) -> None:
         """Let the clip arrive, and let those come that have waited for it."""
-        self.record(index, life.ClipSaved(f"{self.course.jobs[index].id}.mp4", 10, "ab"))
-        self.course.set_free(index, now=self.now)
+        self.record(index, life.ClipSaved(f"{self.scheduler.jobs[index].id}.mp4", 10, "ab"))
+        self.scheduler.set_free(index, now=self.now)
         self.finish(Step.DOWNLOAD, index)
 
     def not_saved(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
         """Let it not arrive."""
         gone = fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
-        tally = self.course.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
+        tally = self.scheduler.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
         follow = policy.after_download_fault(fault, tally, jitter=jitter, limits=self.limits)
         self.follow(Step.DOWNLOAD, index, follow)
 
@@ -241,27 +241,27 @@ class Drive:
 
     # ---- the rest
 
-    def follow(self, step: Step, index: int, follow: Follow) -> None:
+    def follow(self, step: Step, index: int, follow: Verdict) -> None:
         """Record what follows and give the worker back."""
         self.record(index, *follow.events)
         self.finish(step, index, wait_s=follow.wait_s)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None = None) -> None:
         """Give the worker back."""
-        self.course.finish(step, index, wait_s=wait_s, now=self.now)
+        self.scheduler.finish(step, index, wait_s=wait_s, now=self.now)
 
     def counts(self) -> dict[str, int]:
         """Give the jobs by state, without the states that no job is in."""
-        return {state.value: number for state, number in self.course.counts.items() if number}
+        return {state.value: number for state, number in self.scheduler.counts.items() if number}
 
     def in_lanes(self) -> int:
         """Count the jobs that wait for a step."""
-        schedule = self.course.schedule
+        schedule = self.scheduler.schedule
         return schedule.to_submit + len(schedule.polls) + len(schedule.downloads)
 
     def flying(self) -> int:
         """Count the jobs that the service may be working on, and those about to be sent, one by one."""
-        active = self.course.active.values()
+        active = self.scheduler.active.values()
         sent = sum(one.progress.state.in_flight and not one.progress.parked for one in active)
-        about_to_be = self.course.busy[Step.SUBMIT] - sum(one.progress.state is State.SUBMITTING for one in active)
+        about_to_be = self.scheduler.busy[Step.SUBMIT] - sum(one.progress.state is State.SUBMITTING for one in active)
         return sent + about_to_be

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from batchvid.domain.errors import Exit
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.limits import Limits
-from batchvid.engine.account import Ration
+from batchvid.engine.account import SpendCap
 from batchvid.engine.circuit_breaker import (
     DOUBTS_AT_MOST,
     DOUBTS_IN_A_ROW,
     RECOVERY_EVERY_S,
     RETRIES_AT_MOST,
     SLOWEST,
-    Brakes,
-    Halt,
+    CircuitBreaker,
+    StopReason,
     Throttle,
     backoff_s,
 )
@@ -30,17 +30,17 @@ AWAY = Fault(FaultKind.UNAVAILABLE, "HTTP 503", proof=Proof.NOT_SENT)
 
 
 def refuse(
-    brakes: Brakes, fault: Fault, *, now: float = 0.0, sent_at: float | None = None, jitter: float = 1.0
+    breaker: CircuitBreaker, fault: Fault, *, now: float = 0.0, sent_at: float | None = None, jitter: float = 1.0
 ) -> None:
     """Let a new job's request be refused."""
-    brakes.submit_begins(new=True)
+    breaker.submit_begins(new=True)
     fault = replace(fault, proof=Proof.CLEAR)
-    brakes.submit_refused(fault, sent_at=now if sent_at is None else sent_at, now=now, jitter=jitter, new=True)
+    breaker.submit_refused(fault, sent_at=now if sent_at is None else sent_at, now=now, jitter=jitter, new=True)
 
 
-def codes(brakes: Brakes) -> list[Exit]:
+def codes(breaker: CircuitBreaker) -> list[Exit]:
     """Return the exit codes of the reasons to stop."""
-    return [halt.exit_code for halt in brakes.halts]
+    return [halt.exit_code for halt in breaker.halts]
 
 
 # ---- backoff
@@ -130,15 +130,15 @@ def test_the_share_stays_within_its_bounds(story: list[tuple[bool, float, float 
 def test_a_throttled_submit_and_a_throttled_poll_slow_the_same_run() -> None:
     """On 429 the whole run slows."""
     for throttled_by_poll in (False, True):
-        brakes = Brakes(LIMITS)
+        breaker = CircuitBreaker(LIMITS)
         if throttled_by_poll:
-            brakes.poll_refused(TOO_FAST, sent_at=1.0, now=1.0, jitter=1.0)
+            breaker.poll_refused(TOO_FAST, sent_at=1.0, now=1.0, jitter=1.0)
         else:
-            refuse(brakes, TOO_FAST, now=1.0)
-        assert brakes.throttle.share == 0.5
-        assert not brakes.may_submit(now=1.5, new=True)
-        assert brakes.submits_resume_at == 2.0
-        assert brakes.may_submit(now=2.0, new=True)
+            refuse(breaker, TOO_FAST, now=1.0)
+        assert breaker.throttle.share == 0.5
+        assert not breaker.may_submit(now=1.5, new=True)
+        assert breaker.submits_resume_at == 2.0
+        assert breaker.may_submit(now=2.0, new=True)
 
 
 # ---- an absent service
@@ -147,43 +147,43 @@ def test_a_throttled_submit_and_a_throttled_poll_slow_the_same_run() -> None:
 @pytest.mark.parametrize("fault", [TOO_FAST, AWAY])
 def test_a_service_that_refuses_for_ever_ends_the_run(fault: Fault) -> None:
     """F16: the retry budget empties, and the run stops, resumable."""
-    brakes, now = Brakes(LIMITS), 0.0
+    breaker, now = CircuitBreaker(LIMITS), 0.0
     refusals = 0
-    while not brakes.submits_stopped:
+    while not breaker.submits_stopped:
         assert refusals < 1000, "it goes on for ever"
         refusals += 1
-        now = max(now, brakes.submits_resume_at)
-        assert brakes.may_submit(now=now, new=True)
-        refuse(brakes, fault, now=now)
+        now = max(now, breaker.submits_resume_at)
+        assert breaker.may_submit(now=now, new=True)
+        refuse(breaker, fault, now=now)
     assert refusals == RETRIES_AT_MOST
-    assert codes(brakes) == [Exit.STOPPED]
+    assert codes(breaker) == [Exit.STOPPED]
     assert 60 * 60 < now < 4 * 60 * 60
-    assert not brakes.polls_stopped
+    assert not breaker.polls_stopped
 
 
 def test_an_occasional_refusal_does_not_end_a_long_run() -> None:
     """What is accepted fills the retry budget again."""
-    brakes, now = Brakes(LIMITS), 0.0
+    breaker, now = CircuitBreaker(LIMITS), 0.0
     for _ in range(2000):
         now += 60.0
-        refuse(brakes, AWAY, now=now)
+        refuse(breaker, AWAY, now=now)
         for _ in range(3):
-            brakes.submit_begins(new=True)
-            brakes.submit_accepted(now=now)
-    assert not brakes.halts
+            breaker.submit_begins(new=True)
+            breaker.submit_accepted(now=now)
+    assert not breaker.halts
 
 
 def test_the_waits_for_an_absent_service_grow_and_start_anew_after_a_success() -> None:
     """Capped exponential backoff for faults; an accepted request proves that the service is back."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     waits = []
     for _ in range(8):
-        refuse(brakes, AWAY, now=0.0)
-        waits.append(brakes.submits_resume_at)
+        refuse(breaker, AWAY, now=0.0)
+        waits.append(breaker.submits_resume_at)
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    brakes.submit_accepted(now=100.0)
-    refuse(brakes, AWAY, now=100.0)
-    assert brakes.submits_resume_at == 101.0
+    breaker.submit_accepted(now=100.0)
+    refuse(breaker, AWAY, now=100.0)
+    assert breaker.submits_resume_at == 101.0
 
 
 # ---- account, configuration, doubt
@@ -191,115 +191,115 @@ def test_the_waits_for_an_absent_service_grow_and_start_anew_after_a_success() -
 
 def test_a_refused_account_stops_submitting_and_keeps_collecting() -> None:
     """F13, F14: exit 6; what is paid is fetched."""
-    brakes = Brakes(LIMITS)
-    refuse(brakes, Fault(FaultKind.ACCOUNT, "no quota"))
-    assert not brakes.may_submit(now=1e9, new=True)
-    assert not brakes.may_submit(now=1e9, new=False)
-    assert (brakes.polls_stopped, brakes.downloads_stopped, codes(brakes)) == (False, False, [Exit.ACCOUNT])
+    breaker = CircuitBreaker(LIMITS)
+    refuse(breaker, Fault(FaultKind.ACCOUNT, "no quota"))
+    assert not breaker.may_submit(now=1e9, new=True)
+    assert not breaker.may_submit(now=1e9, new=False)
+    assert (breaker.polls_stopped, breaker.downloads_stopped, codes(breaker)) == (False, False, [Exit.ACCOUNT])
 
 
 def test_a_wrong_base_url_stops_submitting_at_once() -> None:
     """F20: exit 78 after one request."""
-    brakes = Brakes(LIMITS)
-    refuse(brakes, Fault(FaultKind.MISCONFIGURED, "the service redirects: check base_url"))
-    assert codes(brakes) == [Exit.CONFIG]
+    breaker = CircuitBreaker(LIMITS)
+    refuse(breaker, Fault(FaultKind.MISCONFIGURED, "the service redirects: check base_url"))
+    assert codes(breaker) == [Exit.CONFIG]
 
 
 def test_three_doubts_in_a_row_pause_submitting_and_two_do_not() -> None:
     """F09: a few answers that got lost must not end a night; one that is taken in between breaks the row."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(DOUBTS_IN_A_ROW - 1):
-        brakes.submit_unsure(now=0.0)
-    brakes.submit_accepted(now=0.0)
+        breaker.submit_unsure(now=0.0)
+    breaker.submit_accepted(now=0.0)
     for _ in range(DOUBTS_IN_A_ROW - 1):
-        brakes.submit_unsure(now=0.0)
-    assert brakes.may_submit(now=0.0, new=True)
-    brakes.submit_unsure(now=0.0)
+        breaker.submit_unsure(now=0.0)
+    assert breaker.may_submit(now=0.0, new=True)
+    breaker.submit_unsure(now=0.0)
     assert DOUBTS_IN_A_ROW == 3
-    assert not brakes.may_submit(now=59.9, new=True)
-    assert brakes.may_submit(now=60.0, new=True)
-    assert not brakes.halts
+    assert not breaker.may_submit(now=59.9, new=True)
+    assert breaker.may_submit(now=60.0, new=True)
+    assert not breaker.halts
 
 
 def test_the_pauses_between_doubts_grow_until_ten_of_them_stop_submitting() -> None:
     """Each further one might cost money: about an hour of patience, and then the rest waits for a person."""
-    brakes, now, pauses = Brakes(LIMITS), 0.0, []
+    breaker, now, pauses = CircuitBreaker(LIMITS), 0.0, []
     for _ in range(DOUBTS_AT_MOST - 1):
-        brakes.submit_unsure(now=now)
-        pauses.append(brakes.submits_resume_at - now if brakes.submits_resume_at else 0.0)
-        now = max(now, brakes.submits_resume_at)
+        breaker.submit_unsure(now=now)
+        pauses.append(breaker.submits_resume_at - now if breaker.submits_resume_at else 0.0)
+        now = max(now, breaker.submits_resume_at)
     assert pauses == [0.0, 0.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0]
-    assert not brakes.halts
-    brakes.submit_unsure(now=now)
+    assert not breaker.halts
+    breaker.submit_unsure(now=now)
     assert DOUBTS_AT_MOST == 10
-    assert codes(brakes) == [Exit.STOPPED]
-    assert not brakes.polls_stopped
+    assert codes(breaker) == [Exit.STOPPED]
+    assert not breaker.polls_stopped
 
 
 def test_one_that_is_taken_ends_a_pause_of_doubt() -> None:
     """The probe brought a task: the service answers again."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(DOUBTS_IN_A_ROW):
-        brakes.submit_unsure(now=0.0)
-    brakes.submit_accepted(now=1.0)
-    assert brakes.may_submit(now=1.0, new=True)
+        breaker.submit_unsure(now=0.0)
+    breaker.submit_accepted(now=1.0)
+    assert breaker.may_submit(now=1.0, new=True)
 
 
 def test_how_many_may_leave_together_depends_on_what_is_in_doubt() -> None:
     """The first one alone; after a doubt no more than are left before the pause; after a pause one alone."""
-    brakes = Brakes(LIMITS)
-    assert [brakes.may_be_beside(number) for number in (0, 1)] == [True, False]
-    brakes.submit_accepted(now=0.0)
-    assert brakes.may_be_beside(15)
+    breaker = CircuitBreaker(LIMITS)
+    assert [breaker.may_be_beside(number) for number in (0, 1)] == [True, False]
+    breaker.submit_accepted(now=0.0)
+    assert breaker.may_be_beside(15)
     most = []
     for _ in range(DOUBTS_IN_A_ROW + 1):
-        brakes.submit_unsure(now=0.0)
-        most.append(sum(brakes.may_be_beside(number) for number in range(16)))
+        breaker.submit_unsure(now=0.0)
+        most.append(sum(breaker.may_be_beside(number) for number in range(16)))
     assert most == [2, 1, 1, 1]
 
 
 def test_a_window_is_over_by_the_wall_clock_too() -> None:
     """A laptop that slept through the night has a monotonic clock that stood still."""
-    brakes = Brakes(LIMITS, stop_submitting_at=100.0, window_ends_at=1_000.0)
-    assert not brakes.window_has_ended(at=999.0)
-    assert brakes.may_submit(now=1.0, new=True)
-    assert brakes.window_has_ended(at=1_000.0)
-    assert not brakes.may_submit(now=1.0, new=True)
-    assert codes(brakes) == [Exit.STOPPED]
+    breaker = CircuitBreaker(LIMITS, stop_submitting_at=100.0, window_ends_at=1_000.0)
+    assert not breaker.window_has_ended(at=999.0)
+    assert breaker.may_submit(now=1.0, new=True)
+    assert breaker.window_has_ended(at=1_000.0)
+    assert not breaker.may_submit(now=1.0, new=True)
+    assert codes(breaker) == [Exit.STOPPED]
 
 
 def test_a_job_that_ended_on_a_request_of_unknown_price_counts_as_begun() -> None:
     """``--max-jobs`` bounds what may be paid, and nothing proves that this one was not."""
-    brakes = Brakes(LIMITS, ration=Ration(max_jobs=1))
-    brakes.submit_begins(new=True)
+    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=1))
+    breaker.submit_begins(new=True)
     gone = Fault(FaultKind.REJECTED, "HTTP 410", proof=Proof.NONE)
-    brakes.submit_refused(gone, sent_at=0.0, now=0.0, jitter=0.5, new=True)
-    assert brakes.new_jobs_wait
+    breaker.submit_refused(gone, sent_at=0.0, now=0.0, jitter=0.5, new=True)
+    assert breaker.new_jobs_wait
 
 
 @pytest.mark.parametrize(("kind", "code"), [(FaultKind.ACCOUNT, Exit.ACCOUNT), (FaultKind.MISCONFIGURED, Exit.CONFIG)])
 def test_polls_stop_only_when_they_are_hopeless(kind: FaultKind, code: Exit) -> None:
     """One bad answer to a poll may be a hiccup; what is paid is collected as long as that can work."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(5):
-        brakes.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
-        brakes.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
-        brakes.poll_answered(now=0.0)
-    stopped = [brakes.polls_stopped]
+        breaker.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
+        breaker.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
+        breaker.poll_answered(now=0.0)
+    stopped = [breaker.polls_stopped]
     for _ in range(3):
-        brakes.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
-    stopped.append(brakes.polls_stopped)
+        breaker.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
+    stopped.append(breaker.polls_stopped)
     assert stopped == [False, True]
-    assert code in codes(brakes)
+    assert code in codes(breaker)
 
 
 @pytest.mark.parametrize("kind", sorted(set(FaultKind) - {FaultKind.ACCOUNT, FaultKind.MISCONFIGURED}))
 def test_no_other_poll_fault_ever_stops_a_run(kind: FaultKind) -> None:
     """F31: 5xx, resets and time-outs are retried freely."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(1000):
-        brakes.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
-    assert not brakes.halts
+        breaker.poll_refused(Fault(kind, "why"), sent_at=0.0, now=0.0, jitter=0.5)
+    assert not breaker.halts
 
 
 # ---- breaker, canary, window, number of jobs
@@ -307,102 +307,102 @@ def test_no_other_poll_fault_ever_stops_a_run(kind: FaultKind) -> None:
 
 def test_the_breaker_opens_after_so_many_failures_in_a_row_only() -> None:
     """One clip in between closes it again."""
-    brakes = Brakes(Limits(breaker=3))
+    breaker = CircuitBreaker(Limits(breaker=3))
     for well in (False, False, True, False, False):
-        brakes.job_ended(well=well, reason="moderated")
-    assert not brakes.halts
-    brakes.job_ended(well=False, reason="kite-9: moderated")
-    assert codes(brakes) == [Exit.STOPPED]
-    assert "kite-9: moderated" in brakes.halts[0].reason
+        breaker.job_ended(well=well, reason="moderated")
+    assert not breaker.halts
+    breaker.job_ended(well=False, reason="kite-9: moderated")
+    assert codes(breaker) == [Exit.STOPPED]
+    assert "kite-9: moderated" in breaker.halts[0].reason
 
 
 def test_the_rest_waits_for_the_canaries() -> None:
     """The first N jobs go out together, the next one when N clips are on disk."""
-    brakes = Brakes(Limits(canary=2))
+    breaker = CircuitBreaker(Limits(canary=2))
     for _ in range(2):
-        assert brakes.may_submit(now=0.0, new=True)
-        brakes.submit_begins(new=True)
-    assert not brakes.may_submit(now=0.0, new=True)
-    assert brakes.may_submit(now=0.0, new=False)
-    brakes.job_ended(well=True)
-    assert not brakes.may_submit(now=0.0, new=True)
-    brakes.job_ended(well=True)
-    assert brakes.may_submit(now=0.0, new=True)
+        assert breaker.may_submit(now=0.0, new=True)
+        breaker.submit_begins(new=True)
+    assert not breaker.may_submit(now=0.0, new=True)
+    assert breaker.may_submit(now=0.0, new=False)
+    breaker.job_ended(well=True)
+    assert not breaker.may_submit(now=0.0, new=True)
+    breaker.job_ended(well=True)
+    assert breaker.may_submit(now=0.0, new=True)
 
 
 def test_a_canary_that_fails_stops_the_run() -> None:
     """That is what it is for."""
-    brakes = Brakes(Limits(canary=2))
-    brakes.submit_begins(new=True)
-    brakes.job_ended(well=False, reason="kite: rejected")
-    assert codes(brakes) == [Exit.STOPPED]
-    assert "kite: rejected" in brakes.halts[0].reason
+    breaker = CircuitBreaker(Limits(canary=2))
+    breaker.submit_begins(new=True)
+    breaker.job_ended(well=False, reason="kite: rejected")
+    assert codes(breaker) == [Exit.STOPPED]
+    assert "kite: rejected" in breaker.halts[0].reason
 
 
 def test_a_canary_that_was_refused_is_not_out() -> None:
     """Otherwise a single 429 would leave the run waiting for a clip that nobody makes."""
-    brakes = Brakes(Limits(canary=1))
-    refuse(brakes, AWAY, now=0.0)
-    assert brakes.new_jobs_wait is None
-    assert brakes.may_submit(now=10.0, new=True)
+    breaker = CircuitBreaker(Limits(canary=1))
+    refuse(breaker, AWAY, now=0.0)
+    assert breaker.new_jobs_wait is None
+    assert breaker.may_submit(now=10.0, new=True)
 
 
 def test_what_an_earlier_run_has_out_are_canaries_already() -> None:
     """A run that is started again and again does not send N more canaries each time."""
-    brakes = Brakes(Limits(canary=2), out_before=1, clips_before=1)
-    assert not brakes.may_submit(now=0.0, new=True)
-    assert brakes.may_submit(now=0.0, new=False)
-    brakes.job_ended(well=True)
-    assert brakes.may_submit(now=0.0, new=True)
+    breaker = CircuitBreaker(Limits(canary=2), out_before=1, clips_before=1)
+    assert not breaker.may_submit(now=0.0, new=True)
+    assert breaker.may_submit(now=0.0, new=False)
+    breaker.job_ended(well=True)
+    assert breaker.may_submit(now=0.0, new=True)
 
 
 def test_clips_of_earlier_runs_are_canaries_enough() -> None:
     """A second run does not start with a canary again."""
-    brakes = Brakes(Limits(canary=2), clips_before=2)
+    breaker = CircuitBreaker(Limits(canary=2), clips_before=2)
     for _ in range(5):
-        assert brakes.may_submit(now=0.0, new=True)
-        brakes.submit_begins(new=True)
-    brakes.job_ended(well=False)
-    assert not brakes.halts
+        assert breaker.may_submit(now=0.0, new=True)
+        breaker.submit_begins(new=True)
+    breaker.job_ended(well=False)
+    assert not breaker.halts
 
 
 def test_no_canary_is_asked_for_by_default() -> None:
     """``canary: 0``."""
-    brakes = Brakes(LIMITS)
-    brakes.submit_begins(new=True)
-    assert brakes.new_jobs_wait is None
+    breaker = CircuitBreaker(LIMITS)
+    breaker.submit_begins(new=True)
+    assert breaker.new_jobs_wait is None
 
 
 def test_a_closed_window_stays_closed() -> None:
     """Submitting stops at its moment, not before, and collecting goes on."""
-    brakes = Brakes(LIMITS, stop_submitting_at=100.0)
-    assert brakes.may_submit(now=99.9, new=True)
-    assert not brakes.may_submit(now=100.0, new=True)
-    assert not brakes.may_submit(now=50.0, new=True)
-    assert (codes(brakes), brakes.polls_stopped) == ([Exit.STOPPED], False)
-    assert brakes.window_closes_at == 100.0
+    breaker = CircuitBreaker(LIMITS, stop_submitting_at=100.0)
+    assert breaker.may_submit(now=99.9, new=True)
+    assert not breaker.may_submit(now=100.0, new=True)
+    assert not breaker.may_submit(now=50.0, new=True)
+    assert (codes(breaker), breaker.polls_stopped) == ([Exit.STOPPED], False)
+    assert breaker.window_closes_at == 100.0
 
 
 def test_no_more_than_so_many_jobs_are_submitted() -> None:
     """``--max-jobs``; one that was refused or withdrawn does not count."""
-    brakes = Brakes(LIMITS, ration=Ration(max_jobs=2))
-    refuse(brakes, AWAY, now=0.0)
-    brakes.submit_begins(new=True)
-    brakes.submit_untried(new=True)
+    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=2))
+    refuse(breaker, AWAY, now=0.0)
+    breaker.submit_begins(new=True)
+    breaker.submit_untried(new=True)
     sent = 0
-    while brakes.may_submit(now=100.0, new=True):
-        brakes.submit_begins(new=True)
+    while breaker.may_submit(now=100.0, new=True):
+        breaker.submit_begins(new=True)
         sent += 1
     assert sent == 2
-    assert "--max-jobs" in (brakes.new_jobs_wait or "")
+    assert "--max-jobs" in (breaker.new_jobs_wait or "")
 
 
 def test_a_further_attempt_of_a_job_that_is_out_is_no_new_job() -> None:
     """``--max-jobs 1`` counts jobs, and their attempts are bounded by ``limits.attempts``."""
-    brakes = Brakes(LIMITS, ration=Ration(max_jobs=1))
-    brakes.submit_begins(new=True)
-    assert not brakes.may_submit(now=0.0, new=True)
-    assert brakes.may_submit(now=0.0, new=False)
+    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=1))
+    breaker.submit_begins(new=True)
+    assert not breaker.may_submit(now=0.0, new=True)
+    assert breaker.may_submit(now=0.0, new=False)
 
 
 # ---- halts
@@ -410,19 +410,19 @@ def test_a_further_attempt_of_a_job_that_is_out_is_no_new_job() -> None:
 
 def test_the_worst_halt_decides_and_none_is_told_twice() -> None:
     """In the promised order: the account (6) before the budget (7) before a closed window (5)."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for code in (Exit.STOPPED, Exit.BUDGET, Exit.ACCOUNT, Exit.BUDGET):
-        brakes.halt(code, "why")
-    assert codes(brakes) == [Exit.STOPPED, Exit.BUDGET, Exit.ACCOUNT]
-    assert brakes.worst == Halt(Exit.ACCOUNT, "why")
-    assert Brakes(LIMITS).worst is None
+        breaker.halt(code, "why")
+    assert codes(breaker) == [Exit.STOPPED, Exit.BUDGET, Exit.ACCOUNT]
+    assert breaker.worst == StopReason(Exit.ACCOUNT, "why")
+    assert CircuitBreaker(LIMITS).worst is None
 
 
 def test_a_full_disk_stops_everything_that_needs_it() -> None:
     """F51: downloads pause, and nothing more is bought."""
-    brakes = Brakes(LIMITS)
-    brakes.halt(Exit.DISK, "disk full", downloads_too=True)
-    assert (brakes.submits_stopped, brakes.polls_stopped, brakes.downloads_stopped) == (True, False, True)
+    breaker = CircuitBreaker(LIMITS)
+    breaker.halt(Exit.DISK, "disk full", downloads_too=True)
+    assert (breaker.submits_stopped, breaker.polls_stopped, breaker.downloads_stopped) == (True, False, True)
 
 
 @pytest.mark.parametrize(
@@ -432,10 +432,10 @@ def test_a_full_disk_stops_everything_that_needs_it() -> None:
 )
 def test_a_run_that_waits_or_ends_for_the_service_says_why(fault: Fault, why: str) -> None:
     """A service that is away is not called too busy, and the reason to stop holds the last refusal, once."""
-    brakes = Brakes(LIMITS)
+    breaker = CircuitBreaker(LIMITS)
     for now in range(int(RETRIES_AT_MOST) + 50):
-        refuse(brakes, fault, now=float(now))
-    assert brakes.slowed_by == why
-    assert [halt.reason for halt in brakes.halts] == [
+        refuse(breaker, fault, now=float(now))
+    assert breaker.slowed_by == why
+    assert [halt.reason for halt in breaker.halts] == [
         f"the service has been away or too busy for too long; run again later (the last time: {why})"
     ]

@@ -21,8 +21,8 @@ from batchvid.engine.policy import (
     UNKNOWN_TASK_GRACE_S,
     UNKNOWN_TASK_LOOKS,
     WITHOUT_URL_LOOKS,
-    Follow,
-    Tally,
+    RetryCounts,
+    Verdict,
     after_download_fault,
     after_poll_fault,
     after_refusal,
@@ -35,12 +35,12 @@ LIMITS = Limits()
 RUNNING = Progress("kite", State.RUNNING, attempt=1, task_id="t")
 READY = Progress("kite", State.READY, attempt=1, task_id="t")
 JITTER = st.floats(0, 1)
-TALLIES = st.builds(Tally, *[st.integers(0, 200)] * len(Tally._fields))
+TALLIES = st.builds(RetryCounts, *[st.integers(0, 200)] * len(RetryCounts._fields))
 FAULTS = st.builds(Fault, st.sampled_from(FaultKind), st.just("why"), st.none() | st.floats(0, 900))
-TWICE = Tally(failed_looks=FAILED_LOOKS)
+TWICE = RetryCounts(failed_looks=FAILED_LOOKS)
 
 
-def kinds(follow: Follow) -> list[str]:
+def kinds(follow: Verdict) -> list[str]:
     """Name the events that follow."""
     return [type(event).__name__ for event in follow.events]
 
@@ -50,10 +50,10 @@ def report(phase: Phase, *, url: str | None = None, error: str | None = None) ->
     return TaskReport(phase, "word", 50.0, url, None, None, error)
 
 
-def refused(kind: FaultKind, refusals: int, *, sends: int = 1, proof: Proof = Proof.CLEAR) -> Follow:
+def refused(kind: FaultKind, refusals: int, *, sends: int = 1, proof: Proof = Proof.CLEAR) -> Verdict:
     """Return what follows the refusal of that number."""
     fault = Fault(kind, "why", proof=proof)
-    return after_refusal(fault, Tally(refusals=refusals), sends=sends, jitter=0.5, limits=LIMITS)
+    return after_refusal(fault, RetryCounts(refusals=refusals), sends=sends, jitter=0.5, limits=LIMITS)
 
 
 # ---- refusals of the paid request
@@ -84,7 +84,7 @@ def test_a_job_that_alone_is_refused_fails_in_the_end(kind: FaultKind, tries: in
 
 
 @given(FAULTS, TALLIES, JITTER)
-def test_every_refusal_is_recorded_first(fault: Fault, tally: Tally, jitter: float) -> None:
+def test_every_refusal_is_recorded_first(fault: Fault, tally: RetryCounts, jitter: float) -> None:
     """A refused request is taken back in the journal before anything else is said of the job."""
     follow = after_refusal(replace(fault, proof=Proof.CLEAR), tally, sends=1, jitter=jitter, limits=LIMITS)
     after = Progress("kite", State.SUBMITTING, attempt=1)
@@ -121,7 +121,12 @@ def test_a_job_that_is_told_too_fast_again_and_again_waits_longer_and_longer() -
 def test_a_task_is_failed_when_two_looks_in_a_row_say_so() -> None:
     """One look can be wrong, and then the clip would be bought a second time while the first goes on."""
     once = after_report(
-        report(Phase.FAILED, error="boom"), RUNNING, Tally(failed_looks=1), succeeded=False, late=True, limits=LIMITS
+        report(Phase.FAILED, error="boom"),
+        RUNNING,
+        RetryCounts(failed_looks=1),
+        succeeded=False,
+        late=True,
+        limits=LIMITS,
     )
     assert kinds(once) == ["PollFailed"]
     assert once.wait_s == LIMITS.poll_shortest_s
@@ -139,10 +144,10 @@ def test_a_task_that_was_finished_once_is_never_bought_again(late: bool) -> None
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.RUNNING, Phase.UNHEARD])
 def test_an_unfinished_task_is_polled_until_its_deadline_and_then_left_to_the_next_run(phase: Phase) -> None:
     """Queued for ever, or a word that nobody knows: timed out, never bought again."""
-    assert kinds(after_report(report(phase), RUNNING, Tally(), succeeded=False, late=False, limits=LIMITS)) == [
+    assert kinds(after_report(report(phase), RUNNING, RetryCounts(), succeeded=False, late=False, limits=LIMITS)) == [
         "StillRunning"
     ]
-    late = after_report(report(phase), RUNNING, Tally(), succeeded=False, late=True, limits=LIMITS)
+    late = after_report(report(phase), RUNNING, RetryCounts(), succeeded=False, late=True, limits=LIMITS)
     assert kinds(late) == ["TimedOut"]
     assert "word" in str(late.events[0])
 
@@ -151,7 +156,7 @@ def test_an_unfinished_task_is_polled_until_its_deadline_and_then_left_to_the_ne
 def test_a_finished_clip_is_taken_even_when_it_is_late(late: bool) -> None:  # noqa: FBT001 a table
     """What is paid for and there is fetched."""
     follow = after_report(
-        report(Phase.SUCCEEDED, url="https://h/1"), RUNNING, Tally(), succeeded=False, late=late, limits=LIMITS
+        report(Phase.SUCCEEDED, url="https://h/1"), RUNNING, RetryCounts(), succeeded=False, late=late, limits=LIMITS
     )
     assert follow.events == (life.TaskSucceeded("https://h/1"),)
 
@@ -160,10 +165,15 @@ def test_completed_without_a_url_is_looked_at_a_few_times_and_then_asked_for_as_
     """F30: the URL may come a little later."""
     for looks in range(1, WITHOUT_URL_LOOKS):
         follow = after_report(
-            report(Phase.SUCCEEDED), RUNNING, Tally(without_url_looks=looks), succeeded=False, late=False, limits=LIMITS
+            report(Phase.SUCCEEDED),
+            RUNNING,
+            RetryCounts(without_url_looks=looks),
+            succeeded=False,
+            late=False,
+            limits=LIMITS,
         )
         assert kinds(follow) == ["StillRunning"]
-    last = Tally(without_url_looks=WITHOUT_URL_LOOKS)
+    last = RetryCounts(without_url_looks=WITHOUT_URL_LOOKS)
     follow = after_report(report(Phase.SUCCEEDED), RUNNING, last, succeeded=False, late=False, limits=LIMITS)
     assert follow.events == (life.TaskSucceeded(None),)
 
@@ -199,7 +209,7 @@ def test_an_unknown_task_is_looked_for_again_until_it_is_surely_lost() -> None:
     fault = Fault(FaultKind.UNKNOWN_TASK, "no such task")
 
     def look(looks: int, age_s: float) -> list[str]:
-        tally = Tally(poll_faults=looks, unknown_looks=looks)
+        tally = RetryCounts(poll_faults=looks, unknown_looks=looks)
         return kinds(after_poll_fault(fault, tally, age_s=age_s, late=False, jitter=0.5, limits=LIMITS))
 
     assert look(1, 1.0) == ["PollFailed"]
@@ -209,7 +219,7 @@ def test_an_unknown_task_is_looked_for_again_until_it_is_surely_lost() -> None:
 
 
 @given(FAULTS, TALLIES, JITTER, st.floats(0, 1e6))
-def test_no_failed_poll_ends_a_job_or_an_attempt(fault: Fault, tally: Tally, jitter: float, age_s: float) -> None:
+def test_no_failed_poll_ends_a_job_or_an_attempt(fault: Fault, tally: RetryCounts, jitter: float, age_s: float) -> None:
     """A poll costs nothing: at worst the next run asks again."""
     for late in (False, True):
         follow = after_poll_fault(fault, tally, age_s=age_s, late=late, jitter=jitter, limits=LIMITS)
@@ -222,7 +232,7 @@ def test_no_failed_poll_ends_a_job_or_an_attempt(fault: Fault, tally: Tally, jit
 def test_a_task_that_brings_nothing_but_faults_is_left_in_the_end(kind: FaultKind) -> None:
     """A run ends, whatever the polls bring: "too fast" for ever, too, must not keep it awake for ever."""
     for looks in range(1, 50):
-        tally = Tally(poll_faults=looks, unknown_looks=looks if kind is FaultKind.UNKNOWN_TASK else 0)
+        tally = RetryCounts(poll_faults=looks, unknown_looks=looks if kind is FaultKind.UNKNOWN_TASK else 0)
         follow = after_poll_fault(Fault(kind, "why"), tally, age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
         if kinds(follow) == ["TimedOut"]:
             return
@@ -232,7 +242,7 @@ def test_a_task_that_brings_nothing_but_faults_is_left_in_the_end(kind: FaultKin
 def test_one_throttled_look_does_not_park_a_task_that_is_late() -> None:
     """The service did not speak about the task, and may be done with it."""
     fault = Fault(FaultKind.THROTTLED, "slow down")
-    follow = after_poll_fault(fault, Tally(poll_faults=1), age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
+    follow = after_poll_fault(fault, RetryCounts(poll_faults=1), age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
     assert kinds(follow) == ["PollFailed"]
 
 
@@ -242,20 +252,24 @@ def test_one_throttled_look_does_not_park_a_task_that_is_late() -> None:
 @pytest.mark.parametrize("kind", [FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK])
 def test_an_expired_url_is_replaced_by_a_poll_at_once(kind: FaultKind) -> None:
     """F35: a fresh URL from the same task, never a new create; and no endless to and fro."""
-    first = after_download_fault(Fault(kind, "403"), Tally(download_faults=1, expiries=1), jitter=1.0, limits=LIMITS)
+    first = after_download_fault(
+        Fault(kind, "403"), RetryCounts(download_faults=1, expiries=1), jitter=1.0, limits=LIMITS
+    )
     assert (kinds(first), first.wait_s) == (["UrlExpired"], 0.0)
-    second = after_download_fault(Fault(kind, "403"), Tally(download_faults=2, expiries=2), jitter=1.0, limits=LIMITS)
+    second = after_download_fault(
+        Fault(kind, "403"), RetryCounts(download_faults=2, expiries=2), jitter=1.0, limits=LIMITS
+    )
     assert kinds(second) == ["UrlExpired"]
     assert second.wait_s is not None
     assert second.wait_s > 0
-    last = Tally(download_faults=EXPIRIES, expiries=EXPIRIES)
+    last = RetryCounts(download_faults=EXPIRIES, expiries=EXPIRIES)
     assert after_download_fault(Fault(kind, "403"), last, jitter=1.0, limits=LIMITS).events == (
         life.DownloadFailed("403", parked=True),
     )
 
 
 @given(FAULTS, TALLIES, JITTER)
-def test_a_paid_clip_is_never_given_up(fault: Fault, tally: Tally, jitter: float) -> None:
+def test_a_paid_clip_is_never_given_up(fault: Fault, tally: RetryCounts, jitter: float) -> None:
     """Whatever goes wrong with a transfer: the task stays known, and nothing is bought."""
     follow = after_download_fault(fault, tally, jitter=jitter, limits=LIMITS)
     assert kinds(follow) in (["DownloadFailed"], ["UrlExpired"])
@@ -269,7 +283,7 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
     """I8: a bounded number of requests for each clip and run."""
     gone = kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
     for tries in range(1, DOWNLOAD_TRIES + 1):
-        tally = Tally(download_faults=tries, expiries=tries if gone else 0)
+        tally = RetryCounts(download_faults=tries, expiries=tries if gone else 0)
         follow = after_download_fault(Fault(kind, "why"), tally, jitter=0.5, limits=LIMITS)
         if follow.events == (life.DownloadFailed("why", parked=True),):
             return
@@ -289,7 +303,7 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
 def test_a_url_that_brings_no_clip_is_left_for_the_service_itself(kind: FaultKind, first_at: int) -> None:
     """Before the run gives the clip up; but a transfer that only broke off is first resumed where it was."""
     tallies = [
-        Tally(download_faults=n, expiries=n if kind is FaultKind.EXPIRED else 0) for n in range(1, DOWNLOAD_TRIES)
+        RetryCounts(download_faults=n, expiries=n if kind is FaultKind.EXPIRED else 0) for n in range(1, DOWNLOAD_TRIES)
     ]
     wanted = [wants_other_source(Fault(kind, "why"), tally) for tally in tallies]
     assert wanted.index(True) + 1 == first_at
@@ -298,4 +312,4 @@ def test_a_url_that_brings_no_clip_is_left_for_the_service_itself(kind: FaultKin
 def test_a_transfer_waits_for_as_long_as_the_host_asks() -> None:
     """Retry-After of a file host is honoured too."""
     fault = Fault(FaultKind.THROTTLED, "429", retry_after_s=120.0)
-    assert after_download_fault(fault, Tally(download_faults=1), jitter=0.0, limits=LIMITS).wait_s == 120.0
+    assert after_download_fault(fault, RetryCounts(download_faults=1), jitter=0.0, limits=LIMITS).wait_s == 120.0

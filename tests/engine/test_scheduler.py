@@ -23,7 +23,7 @@ EXPIRED = Fault(FaultKind.EXPIRED, "HTTP 403")
 
 def halts(drive: Drive) -> list[Exit]:
     """Give the reasons to stop as exit codes."""
-    return [halt.exit_code for halt in drive.course.brakes.halts]
+    return [halt.exit_code for halt in drive.scheduler.breaker.halts]
 
 
 # ---- a life
@@ -34,40 +34,40 @@ def test_a_job_goes_from_nothing_to_a_clip() -> None:
     drive = Drive(jobs(1))
     index = drive.submit()
     assert drive.counts() == {"running": 1}
-    assert drive.course.budget.money == Money(0, PRICE, None)
+    assert drive.scheduler.budget.money == Money(0, PRICE, None)
     drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
     drive.ready()
     assert drive.counts() == {"ready": 1}
-    assert drive.course.budget.money == Money(PRICE, 0, None)
-    assert not drive.course.is_over()
+    assert drive.scheduler.budget.money == Money(PRICE, 0, None)
+    assert not drive.scheduler.is_over()
     assert drive.done() == index
     assert drive.counts() == {"done": 1}
-    assert drive.course.is_over()
-    assert (drive.course.schedule.in_flight, drive.course.active, drive.in_lanes()) == (0, {}, 0)
+    assert drive.scheduler.is_over()
+    assert (drive.scheduler.schedule.in_flight, drive.scheduler.active, drive.in_lanes()) == (0, {}, 0)
 
 
 def test_nothing_is_over_while_a_worker_has_a_job() -> None:
     """Its outcome may bring more to do."""
     drive = Drive(jobs(1))
     index = drive.started()
-    assert not drive.course.is_over()
+    assert not drive.scheduler.is_over()
     drive.refused(index, REJECTED)
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"failed": 1}
 
 
 def test_an_empty_run_is_over() -> None:
     """Exit 0 when there was nothing to do."""
-    assert Drive([]).course.is_over()
+    assert Drive([]).scheduler.is_over()
 
 
 def test_deciding_changes_nothing_before_it_is_committed() -> None:
     """The journal stands between the two."""
     drive = Drive(jobs(1))
     index = drive.take(Step.SUBMIT)
-    before = (drive.state(index), drive.counts(), drive.course.budget.money)
-    drive.course.change(index, [life.SubmitStarted(1, PRICE, "f")], at=1.0)
-    assert (drive.state(index), drive.counts(), drive.course.budget.money) == before
+    before = (drive.state(index), drive.counts(), drive.scheduler.budget.money)
+    drive.scheduler.change(index, [life.SubmitStarted(1, PRICE, "f")], at=1.0)
+    assert (drive.state(index), drive.counts(), drive.scheduler.budget.money) == before
 
 
 def test_a_failed_task_is_tried_again_as_often_as_allowed() -> None:
@@ -78,8 +78,8 @@ def test_a_failed_task_is_tried_again_as_often_as_allowed() -> None:
         drive.polled(drive.wait_for(Step.POLL), Phase.FAILED, error="moderated")
     assert drive.counts() == {"failed": 1}
     assert drive.posts == {0: 2}
-    assert drive.course.budget.money.spent_micros == 2 * PRICE
-    assert drive.course.is_over()
+    assert drive.scheduler.budget.money.spent_micros == 2 * PRICE
+    assert drive.scheduler.is_over()
 
 
 def test_a_refused_job_alone_is_blamed_only_while_others_are_accepted() -> None:
@@ -114,25 +114,25 @@ def test_a_job_that_is_always_refused_holds_up_no_other_and_fails_in_the_end() -
 def test_no_more_than_the_limit_is_in_flight() -> None:
     """A request that is under way counts; a finished task makes room at once."""
     drive = Drive(jobs(5), Limits(in_flight=2))
-    drive.course.brakes.submit_accepted(now=drive.now)
+    drive.scheduler.breaker.submit_accepted(now=drive.now)
     first = drive.started()
     drive.submit()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
-    assert drive.course.take(Step.SUBMIT, drive.now) is None
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.take(Step.SUBMIT, drive.now) is None
     drive.accepted(first)
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     drive.ready()
-    assert drive.course.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.turn(Step.SUBMIT, drive.now)
 
 
 def test_the_first_request_goes_alone() -> None:
     """A bad key or a wrong address is found out by one paid request; once one is accepted, they go side by side."""
     drive = Drive(jobs(3))
     first = drive.started()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     drive.accepted(first)
     drive.started()
-    assert drive.course.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.turn(Step.SUBMIT, drive.now)
 
 
 @pytest.mark.parametrize("how", ["refused", "unsure", "unsendable", "failed", "timed out"])
@@ -153,7 +153,7 @@ def test_room_is_made_by_every_end_of_a_task(how: str) -> None:
             drive.submit()
             drive.now += drive.limits.task_timeout_s
             drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
-    assert (drive.course.schedule.in_flight, drive.flying()) == (0, 0)
+    assert (drive.scheduler.schedule.in_flight, drive.flying()) == (0, 0)
     assert drive.submit() == 1
 
 
@@ -164,15 +164,15 @@ def test_a_task_that_takes_too_long_is_parked_and_never_bought_again() -> None:
     """Exit 5 later; its id and its money are kept for the next run."""
     drive = Drive(jobs(1))
     index = drive.submit()
-    while not drive.course.parked:
+    while not drive.scheduler.parked:
         polled = drive.wait_for(Step.POLL)
         drive.polled(polled, Phase.RUNNING)
     assert drive.now - 1000.0 == pytest.approx(drive.limits.task_timeout_s, abs=drive.limits.poll_shortest_s)
     assert drive.counts() == {"running": 1}
-    assert drive.course.parked == {index}
-    assert drive.course.is_over()
-    assert drive.course.budget.money.reserved_micros == PRICE
-    assert not any(drive.course.turn(step, drive.now + 1e6) for step in Step)
+    assert drive.scheduler.parked == {index}
+    assert drive.scheduler.is_over()
+    assert drive.scheduler.budget.money.reserved_micros == PRICE
+    assert not any(drive.scheduler.turn(step, drive.now + 1e6) for step in Step)
 
 
 def test_polls_keep_their_bounds() -> None:
@@ -196,8 +196,8 @@ def test_a_throttled_run_polls_nothing_until_its_pause_is_over() -> None:
     index = drive.wait_for(Step.POLL)
     drive.poll_failed(index, Fault(FaultKind.THROTTLED, "429", retry_after_s=100.0))
     paused_at = drive.now
-    assert not drive.course.turn(Step.POLL, drive.now + 99)
-    assert not drive.course.turn(Step.SUBMIT, drive.now + 99)
+    assert not drive.scheduler.turn(Step.POLL, drive.now + 99)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now + 99)
     drive.wait_for(Step.POLL)
     assert drive.now == paused_at + 100
 
@@ -231,8 +231,8 @@ def test_an_expired_url_goes_back_to_a_poll_at_once_and_never_to_a_create() -> N
     assert drive.state(index).url == "https://files.example/2"
     drive.done()
     assert drive.posts == {0: 1}
-    assert drive.course.budget.money == Money(PRICE, 0, None)
-    assert (drive.course.schedule.in_flight, drive.course.is_over()) == (0, True)
+    assert drive.scheduler.budget.money == Money(PRICE, 0, None)
+    assert (drive.scheduler.schedule.in_flight, drive.scheduler.is_over()) == (0, True)
 
 
 def test_a_url_that_expires_each_time_is_left_to_the_next_run() -> None:
@@ -242,11 +242,11 @@ def test_a_url_that_expires_each_time_is_left_to_the_next_run() -> None:
     for _ in range(100):
         drive.ready()
         drive.not_saved(drive.wait_for(Step.DOWNLOAD), EXPIRED)
-        if drive.course.parked:
+        if drive.scheduler.parked:
             break
-    assert drive.course.parked == {index}
+    assert drive.scheduler.parked == {index}
     assert drive.counts() == {"ready": 1}
-    assert (drive.course.schedule.in_flight, drive.course.is_over()) == (0, True)
+    assert (drive.scheduler.schedule.in_flight, drive.scheduler.is_over()) == (0, True)
 
 
 def test_a_failed_transfer_waits_and_is_tried_again() -> None:
@@ -255,10 +255,10 @@ def test_a_failed_transfer_waits_and_is_tried_again() -> None:
     index = drive.submit()
     drive.ready()
     drive.not_saved(drive.take(Step.DOWNLOAD), AWAY)
-    assert not drive.course.turn(Step.DOWNLOAD, drive.now)
+    assert not drive.scheduler.turn(Step.DOWNLOAD, drive.now)
     assert drive.wait_for(Step.DOWNLOAD) == index
     drive.saved(index)
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
 
 
 def test_the_clip_that_expires_first_is_fetched_first() -> None:
@@ -279,12 +279,12 @@ def test_a_full_disk_stops_downloads_and_submits_and_lets_polls_go_on() -> None:
     drive.submit()
     drive.submit()
     drive.ready()
-    drive.course.brakes.halt(Exit.DISK, "disk full", downloads_too=True)
-    assert not drive.course.turn(Step.DOWNLOAD, drive.now)
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
-    assert not drive.course.is_over()
+    drive.scheduler.breaker.halt(Exit.DISK, "disk full", downloads_too=True)
+    assert not drive.scheduler.turn(Step.DOWNLOAD, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.is_over()
     drive.ready()
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"ready": 2, "pending": 1}
 
 
@@ -294,19 +294,19 @@ def test_a_full_disk_stops_downloads_and_submits_and_lets_polls_go_on() -> None:
 def test_the_budget_stops_the_run_when_the_next_price_no_longer_fits() -> None:
     """Spent, in flight and this one must fit; what is paid is still collected; exit 7."""
     drive = Drive(jobs(4), Limits(budget_micros=2 * PRICE + 1))
-    drive.course.brakes.submit_accepted(now=drive.now)
+    drive.scheduler.breaker.submit_accepted(now=drive.now)
     first = drive.started()
     drive.submit()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     assert halts(drive) == []
     drive.accepted(first)
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     assert halts(drive) == [Exit.BUDGET]
-    assert not drive.course.is_over()
+    assert not drive.scheduler.is_over()
     for _ in range(2):
         drive.ready()
         drive.done()
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"done": 2, "pending": 2}
 
 
@@ -314,7 +314,7 @@ def test_a_refused_request_gives_its_money_back_to_the_next() -> None:
     """The budget is not reached while a request under way may still be refused."""
     drive = Drive(jobs(2), Limits(budget_micros=PRICE))
     index = drive.started()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     drive.refused(index, REJECTED)
     assert drive.submit() == 1
     assert halts(drive) == []
@@ -324,9 +324,9 @@ def test_an_attempt_in_doubt_keeps_its_money_held() -> None:
     """It may be gone."""
     drive = Drive(jobs(2), Limits(budget_micros=PRICE))
     drive.unsure(drive.started())
-    assert drive.course.budget.money.reserved_micros == PRICE
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
-    assert drive.course.is_over()
+    assert drive.scheduler.budget.money.reserved_micros == PRICE
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"in_doubt": 1, "pending": 1}
 
 
@@ -335,9 +335,9 @@ def test_an_attempt_in_doubt_that_is_resubmitted_is_counted_twice() -> None:
     drive = Drive(jobs(1))
     drive.unsure(drive.started(), life.Reopened("rule", by_person=False))
     drive.submit()
-    money = drive.course.budget.money
+    money = drive.scheduler.budget.money
     assert (money.spent_micros, money.reserved_micros) == (PRICE, PRICE)
-    assert drive.flying() == drive.course.schedule.in_flight == 1
+    assert drive.flying() == drive.scheduler.schedule.in_flight == 1
 
 
 def test_a_turn_that_was_not_used_leaves_no_trace() -> None:
@@ -345,7 +345,7 @@ def test_a_turn_that_was_not_used_leaves_no_trace() -> None:
     drive = Drive(jobs(2), Limits(budget_micros=PRICE, in_flight=1), max_jobs=1)
     drive.unsendable(drive.take(Step.SUBMIT))
     assert drive.counts() == {"failed": 1, "pending": 1}
-    assert drive.course.budget.money == Money(0, 0, PRICE)
+    assert drive.scheduler.budget.money == Money(0, 0, PRICE)
     assert drive.submit() == 1
 
 
@@ -353,7 +353,7 @@ def test_the_runs_own_limit_stops_it_like_the_budget() -> None:
     """``--max-cost``."""
     drive = Drive(jobs(3), run_limit_micros=PRICE)
     drive.submit()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     assert halts(drive) == [Exit.BUDGET]
 
 
@@ -370,9 +370,9 @@ def test_a_price_that_changed_between_attempts_is_held_and_spent_as_it_was() -> 
     )
     drive = Drive([a_job("kite", price_micros=700)], rows=[row], money=Money(spent_micros=100))
     drive.submit()
-    assert drive.course.budget.money == Money(100, 700)
+    assert drive.scheduler.budget.money == Money(100, 700)
     drive.ready()
-    assert drive.course.budget.money == Money(800, 0)
+    assert drive.scheduler.budget.money == Money(800, 0)
 
 
 # ---- canary, window, filter, drain
@@ -383,13 +383,13 @@ def test_the_rest_waits_until_the_canaries_are_clips() -> None:
     drive = Drive(jobs(5), Limits(canary=2))
     drive.submit()
     drive.submit()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
-    assert not drive.course.is_over()
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.is_over()
     for _ in range(2):
-        assert not drive.course.turn(Step.SUBMIT, drive.now)
+        assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
         drive.ready()
         drive.done()
-    assert drive.course.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.turn(Step.SUBMIT, drive.now)
 
 
 def test_a_canary_may_use_its_attempts() -> None:
@@ -397,7 +397,7 @@ def test_a_canary_may_use_its_attempts() -> None:
     drive = Drive(jobs(3), Limits(canary=1))
     drive.submit()
     drive.polled(drive.wait_for(Step.POLL), Phase.FAILED)
-    assert not drive.course.is_over()
+    assert not drive.scheduler.is_over()
     assert drive.submit() == 0
     drive.ready()
     drive.done()
@@ -414,7 +414,7 @@ def test_a_canary_that_brings_no_clip_ends_the_run(how: str) -> None:
         drive.submit()
         drive.now += drive.limits.task_timeout_s
         drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert halts(drive) == [Exit.STOPPED]
 
 
@@ -423,7 +423,7 @@ def test_a_failed_canary_ends_the_run() -> None:
     drive = Drive(jobs(3), Limits(canary=1, attempts=1))
     drive.submit()
     drive.polled(drive.wait_for(Step.POLL), Phase.FAILED)
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert halts(drive) == [Exit.STOPPED]
 
 
@@ -431,13 +431,13 @@ def test_a_closed_window_stops_submits_and_lets_the_rest_be_collected() -> None:
     """``--until``: the run wakes for it by itself, and drains."""
     drive = Drive(jobs(2), Limits(in_flight=1), stop_submitting_at=1060.0)
     drive.submit()
-    assert drive.course.wake_at(Step.SUBMIT, drive.now) == 1060.0
+    assert drive.scheduler.wake_at(Step.SUBMIT, drive.now) == 1060.0
     drive.now = 1060.0
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     drive.ready()
     drive.done()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
-    assert drive.course.is_over()
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.is_over()
     assert (halts(drive), drive.counts()) == ([Exit.STOPPED], {"done": 1, "pending": 1})
 
 
@@ -447,11 +447,11 @@ def test_only_chosen_jobs_are_submitted() -> None:
     pending = Progress.fresh("j3")._replace(attempt=1)
     drive = Drive(jobs(4), only=["j1"], rows=[running, pending])
     assert drive.submit() == 1
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
     for _ in range(2):
         drive.ready()
         drive.done()
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"done": 2, "pending": 2}
 
 
@@ -460,12 +460,12 @@ def test_a_drained_run_starts_nothing_and_ends_with_its_workers() -> None:
     drive = Drive(jobs(3))
     drive.submit()
     index = drive.started()
-    drive.course.draining = True
-    assert not any(drive.course.turn(step, drive.now + 1e6) for step in Step)
-    assert all(drive.course.take(step, drive.now + 1e6) is None for step in Step)
-    assert not drive.course.is_over()
+    drive.scheduler.draining = True
+    assert not any(drive.scheduler.turn(step, drive.now + 1e6) for step in Step)
+    assert all(drive.scheduler.take(step, drive.now + 1e6) is None for step in Step)
+    assert not drive.scheduler.is_over()
     drive.accepted(index)
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"running": 2, "pending": 1}
 
 
@@ -474,10 +474,10 @@ def test_a_refused_account_stops_submits_and_keeps_collecting() -> None:
     drive = Drive(jobs(3))
     drive.submit()
     drive.refused(drive.started(), Fault(FaultKind.ACCOUNT, "no quota"))
-    assert not drive.course.turn(Step.SUBMIT, drive.now + 1e6)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now + 1e6)
     drive.ready()
     drive.done()
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert (halts(drive), drive.counts()) == ([Exit.ACCOUNT], {"done": 1, "pending": 2})
 
 
@@ -488,6 +488,6 @@ def test_hopeless_polls_end_the_run_with_the_tasks_kept() -> None:
         drive.submit()
     for _ in range(3):
         drive.poll_failed(drive.wait_for(Step.POLL), Fault(FaultKind.ACCOUNT, "invalid token"))
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"running": 3}
-    assert drive.course.budget.money.reserved_micros == 3 * PRICE
+    assert drive.scheduler.budget.money.reserved_micros == 3 * PRICE

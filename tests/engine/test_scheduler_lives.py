@@ -110,17 +110,17 @@ def begin(drive: Drive, step: Step) -> int:
 
 def check(drive: Drive, *, start_micros: int, wanted: int, chosen: int) -> None:
     """Check what must hold between any two outcomes."""
-    course, money = drive.course, drive.course.budget.money
-    assert course.counts.total() == wanted
-    assert min(course.counts.values()) >= 0
-    assert course.schedule.in_flight == drive.flying() >= 0
+    scheduler, money = drive.scheduler, drive.scheduler.budget.money
+    assert scheduler.counts.total() == wanted
+    assert min(scheduler.counts.values()) >= 0
+    assert scheduler.schedule.in_flight == drive.flying() >= 0
     if money.budget_micros is not None:
         assert money.spent_micros + money.reserved_micros <= max(money.budget_micros, start_micros)
     assert money.reserved_micros >= 0
-    idle_open = sum(course.counts[state] for state in (State.PENDING, State.RUNNING, State.READY, State.SUBMITTING))
-    left_out = len(course.parked) + len(course.deferred) + wanted - chosen
-    assert drive.in_lanes() + course.busy.total() == idle_open - left_out
-    assert all(sent <= sends_at_most(course.limits) for sent in drive.sent.values())
+    idle_open = sum(scheduler.counts[state] for state in (State.PENDING, State.RUNNING, State.READY, State.SUBMITTING))
+    left_out = len(scheduler.parked) + len(scheduler.deferred) + wanted - chosen
+    assert drive.in_lanes() + scheduler.busy.total() == idle_open - left_out
+    assert all(sent <= sends_at_most(scheduler.limits) for sent in drive.sent.values())
     if money.budget_micros is not None:
         assert start_micros + PRICE * drive.unproven.total() <= max(money.budget_micros, start_micros)
 
@@ -139,7 +139,7 @@ def test_every_story_ends_and_loses_nothing(
     check(drive, **facts)
     out: list[tuple[Step, int]] = []
     for _ in range(data.draw(st.integers(0, 60))):
-        turns = [step for step in Step if drive.course.turn(step, drive.now)]
+        turns = [step for step in Step if drive.scheduler.turn(step, drive.now)]
         choice: Step | str = data.draw(st.sampled_from([*turns, *turns, *(["back"] if out else []), "wait"]))
         if not isinstance(choice, Step):
             drive.now += data.draw(st.floats(0, 120))
@@ -147,17 +147,21 @@ def test_every_story_ends_and_loses_nothing(
                 step, index = out.pop(data.draw(st.integers(0, len(out) - 1)))
                 come_back(drive, step, index, data)
         else:
-            was_flying = drive.course.schedule.in_flight
+            was_flying = drive.scheduler.schedule.in_flight
             out.append((choice, begin(drive, choice)))
             assert choice is not Step.SUBMIT or was_flying < limits.in_flight
         check(drive, **facts)
-        assert not (out and drive.course.is_over())
+        assert not (out and drive.scheduler.is_over())
     for step, index in out:
         come_back(drive, step, index, data)
     finish_well(drive)
     check(drive, **facts)
-    left = drive.course.counts[State.PENDING] + drive.course.counts[State.RUNNING] + drive.course.counts[State.READY]
-    assert left == len(drive.course.parked) + len(drive.course.deferred) or drive.course.brakes.halts
+    left = (
+        drive.scheduler.counts[State.PENDING]
+        + drive.scheduler.counts[State.RUNNING]
+        + drive.scheduler.counts[State.READY]
+    )
+    assert left == len(drive.scheduler.parked) + len(drive.scheduler.deferred) or drive.scheduler.breaker.halts
 
 
 def come_back(drive: Drive, step: Step, index: int, data: st.DataObject) -> None:
@@ -174,13 +178,13 @@ def come_back(drive: Drive, step: Step, index: int, data: st.DataObject) -> None
 def finish_well(drive: Drive) -> None:
     """Let everything go well from here on, until the run is over; it must not take for ever."""
     for _ in range(400):
-        if drive.course.is_over():
+        if drive.scheduler.is_over():
             return
-        turns = [step for step in Step if drive.course.turn(step, drive.now)]
-        if drive.course.is_over():
+        turns = [step for step in Step if drive.scheduler.turn(step, drive.now)]
+        if drive.scheduler.is_over():
             return
         if not turns:
-            moments = [drive.course.wake_at(step, drive.now) for step in Step]
+            moments = [drive.scheduler.wake_at(step, drive.now) for step in Step]
             later = [moment for moment in moments if moment is not None]
             assert later, "the run would wait for ever"
             drive.now = min(later)

@@ -48,40 +48,40 @@ def test_rows_of_every_state_are_taken_up_where_they_stand() -> None:
     for _ in range(2):
         drive.ready()
         drive.done()
-    assert drive.course.is_over()
+    assert drive.scheduler.is_over()
     assert drive.counts() == {"in_doubt": 1, "done": 5, "failed": 1}
     assert drive.posts == {0: 1, 6: 1}
-    assert drive.course.budget.money == Money(5 * PRICE, PRICE)
+    assert drive.scheduler.budget.money == Money(5 * PRICE, PRICE)
 
 
 def test_a_row_caught_submitting_is_touched_by_nothing() -> None:
     """Should one ever come this far, it is neither sent nor polled."""
     drive = Drive(jobs(1), rows=[row("j0", State.SUBMITTING)])
-    assert not any(drive.course.turn(step, drive.now + 1e6) for step in Step)
-    assert drive.course.is_over()
+    assert not any(drive.scheduler.turn(step, drive.now + 1e6) for step in Step)
+    assert drive.scheduler.is_over()
 
 
 def test_running_tasks_of_an_earlier_run_take_their_room() -> None:
     """``in_flight`` is a limit of what the service works on, whoever submitted it."""
     rows = [row(f"j{index}", State.RUNNING) for index in range(3)]
     drive = Drive(jobs(5), Limits(in_flight=2), rows=rows)
-    assert drive.course.schedule.in_flight == 3
+    assert drive.scheduler.schedule.in_flight == 3
     for left in (True, True):
-        assert drive.course.turn(Step.SUBMIT, drive.now) is not left
+        assert drive.scheduler.turn(Step.SUBMIT, drive.now) is not left
         drive.ready()
-    assert drive.course.turn(Step.SUBMIT, drive.now)
+    assert drive.scheduler.turn(Step.SUBMIT, drive.now)
 
 
 def test_a_parked_task_is_polled_at_once_by_the_next_run_and_may_be_parked_again() -> None:
     """One look at least, however old it is; and no wait of twenty minutes for nothing."""
     parked = row("j0", State.RUNNING, age_s=86_400.0)._replace(parked=True, reason="still queued")
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
-    assert drive.course.parked == set()
+    assert drive.scheduler.parked == set()
     assert drive.take(Step.POLL) == 0
     drive.polled(0, Phase.RUNNING)
-    assert drive.course.parked == {0}
-    assert drive.course.is_over()
-    assert drive.course.budget.money == Money(0, PRICE)
+    assert drive.scheduler.parked == {0}
+    assert drive.scheduler.is_over()
+    assert drive.scheduler.budget.money == Money(0, PRICE)
 
 
 def test_a_parked_task_is_not_left_for_one_bad_answer() -> None:
@@ -89,7 +89,7 @@ def test_a_parked_task_is_not_left_for_one_bad_answer() -> None:
     parked = row("j0", State.RUNNING)._replace(parked=True)
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
     drive.poll_failed(drive.take(Step.POLL), Fault(FaultKind.UNAVAILABLE, "HTTP 502"))
-    assert drive.course.parked == set()
+    assert drive.scheduler.parked == set()
     assert drive.wait_for(Step.POLL) == 0
 
 
@@ -100,7 +100,7 @@ def test_a_parked_task_that_has_finished_meanwhile_becomes_a_clip() -> None:
     drive.ready()
     drive.done()
     assert (drive.counts(), dict(drive.posts)) == ({"done": 1}, {})
-    assert drive.course.budget.money == Money(PRICE, 0)
+    assert drive.scheduler.budget.money == Money(PRICE, 0)
 
 
 def test_a_parked_clip_is_fetched_again_by_the_next_run() -> None:
@@ -115,14 +115,14 @@ def test_an_old_task_that_was_not_parked_gets_its_time() -> None:
     """The run before it was killed, perhaps for hours: the task is looked at more than once."""
     drive = Drive(jobs(1), rows=[row("j0", State.RUNNING, age_s=86_400.0)])
     drive.polled(drive.take(Step.POLL), Phase.RUNNING)
-    assert drive.course.parked == set()
+    assert drive.scheduler.parked == set()
     assert drive.wait_for(Step.POLL) == 0
 
 
 def test_a_clock_that_jumped_back_makes_no_task_younger_than_new() -> None:
     """F71: a task submitted "in the future" has its whole time, and not years of it."""
     drive = Drive(jobs(1), rows=[row("j0", State.RUNNING, age_s=-(10.0**9))])
-    while not drive.course.parked:
+    while not drive.scheduler.parked:
         drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
     assert drive.now <= 1000.0 + drive.limits.task_timeout_s + drive.limits.poll_longest_s
 
@@ -136,14 +136,14 @@ def test_an_unpriced_attempt_stays_unpriced_when_a_price_is_stated_later() -> No
         money=Money(unpriced_attempts=1),
     )
     drive.ready()
-    assert drive.course.budget.money == Money(unpriced_attempts=1)
+    assert drive.scheduler.budget.money == Money(unpriced_attempts=1)
 
 
 def test_an_attempt_is_settled_at_the_price_at_which_it_was_held() -> None:
     """The manifest's price may have changed since."""
     drive = Drive([a_job("j0", price_micros=999)], rows=[row("j0", State.RUNNING)], held=["j0"], money=Money(0, PRICE))
     drive.ready()
-    assert drive.course.budget.money == Money(PRICE, 0)
+    assert drive.scheduler.budget.money == Money(PRICE, 0)
 
 
 def test_money_that_was_spent_before_is_not_spent_again() -> None:
@@ -152,7 +152,7 @@ def test_money_that_was_spent_before_is_not_spent_again() -> None:
     drive.not_saved(drive.take(Step.DOWNLOAD), Fault(FaultKind.EXPIRED, "403"))
     drive.ready()
     drive.done()
-    assert drive.course.budget.money == Money(PRICE, 0)
+    assert drive.scheduler.budget.money == Money(PRICE, 0)
 
 
 def test_the_runs_own_limit_is_not_eased_by_what_earlier_runs_held() -> None:
@@ -167,7 +167,7 @@ def test_the_runs_own_limit_is_not_eased_by_what_earlier_runs_held() -> None:
     )
     drive.polled(drive.wait_for(Step.POLL), Phase.FAILED)
     drive.submit()
-    assert not drive.course.turn(Step.SUBMIT, drive.now)
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now)
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -193,4 +193,4 @@ def test_a_reopened_job_is_taken_up_like_a_new_one() -> None:
     drive.ready()
     drive.done()
     assert drive.counts() == {"done": 1}
-    assert drive.course.budget.money == Money(4 * PRICE, 0)
+    assert drive.scheduler.budget.money == Money(4 * PRICE, 0)

@@ -10,7 +10,7 @@ from tests.faults.download import WHOLE, came_home, from_host, from_service
 from tests.faults.filehost import ETAG, clip, fixed, honest, hosting, whole, why
 
 if TYPE_CHECKING:
-    from tests.faults.filehost import Answer
+    from tests.faults.filehost import Response
     from tests.faults.lab import Lab
     from tests.faults.raw import Request
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def lying_length(lab: Lab) -> None:
     """Never a clip that is not whole; the next transfer, or the service itself, brings it."""
     twice = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Length: 5\r\nConnection: close\r\n\r\n" % WHOLE + clip()
-    lies: dict[str, Answer] = {
+    lies: dict[str, Response] = {
         "short": fixed("200 OK", clip()[:6000], Content_Length="6000"),
         "long": fixed("200 OK", clip(), Content_Length=str(WHOLE + 1000), ETag=ETAG),
         "negative": fixed("200 OK", clip(), Content_Length="-5"),
@@ -28,8 +28,8 @@ def lying_length(lab: Lab) -> None:
         "huge": fixed("200 OK", clip(), Content_Length="9" * 30, ETag=ETAG),
         "terabytes": fixed("200 OK", clip(), Content_Length=str(10**13), ETag=ETAG),
     }
-    once: dict[str, list[Answer]] = {name: [lie, honest()] for name, lie in lies.items()}
-    always: dict[str, list[Answer]] = {f"ever-{name}": [lie] for name, lie in lies.items()}
+    once: dict[str, list[Response]] = {name: [lie, honest()] for name, lie in lies.items()}
+    always: dict[str, list[Response]] = {f"ever-{name}": [lie] for name, lie in lies.items()}
     hosting(lab, once | always)
     ran = lab.run()
     for name in (*once, *always):
@@ -42,24 +42,24 @@ def lying_length(lab: Lab) -> None:
 def close_delimited(lab: Lab) -> None:
     """No length tells of the cut, so the index of the samples does; whole ones are taken."""
 
-    def closing(share: float) -> Answer:
+    def closing(share: float) -> Response:
         head = b'HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nETag: "v1"\r\nConnection: close\r\n\r\n'
         return lambda _: head + clip(0)[: int(len(clip(0)) * share)]
 
-    def chunked(share: float, end: bytes) -> Answer:
+    def chunked(share: float, end: bytes) -> Response:
         head = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
         body = clip()[: int(WHOLE * share)]
         return lambda _: head + b"%x\r\n" % len(body) + body + b"\r\n" + end
 
-    cuts: dict[str, list[Answer]] = {
+    cuts: dict[str, list[Response]] = {
         f"closed-{round(share * 100)}": [closing(share)] for share in (0.002, 0.05, 0.3, 0.6, 0.9, 0.9995)
     }
-    chunks: dict[str, list[Answer]] = {
+    chunks: dict[str, list[Response]] = {
         "chunk-lost": [chunked(0.5, b""), honest()],
         "chunk-end": [chunked(0.02, b"0\r\n\r\n")],
         "chunk-bad": [chunked(0.5, b"zz\r\n"), honest()],
     }
-    whole_ones: dict[str, list[Answer]] = {"closed": [closing(1)], "chunked": [chunked(1, b"0\r\n\r\n")]}
+    whole_ones: dict[str, list[Response]] = {"closed": [closing(1)], "chunked": [chunked(1, b"0\r\n\r\n")]}
     hosting(lab, cuts | chunks | whole_ones)
     ran = lab.run()
     from_host(lab, "chunk-lost", "chunk-bad", "chunked")
@@ -75,7 +75,7 @@ PAGE = (
 @fault("F43", "web pages and JSON with status 200 and the type video/mp4, once, at the URL for ever, and everywhere")
 def not_a_clip(lab: Lab) -> None:
     """Caught at the first bytes, and told clean and short; the service itself is asked; no clip is given up."""
-    pages: dict[str, Answer] = {
+    pages: dict[str, Response] = {
         "html": fixed("200 OK", PAGE),
         "bom": fixed("200 OK", b"\xef\xbb\xbf" + PAGE),
         "json": fixed("200 OK", b'{"error": {"message": "no such file", "code": "x"}}'),
@@ -83,8 +83,8 @@ def not_a_clip(lab: Lab) -> None:
         "xml": fixed("200 OK", b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
         "text": fixed("200 OK", b"Service temporarily overloaded, please come back"),
     }
-    once: dict[str, list[Answer]] = {name: [page, honest()] for name, page in pages.items()}
-    always: dict[str, list[Answer]] = {f"ever-{name}": [page] for name, page in pages.items()}
+    once: dict[str, list[Response]] = {name: [page, honest()] for name, page in pages.items()}
+    always: dict[str, list[Response]] = {f"ever-{name}": [page] for name, page in pages.items()}
     everywhere = {"nowhere": [pages["html"]]}
     rule = "- {on: content, prompt: The nowhere one, times: 4, garbage: html, content_type: video/mp4}"
     host = hosting(lab, once | always | everywhere, rules=rule)
@@ -118,7 +118,7 @@ def no_whole_clip(lab: Lab) -> None:
         "zeros": bytes(50_000),
         "webm": b"\x1a\x45\xdf\xa3" + bytes(3000),
     }
-    scripts: dict[str, list[Answer]] = {name: [whole(body)] for name, body in bodies.items()}
+    scripts: dict[str, list[Response]] = {name: [whole(body)] for name, body in bodies.items()}
     hosting(lab, scripts)
     ran = lab.run()
     from_service(lab, *bodies)
@@ -151,7 +151,7 @@ def endless(lab: Lab) -> None:
     lab.constants = {"batchvid.storage.download.CLIP_MAX_BYTES": cap}
     sent = {"chunks": 0, "announced": 0}
 
-    def pouring(name: str, head: bytes, frame: bytes) -> Answer:
+    def pouring(name: str, head: bytes, frame: bytes) -> Response:
         def answer(request: Request) -> None:
             request.connection.sendall(head + frame.replace(bytes(8), clip(0)[:8]))
             while sent[name] < 100 * cap:

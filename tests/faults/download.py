@@ -12,7 +12,7 @@ from tests.faults.raw import http
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.faults.filehost import Answer
+    from tests.faults.filehost import Response
     from tests.faults.lab import Lab, Ran
     from tests.faults.raw import Request
 
@@ -79,7 +79,7 @@ def broken_off(lab: Lab) -> None:
             at += 1
         return None
 
-    scripts: dict[str, list[Answer]] = {name: [cut(share), honest()] for name, share in shares.items()}
+    scripts: dict[str, list[Response]] = {name: [cut(share), honest()] for name, share in shares.items()}
     scripts |= {"reset": [reset(0.5), honest()], "twice": [cut(0.3), _part_then_cut(0.6), honest()], "kill": [halves]}
     host = hosting(lab, scripts)
     process = lab.start("run", lab.manifest_path)
@@ -102,7 +102,7 @@ def broken_off(lab: Lab) -> None:
     came_home(lab, ran, [*scripts])
 
 
-def _part_then_cut(share: float) -> Answer:
+def _part_then_cut(share: float) -> Response:
     def answer(request: Request) -> bytes:
         first = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
         headers = {"Content_Range": f"bytes {first}-{WHOLE - 1}/{WHOLE}", "Content_Length": str(WHOLE - first)}
@@ -134,7 +134,7 @@ def wrong_ranges(lab: Lab) -> None:
         "words": "all of it",
         "digits": f"bytes {half}-{'9' * 500}/{'9' * 500}",
     }
-    parts: dict[str, Answer] = {
+    parts: dict[str, Response] = {
         name: fixed("206 Partial", rest, ETag=ETAG, Content_Range=text) for name, text in ranges.items()
     }
     boundary = "THE_BOUNDARY"
@@ -205,7 +205,7 @@ def stalled(lab: Lab) -> None:
     """Given up after a silence (1 s here in place of 30 s) and resumed where it was."""
     lab.constants = {"batchvid.providers.http.SILENCE_S": 1.0}
 
-    def stalling(share: float) -> Answer:
+    def stalling(share: float) -> Response:
         def answer(request: Request) -> None:
             first = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
             until = max(first, int(WHOLE * share))

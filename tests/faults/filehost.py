@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.faults.lab import Lab
     from tests.faults.raw import Raw, Request
 
-    Answer = Callable[[Request], bytes | None]
+    Response = Callable[[Request], bytes | None]
 
 ETAG = '"v1"'
 PADDING_BYTES = 300_000
@@ -35,7 +35,7 @@ def clip(padding_bytes: int = PADDING_BYTES) -> bytes:
     return tiny + (8 + padding_bytes).to_bytes(4) + b"free" + bytes(padding_bytes)
 
 
-def honest(data: bytes | None = None, *, etag: str = ETAG) -> Answer:
+def honest(data: bytes | None = None, *, etag: str = ETAG) -> Response:
     """Give the clip, or the part of it that is asked for, as a good server does."""
 
     def answer(request: Request) -> bytes:
@@ -45,23 +45,23 @@ def honest(data: bytes | None = None, *, etag: str = ETAG) -> Answer:
     return answer
 
 
-def whole(data: bytes | None = None, *, etag: str = ETAG) -> Answer:
+def whole(data: bytes | None = None, *, etag: str = ETAG) -> Response:
     """Give all of the clip, whatever is asked for."""
     return fixed("200 OK", clip() if data is None else data, ETag=etag)
 
 
-def cut(share: float, *, etag: str = ETAG) -> Answer:
+def cut(share: float, *, etag: str = ETAG) -> Response:
     """Give the beginning of an answer with the clip, and close the connection."""
     sent = clip()[: int(len(clip()) * share)]
     return fixed("200 OK", sent, Content_Length=str(len(clip())), ETag=etag)
 
 
-def fixed(status: str, body: bytes = b"", **headers: str) -> Answer:
+def fixed(status: str, body: bytes = b"", **headers: str) -> Response:
     """Give always the same answer, as a clip unless a header says otherwise."""
     return lambda _: http(status, body, **{"Content_Type": "video/mp4", **headers})
 
 
-def reset(share: float) -> Answer:
+def reset(share: float) -> Response:
     """Give the beginning of an answer with the clip, and reset the connection."""
 
     def answer(request: Request) -> None:
@@ -80,7 +80,7 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 class FileHost:
     """A host on which each job's clip has a script: its answers in turn, the last one for ever."""
 
-    scripts: Mapping[str, Sequence[Answer]]
+    scripts: Mapping[str, Sequence[Response]]
     raw: Raw = field(init=False)
     healed: bool = False
     """Once set, every clip is sent as a good server sends it."""
@@ -101,7 +101,7 @@ class FileHost:
 
 def hosting(
     lab: Lab,
-    scripts: Mapping[str, Sequence[Answer]],
+    scripts: Mapping[str, Sequence[Response]],
     *,
     rules: str = "",
     both: str | None = None,

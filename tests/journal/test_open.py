@@ -18,7 +18,7 @@ from batchvid.domain.errors import ConfigError, Exit, StorageError
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
 from batchvid.journal import sqlite_file as journal_schema
 from batchvid.journal.sqlite import Journal
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.journal.sqlite_reader import JournalReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +99,7 @@ def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str)
 def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, path: Path) -> None:
     """Status works beside a run, and its iterations see one moment."""
     life.goes(STARTED)
-    reader = Readings.open_readonly(path)
+    reader = JournalReader.open_readonly(path)
     assert reader is not None
     with reader:
         rows = reader.all_progress()
@@ -116,7 +116,7 @@ def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
     """After a clean end there is only the one file, and reading leaves it as it was."""
     Journal.open(path, service=service).close()
     content = path.read_bytes()
-    reader = Readings.open_readonly(path)
+    reader = JournalReader.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("service") == service
     reader.close()
@@ -125,7 +125,7 @@ def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
 
 def test_without_a_journal_a_reader_gets_none_and_makes_nothing(path: Path) -> None:
     """Looking at an output that never ran leaves no trace."""
-    assert Readings.open_readonly(path) is None
+    assert JournalReader.open_readonly(path) is None
     assert not path.parent.exists()
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_refused_and_left_alone(path: Path, service: str,
     path.write_bytes(content)
     openings: list[Callable[[], object]] = [
         partial(Journal.open, path, service=service),
-        partial(Readings.open_readonly, path),
+        partial(JournalReader.open_readonly, path),
     ]
     for opening in openings:
         with pytest.raises(StorageError, match=says) as caught:
@@ -172,7 +172,7 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path, service
     with pytest.raises(StorageError, match="is a database of another program"):
         Journal.open(path, service=service)
     with pytest.raises(StorageError, match="is a database of another program"):
-        Readings.open_readonly(path)
+        JournalReader.open_readonly(path)
     assert path.read_bytes() == content
 
 
@@ -206,13 +206,13 @@ def test_an_unclean_end_is_noted(path: Path, service: str) -> None:
     journal = Journal.open(path, service=service)
     assert journal.meta_get("clean") == "0"
     journal.close()
-    reader = Readings.open_readonly(path)
+    reader = JournalReader.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("clean") == "1"
     reader.close()
     with pytest.raises(ZeroDivisionError), Journal.open(path, service=service) as journal:
         raise ZeroDivisionError
-    reader = Readings.open_readonly(path)
+    reader = JournalReader.open_readonly(path)
     assert reader is not None
     assert reader.meta_get("clean") == "0"
     reader.close()
@@ -238,7 +238,7 @@ def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, ser
     with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 2\)"):
         Journal.open(path, service=service)
     with pytest.raises(ConfigError, match="newer batchvid"):
-        Readings.open_readonly(path)
+        JournalReader.open_readonly(path)
     assert path.read_bytes() == content
 
 
@@ -251,7 +251,7 @@ def test_a_symbolic_link_is_refused(path: Path, service: str, name: str) -> None
     with pytest.raises(StorageError, match="is a symbolic link"):
         Journal.open(path, service=service)
     with pytest.raises(StorageError, match="is a symbolic link"):
-        Readings.open_readonly(path)
+        JournalReader.open_readonly(path)
     assert not (path.parent.parent / "elsewhere").exists()
 
 
@@ -331,7 +331,7 @@ def test_an_older_journal_is_copied_and_then_migrated(
     newer = (now + 1, ("ALTER TABLE jobs ADD COLUMN mood TEXT", "UPDATE jobs SET mood = 'calm'"))
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, newer))
     with pytest.raises(ConfigError, match="older batchvid; `batchvid run` brings it up to date"):
-        Readings.open_readonly(path)
+        JournalReader.open_readonly(path)
     with Journal.open(path, service=service) as journal:
         assert journal.progress("kite") == life.progress
         assert journal._db.execute("SELECT mood FROM jobs").fetchone() == ("calm",)
@@ -369,7 +369,7 @@ def test_a_journal_is_sealed_only_when_it_knows_all(path: Path, service: str) ->
             journal.is_sealed = journal.is_sealed or knows_all
     with Journal.reopen(path) as journal:
         assert journal.is_sealed
-    reader = Readings.open_readonly(path)
+    reader = JournalReader.open_readonly(path)
     assert reader is not None
     assert reader.is_as_sealed()
     reader.close()

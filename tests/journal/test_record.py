@@ -18,7 +18,7 @@ from batchvid.domain.lifecycle import TABLE, Event, SubmitAccepted, SubmitStarte
 from batchvid.domain.results import Money
 from batchvid.journal.base import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
 from batchvid.journal.sqlite import TIMINGS_KEPT, Journal
-from batchvid.journal.sqlite_reader import ASKED_AT_ONCE, UNFINISHED, Outcome, Readings
+from batchvid.journal.sqlite_reader import ASKED_AT_ONCE, UNFINISHED, JournalReader, Outcome
 
 if TYPE_CHECKING:
     from tests.journal.conftest import Life
@@ -334,7 +334,7 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
                     paid[key] = (paid[key][0], False)
                 at_hand = life_events.advance(at_hand, event, at=at)
             rows[at_hand.job_id] = at_hand
-        reader = Readings.open_readonly(path)
+        reader = JournalReader.open_readonly(path)
         assert reader is not None
         with reader:
             assert {row.job_id: row for row in reader.all_progress()} == rows

@@ -9,7 +9,7 @@ import pytest
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Job, State
 from batchvid.domain.limits import Limits, Rate
-from batchvid.domain.results import Money, NeedsPerson, NewClip, Snapshot, Summary
+from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, Summary
 from batchvid.manifest.model import Manifest
 
 NINE_AM = 1_773_306_000.0
@@ -51,8 +51,8 @@ def snapshot() -> Snapshot:
             NewClip(f"kite-{n}", f"day/kite-{n}.mp4", 3_100_000, NINE_AM - 5 * (337 - n)) for n in range(337, 329, -1)
         ),
         needs_person=(
-            NeedsPerson("kite-7", State.IN_DOUBT, "the connection broke before an answer came"),
-            NeedsPerson("dawn", State.FAILED, "the prompt was \x1b[31mrefused\x1b[0m"),
+            NeedsAttention("kite-7", State.IN_DOUBT, "the connection broke before an answer came"),
+            NeedsAttention("dawn", State.FAILED, "the prompt was \x1b[31mrefused\x1b[0m"),
         ),
     )
 

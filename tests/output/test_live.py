@@ -14,7 +14,7 @@ from rich.console import Console
 
 from batchvid.cli.output.live import PLAIN, LiveView, Screen, console_on, panel, shares
 from batchvid.domain.job import State
-from batchvid.domain.results import Money, NeedsPerson
+from batchvid.domain.results import Money, NeedsAttention
 
 if TYPE_CHECKING:
     from batchvid.domain.results import Snapshot, Summary
@@ -74,7 +74,7 @@ def test_a_terminal_without_unicode_gets_ascii(snapshot: Snapshot) -> None:
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 99, 100, 200])
 def test_no_line_is_longer_than_the_terminal(snapshot: Snapshot, width: int) -> None:
     """Long names, wide characters and numbers of a hundred thousand jobs are cut or wrapped, never spilled."""
-    reason = NeedsPerson("凧" * 90, State.FAILED, "很" * 200)
+    reason = NeedsAttention("凧" * 90, State.FAILED, "很" * 200)
     many = replace(
         snapshot,
         counts=dict.fromkeys(State, 123456),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.cli.output import text
-from batchvid.cli.streams import Beat
+from batchvid.cli.streams import Interval
 from batchvid.domain.limits import Rate
 from batchvid.domain.records import dollars, rfc3339
 
@@ -118,7 +118,7 @@ def test_times_are_in_utc_and_say_so() -> None:
 
 def test_a_beat_is_due_once_a_period_and_follows_a_clock_that_starts_anew() -> None:
     """A second run in the same process, whose clock begins at 0 again, is shown at once."""
-    beat = Beat(60, first_at_s=60)
+    beat = Interval(60, first_at_s=60)
     assert [at for at in (0, 30, 59.9, 60, 61, 119, 121, 500, 501) if beat.due(at)] == [60, 121, 500]
     assert beat.due(0)
     assert not beat.due(1)

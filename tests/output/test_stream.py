@@ -16,7 +16,7 @@ import pytest
 from batchvid.cli.output.jsonl import JsonLines
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.live import LiveView, Screen, console_on
-from batchvid.cli.streams import CHUNK_CHARS, WAITING_CHARS_MAX, Unfailing
+from batchvid.cli.streams import CHUNK_CHARS, WAITING_CHARS_MAX, SafeStream
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitUnsure
 from batchvid.engine.observer import Several, Silent, Verbosity, View
@@ -94,7 +94,7 @@ def test_a_stream_that_failed_once_is_not_tried_again() -> None:
             return super().write(text)
 
     stream = Moody()
-    out = Unfailing(stream)
+    out = SafeStream(stream)
     for number in range(5):
         out.line(f"line {number}")
     assert stream.getvalue() == "line 0\n"
@@ -105,7 +105,7 @@ def test_a_stream_that_failed_once_is_not_tried_again() -> None:
 def test_what_the_stream_cannot_encode_is_replaced() -> None:
     """Under ``LANG=C`` a Vietnamese job name costs its accents and not the run."""
     raw = io.BytesIO()
-    out = Unfailing(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    out = SafeStream(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     out.line("Đà Nẵng … kite")
     assert raw.getvalue() == b"?? N?ng ? kite\n"
 
@@ -144,7 +144,7 @@ def test_a_reader_who_stopped_reading_is_not_waited_for() -> None:
     """A full pipe (``| less``) blocks nobody while work is going on; all of the text arrives when it is read again."""
     reader, writer = os.pipe()
     with os.fdopen(writer, "w", encoding="utf-8") as stream, os.fdopen(reader, "r", encoding="utf-8") as other_end:
-        out = Unfailing(stream)
+        out = SafeStream(stream)
         lines = [f"line {number:06}, told to a reader who is away" for number in range(3000)]
         for line in lines:
             out.line(line)
@@ -160,7 +160,7 @@ def test_what_is_kept_for_a_reader_is_bounded() -> None:
     """A run that talks all night to nobody does not fill the memory."""
     reader, writer = os.pipe()
     with suppress(BrokenPipeError), os.fdopen(writer, "w", encoding="utf-8") as stream:
-        out = Unfailing(stream)
+        out = SafeStream(stream)
         for _ in range(100):
             out.write("x" * 100_000)
             out.flush()

@@ -10,7 +10,7 @@ import pytest
 from batchvid.cli.output.summary import MEANINGS, exit_line, money_line, summary_lines
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.results import Money, NeedsPerson
+from batchvid.domain.results import Money, NeedsAttention
 
 if TYPE_CHECKING:
     from batchvid.domain.results import Summary
@@ -41,8 +41,8 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
 
 def test_a_run_is_not_promised_to_do_what_waits_for_a_person(summary: Summary) -> None:
     """A link of a chain whose head failed comes only after somebody retried that."""
-    failed = NeedsPerson("kite", State.FAILED, "no good")
-    waiting = NeedsPerson("kite-2nd", State.PENDING, "waits for kite, which failed")
+    failed = NeedsAttention("kite", State.FAILED, "no good")
+    waiting = NeedsAttention("kite-2nd", State.PENDING, "waits for kite, which failed")
     ended = replace(
         summary, counts={State.FAILED: 1, State.PENDING: 3}, needs_person=(failed, waiting), exit_code=Exit.FAILED
     )

@@ -10,7 +10,7 @@ import pytest
 
 from batchvid.providers.http import ForbiddenAddressError, Service
 from batchvid.providers.multipart import create_body
-from batchvid.providers.response import Answer, NoAnswer
+from batchvid.providers.response import NoResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,15 +37,15 @@ async def serving(raw: bytes) -> AsyncIterator[tuple[Service, str]]:
         yield service, url
 
 
-async def fetched(raw: bytes) -> list[bytes | NoAnswer]:
+async def fetched(raw: bytes) -> list[bytes | NoResponse]:
     """Fetch a clip; give the blocks, and what ended it."""
     async with serving(raw) as (service, url), service.fetch(f"{url}/kite.mp4", {}) as transfer:
-        if isinstance(transfer, NoAnswer):
+        if isinstance(transfer, NoResponse):
             return [transfer]
-        blocks: list[bytes | NoAnswer] = []
+        blocks: list[bytes | NoResponse] = []
         while block := await transfer.read_block():
             blocks.append(block)
-            if isinstance(block, NoAnswer):
+            if isinstance(block, NoResponse):
                 break
         return blocks
 
@@ -54,18 +54,18 @@ async def fetched(raw: bytes) -> list[bytes | NoAnswer]:
 def test_a_chunk_that_cannot_be_read_is_a_broken_transfer(raw: bytes) -> None:
     """Never an exception of the library: that would be a bug, and end the night."""
     *_, end = asyncio.run(fetched(raw))
-    assert isinstance(end, NoAnswer)
+    assert isinstance(end, NoResponse)
 
 
 def test_a_chunk_that_cannot_be_read_leaves_a_create_in_doubt() -> None:
     """The answer comes back, marked as not complete, with what could be read of it."""
 
-    async def sent() -> Answer | NoAnswer:
+    async def sent() -> Response | NoResponse:
         async with serving(BROKEN_CHUNK) as (service, _):
             return await service.post("/videos", create_body([("prompt", "A kite.")], [], boundary="b"))
 
     result = asyncio.run(sent())
-    assert isinstance(result, NoAnswer) or not result.complete
+    assert isinstance(result, NoResponse) or not result.complete
 
 
 @pytest.mark.parametrize("size", [1, 70_000, 900_000])
@@ -73,18 +73,18 @@ def test_what_arrived_before_a_break_is_handed_on(size: int) -> None:
     """The library raises the error first; a clip would be fetched from zero again, a task id lost."""
     *blocks, end = asyncio.run(fetched(HEAD + b"Content-Length: 9999999\r\n\r\n" + bytes(size)))
     assert sum(len(block) for block in blocks if isinstance(block, bytes)) == size
-    assert isinstance(end, NoAnswer)
+    assert isinstance(end, NoResponse)
 
 
 def test_an_answer_that_is_cut_off_keeps_what_came() -> None:
     """A cut create may have named its task already."""
 
-    async def sent() -> Answer | NoAnswer:
+    async def sent() -> Response | NoResponse:
         async with serving(HEAD + b'Content-Length: 999\r\n\r\n{"id": "task_kite"}') as (service, _):
             return await service.post("/videos", create_body([("prompt", "A kite.")], [], boundary="b"))
 
     result = asyncio.run(sent())
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.body, result.complete) == (b'{"id": "task_kite"}', False)
 
 
@@ -97,7 +97,7 @@ def test_a_host_that_is_no_name_and_no_address_is_forbidden(host: str) -> None:
             Service("https://api.example.com/v1", "sk-test") as service,
             service.fetch(f"http://{host}/kite.mp4", {}) as transfer,
         ):
-            assert isinstance(transfer, NoAnswer)
+            assert isinstance(transfer, NoResponse)
 
     with pytest.raises(ForbiddenAddressError):
         asyncio.run(fetch())

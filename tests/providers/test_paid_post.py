@@ -18,7 +18,7 @@ from batchvid.providers import paid_post
 from batchvid.providers.http import Service
 from batchvid.providers.multipart import create_body
 from batchvid.providers.payment import read_create
-from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,10 +100,10 @@ def serving(do: Callable[[Line], object]) -> Iterator[tuple[str, list[Line]]]:
                 one.join()
 
 
-def post(do: Callable[[Line], object], body: Multipart = SMALL) -> tuple[Answer | NoAnswer, list[Line]]:
+def post(do: Callable[[Line], object], body: Multipart = SMALL) -> tuple[Response | NoResponse, list[Line]]:
     """Send one create to a server that does this."""
 
-    async def main(url: str) -> Answer | NoAnswer:
+    async def main(url: str) -> Response | NoResponse:
         async with Service(url, KEY) as service:
             return await service.post("/videos", body)
 
@@ -136,8 +136,8 @@ def test_who_speaks_before_being_asked_is_not_asked(
         ended.set()
 
     result, lines = post(do, body)
-    assert isinstance(result, NoAnswer)
-    assert result.lost is Lost.SPOKE_FIRST
+    assert isinstance(result, NoResponse)
+    assert result.lost is LostAt.SPOKE_FIRST
     assert result.lost.before_sending
     assert ended.is_set()
     assert lines[0].heard == b""
@@ -153,8 +153,8 @@ def test_a_connection_that_ends_before_the_request_left_costs_no_doubt(
     """A server that takes connections and drops them: nothing was paid."""
     monkeypatch.setattr(paid_post, "UNASKED_S", PATIENCE_S)
     result, _ = post(end, LARGE)
-    assert isinstance(result, NoAnswer)
-    assert result.lost in {Lost.HUNG_UP, Lost.UNREACHABLE}
+    assert isinstance(result, NoResponse)
+    assert result.lost in {LostAt.HUNG_UP, LostAt.UNREACHABLE}
     assert result.lost.before_sending
 
 
@@ -174,7 +174,7 @@ def test_a_refusal_that_comes_early_is_read_before_the_broken_pipe_is_judged(
         end(line)
 
     result, lines = post(do, LARGE)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.status, result.body, result.complete, result.asked) == (status, b"late", True, False)
     assert len(lines) == 1
     fault = read_create(result, now=0.0)
@@ -191,7 +191,7 @@ def test_a_task_that_is_named_before_the_whole_request_left_was_not_asked_for() 
         line.request()
 
     result, _ = post(do, LARGE)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.status, result.asked) == (200, False)
 
 
@@ -205,7 +205,7 @@ def test_an_answer_whose_first_bytes_came_early_was_not_asked_for() -> None:
         line.say(CREATED[9:])
 
     result, _ = post(do, LARGE)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.status, result.complete, result.asked) == (200, True, False)
 
 
@@ -217,7 +217,7 @@ def test_two_answers_to_one_request_are_not_trusted() -> None:
         line.say(CREATED + CREATED.replace(b"task_1", b"task_2"))
 
     result, _ = post(do)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert not result.asked
 
 
@@ -231,8 +231,8 @@ def test_a_connection_that_breaks_in_the_middle_of_the_upload_is_in_doubt(end: C
         end(line)
 
     result, lines = post(do, LARGE)
-    assert isinstance(result, NoAnswer)
-    assert result.lost is Lost.RESET
+    assert isinstance(result, NoResponse)
+    assert result.lost is LostAt.RESET
     assert not result.lost.before_sending
     assert len(lines) == 1
 
@@ -263,7 +263,7 @@ def test_an_answer_is_read_however_it_is_framed(said: bytes, *, at_once: bool) -
             line.say(part)
 
     result, _ = post(do)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.status, result.body, result.complete, result.asked) == (200, b'{"id": "task_1"}', True, True)
 
 
@@ -285,8 +285,8 @@ def test_a_head_without_an_end_is_given_up(said: bytes) -> None:
         line.raw.recv(1)
 
     result, _ = post(do)
-    assert isinstance(result, NoAnswer)
-    assert result.lost is Lost.GARBLED
+    assert isinstance(result, NoResponse)
+    assert result.lost is LostAt.GARBLED
     assert not result.lost.before_sending
 
 
@@ -300,7 +300,7 @@ def test_a_body_without_an_end_is_cut_off() -> None:
             line.say(b" " * 2**20)
 
     result, _ = post(do)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (len(result.body), result.complete) == (ANSWER_MAX_BYTES, False)
 
 
@@ -341,8 +341,8 @@ def test_a_head_that_dribbles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
             time.sleep(0.01)
 
     result, _ = post(do)
-    assert isinstance(result, NoAnswer)
-    assert result.lost is Lost.SILENT
+    assert isinstance(result, NoResponse)
+    assert result.lost is LostAt.SILENT
 
 
 def test_a_body_that_dribbles_is_given_up_and_what_came_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +358,7 @@ def test_a_body_that_dribbles_is_given_up_and_what_came_is_kept(monkeypatch: pyt
             time.sleep(0.01)
 
     result, _ = post(do)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert not result.complete
     assert result.body.startswith(b'{"id": "task_1"')
 
@@ -393,7 +393,7 @@ def test_an_answer_is_read_although_the_process_stood_still_meanwhile(
         time.sleep(0.6)  # longer than the whole request may take
         asyncio.get_running_loop().call_later(0.05, goes_on.set)
 
-    async def main(url: str) -> Answer | NoAnswer:
+    async def main(url: str) -> Response | NoResponse:
         async with Service(url, KEY) as service, asyncio.TaskGroup() as group:
             sent = group.create_task(service.post("/videos", SMALL))
             await asyncio.to_thread(asked.wait, PATIENCE_S)
@@ -402,5 +402,5 @@ def test_an_answer_is_read_although_the_process_stood_still_meanwhile(
 
     with serving(do) as (url, _):
         result = asyncio.run(main(url))
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert (result.body, result.complete) == (b'{"id": "task_1"}', True)

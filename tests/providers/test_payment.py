@@ -16,7 +16,7 @@ from batchvid.domain.job import Frame
 from batchvid.domain.task import TASK_ID_MAX, Created, usable_id
 from batchvid.providers.cometapi import content_path, create_path, task_path
 from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _tasks, read_create
-from batchvid.providers.response import RAW_KEPT_BYTES, Answer, Lost, NoAnswer, envelope
+from batchvid.providers.response import RAW_KEPT_BYTES, LostAt, NoResponse, Response, envelope
 
 NOW = 784_111_777.0
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
@@ -44,7 +44,7 @@ def flat(code: Any, message: str = "boom") -> bytes:
 
 def read(status: int, body: bytes, headers: dict[str, str] | None = None, *, complete: bool = True) -> Created | Fault:
     """Read the answer to a create."""
-    return read_create(Answer(status, headers or {}, body, complete), now=NOW)
+    return read_create(Response(status, headers or {}, body, complete), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -257,21 +257,23 @@ def test_an_error_after_a_post_gets_its_one_meaning(status: int, body: bytes, ki
 
 
 ROWS = {
-    "a yes that began before the whole request had left": Answer(200, {}, b'{"id": "task_1"}', asked=False),
-    "a task id, whatever the status": Answer(502, {}, b'{"task_id": "task_1", "message": "bad gateway"}'),
-    "an id that may be a task's": Answer(400, {}, b'{"id": "abc-123", "error": {"message": "x"}}'),
-    "301 307 308": Answer(308),
-    "401": Answer(401),
-    "402, a quota code, a flat 403 without a code": Answer(403, {}, b'{"message": "user quota is not enough"}'),
-    "429, a rate code": Answer(429),
-    "4xx of the list with a channel's code": Answer(404, {}, b'{"error": {"code": "model_not_found", "message": "x"}}'),
-    "404 405 of no service": Answer(404, {}, b"<html>"),
-    "400 403 404 405 409 413 415 422": Answer(409),
-    "5xx, own envelope, a channel's code": Answer(503, {}, b'{"code": "get_channel_failed", "message": "x"}'),
-    "5xx, own envelope, invalid_request": Answer(500, {}, b'{"code": "invalid_request", "message": "x"}'),
-    "5xx, own envelope, a quota code": Answer(500, {}, b'{"code": "insufficient_user_quota", "message": "x"}'),
-    "410 451": Answer(451),
-    "everything else": Answer(500, {}, b'{"message": "Internal server error"}'),
+    "a yes that began before the whole request had left": Response(200, {}, b'{"id": "task_1"}', asked=False),
+    "a task id, whatever the status": Response(502, {}, b'{"task_id": "task_1", "message": "bad gateway"}'),
+    "an id that may be a task's": Response(400, {}, b'{"id": "abc-123", "error": {"message": "x"}}'),
+    "301 307 308": Response(308),
+    "401": Response(401),
+    "402, a quota code, a flat 403 without a code": Response(403, {}, b'{"message": "user quota is not enough"}'),
+    "429, a rate code": Response(429),
+    "4xx of the list with a channel's code": Response(
+        404, {}, b'{"error": {"code": "model_not_found", "message": "x"}}'
+    ),
+    "404 405 of no service": Response(404, {}, b"<html>"),
+    "400 403 404 405 409 413 415 422": Response(409),
+    "5xx, own envelope, a channel's code": Response(503, {}, b'{"code": "get_channel_failed", "message": "x"}'),
+    "5xx, own envelope, invalid_request": Response(500, {}, b'{"code": "invalid_request", "message": "x"}'),
+    "5xx, own envelope, a quota code": Response(500, {}, b'{"code": "insufficient_user_quota", "message": "x"}'),
+    "410 451": Response(451),
+    "everything else": Response(500, {}, b'{"message": "Internal server error"}'),
 }
 
 
@@ -377,7 +379,7 @@ def test_a_cut_off_body_with_a_task_in_it_leaves_doubt() -> None:
 @pytest.mark.parametrize("status", [200, 202, 500])
 def test_an_answer_that_came_before_the_request_had_left_is_nobodys(status: int) -> None:
     """A yes to another request names another's task; it is shown, and the attempt is in doubt."""
-    fault = read_create(Answer(status, {}, b'{"task_id": "task_9"}', asked=False), now=NOW)
+    fault = read_create(Response(status, {}, b'{"task_id": "task_9"}', asked=False), now=NOW)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
     assert "before the whole request had left" in fault.reason
@@ -387,7 +389,7 @@ def test_an_answer_that_came_before_the_request_had_left_is_nobodys(status: int)
 @pytest.mark.parametrize("status", [401, 413, 429])
 def test_a_refusal_may_come_early(status: int) -> None:
     """A service that refuses 8 MB after the first one has said so all the same."""
-    fault = read_create(Answer(status, asked=False), now=NOW)
+    fault = read_create(Response(status, asked=False), now=NOW)
     assert isinstance(fault, Fault)
     assert fault.proof is Proof.CLEAR
 
@@ -395,7 +397,7 @@ def test_a_refusal_may_come_early(status: int) -> None:
 def test_no_route_is_a_wrong_address_only_while_nothing_was_ever_taken() -> None:
     """Later it is this one job's trouble: one strange 404 must not stop a night."""
     for status in (404, 405):
-        fault = read_create(Answer(status, {}, HTML), now=NOW, known=True)
+        fault = read_create(Response(status, {}, HTML), now=NOW, known=True)
         assert isinstance(fault, Fault)
         assert fault.kind is FaultKind.REJECTED
 
@@ -434,20 +436,20 @@ def test_too_fast_and_no_channel_carry_the_wait_that_was_asked_for(
 @pytest.mark.parametrize(
     ("lost", "kind", "proof"),
     [
-        (Lost.DNS, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
-        (Lost.UNREACHABLE, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
-        (Lost.CONNECT_TIMEOUT, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
-        (Lost.TLS, FaultKind.MISCONFIGURED, Proof.NOT_SENT),
-        (Lost.SILENT, FaultKind.UNSURE, Proof.NONE),
-        (Lost.RESET, FaultKind.UNSURE, Proof.NONE),
-        (Lost.GARBLED, FaultKind.UNSURE, Proof.NONE),
+        (LostAt.DNS, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
+        (LostAt.UNREACHABLE, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
+        (LostAt.CONNECT_TIMEOUT, FaultKind.UNAVAILABLE, Proof.NOT_SENT),
+        (LostAt.TLS, FaultKind.MISCONFIGURED, Proof.NOT_SENT),
+        (LostAt.SILENT, FaultKind.UNSURE, Proof.NONE),
+        (LostAt.RESET, FaultKind.UNSURE, Proof.NONE),
+        (LostAt.GARBLED, FaultKind.UNSURE, Proof.NONE),
     ],
 )
 def test_a_request_without_an_answer_is_in_doubt_unless_it_never_left(
-    lost: Lost, kind: FaultKind, proof: Proof
+    lost: LostAt, kind: FaultKind, proof: Proof
 ) -> None:
     """F01 to F07: only what certainly did not leave is sent again."""
-    fault = read_create(NoAnswer(lost, "why"), now=NOW)
+    fault = read_create(NoResponse(lost, "why"), now=NOW)
     assert isinstance(fault, Fault)
     assert (fault.kind, fault.proof, "why" in fault.reason) == (kind, proof, True)
 
@@ -497,7 +499,7 @@ HEADERS = st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "loc
 @given(st.integers(0, 999), HEADERS, BODIES, st.booleans())
 def test_no_answer_at_all_makes_reading_it_fail(status: int, headers: dict[str, str], body: bytes, whole: bool) -> None:  # noqa: FBT001 hypothesis gives values by place
     """Any status, headers and bytes become a task or a fault; reasons can be shown and stored."""
-    outcome = read_create(Answer(status, headers, body, whole), now=NOW)
+    outcome = read_create(Response(status, headers, body, whole), now=NOW)
     if isinstance(outcome, Fault):
         assert outcome.reason.isprintable()
         assert len(outcome.raw) <= RAW_KEPT_BYTES
@@ -508,14 +510,14 @@ def test_no_answer_at_all_makes_reading_it_fail(status: int, headers: dict[str, 
 @given(st.integers(200, 299), HEADERS, BODIES, st.booleans())
 def test_every_2xx_is_a_task_or_in_doubt(status: int, headers: dict[str, str], body: bytes, whole: bool) -> None:  # noqa: FBT001 hypothesis gives values by place
     """A yes is never taken for a no: that is how a clip would be paid for twice."""
-    outcome = read_create(Answer(status, headers, body, whole), now=NOW)
+    outcome = read_create(Response(status, headers, body, whole), now=NOW)
     assert isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE
 
 
 @given(st.sampled_from([408, 499, 504, 524]), HEADERS, BODIES)
 def test_a_gateway_that_gave_up_waiting_always_leaves_doubt(status: int, headers: dict[str, str], body: bytes) -> None:
     """Whatever it writes into the body, it does not know what became of the request."""
-    outcome = read_create(Answer(status, headers, body), now=NOW)
+    outcome = read_create(Response(status, headers, body), now=NOW)
     assert isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE
 
 
@@ -531,7 +533,7 @@ def test_refused_is_said_only_with_the_proof_of_the_list(
     known: bool,  # noqa: FBT001 as above
 ) -> None:
     """Whatever a gateway invents: a clear refusal is a status of the list, a word a 5xx with a code or a redirect."""
-    outcome = read_create(Answer(status, headers, body, whole), now=NOW, known=known)
+    outcome = read_create(Response(status, headers, body, whole), now=NOW, known=known)
     if isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE:
         return
     match outcome.proof:
@@ -579,12 +581,14 @@ def test_the_create_path_is_the_documented_one() -> None:
 def test_a_request_that_is_too_large_names_its_frames(body: bytes, said: str) -> None:
     """Nothing else in it is large, so the person is told which files to make smaller, and how large they are."""
     frame = Frame("/home/me/frames/dawn.png", "00", 81_200_000, "image/png", 9000, 9000)
-    found = read_create(Answer(413, {}, body), now=0.0, frames=[frame, replace(frame, path="/home/me/dusk\x1b[2J.png")])
+    found = read_create(
+        Response(413, {}, body), now=0.0, frames=[frame, replace(frame, path="/home/me/dusk\x1b[2J.png")]
+    )
     assert isinstance(found, Fault)
     assert found.kind is FaultKind.REJECTED
     assert said in found.reason
     assert found.reason.endswith("; make its frames smaller: dawn.png (81.2 MB), dusk.png (81.2 MB)")
-    without = read_create(Answer(413, {}, body), now=0.0)
+    without = read_create(Response(413, {}, body), now=0.0)
     assert isinstance(without, Fault)
     assert "frames" not in without.reason
 

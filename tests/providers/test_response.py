@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from batchvid.domain.secrecy import KEY_WAS_HERE, secret_of
 from batchvid.providers.response import (
     RETRY_AFTER_MAX_S,
-    Answer,
     Envelope,
-    Lost,
-    NoAnswer,
+    LostAt,
+    NoResponse,
+    Response,
     envelope,
     request_id,
     retry_after_s,
@@ -64,18 +64,18 @@ def in_tokyo() -> Iterator[None]:
 )
 def test_a_body_is_json_or_nothing(body: bytes, value: Any) -> None:
     """BOM, NaN and bad bytes are tolerated; what cannot be read is ``None``, never an exception."""
-    assert Answer(200, {}, body).json() == value
+    assert Response(200, {}, body).json() == value
 
 
 def test_a_cut_off_body_is_nothing_even_when_it_parses() -> None:
     """Half an answer may look like a whole one: ``[1]`` of ``[1][2]``; it is not read."""
-    assert Answer(200, {}, b'{"id": "task_1"}', complete=False).json() is None
+    assert Response(200, {}, b'{"id": "task_1"}', complete=False).json() is None
 
 
 @given(st.binary(max_size=300), st.booleans())
 def test_reading_a_body_never_raises(body: bytes, complete: bool) -> None:  # noqa: FBT001 hypothesis gives values by place
     """Any bytes become a value and an excerpt that is harmless to show."""
-    answer = Answer(200, {}, body, complete=complete)
+    answer = Response(200, {}, body, complete=complete)
     answer.json()
     assert len(answer.excerpt()) <= 200
     assert answer.excerpt().isprintable()
@@ -142,7 +142,7 @@ def test_errors_at_any_depth_are_read_or_left() -> None:
     """Where decoding a deep body just succeeds, showing it does not fail."""
     for depth in range(700, 1100, 3):
         for shape in ('{"error": {"message": %s}}', '{"detail": %s}', '{"error": {"x": %s}}'):
-            envelope(Answer(500, {}, (shape % ("[" * depth + "]" * depth)).encode()).json())
+            envelope(Response(500, {}, (shape % ("[" * depth + "]" * depth)).encode()).json())
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,15 @@ def test_any_retry_after_is_within_bounds(seconds: str, millis: str, now: float)
 
 def test_only_what_never_left_counts_as_before_sending() -> None:
     """A time-out or a reset after the request had begun to leave may have been paid for."""
-    assert {lost for lost in Lost if not lost.before_sending} == {Lost.SILENT, Lost.RESET, Lost.GARBLED}
+    assert {lost for lost in LostAt if not lost.before_sending} == {LostAt.SILENT, LostAt.RESET, LostAt.GARBLED}
 
 
 def test_a_lost_request_says_where_it_was_lost() -> None:
     """The system's own words are shown, clean."""
-    assert str(NoAnswer(Lost.DNS)) == "the host name could not be resolved"
-    assert str(NoAnswer(Lost.RESET, "Broken\x1b[2J pipe")) == "the connection broke before an answer came: Broken pipe"
+    assert str(NoResponse(LostAt.DNS)) == "the host name could not be resolved"
+    assert (
+        str(NoResponse(LostAt.RESET, "Broken\x1b[2J pipe")) == "the connection broke before an answer came: Broken pipe"
+    )
 
 
 SECRET = "sk-a/b+c=d"
@@ -228,7 +230,7 @@ SECRET = "sk-a/b+c=d"
 def test_an_answer_that_repeats_the_key_goes_on_without_it(echo: str) -> None:
     """In the body or in a header, as it is or encoded; the rest stays, and so does the JSON."""
     body = json.dumps({"error": {"message": f"invalid token {echo}, sorry", "code": "x"}}).encode()
-    answer = Answer(401, {"location": f"https://host/?k={echo}", "via": "me"}, body).without(secret_of(SECRET))
+    answer = Response(401, {"location": f"https://host/?k={echo}", "via": "me"}, body).without(secret_of(SECRET))
     assert echo.rstrip("=") not in answer.body.decode() + answer.headers["location"]
     error = envelope(answer.json())
     assert error is not None
@@ -239,6 +241,6 @@ def test_an_answer_that_repeats_the_key_goes_on_without_it(echo: str) -> None:
 
 def test_an_answer_without_the_key_is_left_as_it_is() -> None:
     """Which is every answer of a service that is in order."""
-    answer = Answer(200, {"via": "me"}, b"{}")
+    answer = Response(200, {"via": "me"}, b"{}")
     assert answer.without(secret_of(SECRET)) is answer
     assert answer.without(secret_of("")) is answer

@@ -19,7 +19,7 @@ from batchvid.providers.cometapi import read_poll
 from batchvid.providers.http import Service
 from batchvid.providers.multipart import create_body
 from batchvid.providers.payment import read_create
-from batchvid.providers.response import ANSWER_MAX_BYTES, Answer, Lost, NoAnswer
+from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 from tests.providers.raw import RawServer, Say, http
 
 if TYPE_CHECKING:
@@ -41,18 +41,18 @@ def ask(base_url: str, do: Callable[[Service], Awaitable[Any]]) -> Any:
     return asyncio.run(main())
 
 
-def post(base_url: str) -> Answer | NoAnswer:
+def post(base_url: str) -> Response | NoResponse:
     """Send one create."""
-    result: Answer | NoAnswer = ask(base_url, lambda service: service.post("/videos", BODY))
+    result: Response | NoResponse = ask(base_url, lambda service: service.post("/videos", BODY))
     return result
 
 
-def talk(*answers: Say, posts: int = 1, gets: int = 0) -> tuple[list[Answer | NoAnswer], RawServer]:
+def talk(*answers: Say, posts: int = 1, gets: int = 0) -> tuple[list[Response | NoResponse], RawServer]:
     """Send so many creates and polls over one session; give what came back and the server."""
 
-    async def main() -> tuple[list[Answer | NoAnswer], RawServer]:
+    async def main() -> tuple[list[Response | NoResponse], RawServer]:
         async with RawServer(list(answers)) as server, Service(f"{server.url}/v1", KEY) as service:
-            found: list[Answer | NoAnswer] = [await service.post("/videos", BODY) for _ in range(posts)]
+            found: list[Response | NoResponse] = [await service.post("/videos", BODY) for _ in range(posts)]
             found += [await service.get("/videos/task_1") for _ in range(gets)]
         return found, server
 
@@ -70,7 +70,7 @@ def test_a_create_goes_out_whole_with_the_key_and_comes_back_as_an_answer() -> N
     """One request, with its length, the form and both contracts' header; nothing is asked to be packed."""
     (answer,), server = talk(Say(CREATED))
     (received,) = server.received
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert (answer.status, answer.complete) == (200, True)
     assert received.raw.endswith(b"".join(BODY.pieces))
     assert (received.method, received.target) == ("POST", "/v1/videos")
@@ -83,25 +83,25 @@ def test_a_create_goes_out_whole_with_the_key_and_comes_back_as_an_answer() -> N
 # ---- nothing was sent
 
 
-def certainly_not_sent(result: Answer | NoAnswer, lost: Lost) -> None:
+def certainly_not_sent(result: Response | NoResponse, lost: LostAt) -> None:
     """Check that it is known that nothing left, that the key is not told, and that a create is not in doubt."""
-    assert isinstance(result, NoAnswer), result
+    assert isinstance(result, NoResponse), result
     assert result.lost is lost, result
     assert result.lost.before_sending
     assert KEY not in repr(result)
     fault = read_create(result, now=0.0)
     assert isinstance(fault, Fault)
-    assert fault.kind is (FaultKind.MISCONFIGURED if lost is Lost.TLS else FaultKind.UNAVAILABLE)
+    assert fault.kind is (FaultKind.MISCONFIGURED if lost is LostAt.TLS else FaultKind.UNAVAILABLE)
 
 
 def test_a_refused_connection_is_known_to_be_nothing_sent() -> None:
     """Nobody listens."""
-    certainly_not_sent(post(f"http://127.0.0.1:{closed_port()}/v1"), Lost.UNREACHABLE)
+    certainly_not_sent(post(f"http://127.0.0.1:{closed_port()}/v1"), LostAt.UNREACHABLE)
 
 
 def test_a_name_that_does_not_exist_is_known_to_be_nothing_sent() -> None:
     """RFC 6761: ``.invalid`` never resolves."""
-    certainly_not_sent(post("http://no-such-host.invalid/v1"), Lost.DNS)
+    certainly_not_sent(post("http://no-such-host.invalid/v1"), LostAt.DNS)
 
 
 def test_a_server_that_does_not_accept_is_known_to_be_nothing_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_server_that_does_not_accept_is_known_to_be_nothing_sent(monkeypatch: 
         finally:
             for one in waiting:
                 one.close()
-    certainly_not_sent(result, Lost.CONNECT_TIMEOUT)
+    certainly_not_sent(result, LostAt.CONNECT_TIMEOUT)
 
 
 def test_a_server_that_speaks_no_tls_is_known_to_be_nothing_sent() -> None:
@@ -138,7 +138,7 @@ def test_a_server_that_speaks_no_tls_is_known_to_be_nothing_sent() -> None:
             return await service.post("/videos", BODY), b"".join(heard)
 
     result, heard = asyncio.run(main())
-    certainly_not_sent(result, Lost.TLS)
+    certainly_not_sent(result, LostAt.TLS)
     assert b"kite" not in heard
     assert KEY.encode() not in heard
 
@@ -166,12 +166,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, name: 
                 return distrusted, await service.post("/videos", BODY), sent
 
     distrusted, trusted, sent = asyncio.run(main())
-    certainly_not_sent(distrusted, Lost.TLS)
+    certainly_not_sent(distrusted, LostAt.TLS)
     assert sent == 0
     if name == "127.0.0.1":
-        assert isinstance(trusted, Answer)
+        assert isinstance(trusted, Response)
     else:
-        certainly_not_sent(trusted, Lost.TLS)
+        certainly_not_sent(trusted, LostAt.TLS)
 
 
 # ---- something was sent
@@ -218,8 +218,8 @@ def test_a_server_that_says_nothing_leaves_a_create_in_doubt(monkeypatch: pytest
     """Silence after the request: given up in time, in doubt."""
     monkeypatch.setattr(paid_post, "CREATE_SILENCE_S", 0.2)
     (result,), server = talk(Say(then="hang"))
-    assert isinstance(result, NoAnswer)
-    assert (result.lost, result.lost.before_sending) == (Lost.SILENT, False)
+    assert isinstance(result, NoResponse)
+    assert (result.lost, result.lost.before_sending) == (LostAt.SILENT, False)
     assert len(server.received) == 1
 
 
@@ -227,7 +227,7 @@ def test_a_server_that_says_a_byte_a_second_is_given_up(monkeypatch: pytest.Monk
     """A trickle keeps the silence from being noticed, but not the bound on the whole."""
     monkeypatch.setattr(edge, "READ_TIMEOUT_S", 0.3)
     (result,), _ = talk(Say(slowly=http(200, b"{}" * 200), trickle_s=0.01), posts=0, gets=1)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
 
 
 def test_an_upload_that_is_cut_off_is_in_doubt() -> None:
@@ -255,11 +255,11 @@ def test_an_upload_that_is_cut_off_is_in_doubt() -> None:
 def test_a_large_body_is_read_no_further_than_the_cap() -> None:
     """10 MB in place of a task: bounded, marked as not complete, and the connection is not used again."""
     (result, again), server = talk(Say(http(200, b" " * 10_000_000), then="keep"), Say(CREATED), posts=2)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert not result.complete
     assert len(result.body) <= ANSWER_MAX_BYTES
     assert result.json() is None
-    assert isinstance(again, Answer)
+    assert isinstance(again, Response)
     assert again.complete
     assert server.connections == 2
 
@@ -268,7 +268,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_the_cap() -> None:
     """A hundred megabytes in a hundred kilobytes."""
     bomb = gzip.compress(bytes(100_000_000), 1)
     (result,), _ = talk(Say(http(200, bomb, {"Content-Encoding": "gzip"})))
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert not result.complete
     assert len(result.body) <= ANSWER_MAX_BYTES
 
@@ -303,7 +303,7 @@ def test_redirects_of_api_calls_are_not_followed(status: int) -> None:
 def test_every_create_has_a_connection_of_its_own() -> None:
     """Also where the server would keep the last one open: nothing that is left in it can answer the next create."""
     results, server = talk(*[Say(CREATED, then="keep")] * 3, posts=3)
-    assert all(isinstance(result, Answer) and result.asked for result in results)
+    assert all(isinstance(result, Response) and result.asked for result in results)
     assert (len(server.received), server.connections) == (3, 3)
     assert all(request.headers["connection"] == "close" for request in server.received)
 
@@ -312,14 +312,14 @@ def test_every_create_has_a_connection_of_its_own() -> None:
 def test_an_answer_is_read_however_its_connection_ends(then: str) -> None:
     """No create is in doubt because of what becomes of the connection of the last one."""
     results, server = talk(*[Say(CREATED, then=then)] * 6, posts=6)
-    assert all(isinstance(result, Answer) and result.complete for result in results)
+    assert all(isinstance(result, Response) and result.complete for result in results)
     assert len(server.received) == 6
 
 
 def test_a_create_that_is_not_answered_is_not_sent_again() -> None:
     """The server closes without a word: it was sent once, and is in doubt."""
     (result,), server = talk(Say(), Say(CREATED))
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.lost.before_sending
     assert len(server.received) == 1
 
@@ -327,5 +327,5 @@ def test_a_create_that_is_not_answered_is_not_sent_again() -> None:
 def test_a_poll_is_free_to_be_repeated() -> None:
     """For a request that costs nothing, a connection found closed is no event."""
     (first, second), _ = talk(Say(CREATED, then="keep"), Say(), Say(CREATED), posts=0, gets=2)
-    assert isinstance(first, Answer)
-    assert isinstance(second, Answer)
+    assert isinstance(first, Response)
+    assert isinstance(second, Response)

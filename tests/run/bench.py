@@ -24,7 +24,7 @@ from batchvid.engine.moving import TO_RENAME
 from batchvid.engine.observer import Silent
 from batchvid.engine.run import Account, Interrupts, Options, Order
 from batchvid.engine.run import run as run_session
-from batchvid.journal.sqlite_reader import Outcome, Readings
+from batchvid.journal.sqlite_reader import JournalReader, Outcome
 from batchvid.manifest.model import Manifest
 from batchvid.media.mp4 import probe
 from batchvid.sandbox.faults import Script, parse_rules
@@ -216,7 +216,7 @@ class Bench:
 
     def rows(self) -> dict[str, Progress]:
         """Give what the journal holds of every job."""
-        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
         with journal:
@@ -228,7 +228,7 @@ class Bench:
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Give the paid attempts of every job."""
-        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
         with journal:
@@ -236,7 +236,7 @@ class Bench:
 
     def moved_since(self, seq: int) -> tuple[dict[str, str], int]:
         """Return the moves after the event with this number, old ids with new ones, and the number of the last."""
-        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}, seq
         with journal:
@@ -245,7 +245,7 @@ class Bench:
 
     def renaming(self) -> dict[str, str]:
         """Return the clips that are to be renamed, by their paths, with the new ones."""
-        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
         with journal:
@@ -253,7 +253,7 @@ class Bench:
 
     def began_as(self) -> dict[str, str]:
         """Return the first id of each job that was moved: the bench's prompts name it."""
-        journal = Readings.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         found: dict[str, str] = {}
         if journal is not None:
             with journal:

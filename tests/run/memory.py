@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from batchvid.domain.secrecy import secret_of
 from batchvid.providers.http import SILENCE_S, Transfer
 from batchvid.providers.paid_post import CREATE_SILENCE_S
-from batchvid.providers.response import Answer, Lost, NoAnswer
+from batchvid.providers.response import LostAt, NoResponse, Response
 from batchvid.sandbox.messages import Reply, Request, Reset
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Outage:
 
     from_at: float
     to_at: float
-    lost: Lost = Lost.UNREACHABLE
+    lost: LostAt = LostAt.UNREACHABLE
     takes_s: float = 0.01
 
 
@@ -70,23 +70,23 @@ class MemoryTransfer(Transfer):
         announced = int(length) if length.isdigit() else len(self._body)
         self._breaks_off = len(self._body) < announced
 
-    async def read_block(self) -> bytes | NoAnswer:
+    async def read_block(self) -> bytes | NoResponse:
         """Give the next block."""
         await asyncio.sleep(BLOCK_S)
         if self._stall_s and self._at >= len(self._body) // 2:
             stall_s, self._stall_s = self._stall_s, 0.0
             await asyncio.sleep(min(stall_s, SILENCE_S))
             if stall_s > SILENCE_S:
-                return NoAnswer(Lost.SILENT)
+                return NoResponse(LostAt.SILENT)
         block = self._body[self._at : self._at + BLOCK_BYTES]
         self._at += len(block)
         if not block and self._breaks_off:
-            return NoAnswer(Lost.RESET, "the connection was closed")
+            return NoResponse(LostAt.RESET, "the connection was closed")
         return block
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> Response:
         """Give all of it."""
-        return Answer(self.status, self.headers, self._body, complete=not self._breaks_off)
+        return Response(self.status, self.headers, self._body, complete=not self._breaks_off)
 
 
 class MemoryService:
@@ -117,7 +117,7 @@ class MemoryService:
         """Give the requests of one kind."""
         return [call for call in self.calls if call.what == what]
 
-    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
         """Send a create."""
         self._called("post", path)
         under_way = object()
@@ -139,7 +139,7 @@ class MemoryService:
         finally:
             self._unfinished.discard(under_way)
 
-    async def get(self, path: str) -> Answer | NoAnswer:
+    async def get(self, path: str) -> Response | NoResponse:
         """Poll."""
         self._called("get", path)
         await asyncio.sleep(UPLOAD_S)
@@ -157,7 +157,7 @@ class MemoryService:
         return task is not None and not task.never and self._wall() >= task.created_at + task.took_s
 
     @asynccontextmanager
-    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoAnswer]:
+    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
         """Ask for a clip."""
         self._called("fetch", source, headers)
         await asyncio.sleep(UPLOAD_S)
@@ -176,32 +176,32 @@ class MemoryService:
         way = reply.transport
         await asyncio.sleep(ANSWER_S + way.delay_s)
         if way.hang or way.reset or way.raw is not None:
-            yield NoAnswer(Lost.RESET)
+            yield NoResponse(LostAt.RESET)
             return
         yield MemoryTransfer(reply)
 
     def _called(self, what: str, where: str, headers: Mapping[str, str] | None = None) -> None:
         self.calls.append(Call(self._wall(), what, where, dict(headers or {})))
 
-    async def _lost(self) -> NoAnswer | None:
+    async def _lost(self) -> NoResponse | None:
         now = self._wall()
         for outage in self.outages:
             if outage.from_at <= now < outage.to_at:
                 await asyncio.sleep(outage.takes_s)
-                return NoAnswer(outage.lost)
+                return NoResponse(outage.lost)
         return None
 
 
-async def _answered(reply: Reply, *, silence_s: float) -> Answer | NoAnswer:
+async def _answered(reply: Reply, *, silence_s: float) -> Response | NoResponse:
     """Bring *reply* to the client in the way that its transport says."""
     way = reply.transport
     await asyncio.sleep(silence_s if way.hang else min(silence_s, ANSWER_S + way.delay_s))
     if way.hang or way.delay_s > silence_s:
-        return NoAnswer(Lost.SILENT)
+        return NoResponse(LostAt.SILENT)
     if way.reset in set(Reset):
-        return NoAnswer(Lost.RESET, "Connection reset by peer")
+        return NoResponse(LostAt.RESET, "Connection reset by peer")
     if way.raw is not None:
-        return NoAnswer(Lost.GARBLED)
+        return NoResponse(LostAt.GARBLED)
     if way.cut_at is not None:
-        return Answer(reply.status, reply.headers, reply.body[: int(len(reply.body) * way.cut_at)], complete=False)
-    return Answer(reply.status, reply.headers, reply.body)
+        return Response(reply.status, reply.headers, reply.body[: int(len(reply.body) * way.cut_at)], complete=False)
+    return Response(reply.status, reply.headers, reply.body)

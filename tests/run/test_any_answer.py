@@ -17,7 +17,7 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits
 from batchvid.domain.reopening import Wishes
 from batchvid.engine.policy import sends_at_most
-from batchvid.providers.response import Answer, Lost, NoAnswer
+from batchvid.providers.response import LostAt, NoResponse, Response
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
 from tests.run.memory import MemoryService
 
@@ -79,24 +79,24 @@ class Liar(MemoryService):
         self._deadly = deadly
         self._liking = (chance.choice([0.0, 0.5, 5.0]), chance.choice([0.2, 5.0]))
 
-    async def post(self, path: str, body: Multipart) -> Answer | NoAnswer:
+    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
         """Answer a paid request with anything."""
         self._called("post", path)
         text = b"".join(body.pieces).decode()
         prompt = text.partition('name="prompt"')[2].split("\r\n")[2]
         await asyncio.sleep(self._chance.choice([0.1, 1.0, 30.0]))
-        answer = self._lost_one() or Answer(*self._anything(prompt))
-        if isinstance(answer, NoAnswer) and answer.lost.before_sending:
+        answer = self._lost_one() or Response(*self._anything(prompt))
+        if isinstance(answer, NoResponse) and answer.lost.before_sending:
             return answer
-        self.posts.append(Sent(prompt, self.run, isinstance(answer, Answer) and answer.status in CLEAR))
+        self.posts.append(Sent(prompt, self.run, isinstance(answer, Response) and answer.status in CLEAR))
         if self._chance.random() < self._deadly:
             self.is_dead = True
         if self.is_dead:
             raise Killed
         return answer
 
-    def _lost_one(self) -> NoAnswer | None:
-        return NoAnswer(self._chance.choice(list(Lost))) if self._chance.random() < 0.15 else None
+    def _lost_one(self) -> NoResponse | None:
+        return NoResponse(self._chance.choice(list(LostAt))) if self._chance.random() < 0.15 else None
 
     def _anything(self, prompt: str) -> tuple[int, dict[str, str], bytes]:
         chance = self._chance
@@ -124,7 +124,7 @@ class Liar(MemoryService):
         headers = {"location": f"/v1/videos/{name}"} if chance.random() < 0.2 and status not in CLEAR else {}
         return status, headers, json.dumps(chance.choice(shapes)).encode()
 
-    async def get(self, path: str) -> Answer | NoAnswer:
+    async def get(self, path: str) -> Response | NoResponse:
         """Answer a poll with anything."""
         self._called("get", path)
         await asyncio.sleep(0.1)
@@ -132,7 +132,7 @@ class Liar(MemoryService):
         word = chance.choice(["queued", "failed", "failed", "completed", "expired", "pondering", ""])
         task = {"id": task_id, "status": word, "video_url": f"https://files.sandbox.example/{task_id}"}
         shapes = [task, task, task, {"error": {"message": "busy"}}, {"id": task_id, "error": "x"}, {"status": word}]
-        return Answer(chance.choice([200, 200, 200, 500, 429]), {}, json.dumps(chance.choice(shapes)).encode())
+        return Response(chance.choice([200, 200, 200, 500, 429]), {}, json.dumps(chance.choice(shapes)).encode())
 
 
 @pytest.mark.parametrize("in_doubt", list(InDoubt))

@@ -17,9 +17,9 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.results import Summary
 from batchvid.engine import workers as runner
-from batchvid.engine.account import Ration
-from batchvid.engine.run import Interrupts, run_all
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.engine.account import SpendCap
+from batchvid.engine.run import Interrupts, run_many
+from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.storage.local import Outputs
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
@@ -43,7 +43,7 @@ class Call:
     accounts: Sequence[int] | None = None
     output: str | None = None
     """Of all manifests, when they share one."""
-    ration: Ration = field(default_factory=Ration)
+    ration: SpendCap = field(default_factory=SpendCap)
     interrupts: Interrupts = field(default_factory=Interrupts)
     views: dict[str, Watcher] = field(default_factory=dict)
     found: dict[str, Summary | BatchvidError] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Call:
             self.bench._loop_began = asyncio.get_running_loop().time()
             if meanwhile is not None:
                 meanwhile()
-            await run_all(orders, self.accounts or [0] * len(orders), ended)
+            await run_many(orders, self.accounts or [0] * len(orders), ended)
 
         with patch.object(runner, "STATS_EVERY_S", LOOK_EVERY_S):
             run_virtually(main())
@@ -88,7 +88,7 @@ class Call:
         """Check that no create is unknown and none was paid twice."""
         known: list[str | None] = []
         for name in {self.output} if self.output else set(self.wanted):
-            journal = Readings.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
+            journal = JournalReader.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
             if journal is not None:
                 with journal:
                     known += [
@@ -222,7 +222,7 @@ def test_accounts_that_differ_share_nothing(make_bench: MakeBench) -> None:
 
 def test_the_calls_own_bounds_hold_over_all_manifests(make_bench: MakeBench) -> None:
     """``--max-jobs 5`` is five jobs in all, ``--max-cost`` the money of all, under any concurrency."""
-    for ration, code in ((Ration(max_jobs=5), Exit.STOPPED), (Ration(max_cost_micros=5 * PRICE), Exit.BUDGET)):
+    for ration, code in ((SpendCap(max_jobs=5), Exit.STOPPED), (SpendCap(max_cost_micros=5 * PRICE), Exit.BUDGET)):
         bench = make_bench()
         bench.folder = bench.folder / code.name
         call = Call(bench, {"a": (4, WIDE), "b": (4, WIDE)}, ration=ration)

@@ -11,7 +11,7 @@ import pytest
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
-from batchvid.providers.response import Lost
+from batchvid.providers.response import LostAt
 from tests.run.bench import QUICK, STARTS_AT, jobs
 from tests.run.memory import Outage
 from tests.run.virtual import VirtualLoop
@@ -100,14 +100,14 @@ def test_too_fast_for_ever_ends_the_run_with_everything_pending(
     assert len(bench.creates) == 10
 
 
-@pytest.mark.parametrize("lost", [Lost.UNREACHABLE, Lost.DNS, Lost.CONNECT_TIMEOUT])
+@pytest.mark.parametrize("lost", [LostAt.UNREACHABLE, LostAt.DNS, LostAt.CONNECT_TIMEOUT])
 @pytest.mark.parametrize("submits", [Rate(60, 60), Rate(10, 1), None])
 def test_a_service_that_is_away_for_an_hour_and_comes_back_costs_only_time(
-    make_bench: MakeBench, lost: Lost, submits: Rate | None
+    make_bench: MakeBench, lost: LostAt, submits: Rate | None
 ) -> None:
     """Unreachable for an hour in the midst of a run: the run waits, goes on, ends with every clip, each paid once."""
     bench = make_bench()
-    outage = Outage(STARTS_AT + 20, STARTS_AT + 20 + HOUR_S, lost, 20.0 if lost is Lost.CONNECT_TIMEOUT else 0.01)
+    outage = Outage(STARTS_AT + 20, STARTS_AT + 20 + HOUR_S, lost, 20.0 if lost is LostAt.CONNECT_TIMEOUT else 0.01)
     bench.service.outages.append(outage)
     summary = bench.run(jobs(30), replace(QUICK, submits=submits))
     assert summary.exit_code is Exit.OK

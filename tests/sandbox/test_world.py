@@ -11,7 +11,7 @@ import pytest
 from batchvid.domain.task import Created, Phase, TaskReport
 from batchvid.providers.cometapi import read_poll
 from batchvid.providers.payment import read_create
-from batchvid.providers.response import Answer
+from batchvid.providers.response import Response
 from batchvid.sandbox.cometapi import MODELS, Shape
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.tasks import LONGEST_S, SHORTEST_S, generation_s
@@ -86,12 +86,12 @@ def test_a_task_is_queued_then_runs_with_growing_progress_then_is_completed(scen
 def test_batchvid_reads_each_models_form_to_the_clip(scene: Scene, alias: str) -> None:
     """Wherever a model's tasks hold their URL, the client finds it, or goes to /content for want of one."""
     created = scene.create(prompt="A kite.", model=alias)
-    task = read_create(Answer(created.status, created.headers, created.body), now=scene.now)
+    task = read_create(Response(created.status, created.headers, created.body), now=scene.now)
     assert isinstance(task, Created)
     path = f"/v1/videos/{quote(task.task_id, safe='')}"
     scene.now += LONG_S
     polled = scene.send("GET", path)
-    report = read_poll(Answer(polled.status, polled.headers, polled.body), task_id=task.task_id, now=scene.now)
+    report = read_poll(Response(polled.status, polled.headers, polled.body), task_id=task.task_id, now=scene.now)
     assert isinstance(report, TaskReport)
     assert report.phase is Phase.SUCCEEDED
     without_url = MODELS[alias].shape is Shape.CONTENT_ONLY

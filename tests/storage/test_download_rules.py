@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain.fault import FaultKind
-from batchvid.providers.response import Answer
+from batchvid.providers.response import Response
 from batchvid.storage.download import (
     CLIP_MAX_BYTES,
     DRAINING_S,
@@ -118,10 +118,10 @@ def test_nothing_is_appended_but_the_bytes_that_follow(status: int, headers: dic
         assert reading.total_bytes is None or reading.total_bytes > int(last)
 
 
-def answer(status: int, body: Any = b"", **headers: str) -> Answer:
+def answer(status: int, body: Any = b"", **headers: str) -> Response:
     """Give an error that came in place of a clip."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def answer(status: int, body: Any = b"", **headers: str) -> Answer:
         (answer(302), FaultKind.UNAVAILABLE),
     ],
 )
-def test_an_error_in_place_of_a_clip_gets_its_meaning(refusal: Answer, kind: FaultKind) -> None:
+def test_an_error_in_place_of_a_clip_gets_its_meaning(refusal: Response, kind: FaultKind) -> None:
     """F35 and rows 10 to 12 of the service's errors: expired, too early, gone upstream, or down."""
     fault = read_refusal(refusal, now=NOW)
     assert fault.kind is kind
@@ -164,7 +164,7 @@ def test_a_refusal_carries_the_wait_that_was_asked_for() -> None:
 @given(st.integers(100, 599), st.binary(max_size=200))
 def test_no_refusal_makes_reading_it_fail(status: int, body: bytes) -> None:
     """Whatever stands in place of a clip can be told."""
-    fault = read_refusal(Answer(status, {}, body), now=NOW)
+    fault = read_refusal(Response(status, {}, body), now=NOW)
     assert fault.reason.isprintable()
     assert len(fault.reason) < 400
 
@@ -182,7 +182,7 @@ def test_no_refusal_makes_reading_it_fail(status: int, body: bytes) -> None:
 )
 def test_a_body_that_may_be_a_clip_is_taken(first: bytes) -> None:
     """What is wrong with it, the walk through its boxes finds."""
-    assert read_beginning(first, partial(Answer, 200, {})) is None
+    assert read_beginning(first, partial(Response, 200, {})) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_body_that_may_be_a_clip_is_taken(first: bytes) -> None:
 )
 def test_an_error_page_with_status_200_is_caught_and_quoted_clean(first: bytes, kind: FaultKind, words: str) -> None:
     """F43: HTML or JSON as ``video/mp4``."""
-    fault = read_beginning(first, partial(Answer, 200, {}))
+    fault = read_beginning(first, partial(Response, 200, {}))
     assert fault is not None
     assert fault.kind is kind
     assert words in fault.reason

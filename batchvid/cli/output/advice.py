@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from batchvid.domain.doubts import Doubt
-    from batchvid.domain.results import NeedsPerson
+    from batchvid.domain.results import NeedsAttention
 
 
 LISTED_AT_MOST = 20
@@ -58,7 +58,7 @@ def standing(state: State) -> str:
             return "parked"
 
 
-def steps(job: NeedsPerson, manifest: str) -> tuple[tuple[str, str], ...]:
+def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
     """Give the ways on for *job*, as pairs of the case and the command."""
     match standing(job.state):
         case "in doubt":
@@ -93,7 +93,7 @@ def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
     return ", ".join(parts)
 
 
-def needs_person_lines(jobs: Iterable[NeedsPerson], manifest: str, *, in_all: int) -> Iterator[str]:
+def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all: int) -> Iterator[str]:
     """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
 
     The case in which a command fits stands behind it, as a shell's comment. The commands of jobs

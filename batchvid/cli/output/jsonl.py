@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output.summary import MEANINGS, money_json, summary_json
-from batchvid.cli.streams import Beat, Unfailing, unfailing
+from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain.job import State
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.engine.observer import Verbosity
@@ -37,7 +37,7 @@ class JsonLines:
 
     def __init__(
         self,
-        stream: TextIO | Unfailing | None,
+        stream: TextIO | SafeStream | None,
         verbosity: Verbosity = Verbosity.NORMAL,
         *,
         manifest: str | None = None,
@@ -47,7 +47,7 @@ class JsonLines:
         self._named = {} if manifest is None else {"manifest": manifest}
         self._verbosity = verbosity
         self._now = now
-        self._beat = Beat(STATS_EVERY_S)
+        self._beat = Interval(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
         """Write one object, such as those of `batchvid.cli.output.plan.plan_json`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.summary import ORDER, money_line, summary_lines
-from batchvid.cli.streams import Beat, Unfailing, unfailing
+from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain import lifecycle as life
 from batchvid.domain.text import clean
 from batchvid.engine.observer import Verbosity
@@ -43,7 +43,7 @@ class PlainLines:
 
     def __init__(
         self,
-        stream: TextIO | Unfailing | None,
+        stream: TextIO | SafeStream | None,
         verbosity: Verbosity = Verbosity.NORMAL,
         *,
         manifest: str = "MANIFEST",
@@ -55,8 +55,8 @@ class PlainLines:
         self._manifest = manifest
         self._label = f"{clean(label, 200)}: " if label else ""
         self._now = now
-        self._stats_beat = Beat(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
-        self._slowed_beat = Beat(SLOWED_EVERY_S)
+        self._stats_beat = Interval(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
+        self._slowed_beat = Interval(SLOWED_EVERY_S)
         self._slowed = False
         self._stopping: str | None = None
 

@@ -19,7 +19,7 @@ from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, standing
 from batchvid.cli.output.lines import is_slowed, slowed_text
 from batchvid.cli.output.summary import summary_lines
-from batchvid.cli.streams import Beat, Unfailing
+from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
 from batchvid.domain.text import clean
 
@@ -339,7 +339,7 @@ def console_on(stream: TextIO | None, *, width: int | None = None, force_termina
     Rich's own answer to a closed pipe is to end the process.
     """
     return Console(
-        file=cast("TextIO", Unfailing(stream)),
+        file=cast("TextIO", SafeStream(stream)),
         width=width,
         force_terminal=force_terminal,
         highlight=False,
@@ -376,7 +376,7 @@ class Screen:
 
     def draw(self) -> None:
         """Draw the runs as they stand."""
-        if isinstance(self.console.file, Unfailing) and not self.console.file.has_room():
+        if isinstance(self.console.file, SafeStream) and not self.console.file.has_room():
             return  # nobody looks: a picture that waits is an old one when it is seen
         parts = [(one.manifest, one.newest) for one in self._parts]
         picture = panels(parts, width=self.console.width, height=self.console.height, glyphs=self._glyphs)
@@ -409,7 +409,7 @@ class LiveView:
         self._screen = screen
         screen.add(self)
         self._every_s = every_s
-        self._beat: Beat | None = None
+        self._beat: Interval | None = None
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Show nothing by itself: the next picture tells it."""
@@ -417,7 +417,7 @@ class LiveView:
     def stats(self, snapshot: Snapshot) -> None:
         """Draw the run as it stands."""
         self.newest = snapshot
-        self._beat = self._beat or Beat(self._every_s * self._screen.runs)
+        self._beat = self._beat or Interval(self._every_s * self._screen.runs)
         if self._beat.due(snapshot.elapsed_s):
             self._screen.draw()
 
@@ -456,5 +456,5 @@ class LiveView:
 
 def finish(console: Console) -> None:
     """Send all that the console was given, waiting for its reader: when the work is done."""
-    if isinstance(console.file, Unfailing):
+    if isinstance(console.file, SafeStream):
         console.file.finish()

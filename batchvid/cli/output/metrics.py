@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchvid.cli.streams import Beat
+from batchvid.cli.streams import Interval
 from batchvid.domain.job import State
 from batchvid.domain.records import dollars
 from batchvid.storage.fs import write_whole
@@ -123,7 +123,7 @@ class MetricsView:
     def __init__(self, file: MetricsFile, manifest: str) -> None:
         self._file = file
         self._manifest = manifest
-        self._beat = Beat(WRITE_EVERY_S)
+        self._beat = Interval(WRITE_EVERY_S)
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write nothing: the next statistics tell it."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.summary import ORDER, film_json, film_lines, money_json, money_line
-from batchvid.domain.dependencies import Chains
+from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.reopening import CRASHED
-from batchvid.domain.results import NeedsPerson
+from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
 
@@ -43,7 +43,7 @@ def status_object(
     The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
     """
     counts = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
-    waits = {wait.job_id: wait.reason for wait in Chains(manifest.jobs).waits(progress)}
+    waits = {wait.job_id: wait.reason for wait in DependencyGraph(manifest.jobs).waits(progress)}
     return {
         "manifest": str(manifest.path),
         "output": str(manifest.output),
@@ -105,8 +105,8 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
     parked = sum(row.parked for row in known.values())
     told = {doubt.job_id: doubt for doubt in doubts}
     needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
-    blocked = [wait for wait in Chains(manifest.jobs).waits(progress) if wait.blocked]
-    needing += tuple(NeedsPerson(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
+    blocked = [wait for wait in DependencyGraph(manifest.jobs).waits(progress) if wait.blocked]
+    needing += tuple(NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
     yield f"  {text.state_counts(counts, ORDER) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
@@ -129,11 +129,11 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
             yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
 
 
-def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsPerson, ...]:
+def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
     """Give the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
     stuck = {State.IN_DOUBT, State.FAILED} | (set() if run_active else {State.SUBMITTING})
     return tuple(
-        NeedsPerson(job_id, row.state, row.reason or _unsaid(row.state))
+        NeedsAttention(job_id, row.state, row.reason or _unsaid(row.state))
         for job_id, row in progress.items()
         if row.state in stuck or row.parked
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchvid.domain.film import FilmReport
-    from batchvid.domain.results import Money, NeedsPerson, Summary
+    from batchvid.domain.results import Money, NeedsAttention, Summary
 
 
 ORDER = (
@@ -159,7 +159,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def needs_person_json(job: NeedsPerson) -> dict[str, Any]:
+def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
     """Return a job that needs a person as an object, with what is known of a paid request in doubt."""
     told: dict[str, Any] = {"id": job.job_id, "state": job.state.value, "reason": job.reason or None}
     if (doubt := job.doubt) is not None:

@@ -23,7 +23,7 @@ from batchvid.engine.observer import Silent
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.target import journal_path
 from batchvid.journal.event_log import LOG_FILE, pace_changes
-from batchvid.journal.sqlite_reader import Readings
+from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.local import Outputs
@@ -127,7 +127,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
     path = journal_path(manifest)
-    journal = Readings.open_readonly(path)
+    journal = JournalReader.open_readonly(path)
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:

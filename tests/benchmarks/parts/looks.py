@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from batchvid.domain import lifecycle as life
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.engine.circuit_breaker import Brakes
-from batchvid.engine.scheduler import Course, Step, place_all
+from batchvid.engine.circuit_breaker import CircuitBreaker
+from batchvid.engine.scheduler import Scheduler, Step, place_all
 from tests.benchmarks.durations import CLASSES, duration_s
 from tests.benchmarks.parts.waiting import job
 
@@ -57,41 +57,41 @@ def at_delay(way: Callable[[float, float], tuple[int, float]], durations_s: Sequ
 def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float]:
     """Give the mean looks and the mean delay of a run over tasks that take so long, in this order."""
     jobs = tuple(job(number) for number in range(len(durations_s)))
-    course = Course(jobs, limits, brakes=Brakes(limits), money=Money())
-    place_all(course, {}, again={}, held=frozenset(), only=None, now=0.0, at=0.0)
+    scheduler = Scheduler(jobs, limits, breaker=CircuitBreaker(limits), money=Money())
+    place_all(scheduler, {}, again={}, held=frozenset(), only=None, now=0.0, at=0.0)
     ends_at: dict[int, float] = {}
     looks, delays_s, now = 0, [], 0.0
 
     def record(index: int, *events: life.Event) -> None:
-        _, after = course.change(index, events, at=now)
-        course.commit(index, events, after)
+        _, after = scheduler.change(index, events, at=now)
+        scheduler.commit(index, events, after)
 
-    while not course.is_over():
-        index = course.take(Step.SUBMIT, now)
+    while not scheduler.is_over():
+        index = scheduler.take(Step.SUBMIT, now)
         if index is not None:
             record(index, life.SubmitStarted(1, jobs[index].price_micros, jobs[index].fingerprint))
             record(index, life.SubmitAccepted(f"task_{index}"))
-            course.task_began(index, now=now)
-            course.brakes.submit_accepted(now=now)
+            scheduler.task_began(index, now=now)
+            scheduler.breaker.submit_accepted(now=now)
             ends_at[index] = now + durations_s[index]
-            course.finish(Step.SUBMIT, index, wait_s=None, now=now)
+            scheduler.finish(Step.SUBMIT, index, wait_s=None, now=now)
             continue
-        index = course.take(Step.POLL, now)
+        index = scheduler.take(Step.POLL, now)
         if index is not None:
             looks += 1
             over = now >= ends_at[index]
-            course.looked(index, now=now, finished=over)
+            scheduler.looked(index, now=now, finished=over)
             if over:
                 delays_s.append(now - ends_at[index])
                 record(index, life.TaskSucceeded(None))
-            course.finish(Step.POLL, index, wait_s=None, now=now)
+            scheduler.finish(Step.POLL, index, wait_s=None, now=now)
             continue
-        index = course.take(Step.DOWNLOAD, now)
+        index = scheduler.take(Step.DOWNLOAD, now)
         if index is not None:
             record(index, life.ClipSaved(jobs[index].path, 1, "0" * 64))
-            course.finish(Step.DOWNLOAD, index, wait_s=None, now=now)
+            scheduler.finish(Step.DOWNLOAD, index, wait_s=None, now=now)
             continue
-        moments = [moment for step in Step if (moment := course.wake_at(step, now)) is not None]
+        moments = [moment for step in Step if (moment := scheduler.wake_at(step, now)) is not None]
         now = min(moments)
     return looks / len(jobs), statistics.fmean(delays_s)
 

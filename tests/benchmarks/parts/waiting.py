@@ -12,8 +12,8 @@ import tracemalloc
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.engine.circuit_breaker import Brakes
-from batchvid.engine.scheduler import Course, place_all
+from batchvid.engine.circuit_breaker import CircuitBreaker
+from batchvid.engine.scheduler import Scheduler, place_all
 
 
 def job(number: int) -> Job:
@@ -34,13 +34,13 @@ def held_bytes(jobs: tuple[Job, ...], *, running: bool) -> int:
     """Give what a course with all *jobs* in its lanes holds."""
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    course = Course(jobs, Limits(), brakes=Brakes(Limits()), money=Money())
+    scheduler = Scheduler(jobs, Limits(), breaker=CircuitBreaker(Limits()), money=Money())
     rows = {one.id: row(number, one) for number, one in enumerate(jobs)} if running else {}
-    place_all(course, rows, again={}, held=frozenset(rows), only=None, now=0.0, at=1e6)
+    place_all(scheduler, rows, again={}, held=frozenset(rows), only=None, now=0.0, at=1e6)
     rows.clear()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    lane = course.schedule.polls if running else course.schedule.submits
+    lane = scheduler.schedule.polls if running else scheduler.schedule.submits
     assert len(lane) == len(jobs)
     return after - before
 
