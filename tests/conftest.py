@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MakeClip(Protocol):
-    """Give the bytes of a tiny MP4."""
+    """Return the bytes of a tiny MP4."""
 
     def __call__(self, *, frames: int = 10, audio: bool = False, movflags: str = "", codec: str = "libx264") -> bytes:
         """Encode it; the same arguments give the same bytes, encoded once."""
@@ -22,7 +22,7 @@ class MakeClip(Protocol):
 
 @pytest.fixture(scope="session")
 def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
-    """Give a maker of clips of 64x36 at 24 frames a second."""
+    """Return a maker of clips of 64x36 at 24 frames a second."""
     folder = tmp_path_factory.mktemp("clips")
 
     @cache

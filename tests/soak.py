@@ -63,7 +63,7 @@ def manifest(folder: Path) -> Path:
 
 
 def batchvid(*arguments: str | Path) -> list[str]:
-    """Give the command line."""
+    """Return the command line."""
     return [sys.executable, "-m", "batchvid", *map(str, arguments)]
 
 

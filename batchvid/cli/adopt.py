@@ -88,7 +88,7 @@ def adopt_command(  # noqa: PLR0913 one argument an option
     ca_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Give the job ID the task TASK_ID that you found on the service's dashboard; the next run collects its clip.
+    """Return the job ID the task TASK_ID that you found on the service's dashboard; the next run collects its clip.
 
     The service is asked for the task first, which is free. What it does not know is refused, and so is the task of
     another job. Nothing is bought.
@@ -204,7 +204,7 @@ class Response:
     as_json: bool
 
     def refuse(self, problems: Iterable[tuple[int, str]]) -> int:
-        """Tell what is wrong, all of it; return the exit code."""
+        """Return what is wrong, all of it; return the exit code."""
         found = sorted(problems)
         if self.file is None:
             raise click.UsageError(found[0][1])
@@ -216,7 +216,7 @@ class Response:
         return Exit.MANIFEST
 
     def adopted(self, wanted: Sequence[Adoption], known: Known, said: Said) -> None:
-        """Tell what was recorded, and what the service says of each task."""
+        """Return what was recorded, and what the service says of each task."""
         following = command("run", self.named)
         already = sum(has_it(one, known) for one in wanted)
         for one in wanted:

@@ -94,20 +94,20 @@ class Night:
 
     @property
     def run(self) -> tuple[str, ...]:
-        """Give the command without the key."""
+        """Return the command without the key."""
         hour, minute = self.until
         more = () if self.metrics is None else ("--metrics", self.metrics)
         return (*self.program, "run", *self.manifests, "--until", f"{hour:02}:{minute:02}", "--quiet", *more)
 
     @property
     def window_min(self) -> int:
-        """Give the length of the window."""
+        """Return the length of the window."""
         (at_h, at_m), (until_h, until_m) = self.at, self.until
         return ((until_h - at_h) * 60 + until_m - at_m) % DAY_MIN
 
 
 def crontab(night: Night) -> str:
-    """Give the line for ``crontab -e``, with what must be there first as comments."""
+    """Return the line for ``crontab -e``, with what must be there first as comments."""
     words = [*night.run, *(() if night.key_file is None else ("--api-key-file", night.key_file))]
     line = " ".join(map(shell_word, words)) + f" >> {shell_word(night.log)} 2>&1"
     hour, minute = night.at
@@ -124,7 +124,7 @@ def crontab(night: Night) -> str:
 
 
 def service(night: Night) -> str:
-    """Give the unit that does the run: hardened, with the key as a credential that only it can read."""
+    """Return the unit that does the run: hardened, with the key as a credential that only it can read."""
     paths = [*night.outputs, *([_parent(night.metrics)] if night.metrics else [])]
     seen = [*night.manifests, *night.program[:1], *paths]
     credentials = [*night.key_envs, *night.hook_envs]
@@ -158,7 +158,7 @@ def service(night: Night) -> str:
 
 
 def timer(night: Night) -> str:
-    """Give the unit that starts the service every night, also after the machine was off at that moment."""
+    """Return the unit that starts the service every night, also after the machine was off at that moment."""
     hour, minute = night.at
     return "\n".join(
         [
@@ -178,14 +178,14 @@ def timer(night: Night) -> str:
 
 
 def in_window(night: Night) -> str:
-    """Give the shell command that succeeds within the window."""
+    """Return the shell command that succeeds within the window."""
     start, end = (f"{hour:02}{minute:02}" for hour, minute in (night.at, night.until))
     joint = "&&" if start < end else "||"
     return f"now=$(date +%H%M); [ $now -ge {start} ] {joint} [ $now -lt {end} ]"
 
 
 def shell_word(text: str) -> str:
-    """Give *text* as one word of a POSIX shell."""
+    """Return *text* as one word of a POSIX shell."""
     return text if SHELL_SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
@@ -317,7 +317,7 @@ def cron_command(  # noqa: PLR0913 one argument an option
 
 
 def _tell_steps(night: Night, unit: str) -> None:
-    """Say what a person does with the units."""
+    """Return what a person does with the units."""
     made = " ".join(map(shell_word, night.outputs))
     complain("Nothing was installed. Put both parts into the files that their first lines name, and then as root:")
     complain(f"  install -d -o {night.user} {made}")
@@ -328,13 +328,13 @@ def _tell_steps(night: Night, unit: str) -> None:
 
 
 def _program() -> tuple[str, ...]:
-    """Give what starts this batchvid, wherever it is called from."""
+    """Return what starts this batchvid, wherever it is called from."""
     script = Path(sys.executable).with_name("batchvid")
     return (str(script),) if script.is_file() else (sys.executable, "-m", "batchvid")
 
 
 def _straight(path: Path) -> str:
-    """Give the path in full and without a ``..``, which systemd refuses; the last name may be a link, and stays one."""
+    """Return the full path without a ``..``, which systemd refuses; a link as last name stays one."""
     full = path.absolute()
     if ".." not in full.parts:
         return str(full)

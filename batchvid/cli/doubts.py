@@ -219,7 +219,7 @@ class Walk:
         return True
 
     def tell_end(self) -> None:
-        """Tell what was decided, and the next command."""
+        """Return what was decided, and the next command."""
         if not self._doubts:
             tell("Nothing is in doubt.")
             return

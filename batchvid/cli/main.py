@@ -120,7 +120,7 @@ def unexpected(error: Exception) -> Exit:
 
 
 def is_starved(error: BaseException) -> bool:
-    """Say whether the machine had no memory or no thread left to give, which is nobody's bug."""
+    """Whether the machine had no memory or no thread left to give, which is nobody's bug."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(is_starved, error.exceptions))
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):

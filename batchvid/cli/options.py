@@ -116,7 +116,7 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
 
 
 def bound_service(manifest: Manifest) -> str | None:
-    """Give the service that the journal belongs to; ``None`` when there is no journal."""
+    """Return the service that the journal belongs to; ``None`` when there is no journal."""
     from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
 
     journal = JournalReader.open_readonly(journal_path(manifest))

@@ -151,7 +151,7 @@ def _stuck(row: Progress) -> Stuck | None:
 
 
 def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_doubt: bool) -> Progress:
-    """Give the row of a job that was named, if it can be reopened; raises ``click.UsageError``."""
+    """Return the row of a job that was named, if it can be reopened; raises ``click.UsageError``."""
     if job_id not in jobs:
         raise click.UsageError(f"the manifest has no job {job_id!r}")
     row = rows.get(job_id)
@@ -199,7 +199,7 @@ def _standing(row: Progress) -> str:
 
 
 def _reopening(row: Progress) -> tuple[Event, ...]:
-    """Give the events that lead from where the job stands to pending."""
+    """Return the events that lead from where the job stands to pending."""
     reopened = life.Reopened("batchvid retry")
     match row.state:
         case State.RUNNING:

@@ -280,7 +280,7 @@ class _Ending:
 
     @property
     def code(self) -> Exit:
-        """Give the exit code so far."""
+        """Return the exit code so far."""
         if not any(self._codes):
             return Exit.OK
         from batchvid.domain.results import worst  # noqa: PLC0415 as above
@@ -288,7 +288,7 @@ class _Ending:
         return worst(self._codes)
 
     def add(self, code: Exit, reason: str | None) -> None:
-        """Take note of how one manifest ended."""
+        """Record how one manifest ended."""
         self._codes.append(code)
         self._reason = self._reason or reason
 

@@ -28,7 +28,7 @@ class Interval:
         self._due_s = first_at_s
 
     def due(self, elapsed_s: float) -> bool:
-        """Say whether it is time, and if so count from now on. A clock that starts anew is followed."""
+        """Whether it is time, and if so count from now on. A clock that starts anew is followed."""
         if self._due_s - self._every_s <= elapsed_s < self._due_s:
             return False
         self._due_s = elapsed_s + self._every_s
@@ -68,7 +68,7 @@ class SafeStream(io.TextIOBase):
         return self._encoding
 
     def isatty(self) -> bool:
-        """Say whether a person sits at the other end."""
+        """Whether a person sits at the other end."""
         if self._stream is None:
             return False
         with suppress(OSError, ValueError):
@@ -76,7 +76,7 @@ class SafeStream(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
-        """Give the descriptor beneath; like every stream without one, raises ``OSError`` when there is none."""
+        """Return the descriptor beneath; like every stream without one, raises ``OSError`` when there is none."""
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
@@ -100,7 +100,7 @@ class SafeStream(io.TextIOBase):
             self._send()
 
     def has_room(self) -> bool:
-        """Say whether a chunk can be sent without waiting; a stream without a descriptor always has room."""
+        """Whether a chunk can be sent without waiting; a stream without a descriptor always has room."""
         if self._stream is None:
             return False
         try:
@@ -134,7 +134,7 @@ class SafeStream(io.TextIOBase):
 
 
 def unfailing(stream: TextIO | SafeStream | None) -> SafeStream:
-    """Give *stream* as one that never fails; two who write to the same one share it, so that lines stay whole."""
+    """Return *stream* as one that never fails; two who write to the same one share it, so that lines stay whole."""
     return stream if isinstance(stream, SafeStream) else SafeStream(stream)
 
 

@@ -120,7 +120,7 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
 
 
 def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
-    """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
+    """Return how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
         tell(json.dumps(sums | ({"quick": True} if quick else {})))
@@ -139,7 +139,7 @@ def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
 
 
 async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
-    """Give what is wrong with each clip that is not as it should be, by job id."""
+    """Return what is wrong with each clip that is not as it should be, by job id."""
     found = {}
     for job, row in done:
         path, size_bytes, sha256 = row.path or "", row.size_bytes or 0, row.sha256 or ""

@@ -186,7 +186,7 @@ async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | N
 
 
 def _metrics(path: Path) -> MetricsFile:
-    """Give the file for Prometheus; raises `ConfigError` when it cannot be written there."""
+    """Return the file for Prometheus; raises `ConfigError` when it cannot be written there."""
     found = MetricsFile(path)
     if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
         raise ConfigError(f"the metrics cannot be written: {path.absolute().parent} is no folder that batchvid may use")
@@ -201,7 +201,7 @@ def _end(metrics: MetricsFile, one: Watched, outcome: Summary | BatchvidError) -
 
 
 def _complain(one: Watched, what: str) -> None:
-    """Say it on standard error, or above the picture where one is drawn."""
+    """Return it on standard error, or above the picture where one is drawn."""
     if one.draws:
         one.view.warn(f"batchvid: {what}")
     else:
@@ -229,7 +229,7 @@ async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
 
 
 def _known(hook: Hook) -> Hook | None:
-    """Give a hook with its URL, when that stands in a variable."""
+    """Return a hook with its URL, when that stands in a variable."""
     if not hook.env:
         return hook
     url = find_url(hook.env)
@@ -276,7 +276,7 @@ def _draws(asked: Asked) -> bool:
 
 
 def _views(asked: Asked, named: Sequence[str]) -> list[tuple[View, JsonLines | None]]:
-    """Give for each manifest the view, and the part of it that writes JSON."""
+    """Return for each manifest the view, and the part of it that writes JSON."""
     out = unfailing(sys.stdout)
     labels = list(named) if len(named) > 1 else [""]
     if asked.as_json:

@@ -12,7 +12,7 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Say whether *address*, an IP literal, is on the public internet, also behind ::ffff:, 6to4, Teredo and NAT64."""
+    """Whether *address*, an IP literal, is on the public internet, also behind ::ffff:, 6to4, Teredo and NAT64."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
@@ -24,7 +24,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether *host*, as it stands in a URL, is this machine itself."""
+    """Whether *host*, as it stands in a URL, is this machine itself."""
     if host.lower() == "localhost":
         return True
     try:
@@ -40,7 +40,7 @@ def is_readable_on_the_way(base_url: str) -> bool:
 
 
 def _parts(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    """Give the addresses that *ip* leads to: those that are wrapped in it, or itself."""
+    """Return the addresses that *ip* leads to: those that are wrapped in it, or itself."""
     if isinstance(ip, IPv4Address):
         return [ip]
     if ip.ipv4_mapped:

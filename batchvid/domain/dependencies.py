@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def bound(job: Continuation, clip_sha256: str) -> Continuation:
-    """Give the job with the fingerprint that it has when it goes on from a clip with this content."""
+    """Return the job with the fingerprint that it has when it goes on from a clip with this content."""
     texts = fingerprint.fields(prompt=job.prompt, model=job.model, size=job.size, seconds=job.seconds, form=job.form)
     frames = [fingerprint.taken_frame(clip_sha256, job.at_s), *map(fingerprint.of_frame, job.frames)]
     content, also = fingerprint.spelled(texts, frames)
@@ -39,7 +39,7 @@ def bound(job: Continuation, clip_sha256: str) -> Continuation:
 
 
 def as_it_stands(job: Job, progress: Mapping[str, Progress]) -> Job:
-    """Give the job with its fingerprint, as far as the clips that are on disk tell it."""
+    """Return the job with its fingerprint, as far as the clips that are on disk tell it."""
     if not isinstance(job, Continuation):
         return job
     clip = progress.get(job.continues)
@@ -93,7 +93,7 @@ class DependencyGraph:
             yield from children
 
     def rank(self, index: int) -> float:
-        """Give the place in the order of submitting: the longest chain behind goes first, then the manifest's order."""
+        """Return the place in the order of submits: longest chain behind first, then the manifest's order."""
         return float(index - self._behind.get(index, 0) * len(self._jobs))
 
     def all_behind(self, index: int) -> Iterator[int]:
@@ -129,7 +129,7 @@ class DependencyGraph:
 
 
 def _standing(clip: Progress) -> tuple[str, bool]:
-    """Say how a clip stands that others wait for, and whether a person has to do something before it can come."""
+    """Return how a clip stands that others wait for, and whether a person has to do something before it can come."""
     why = f": {clip.reason}" if clip.reason else ""
     match clip.state:
         case State.FAILED:
@@ -160,7 +160,7 @@ class DependencyTracker:
         self._wishes = Wishes(rebuy=rebuy)
 
     def place(self, jobs: Sequence[Job], rows: Mapping[str, Progress], *, only: frozenset[str] | None) -> None:
-        """Take note of how the jobs of the chains stand when the run begins."""
+        """Record how the jobs of the chains stand when the run begins."""
         for index in self.dependencies.in_order():
             above = self.dependencies.parent[index]
             clip, row = rows.get(jobs[above].id), rows.get(jobs[index].id)
@@ -175,7 +175,7 @@ class DependencyTracker:
                 self.waiting.add(index)
 
     def clip_for(self, index: int) -> Progress | None:
-        """Give the row of the clip that the job goes on from; ``None`` while it is not finished."""
+        """Return the row of the clip that the job goes on from; ``None`` while it is not finished."""
         return self._clips.get(self.dependencies.parent[index])
 
     def set_free(
@@ -197,9 +197,9 @@ class DependencyTracker:
                     yield child, row, event
 
     def reasons(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Give why jobs were held back, by their ids."""
+        """Return why jobs were held back, by their ids."""
         return {jobs[index].id: reason for index, reason in self.held_back.items()}
 
     def cut_off(self, index: int) -> None:
-        """Take note that the job failed: what hangs on it will not come in this run."""
+        """Record that the job failed: what hangs on it will not come in this run."""
         self.waiting.difference_update(self.dependencies.all_behind(index))

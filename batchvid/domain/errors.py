@@ -61,7 +61,7 @@ class Problem(NamedTuple):  # every command loads this module, and dataclasses a
     """What is wrong and what to write instead."""
 
     def __str__(self) -> str:
-        """Give ``file:line:column: where: text``, which editors and people can follow."""
+        """Return ``file:line:column: where: text``, which editors and people can follow."""
         return f"{self.file}:{self.line}:{self.column}: {self.where}: {self.text}"
 
 

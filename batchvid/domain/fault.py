@@ -65,7 +65,7 @@ class Fault:
     """Of a paid request: what proves that it was not paid."""
 
     def __str__(self) -> str:
-        """Give the reason, with the request id when there is one; where the service's words were cut, it is added."""
+        """Return the reason, with the request id when there is one; where the service's words were cut, it is added."""
         if self.request_id is None or self.request_id in self.reason:
             return self.reason
         return f"{self.reason} (request id: {self.request_id})"

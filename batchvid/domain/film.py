@@ -54,7 +54,7 @@ class FilmReport:
 
 
 def missing(film: Film, progress: Mapping[str, Progress]) -> str:
-    """Say which clips a film still waits for; nothing when all are there."""
+    """Return which clips a film still waits for; nothing when all are there."""
     found = []
     for job_id in dict.fromkeys(film.clips):
         row = progress.get(job_id)
@@ -65,13 +65,13 @@ def missing(film: Film, progress: Mapping[str, Progress]) -> str:
 
 
 def recipe(film: Film, progress: Mapping[str, Progress]) -> dict[str, Any]:
-    """Give what the film's sidecar says of what it is made of."""
+    """Return what the film's sidecar says of what it is made of."""
     rows = [progress[job_id] for job_id in film.clips]
     return {"film": FILM_FORM, "clips": [{"id": row.job_id, "sha256": row.sha256} for row in rows]}
 
 
 def is_made_of(sidecar: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Say whether the film that a *sidecar* tells of is the *wanted* recipe's: the same contents in the same order."""
+    """Whether the film that a *sidecar* tells of is the *wanted* recipe's: the same contents in the same order."""
     return sidecar.get("film") == wanted["film"] and _contents(sidecar) == _contents(wanted)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def fields(
     *, prompt: str, model: str, size: str | None, seconds: str | None, form: Iterable[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Give the text fields of the create request, in the order in which they are sent."""
+    """Return the text fields of the create request, in the order in which they are sent."""
     found = [("prompt", prompt), ("model", model)]
     if size is not None:
         found.append(("size", size))
@@ -26,7 +26,7 @@ def fields(
 
 
 def of_frame(frame: Frame) -> str:
-    """Give the hash by which a fingerprint knows a frame: that of the bytes that are sent.
+    """Return the hash by which a fingerprint knows a frame: that of the bytes that are sent.
 
     Where they are made from the file's picture, it is that of the picture and of what is done to it instead. The
     two determine what the service will see, while the bytes depend on the version of the library that codes
@@ -38,7 +38,7 @@ def of_frame(frame: Frame) -> str:
 
 
 def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[str]) -> str:
-    """Give the SHA-256 (hex) over the text fields (by name) and the frames' hashes (`of_frame`, in order).
+    """Return the SHA-256 (hex) over the text fields (by name) and the frames' hashes (`of_frame`, in order).
 
     Each part is preceded by its length, so that no two different requests
     can run together into the same bytes.
@@ -68,7 +68,7 @@ def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str])
 
 
 def taken_frame(clip_sha256: str, at_s: float | None) -> str:
-    """Give what stands for the hash of a frame that is taken from a clip: the clip's content and the place in it.
+    """Return what stands for the hash of a frame that is taken from a clip: the clip's content and the place in it.
 
     So the fingerprint does not hang on how a decoder of some version turns the frame into a picture.
     """

@@ -31,14 +31,14 @@ class Fitting:
 
 
 def ratio_of(size: str | None) -> tuple[int, int] | None:
-    """Give the ratio that a ``size`` names, such as ``16x9`` or ``1280x720``; ``None`` when it names none."""
+    """Return the ratio that a ``size`` names, such as ``16x9`` or ``1280x720``; ``None`` when it names none."""
     found = _SIZE.fullmatch(size or "")
     ratio = (int(found[1]), int(found[2])) if found else (0, 0)
     return ratio if all(ratio) else None
 
 
 def fitting(width: int, height: int, *, ratio: tuple[int, int], fit: Fit) -> Fitting | None:
-    """Give what a picture of *width* x *height* is made into; ``None`` when it goes out as it is."""
+    """Return what a picture of *width* x *height* is made into; ``None`` when it goes out as it is."""
     if fit is Fit.NONE:
         return None
     across, down = ratio

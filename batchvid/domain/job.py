@@ -112,7 +112,7 @@ class Job:
         return f"{self.model}|{self.size or ''}|{self.seconds or ''}"
 
     def has_changed(self, paid: str | None) -> bool:
-        """Say whether it is another content than that of the fingerprint *paid*; never while either is unknown."""
+        """Whether it is another content than that of the fingerprint *paid*; never while either is unknown."""
         return paid is not None and paid != self.fingerprint != "" and paid not in self.also
 
 
@@ -172,5 +172,5 @@ class Progress(NamedTuple):
 
     @staticmethod
     def fresh(job_id: str) -> Progress:
-        """Give the progress of a job that nothing has happened to."""
+        """Return the progress of a job that nothing has happened to."""
         return Progress(job_id)

@@ -223,7 +223,7 @@ class IllegalEventError(Exception):
 
 
 def advance(progress: Progress, event: Event, *, at: float) -> Progress:
-    """Give the progress after *event*, which happened at *at* (UTC epoch seconds).
+    """Return the progress after *event*, which happened at *at* (UTC epoch seconds).
 
     Raises `IllegalEventError`, and changes nothing, when the table has no such pair, or when a task is adopted by a job
     that was never paid for.
@@ -237,7 +237,7 @@ def advance(progress: Progress, event: Event, *, at: float) -> Progress:
 def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
     progress: Progress, event: Event, at: float
 ) -> dict[str, Any]:
-    """Give what *event* adds to the progress, besides the state."""
+    """Return what *event* adds to the progress, besides the state."""
     match event:
         case SubmitStarted():
             return {

@@ -32,7 +32,7 @@ class Rate:
 
     @property
     def per_s(self) -> float:
-        """Give it as a number a second."""
+        """Return it as a number a second."""
         return self.count / self.period_s
 
 
@@ -58,7 +58,7 @@ class Limits:
     on_change: OnChange = OnChange.KEEP
 
     def sped_up(self, factor: float) -> Limits:
-        """Give the limits for a service that generates *factor* times as fast: the sandbox."""
+        """Return the limits for a service that generates *factor* times as fast: the sandbox."""
         return replace(
             self,
             typical_time_s=self.typical_time_s / factor,

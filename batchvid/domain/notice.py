@@ -30,7 +30,7 @@ class Hook:
 
     @property
     def scheme(self) -> str:
-        """Give the URL's scheme; empty when the URL is not known yet."""
+        """Return the URL's scheme; empty when the URL is not known yet."""
         return self.url.partition("://")[0].lower() if self.url else ""
 
     @property
@@ -40,7 +40,7 @@ class Hook:
 
     @property
     def shown(self) -> str:
-        """Give it as it may be shown: without path, query, user or password, and of other schemes without the host."""
+        """Return it as it may be shown: no path, query, user or password; of other schemes no host."""
         if self.env:
             return f"${self.env}"
         host = urlsplit(self.url).hostname if self.is_webhook else None
@@ -48,17 +48,17 @@ class Hook:
 
     @property
     def address(self) -> str:
-        """Give the http(s) URL of a webhook."""
+        """Return the http(s) URL of a webhook."""
         return WEBHOOKS[self.scheme] + self.url[len(self.scheme) :]
 
 
 def is_worth_telling(summary: Summary) -> bool:
-    """Say whether anybody wants to hear of it: not when every clip was there and nothing was asked."""
+    """Whether anybody wants to hear of it: not when every clip was there and nothing was asked."""
     return summary.exit_code is not Exit.OK or summary.submits + summary.polls + summary.downloaded_bytes > 0
 
 
 def notice(summary: Summary) -> dict[str, Any]:
-    """Give the end of a run as an object. Fields are only ever added; money is in dollars, unknown values ``None``."""
+    """Return the end of a run as an object: money in dollars, unknown values ``None``."""
     counts = {state.value: summary.counts.get(state, 0) for state in State}
     money = summary.money
     done, jobs = counts[State.DONE], sum(counts.values())
@@ -89,7 +89,7 @@ def notice(summary: Summary) -> dict[str, Any]:
 
 
 def failed_start(manifest: str, code: Exit) -> dict[str, Any]:
-    """Give the object for a run that could not begin, or whose journal failed in its midst."""
+    """Return the object for a run that could not begin, or whose journal failed in its midst."""
     return {
         "event": "run_ended",
         "type": "failure",

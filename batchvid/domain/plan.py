@@ -109,7 +109,7 @@ def plan(  # noqa: PLR0913 what there is, and what is known of it
     identity: Identity = NOBODY,
     only: Collection[str] | None = None,
 ) -> Plan:
-    """Give what a run over *jobs* would do, given what the journal holds: its rows, in any order.
+    """Return what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
     *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
     already, by *identity*. *only* are the ids that may be submitted.
@@ -149,7 +149,7 @@ def plan(  # noqa: PLR0913 what there is, and what is known of it
 def _standings(
     jobs: Sequence[Job], progress: Iterable[Progress], limits: Limits, *, in_chains: Collection[str]
 ) -> tuple[list[PlanRow], list[PlanRow]]:
-    """Give the row of each job by itself, in the order of *jobs*, and those of the orphans.
+    """Return the row of each job by itself, in the order of *jobs*, and those of the orphans.
 
     Only the progress of jobs *in_chains* is kept meanwhile: all that a journal holds would fill a small machine.
     """
@@ -181,7 +181,7 @@ def _wall_s(submits: int, waits: Sequence[float], *, longest_s: float, limits: L
 
 
 def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
-    """Give the row of a job that continues another, seen with what would become of that other."""
+    """Return the row of a job that continues another, seen with what would become of that other."""
     if above.state is State.DONE and not above.submits:
         return row
     comes = above.submits or above.action is Action.RUNNING
@@ -253,7 +253,7 @@ def _sent_by_no_one(row: PlanRow) -> PlanRow:
 def _standing(  # noqa: PLR0911 a flat table, one return a rule
     known: Progress, job: Job, limits: Limits
 ) -> tuple[Action, bool, str]:
-    """Give the action, whether a run would submit the job, and why."""
+    """Return the action, whether a run would submit the job, and why."""
     changed = job.has_changed(known.fingerprint)
     why = known.reason or ""
     match known.state:

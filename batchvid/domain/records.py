@@ -24,12 +24,12 @@ AMOUNT_MAX = 10**12
 
 
 def dollars(micros: int | None) -> float | None:
-    """Give money as a number of currency units; ``None`` stays unknown."""
+    """Return money as a number of currency units; ``None`` stays unknown."""
     return None if micros is None else micros / MICROS
 
 
 def rfc3339(at: float | None) -> str | None:
-    """Give *at* (UTC epoch seconds) as ``2026-03-12T08:00:29Z``; unknown stays unknown."""
+    """Return *at* (UTC epoch seconds) as ``2026-03-12T08:00:29Z``; unknown stays unknown."""
     return None if at is None else _second(int(at // 1))
 
 
@@ -56,7 +56,7 @@ NOTHING: Mapping[Any, str] = {}
 
 
 def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING) -> dict[str, Any]:
-    """Give the story of a clip that stands beside it, but for what only the file itself can say.
+    """Return the story of a clip that stands beside it, but for what only the file itself can say.
 
     *made* holds the hashes of what was sent of frames that were turned or fitted. Where the manifest says something
     else of the job now than what was paid for, what was sent is not known any more: it is ``None``, not the new words.
@@ -91,7 +91,7 @@ def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING
 
 
 def origin(job: Continuation, progress: Progress, clip: Progress | None, *, frame_sha256: str | None) -> dict[str, Any]:
-    """Give what the sidecar tells of the clip that the job went on from, and of the frame that was sent of it.
+    """Return what the sidecar tells of the clip that the job went on from, and of the frame that was sent of it.
 
     *clip* is that clip's row as it is now: when it was made anew since, it is not the one that the frame was of.
     """
@@ -108,7 +108,7 @@ def origin(job: Continuation, progress: Progress, clip: Progress | None, *, fram
 
 
 def clip_line(job: Job, progress: Progress) -> dict[str, Any]:
-    """Give a clip's line of ``clips.jsonl``."""
+    """Return a clip's line of ``clips.jsonl``."""
     line = {"continues": job.continues} if isinstance(job, Continuation) else {}
     return line | {
         "id": job.id,

@@ -114,7 +114,7 @@ class _Moments:
 
 
 def nights(paid: Sequence[Paid], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[Night, ...]:
-    """Give the newest nights, oldest first. *saved* are the moments at which clips came to be on disk."""
+    """Return the newest nights, oldest first. *saved* are the moments at which clips came to be on disk."""
     accepted = [one for one in paid if one.accepted_at is not None]
     moments = _Moments(
         sorted(one.accepted_at for one in accepted if one.accepted_at is not None),
@@ -144,7 +144,7 @@ def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_
 
 
 def slowed(pace: Iterable[PaceChange], *, from_at: float, to_at: float) -> tuple[Slowed, ...]:
-    """Give the stretches between the two moments in which a run was slowed.
+    """Return the stretches between the two moments in which a run was slowed.
 
     A stretch ends when the pace is full again: also at the beginning of the next run, which notes its own.
     """
@@ -163,7 +163,7 @@ def slowed(pace: Iterable[PaceChange], *, from_at: float, to_at: float) -> tuple
 
 
 def histogram(took: Iterable[float]) -> Histogram | None:
-    """Give how long generations took; ``None`` when there was none."""
+    """Return how long generations took; ``None`` when there was none."""
     times = sorted(took)
     if not times:
         return None
@@ -176,7 +176,7 @@ def histogram(took: Iterable[float]) -> Histogram | None:
 
 
 def _nice_width(longest_s: float) -> float:
-    """Give a width of bins that people count in: 1, 2 or 5 times a power of ten."""
+    """Return a width of bins that people count in: 1, 2 or 5 times a power of ten."""
     least = max(longest_s / BINS_AT_MOST, 1e-3)
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * nice for nice in (1, 2, 5, 10) if power * nice >= least)
@@ -305,7 +305,7 @@ class Report:
 
 
 def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Report:
-    """Give the report on *jobs*, by what is on record."""
+    """Return the report on *jobs*, by what is on record."""
     attempts_of, troubles_of = defaultdict(list), defaultdict(list)
     for one in kept.paid:
         attempts_of[one.job_id].append(one)
@@ -335,7 +335,7 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
 
 
 def _state(known: Progress, *, run_active: bool) -> str:
-    """Give how a job stands; without a run, nobody waits any more for the answer to a paid request."""
+    """Return how a job stands; without a run, nobody waits any more for the answer to a paid request."""
     if known.parked:
         return PARKED
     if known.state is State.SUBMITTING and not run_active:

@@ -130,7 +130,7 @@ class Snapshot:
 
 
 def worst(codes: Iterable[Exit]) -> Exit:
-    """Give the code that wins when several apply: the one that stands first in `Exit`."""
+    """Return the code that wins when several apply: the one that stands first in `Exit`."""
     found = set(codes)
     return next((code for code in Exit if code in found), Exit.OK)
 
@@ -138,7 +138,7 @@ def worst(codes: Iterable[Exit]) -> Exit:
 def exit_code(
     counts: Mapping[State, int], *, parked: int, halts: Iterable[Exit], interrupted: Exit | None, blocked: int = 0
 ) -> Exit:
-    """Give the exit code of a run that has ended with the jobs in these states.
+    """Return the exit code of a run that has ended with the jobs in these states.
 
     *halts* are the reasons for which it stopped early, *interrupted* the code of the signal that ended it. *blocked*
     pending jobs wait for a clip that no further run brings by itself: they count as failed, not as left to do.

@@ -57,5 +57,5 @@ def id_text(value: Any) -> str | None:
 
 
 def usable_id(task_id: str) -> bool:
-    """Say whether *task_id* can be one: printable, of sane length, and no path segment of dots."""
+    """Whether *task_id* can be one: printable, of sane length, and no path segment of dots."""
     return 0 < len(task_id) <= TASK_ID_MAX and task_id.isprintable() and task_id.strip(". ") != ""

@@ -22,7 +22,7 @@ _ESCAPES = re.compile(
 
 
 def clean(text: str, limit: int) -> str:
-    """Give *text* as one line of at most *limit* printable characters, ending in ``…`` when it was longer.
+    """Return *text* as one line of at most *limit* printable characters, ending in ``…`` when it was longer.
 
     White space of any kind becomes single spaces. Escape sequences go as a whole, everything else that
     is not printable goes by itself. Cleaning twice is the same as cleaning once.

@@ -28,7 +28,7 @@ class SpendCap:
     """That this call has begun."""
 
     def pays(self, price_micros: int | None) -> bool:
-        """Say whether one more attempt at this price may be sent. No price never fits a bound: it could be any."""
+        """Whether one more attempt at this price may be sent. No price never fits a bound: it could be any."""
         if self.max_cost_micros is None:
             return True
         return price_micros is not None and self.cost_micros + price_micros <= self.max_cost_micros
@@ -62,7 +62,7 @@ class SharedAccount:
         return sum(one.submitting for one in {id(one): one for one in (scheduler, *self.schedulers)}.values())
 
     def has_room_for(self, scheduler: Scheduler, now: float) -> bool:
-        """Say whether *scheduler* may have one more task in flight.
+        """Whether *scheduler* may have one more task in flight.
 
         Where room is short, courses with fewer tasks in flight go first, and among equals the one that has waited
         longest: so none starves, and what one does not want the others may have.

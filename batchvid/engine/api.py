@@ -134,7 +134,7 @@ def _read_frame(path: Path) -> Frame:
 
 
 def plan(manifest: Manifest) -> Plan:
-    """Give what a run would do, and what it would cost: new, changed, done, running, failed, in doubt, orphaned.
+    """Return what a run would do, and what it would cost: new, changed, done, running, failed, in doubt, orphaned.
 
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
@@ -207,7 +207,7 @@ class Clips:
         await engine.result()
 
     async def __aenter__(self) -> Self:
-        """Give the clips."""
+        """Return the clips."""
         return self
 
     async def __aexit__(
@@ -282,7 +282,7 @@ def order_of(  # noqa: PLR0913 what was asked, and what the engine adds
     options: Options,
     tap: Callable[[Clip], None] | None,
 ) -> Order:
-    """Give the run's order; raises `ConfigError` when there is no key, before anything is left on the disk."""
+    """Return the run's order; raises `ConfigError` when there is no key, before anything is left on the disk."""
     in_sandbox, speed = settings.get("sandbox", False), settings.get("sandbox_speed", SANDBOX_SPEED)
     key_file = settings.get("key_file")
 

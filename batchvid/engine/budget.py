@@ -26,11 +26,11 @@ class Budget:
 
     @property
     def money(self) -> Money:
-        """Give the sums as a value."""
+        """Return the sums as a value."""
         return Money(self._spent, self._reserved, self._limit, self._unpriced, self._unproven)
 
     def fits(self, price_micros: int | None) -> bool:
-        """Say whether one more attempt at this price may start. No price never fits a limit: it could be any."""
+        """Whether one more attempt at this price may start. No price never fits a limit: it could be any."""
         if not self._ration.pays(price_micros):
             return False
         if self._limit is None:
@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def left_micros(self) -> int | None:
-        """Give how much more may be spent; ``None`` when nothing bounds it."""
+        """Return how much more may be spent; ``None`` when nothing bounds it."""
         ration = self._ration
         left = []
         if self._limit is not None:
@@ -64,7 +64,7 @@ class Budget:
         return True
 
     def release(self, price_micros: int | None) -> None:
-        """Give back what was held for an attempt that was never created."""
+        """Return back what was held for an attempt that was never created."""
         if price_micros is None:
             self._unpriced -= 1
         else:

@@ -50,13 +50,13 @@ class StopReason:
 
 
 def worst_halt(halts: Iterable[StopReason]) -> StopReason | None:
-    """Give the halt that decides the exit code."""
+    """Return the halt that decides the exit code."""
     order = list(Exit)
     return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
 
 
 def backoff_s(failures: int, limits: Limits, *, jitter: float) -> float:
-    """Give the wait after so many failures in a row: doubling from the first to the longest, full jitter.
+    """Return the wait after so many failures in a row: doubling from the first to the longest, full jitter.
 
     *jitter* is in [0, 1]. At least a tenth of the doubled value is kept, so that "full" never means "at once".
     """
@@ -155,7 +155,7 @@ class CircuitBreaker:
 
     @property
     def all_halts(self) -> list[StopReason]:
-        """Give why nothing is submitted any more: what this run has met, and what others have met of the account."""
+        """Return why nothing is submitted any more: what this run has met, and what others have met of the account."""
         return [*self.halts, *(halt for halt in self.account.halts if halt not in self.halts)]
 
     @property
@@ -165,17 +165,17 @@ class CircuitBreaker:
 
     @property
     def slowed_by(self) -> str:
-        """Give why the run was last slowed or paused."""
+        """Return why the run was last slowed or paused."""
         return self._paused_by or self.throttle.slowed_by
 
     @property
     def worst(self) -> StopReason | None:
-        """Give the halt that decides the exit code."""
+        """Return the halt that decides the exit code."""
         return worst_halt(self.all_halts)
 
     @property
     def submits_resume_at(self) -> float:
-        """Give the moment before which no job may be submitted."""
+        """Return the moment before which no job may be submitted."""
         return max(self._resume_at, self.throttle.resume_at, self.account.doubt_resume_at)
 
     @property
@@ -197,7 +197,7 @@ class CircuitBreaker:
                 halts.append(halt)
 
     def may_submit(self, *, now: float, new: bool) -> bool:
-        """Say whether a job may be submitted now. *new*: it has not been out in this run.
+        """Whether a job may be submitted now. *new*: it has not been out in this run.
 
         Closes the window, for good, when its time has come.
         """
@@ -225,7 +225,7 @@ class CircuitBreaker:
 
     @property
     def window_closes_at(self) -> float | None:
-        """Give the moment at which submitting stops, if there is one."""
+        """Return the moment at which submitting stops, if there is one."""
         return self._stop_submitting_at
 
     @property
@@ -235,7 +235,7 @@ class CircuitBreaker:
 
     @property
     def new_jobs_wait(self) -> str | None:
-        """Give why no further job may begin, when that is so; jobs that are out already may have further attempts."""
+        """Return why no further job may begin, when that is so; jobs that are out already may have further attempts."""
         if self.ration.is_eaten:
             return "as many jobs as --max-jobs allows have been submitted"
         if self._canaries_home < self._limits.canary <= self._canaries_out:
@@ -255,7 +255,7 @@ class CircuitBreaker:
             self.ration.jobs -= 1
 
     def submit_accepted(self, *, now: float) -> None:
-        """Take note that the service took a paid request."""
+        """Record that the service took a paid request."""
         self.account.accepted += 1
         self._paused_by = ""
         self._away = 0
@@ -312,7 +312,7 @@ class CircuitBreaker:
             self._spend_retry(fault, now=now)
 
     def poll_answered(self, *, now: float) -> None:
-        """Take note that a poll brought an answer."""
+        """Record that a poll brought an answer."""
         self._bad_polls_in_a_row = 0
         self._silent_since = None
         self.throttle.went_well(now=now)
@@ -333,7 +333,7 @@ class CircuitBreaker:
         return self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
 
     def is_away(self, now: float) -> bool:
-        """Say whether nobody has had an answer lately, and that is still to be waited out."""
+        """Whether nobody has had an answer lately, and that is still to be waited out."""
         return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST_S
 
     def _heard(self, fault: Fault, *, sent_at: float) -> None:
@@ -343,7 +343,7 @@ class CircuitBreaker:
             self._silent_since = sent_at
 
     def job_ended(self, *, well: bool, reason: str = "") -> None:
-        """Take note that a job became a clip on disk, or failed."""
+        """Record that a job became a clip on disk, or failed."""
         self._failed_in_a_row = 0 if well else self._failed_in_a_row + 1
         if well:
             self._canaries_home += 1

@@ -42,21 +42,21 @@ class Occupancy:
     number: int = 0
 
     def add(self, kept_s: float) -> None:
-        """Take note of a task that is over."""
+        """Record a task that is over."""
         self.total_s += kept_s
         self.squares += kept_s * kept_s
         self.number += 1
 
     @property
     def spread(self) -> float:
-        """Give the square of the coefficient of variation."""
+        """Return the square of the coefficient of variation."""
         if not self.total_s:
             return PRIOR_SPREAD
         seen = max(0.0, self.squares * self.number / self.total_s**2 - 1.0)
         return (self.number * seen + PRIOR_TASKS * PRIOR_SPREAD) / (self.number + PRIOR_TASKS)
 
     def mean_s(self, ages_s: Sequence[float], *, flying: int) -> float:
-        """Give the best guess, from the tasks that are over and from *ages_s*, those of some of the *flying* ones.
+        """Return the best guess, from the tasks that are over and from *ages_s*, those of some of the *flying* ones.
 
         Early in a run only short tasks are over; that the others are still out says that they take longer. So each
         counts with what a task of its age is expected to take in all, which in turn follows from the mean.
@@ -72,7 +72,7 @@ class Occupancy:
 
 
 def _in_all_s(age_s: float, mean_s: float, spread: float) -> float:
-    """Give what a task is expected to take that is not over at this age: the mean of a log-normal beyond it."""
+    """Return what a task is expected to take that is not over at this age: the mean of a log-normal beyond it."""
     if age_s <= 0.0:
         return mean_s
     width = math.sqrt(math.log1p(max(spread, NARROWEST)))
@@ -84,7 +84,7 @@ def _in_all_s(age_s: float, mean_s: float, spread: float) -> float:
 
 
 def _tail(deviations: float) -> float:
-    """Give the chance of a normal value above so many standard deviations."""
+    """Return the chance of a normal value above so many standard deviations."""
     return math.erfc(deviations / math.sqrt(2.0)) / 2
 
 
@@ -111,7 +111,7 @@ class Load:
 
 
 def remaining_s(load: Load) -> float:
-    """Give the seconds until the last task is over."""
+    """Return the seconds until the last task is over."""
     if not load.waiting and not load.flying:
         return 0.0
     per_s = math.inf if load.rate is None else load.rate.per_s
@@ -127,5 +127,5 @@ def remaining_s(load: Load) -> float:
 
 
 def _slowest_s(load: Load, at_once: float) -> float:
-    """Give the time from a submission until all of so many tasks, which it is the last of, are over."""
+    """Return the time from a submission until all of so many tasks, which it is the last of, are over."""
     return load.task_s * (1.0 + SLOWEST_OF_MANY * load.spread * math.log(max(1.0, at_once)))

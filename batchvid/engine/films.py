@@ -66,7 +66,7 @@ async def make_films(
 
 
 def film_reports(films: Iterable[Film], progress: Mapping[str, Progress], folder: Path) -> list[FilmReport]:
-    """Give how each film stands, by a look at its sidecar and size: nothing is read of it, made or changed."""
+    """Return how each film stands, by a look at its sidecar and size: nothing is read of it, made or changed."""
     return [_seen(film, progress, folder) for film in films]
 
 
@@ -119,7 +119,7 @@ async def _made(  # noqa: PLR0911 one return a way in which it can stand
 
 
 async def _damage(rows: Iterable[Progress], outputs: Outputs) -> str:
-    """Say which clip is not the one that the journal knows; nothing when all are."""
+    """Return which clip is not the one that the journal knows; nothing when all are."""
     for row in {row.job_id: row for row in rows}.values():
         size_bytes, sha256 = row.size_bytes or 0, row.sha256 or ""
         trouble = await outputs.check(row.path or "", size_bytes=size_bytes, sha256=sha256, full=True)
@@ -144,7 +144,7 @@ class FilmFile:
         return f".{self._names.clip}.new"
 
     def is_current(self, recipe: Mapping[str, Any], *, full: bool) -> bool:
-        """Say whether the film is there, made of what *recipe* names; *full* also compares its SHA-256."""
+        """Whether the film is there, made of what *recipe* names; *full* also compares its SHA-256."""
         with self._opened() as folder:
             told = self._told(folder)
             if not exists(folder, self._names.clip):
@@ -156,7 +156,7 @@ class FilmFile:
             return same and is_made_of(told, recipe)
 
     def story(self) -> Mapping[str, Any]:
-        """Give what the film's sidecar tells; nothing when there is none of ours."""
+        """Return what the film's sidecar tells; nothing when there is none of ours."""
         with self._opened() as folder:
             return self._told(folder)
 
@@ -211,7 +211,7 @@ class FilmFile:
         os.fsync(folder)
 
     def _replaced(self, folder: int) -> str | None:
-        """Give the SHA-256 of the film that stands there now, if one does."""
+        """Return the SHA-256 of the film that stands there now, if one does."""
         told = self._told(folder)
         if not exists(folder, self._names.clip):
             return None
@@ -221,7 +221,7 @@ class FilmFile:
         return sha256
 
     def _told(self, folder: int) -> dict[str, Any]:
-        """Give what the sidecar says; nothing when there is none."""
+        """Return what the sidecar says; nothing when there is none."""
         told = read_json(folder, self._names.sidecar, max_bytes=SIDECAR_MAX_BYTES) or {}
         ours = SIDECAR_MARK in told and "film" in told
         if not ours and exists(folder, self._names.sidecar):
@@ -239,7 +239,7 @@ class FilmFile:
 
 
 def _identity(folder: int, name: str, *, full: bool) -> tuple[int, str | None]:
-    """Give the size of a file and, *full*, its SHA-256."""
+    """Return the size of a file and, *full*, its SHA-256."""
     with open(open_regular(folder, name, os.O_RDONLY), "rb", buffering=0) as file:  # noqa: PTH123 beside a descriptor
         digest = hashlib.file_digest(file, "sha256").hexdigest() if full else None
         return os.fstat(file.fileno()).st_size, digest

@@ -145,7 +145,7 @@ def _move(  # noqa: PLR0913 what is moved, and what is left of moves before
 
 
 def _respell(journal: Journal, outputs: Outputs) -> None:
-    """Give clips whose names a copy has spelt in another Unicode form the names that the journal knows."""
+    """Return clips whose names a copy has spelt in another Unicode form the names that the journal knows."""
     for row in list(journal.clips_beyond_ascii()):
         path = outputs.folder / (row.path or "")
         if (found := on_disk(path)) != path and found.exists():

@@ -34,7 +34,7 @@ class View(Protocol):
         """Tell that *event* was recorded for the job; *progress* is what came of it."""
 
     def stats(self, snapshot: Snapshot) -> None:
-        """Tell how the run stands. Call it as often as you like: the view decides by ``elapsed_s`` when to show it."""
+        """Show how the run stands; called often: the observer decides by ``elapsed_s`` when to show it."""
 
     def note(self, text: str) -> None:
         """Tell something that concerns the run and no single job."""
@@ -43,32 +43,32 @@ class View(Protocol):
         """Tell something that a person must know, however little they want to read."""
 
     def summary(self, summary: Summary) -> None:
-        """Tell how the run ended. Nothing but `close` comes after it."""
+        """Return how the run ended. Nothing but `close` comes after it."""
 
     def close(self) -> None:
-        """Give the terminal back. May be called more than once, and after any failure."""
+        """Return the terminal back. May be called more than once, and after any failure."""
 
 
 class Silent:
     """A view for nobody: the Python API's, when the caller wants none."""
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
     def stats(self, snapshot: Snapshot) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
     def warn(self, text: str) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
     def summary(self, summary: Summary) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
     def close(self) -> None:
-        """Say nothing."""
+        """Return nothing."""
 
 
 class Several:

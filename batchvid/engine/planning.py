@@ -110,7 +110,7 @@ def planned(  # noqa: PLR0913 what a run would be told
     again: Mapping[str, Reopened] = NOTHING,
     only: Collection[str] | None = None,
 ) -> tuple[Plan, Money]:
-    """Give the plan and the money so far; no *journal* stands for a manifest that was never run.
+    """Return the plan and the money so far; no *journal* stands for a manifest that was never run.
 
     *rebuy*: as a run with ``--rebuy`` would do it. *run_active*: a run is at work, so that a paid request that is under
     way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id. *again*: the jobs that

@@ -132,7 +132,7 @@ def after_report(  # noqa: PLR0911, PLR0913 a return a rule, from six plain valu
 
 
 def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdict:
-    """Say whether a job whose task failed gets a further paid attempt."""
+    """Whether a job whose task failed gets a further paid attempt."""
     failed = life.TaskFailed(reason)
     if life.attempts_used(progress) < limits.attempts:
         return Verdict((failed,))
@@ -142,7 +142,7 @@ def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdic
 def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
     fault: Fault, tally: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
 ) -> Verdict:
-    """Say what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
+    """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
     if fault.kind is FaultKind.UNKNOWN_TASK:
         if tally.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
             return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
@@ -152,7 +152,7 @@ def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
 
 
 def wants_other_source(fault: Fault, tally: RetryCounts) -> bool:
-    """Say whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
+    """Whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
 
     A URL that brings no clip brings none the next time, and a host that wants a key never gets ours; one that fails
     again and again may not be reachable at all.
@@ -169,7 +169,7 @@ def wants_other_source(fault: Fault, tally: RetryCounts) -> bool:
 
 
 def after_download_fault(fault: Fault, tally: RetryCounts, *, jitter: float, limits: Limits) -> Verdict:
-    """Say what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
+    """Return what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
     wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)
     if fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK} and tally.expiries < EXPIRIES:
         return Verdict((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)

@@ -57,7 +57,7 @@ class TimingClass:
         self._finished, self._unseen_s = self._sums()
 
     def learn(self, took_s: float) -> None:
-        """Take note that a task took this long."""
+        """Record that a task took this long."""
         self._samples_s.append(max(took_s, SHORTEST_S))
         self._uncounted += 1
         if self._uncounted * 8 >= len(self._samples_s):
@@ -66,13 +66,13 @@ class TimingClass:
 
     @property
     def typical_s(self) -> float:
-        """Give the median of what was seen, or the stated typical time before anything was."""
+        """Return the median of what was seen, or the stated typical time before anything was."""
         if not self._samples_s:
             return self._typical_s
         return sorted(self._samples_s)[len(self._samples_s) // 2]
 
     def next_look_s(self, age_s: float) -> float:
-        """Give the age at which a task that is still running at *age_s* is worth the next look."""
+        """Return the age at which a task that is still running at *age_s* is worth the next look."""
         place = bisect_right(EDGES, age_s, hi=BINS) - 1
         finished, unseen_s = self._at(max(place, 0), age_s)
         running = max(1.0 - finished, 1e-9)
@@ -88,7 +88,7 @@ class TimingClass:
         return max(age_s, from_s + part * (EDGES[after] - from_s))
 
     def _at(self, place: int, age_s: float) -> tuple[float, float]:
-        """Give F and its integral at *age_s*, which lies in the bin *place*: F grows evenly within a bin."""
+        """Return F and its integral at *age_s*, which lies in the bin *place*: F grows evenly within a bin."""
         into_s = max(0.0, age_s - EDGES[place])
         before = self._finished[place]
         slope = (self._finished[place + 1] - before) / (EDGES[place + 1] - EDGES[place])
@@ -96,7 +96,7 @@ class TimingClass:
         return before + slope * into_s, self._unseen_s[place] + (before + slope * into_s / 2) * into_s
 
     def _sums(self) -> tuple[list[float], list[float]]:
-        """Give F and its integral at each of `EDGES`."""
+        """Return F and its integral at each of `EDGES`."""
         self._look_worth_s = min(LOOK_WORTH_S, self.typical_s * LOOK_WORTH_SHARE)
         finished = [min(1.0, share) for share in accumulate(self._mass(), initial=0.0)]
         steps = zip(finished, finished[1:], WIDTHS_S, strict=False)
@@ -104,7 +104,7 @@ class TimingClass:
         return finished, list(accumulate(areas_s, initial=0.0))
 
     def _mass(self) -> list[float]:
-        """Give the chance that a task ends in each bin: a kernel estimate over log-age, mixed with the prior."""
+        """Return the chance that a task ends in each bin: a kernel estimate over log-age, mixed with the prior."""
         samples = [math.log(sample) for sample in self._samples_s]
         if not samples:
             return self._prior
@@ -121,13 +121,13 @@ class PollPlanner:
         self._classes = {name: TimingClass(typical_s, samples) for name, samples in (known or {}).items()}
 
     def of(self, name: str) -> TimingClass:
-        """Give the class, a new one when nothing is known of it."""
+        """Return the class, a new one when nothing is known of it."""
         if name not in self._classes:
             self._classes[name] = TimingClass(self._typical_s)
         return self._classes[name]
 
     def next_poll_in_s(self, name: str, *, age_s: float, shortest_s: float, longest_s: float, first: bool) -> float:
-        """Give the seconds from now to the next poll of a task that has been running for *age_s*.
+        """Return the seconds from now to the next poll of a task that has been running for *age_s*.
 
         The gap stays within *shortest_s* and *longest_s*; only the first poll may come later than that.
         """
@@ -136,7 +136,7 @@ class PollPlanner:
 
 
 def _kernel_width(logs: list[float]) -> float:
-    """Give Silverman's width over the spread between the quartiles, which one outlier does not widen."""
+    """Return Silverman's width over the spread between the quartiles, which one outlier does not widen."""
     ordered = sorted(logs)
     quartile = len(ordered) // 4
     spread = (ordered[-1 - quartile] - ordered[quartile]) / 1.35
@@ -144,7 +144,7 @@ def _kernel_width(logs: list[float]) -> float:
 
 
 def _smoothed(logs: list[float], width: float) -> list[float]:
-    """Give the mass in each bin of the kernel estimate; newer samples weigh more.
+    """Return the mass in each bin of the kernel estimate; newer samples weigh more.
 
     The kernel is three boxes one after the other, which come within a few percent of a bell and cost the same at any
     width and number of samples.
@@ -169,7 +169,7 @@ def _smoothed(logs: list[float], width: float) -> list[float]:
 
 
 def _bell(middle: float, width: float) -> list[float]:
-    """Give the mass in each bin of a log-normal around *middle*."""
+    """Return the mass in each bin of a log-normal around *middle*."""
     step = math.log(STEP)
     low = math.log(SHORTEST_S)
     values = [math.exp(-0.5 * ((low + (index + 0.5) * step - middle) / width) ** 2) for index in range(BINS)]

@@ -58,7 +58,7 @@ class Pace:
         self._sent_at.append(self._forget_before_last_minute())
 
     def per_minute(self) -> float:
-        """Give how many requests were let through in the last minute."""
+        """Return how many requests were let through in the last minute."""
         self._forget_before_last_minute()
         return float(len(self._sent_at))
 

@@ -98,7 +98,7 @@ def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
-    """Give a job the task id that an earlier run could not journal."""
+    """Return a job the task id that an earlier run could not journal."""
     job_id, task_id = change.after.job_id, change.after.task_id
     try:
         journal.record([change])
@@ -130,7 +130,7 @@ def parted(
 
 
 def as_they_stand(jobs: Iterable[Job], dependencies: DependencyGraph, journal: Journal) -> dict[str, Job]:
-    """Give the jobs by id, those that continue another with their fingerprint as far as its clip is there."""
+    """Return the jobs by id, those that continue another with their fingerprint as far as its clip is there."""
     found = {job.id: job for job in jobs}
     rows = {row.job_id: row for row in journal.progress_of(dependencies.ids)}
     found.update((job_id, as_it_stands(found[job_id], rows)) for job_id in dependencies.ids)

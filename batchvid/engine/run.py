@@ -172,7 +172,7 @@ class Account:
 
 
 def over_http(account: Account, options: Options, downloads: int) -> AbstractAsyncContextManager[ServicePort]:
-    """Give the way to the service over the network, for so many *downloads* at once."""
+    """Return the way to the service over the network, for so many *downloads* at once."""
     return Service(account.base_url, account.key, ca_file=options.ca_file, downloads=downloads)
 
 
@@ -309,7 +309,7 @@ async def run(order: Order) -> Summary:
 
 
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
-    """Give a moment of the wall clock on the monotonic one, which nobody sets."""
+    """Return a moment of the wall clock on the monotonic one, which nobody sets."""
     return None if moment is None else now + moment - at
 
 

@@ -67,14 +67,14 @@ class Lane:
         heappush(self._later, (due_at, rank, index))
 
     def head(self, now: float) -> tuple[float, int] | None:
-        """Give rank and index of the job whose turn it is, and leave it there; ``None`` when none is due."""
+        """Return rank and index of the job whose turn it is, and leave it there; ``None`` when none is due."""
         while self._later and self._later[0][0] <= now:
             _, rank, index = heappop(self._later)
             heappush(self._due, (rank, index))
         return self._due[0] if self._due else None
 
     def peek(self, now: float) -> int | None:
-        """Give the job whose turn it is, and leave it there; ``None`` when none is due."""
+        """Return the job whose turn it is, and leave it there; ``None`` when none is due."""
         head = self.head(now)
         return None if head is None else head[1]
 
@@ -86,7 +86,7 @@ class Lane:
         return index
 
     def next_due_at(self) -> float | None:
-        """Give the moment at which the next job becomes due; ``None`` when none is waiting for its time."""
+        """Return the moment at which the next job becomes due; ``None`` when none is waiting for its time."""
         return self._later[0][0] if self._later else None
 
 
@@ -214,7 +214,7 @@ class Scheduler:
         return self.busy[Step.SUBMIT]
 
     def is_eager(self, now: float) -> bool:
-        """Say whether nothing but room keeps this course from submitting now, as far as that can be seen."""
+        """Whether nothing but room keeps this course from submitting now, as far as that can be seen."""
         breaker = self.breaker
         if self.draining or breaker.submits_stopped or now < breaker.submits_resume_at or not self.schedule.has_room:
             return False
@@ -228,7 +228,7 @@ class Scheduler:
     # ---- whose turn it is
 
     def turn(self, step: Step, now: float) -> bool:
-        """Say whether a job could take this step now."""
+        """Whether a job could take this step now."""
         if self.draining:
             return False
         match step:
@@ -261,7 +261,7 @@ class Scheduler:
         return one is None or not one.started
 
     def take(self, step: Step, now: float) -> int | None:
-        """Give the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
+        """Return the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
         if not self.turn(step, now):
             return None
         lane = self._next_submits(now) if step is Step.SUBMIT else self._lanes(step)[0]
@@ -280,7 +280,7 @@ class Scheduler:
         return index
 
     def wake_at(self, step: Step, now: float) -> float | None:
-        """Give the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
+        """Return the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
         moments = [lane.next_due_at() for lane in self._lanes(step)]
         if step is not Step.DOWNLOAD:
             moments.append(self.breaker.throttle.resume_at)
@@ -296,7 +296,7 @@ class Scheduler:
         return lanes.get(step, (schedule.again, schedule.submits))
 
     def _next_submits(self, now: float) -> Lane:
-        """Give the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
+        """Return the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
         again, new = self.schedule.again, self.schedule.submits
         head = new.head(now)
         if head is None or self.breaker.new_jobs_wait:
@@ -304,7 +304,7 @@ class Scheduler:
         return min((new, again), key=lambda lane: lane.head(now) or head)
 
     def is_over(self) -> bool:
-        """Say whether nothing is left that this run could do."""
+        """Whether nothing is left that this run could do."""
         if self.busy.total():
             return False
         if self.draining:
@@ -328,7 +328,7 @@ class Scheduler:
     # ---- what came of it
 
     def change(self, index: int, events: Sequence[Event], *, at: float) -> tuple[Progress, Progress]:
-        """Give the job's progress before and after *events*; nothing is changed yet."""
+        """Return the job's progress before and after *events*; nothing is changed yet."""
         before = after = self.active[index].progress
         for event in events:
             after = life.advance(after, event, at=at)
@@ -395,7 +395,7 @@ class Scheduler:
             self.schedule.submits.put(child, rank=self.rank(child), due_at=now)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
-        """Give the worker back, and queue the job for the step that its state wants next, in *wait_s* or when best."""
+        """Free the worker, and queue the job for its next step, in *wait_s* or when it is best."""
         self.busy[step] -= 1
         one = self.active[index]
         ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
@@ -449,13 +449,13 @@ class Scheduler:
         return one.progress.state is State.PENDING and one.sends >= sends_at_most(self.limits)
 
     def task_began(self, index: int, *, now: float) -> None:
-        """Take note that the service accepted the job's task just now."""
+        """Record that the service accepted the job's task just now."""
         one = self.active[index]
         one.started, one.looked, one.tally = True, None, RetryCounts()
         one.task_from, one.deadline = now, now + self.limits.task_timeout_s
 
     def refused(self, index: int, fault: Fault) -> RetryCounts:
-        """Take note of a refused submit, and give the tally that counts it if it may be the job's own fault.
+        """Record a refused submit, and give the tally that counts it if it may be the job's own fault.
 
         While everybody is refused, nobody is to blame: a refusal counts when others were accepted since the last one.
         """
@@ -465,11 +465,11 @@ class Scheduler:
         return self.bump(index, refusals=1) if alone else one.tally
 
     def is_late(self, index: int, *, now: float) -> bool:
-        """Say whether the task's time is over. It does not run out while the service answers nobody."""
+        """Whether the task's time is over. It does not run out while the service answers nobody."""
         return now >= self.active[index].deadline and not self.breaker.is_away(now)
 
     def looked(self, index: int, *, now: float, finished: bool) -> float | None:
-        """Take note of a poll; give how long the task took when it has *finished* and this run saw it begin.
+        """Record a poll; give how long the task took when it has *finished* and this run saw it begin.
 
         It ended somewhere between this look and the one before; the middle is taken. A first look that comes too late
         so teaches the class to look earlier.

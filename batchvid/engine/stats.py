@@ -63,12 +63,12 @@ class RunStatistics:
         self._told_of_renaming = False
 
     def take_over(self, row: Progress) -> None:
-        """Take note of a job that an earlier run left for a person."""
+        """Record a job that an earlier run left for a person."""
         if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
             self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
 
     def happened(self, event: Event, progress: Progress, *, at: float) -> None:
-        """Take note of an event that was recorded."""
+        """Record an event that was recorded."""
         match event:
             case life.SubmitStarted():
                 self.submits += 1
@@ -82,7 +82,7 @@ class RunStatistics:
             self.needs_person.pop(progress.job_id, None)
 
     def other_with(self, url: str, *, job_id: str) -> str | None:
-        """Give the job for which this run was told the same URL before; ``None`` when there is none, or it was told."""
+        """Return the job that this run was told the same URL for before; ``None`` also when that was told."""
         first = self._first_with_url.setdefault(hash(url), job_id)
         if first == job_id or job_id in self._with_url_of_another:
             return None
@@ -90,7 +90,7 @@ class RunStatistics:
         return first
 
     def is_new_word(self, status: str) -> bool:
-        """Say whether this run meets a status for the first time; after `WORDS_TOLD` of them, none is new any more."""
+        """Whether this run meets a status for the first time; after `WORDS_TOLD` of them, none is new any more."""
         if status in self._strange_words or len(self._strange_words) >= WORDS_TOLD:
             return False
         self._strange_words.add(status)
@@ -102,11 +102,11 @@ class RunStatistics:
         return first
 
     def task_took(self, took_s: float) -> None:
-        """Take note of how long after its submission a task of this run was known to be over."""
+        """Record how long after its submission a task of this run was known to be over."""
         self._kept.add(took_s)
 
     def eta_s(self, now: float) -> float:
-        """Give the seconds until the last job is done, or nothing more is going to happen."""
+        """Return the seconds until the last job is done, or nothing more is going to happen."""
         scheduler, breaker = self._course, self._course.breaker
         if scheduler.draining:
             return 0.0
@@ -150,19 +150,19 @@ class RunStatistics:
         return min(bounds)
 
     def _next_price_micros(self, now: float) -> int | None:
-        """Give the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
+        """Return the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
         schedule = self._course.schedule
         indices = (lane.peek(now) for lane in (schedule.submits, schedule.again))
         return next((self._course.jobs[index].price_micros for index in indices if index is not None), None)
 
     def _ages_s(self, now: float) -> list[float]:
-        """Give how long tasks have been in flight: all of them, or some of many."""
+        """Return how long tasks have been in flight: all of them, or some of many."""
         active = self._course.active
         some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
         return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
 
     def _rate(self, now: float) -> Rate | None:
-        """Give the pace that may be counted on: the allowed one, or while the service slows it the one that it took."""
+        """Return the pace that may be counted on: the allowed one, or the real one while the service slows it."""
         account, allowed = self._course.account, self._limits.submits
         if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
             return allowed
@@ -170,12 +170,12 @@ class RunStatistics:
         return taken if allowed is None or taken.per_s < allowed.per_s else allowed
 
     def _look(self, now: float) -> None:
-        """Take note of when something was submitted last."""
+        """Record when something was submitted last."""
         if self.submits != self._submits_seen:
             self._submits_seen, self._submitted_at = self.submits, now
 
     def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
-        """Give the run as it stands now."""
+        """Return the run as it stands now."""
         scheduler, breaker = self._course, self._course.breaker
         halt = breaker.worst
         interrupted = scheduler.draining and not breaker.downloads_stopped
@@ -205,7 +205,7 @@ class RunStatistics:
 
 
 def _expected_s(scheduler: Scheduler) -> float:
-    """Give what a task is expected to take: by class what the journal tells, or the stated typical time."""
+    """Return what a task is expected to take: by class what the journal tells, or the stated typical time."""
     asked = scheduler.jobs[:: max(1, len(scheduler.jobs) // CLASSES_ASKED)]
     if not asked:
         return scheduler.limits.typical_time_s
@@ -234,12 +234,12 @@ class Lookout:
         self._saved_bytes = 0
 
     def took_place(self, kind: str, at: float) -> None:
-        """Take note of an event, in the order in which they came."""
+        """Record an event, in the order in which they came."""
         if kind == "SubmitStarted":
             self._submits.append(at)
 
     def stands(self, row: Progress) -> None:
-        """Take note of how a job stands now."""
+        """Record how a job stands now."""
         name = row.job_id
         if name not in self._ids:
             return
@@ -273,7 +273,7 @@ class Lookout:
     def snapshot(
         self, *, at: float, run_since: float | None, money: Money, timings: Mapping[str, list[float]]
     ) -> Snapshot:
-        """Give the run as it stands; *run_since* is when the run that holds the output began, ``None`` without one.
+        """Return the run as it stands; *run_since* is when the run that holds the output began, ``None`` without one.
 
         While no run is active, a job whose paid request was under way is in doubt, and nothing is in flight.
         """

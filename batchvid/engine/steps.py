@@ -84,7 +84,7 @@ class Posts(Protocol):
 
 
 async def request_body(job: Job, read_frame: Callable[[Frame], bytes]) -> Multipart:
-    """Give the body of the job's create request.
+    """Return the body of the job's create request.
 
     Raises ValueError when a frame is gone or is no longer the one that the job was made with.
     """
@@ -185,7 +185,7 @@ class Steps:
         return await self._refused(index, outcome, sent=sent, new=new)
 
     async def _with_first_frame(self, index: int, job: Continuation) -> Job:
-        """Give the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
+        """Return the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
 
         Raises `ClipNotUsableError` when that clip is not the journal's, `ValueError` when it shows no such frame.
         """
@@ -382,7 +382,7 @@ class Steps:
         return follow.wait_s
 
     async def _made(self, job: Job, progress: Progress) -> dict[Frame, str]:
-        """Give the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
+        """Return the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
         made: dict[Frame, str] = {}
         for frame in job.frames if progress.fingerprint in {job.fingerprint, *job.also} else ():
             if frame.recipe:
@@ -392,7 +392,7 @@ class Steps:
         return made
 
     async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
-        """Give what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
+        """Return what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
         if not isinstance(job, Continuation):
             return sidecar(job, progress, made=await self._made(job, progress))
         clip = self.scheduler.tracker.clip_for(index)

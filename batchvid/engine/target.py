@@ -27,12 +27,12 @@ SANDBOX = "sandbox"
 
 
 def journal_path(manifest: Manifest) -> Path:
-    """Give the path of the manifest's journal."""
+    """Return the path of the manifest's journal."""
     return manifest.output / STATE_FOLDER / JOURNAL_FILE
 
 
 def has_journal(manifest: Manifest) -> bool:
-    """Say whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
+    """Whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
     try:
         return journal_path(manifest).exists()
     except PermissionError:

@@ -55,7 +55,7 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Give how the run stands now. Raises as `JournalReader.open_readonly` does."""
+        """Return how the run stands now. Raises as `JournalReader.open_readonly` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = held_since(self._manifest.output)

@@ -76,7 +76,7 @@ class Runner:
             raise self._failure
 
     def snapshot(self) -> Snapshot:
-        """Give the run as it stands now."""
+        """Return the run as it stands now."""
         return self.statistics.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
 
     def drain(self) -> None:
@@ -223,7 +223,7 @@ class InFlightPool:
 
     @classmethod
     def among(cls, limits: Sequence[Limits]) -> InFlightPool:
-        """Give what runs with these limits share: the strictest of each holds for all of them together."""
+        """Return what runs with these limits share: the strictest of each holds for all of them together."""
         common = replace(
             limits[0],
             submits=strictest(one.submits for one in limits),
@@ -248,5 +248,5 @@ class InFlightPool:
 
 
 def strictest(rates: Iterable[Rate | None]) -> Rate | None:
-    """Give the slowest rate; ``None`` is no limit."""
+    """Return the slowest rate; ``None`` is no limit."""
     return min((rate for rate in rates if rate is not None), key=lambda rate: rate.per_s, default=None)

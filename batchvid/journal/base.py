@@ -65,7 +65,7 @@ class Change:
 
     @classmethod
     def of(cls, before: Progress, *events: tuple[Event, float], timing: Timing | None = None) -> Change:
-        """Give the change that *events* make, each an event and its time.
+        """Return the change that *events* make, each an event and its time.
 
         Raises `batchvid.domain.lifecycle.IllegalEventError` when the lifecycle does not allow one of them.
         """
@@ -90,7 +90,7 @@ def numbered(change: Change) -> Iterator[tuple[int, Event, float]]:
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    r"""Give what *event* says as plain JSON values, by field; bytes become text with ``\xNN`` for what is none."""
+    r"""Return what *event* says as plain JSON values, by field; bytes become text with ``\xNN`` for what is none."""
     values = ((name, getattr(event, name)) for name in NAMES[type(event)])
     return {
         name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for name, value in values

@@ -146,7 +146,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def pace_changes(path: Path) -> list[PaceChange]:
-    """Give what the log at *path*, and the older ones beside it, tell of the pace; unreadable ones tell nothing."""
+    """Return what the log at *path*, and the older ones beside it, tell of the pace; unreadable ones tell nothing."""
     found = []
     for name in rotated(path):
         with suppress(OSError), name.open("rb") as file:

@@ -194,7 +194,7 @@ class Journal(JournalReader):
         self.log.keep(lines)
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
-        """Give jobs other ids, with their attempts and events, all of them or none; each move is an old and a new id.
+        """Return jobs other ids, with their attempts and events, all of them or none; each move is an old and a new id.
 
         A job that has the new id, and for which nothing was paid, gets the old one. *remark* is kept beside it, as by
         `meta_set`. Raises `StaleProgressError` when the journal does not hold a job of an old id.

@@ -170,18 +170,18 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1), (2, VERSI
 
 
 def newest_version() -> int:
-    """Give the version of the schema that this batchvid reads and writes."""
+    """Return the version of the schema that this batchvid reads and writes."""
     return MIGRATIONS[-1][0]
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """Give the version of the schema that *db* has; 0 when it has none."""
+    """Return the version of the schema that *db* has; 0 when it has none."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def application_of(db: sqlite3.Connection) -> int:
-    """Give the mark of the program that *db* belongs to; 0 when it bears none."""
+    """Return the mark of the program that *db* belongs to; 0 when it bears none."""
     mark: int = db.execute("PRAGMA application_id").fetchone()[0]
     return mark
 
@@ -240,12 +240,12 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def companions(path: Path) -> list[Path]:
-    """Give the files that SQLite keeps beside *path* while it is open, or after a crash."""
+    """Return the files that SQLite keeps beside *path* while it is open, or after a crash."""
     return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
 def refuse_doubtful(path: Path) -> bool:
-    """Say whether there is a journal at *path*; refuse what only looks like one.
+    """Whether there is a journal at *path*; refuse what only looks like one.
 
     Raises `StorageError` for a symbolic link (at the file, its companions or its folder), for what
     is no plain file, and for an empty one, which SQLite would silently take for a fresh database.
@@ -274,7 +274,7 @@ def refuse_doubtful(path: Path) -> bool:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Give the device and the number of the file at *path*, which tell it from any other."""
+    """Return the device and the number of the file at *path*, which tell it from any other."""
     found = path.lstat()
     return found.st_dev, found.st_ino
 

@@ -112,7 +112,7 @@ class JournalReader:
         self.close()
 
     def progress(self, job_id: str) -> Progress | None:
-        """Give what has happened to a job; ``None`` when nothing has."""
+        """Return what has happened to a job; ``None`` when nothing has."""
         return next(map(_progress, self._rows(f"{ALL_PROGRESS} WHERE job_id = ?", job_id)), None)
 
     def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
@@ -152,7 +152,7 @@ class JournalReader:
         return ((job_id, State(state), fingerprint) for job_id, state, fingerprint in rows)
 
     def money(self) -> Money:
-        """Give what all attempts come to; see `batchvid.journal.sqlite_reader`. The budget is not known here."""
+        """Return what all attempts come to; see `batchvid.journal.sqlite_reader`. The budget is not known here."""
         spent, reserved, unpriced, unproven = next(
             self._rows(
                 "SELECT coalesce(sum(price_micros) FILTER (WHERE outcome NOT IN ('open', 'in_doubt')), 0),"
@@ -169,7 +169,7 @@ class JournalReader:
         )
 
     def held_jobs(self) -> frozenset[str]:
-        """Give the ids of the jobs that have an attempt open or in doubt, for which money is held."""
+        """Return the ids of the jobs that have an attempt open or in doubt, for which money is held."""
         rows = self._rows("SELECT DISTINCT job_id FROM attempts WHERE outcome IN ('open', 'in_doubt')")
         return frozenset(job_id for (job_id,) in rows)
 
@@ -194,13 +194,13 @@ class JournalReader:
         return found
 
     def owner_of_task(self, task_id: str) -> str | None:
-        """Give the id of the job that has this task; ``None`` when none has."""
+        """Return the id of the job that has this task; ``None`` when none has."""
         return next(
             (job_id for (job_id,) in self._rows("SELECT job_id FROM attempts WHERE task_id = ?", task_id)), None
         )
 
     def attempts(self, job_id: str) -> list[Attempt]:
-        """Give the paid attempts of a job, oldest first."""
+        """Return the paid attempts of a job, oldest first."""
         names = [field.name for field in fields(Attempt)]
         rows = self._rows(
             f"SELECT {', '.join(names)} FROM attempts WHERE job_id = ? ORDER BY attempt",  # noqa: S608 the dataclass's own
@@ -257,7 +257,7 @@ class JournalReader:
         return (KeptEvent(seq, job, attempt, at, kind, json.loads(data)) for seq, job, attempt, at, kind, data in rows)
 
     def last_seq(self) -> int:
-        """Give the number of the newest event; 0 when there is none."""
+        """Return the number of the newest event; 0 when there is none."""
         return next(seq or 0 for (seq,) in self._rows("SELECT max(seq) FROM events"))
 
     def news(self, after: int) -> Iterator[tuple[int, str, float, str]]:
@@ -269,7 +269,7 @@ class JournalReader:
         return self._rows("SELECT seq, job_id, at, kind FROM events ORDER BY seq DESC")
 
     def timings(self) -> Mapping[str, list[float]]:
-        """Give how long tasks took in seconds, by timing class, oldest first, at most `TIMINGS_KEPT` of each."""
+        """Return how long tasks took in seconds, by timing class, oldest first, at most `TIMINGS_KEPT` of each."""
         found: dict[str, list[float]] = {}
         for timing_class, took_s in self._rows("SELECT timing_class, took_s FROM timings ORDER BY seq"):
             found.setdefault(timing_class, []).append(took_s)
@@ -282,7 +282,7 @@ class JournalReader:
         return is_session and self.meta_get("clean") == "1" and sqlite_file.is_untouched(self.path, found)
 
     def meta_get(self, key: str) -> str | None:
-        """Give a remark about the journal as a whole; ``service`` is the one it belongs to."""
+        """Return a remark about the journal as a whole; ``service`` is the one it belongs to."""
         return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
 
     def _rows(self, query: str, *values: str | int) -> Iterator[tuple[Any, ...]]:

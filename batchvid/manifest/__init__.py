@@ -28,7 +28,7 @@ def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the manifest's JSON Schema (draft-07 subset), with a description of every key, for editors."""
+    """Return the manifest's JSON Schema (draft-07 subset), with a description of every key, for editors."""
     from batchvid.manifest.schema import json_schema as schema_now  # noqa: PLC0415 as above
 
     return schema_now()

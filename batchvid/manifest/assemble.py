@@ -82,7 +82,7 @@ class Assembler:
         return found
 
     def films(self, document: Document, jobs: Sequence[Job]) -> tuple[Film, ...]:
-        """Give the films of the storyboards and of ``films``, once the *jobs* are built."""
+        """Return the films of the storyboards and of ``films``, once the *jobs* are built."""
         if not self._boards and "films" not in document.tree:
             return ()
         boards = {film: (clips, self._expander.spot(wish, "film")) for film, (clips, wish) in self._boards.items()}
@@ -90,7 +90,7 @@ class Assembler:
         return Films(document, self._known(jobs), findings=self._findings).all(boards, taken)
 
     def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Give all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
+        """Return all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
         found = {key: wish.fields.get("id", key) for key, wish in self._ids.items() if wish.take == 1}
         return found | {job.id.lower(): job.id for job in jobs}
 
@@ -147,7 +147,7 @@ class Assembler:
         return Continuation(**own, continues=wish.fields["continues"], at_s=wish.fields.get("at"))
 
     def _may_continue(self, wish: JobSpec) -> bool:
-        """Say whether what is written of another clip to go on from can be."""
+        """Whether what is written of another clip to go on from can be."""
         if "continues" not in wish.fields:
             if "continues" not in wish.broken:
                 self._findings.add(
@@ -171,7 +171,7 @@ class Assembler:
         return holder is wish
 
     def _derived_id(self, wish: JobSpec, prompt: str, content: str) -> str | None:
-        """Give the id of a job that was given none: it follows from the content, and so survives re-ordering."""
+        """Return the id of a job that was given none: it follows from the content, and so survives re-ordering."""
         if wish.take == 1:
             self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
         job_id = _id_of_take(wish, self._base)
@@ -187,7 +187,7 @@ class Assembler:
         return None
 
     def _frames_of(self, wish: JobSpec) -> tuple[Frame, ...] | None:
-        """Give the job's frames in order; ``None`` when one of them is wrong."""
+        """Return the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
         wanted = [field for field in FRAMES if field in wish.fields]
         fit, ratio = Fit(wish.fields.get("fit", Fit.NONE)), ratio_of(wish.fields.get("size"))
@@ -247,7 +247,7 @@ class Assembler:
         return micros
 
     def _path(self, wish: JobSpec, job_id: str, template: Template) -> str | None:
-        """Give the clip's path; ``None`` when it is none, or in another's way."""
+        """Return the clip's path; ``None`` when it is none, or in another's way."""
         if self._id_is_path:
             return job_id + ".mp4"
         fields = wish.fields
@@ -280,7 +280,7 @@ def _id_of_take(wish: JobSpec, job_id: str) -> str:
 
 
 def _slug(prompt: str) -> str:
-    """Give the first words of *prompt* as letters, digits and dashes."""
+    """Return the first words of *prompt* as letters, digits and dashes."""
     words = _WORD.findall(unicodedata.normalize("NFKD", prompt[:200]).encode("ascii", "ignore").decode().lower())
     slug = words[0][:_SLUG_LENGTH] if words else "clip"
     for word in words[1:]:

@@ -97,7 +97,7 @@ def _quote(plain: Plain, path: TreePath) -> str:
 
 
 def what(value: object) -> str:
-    """Say in words what kind of value stands in the tree."""
+    """Return in words what kind of value stands in the tree."""
     match value:
         case Plain(kind="nothing"):
             return "empty"
@@ -112,7 +112,7 @@ def what(value: object) -> str:
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    """Give the keys of a section as people write them."""
+    """Return the keys of a section as people write them."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -89,7 +89,7 @@ class Expander:
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
     def wishes(self) -> Iterator[JobSpec]:
-        """Give every wish of every entry, in order; what is wrong is added to the findings."""
+        """Return every wish of every entry, in order; what is wrong is added to the findings."""
         simple, defaults, no_variables = self._simple, self._defaults, {"take": "1"}
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
@@ -99,7 +99,7 @@ class Expander:
                 yield from self._entry(index, entry)
 
     def spot(self, wish: JobSpec, field: str) -> Location:
-        """Give the place where a wish's *field* was written, or where it is missing."""
+        """Return the place where a wish's *field* was written, or where it is missing."""
         index, rows, row, *_ = wish
         if wish.part and (path := storyboards.path_of(wish.part, field, self._entries[index])):
             return Location(self._document, ("jobs", index, *path), dotted(("jobs", index, *path)))
@@ -112,17 +112,17 @@ class Expander:
         return self.place(wish)
 
     def top(self, key: str) -> Location:
-        """Give the place of a key of the manifest's top level."""
+        """Return the place of a key of the manifest's top level."""
         return Location(self._document, (key,), key)
 
     def place(self, wish: JobSpec) -> Location:
-        """Give the place of the whole wish."""
+        """Return the place of the whole wish."""
         if wish.rows is not None:
             return wish.rows.spot(wish.entry, wish.row)
         return Location(self._document, ("jobs", wish.entry), f"jobs[{wish.entry}]")
 
     def line(self, wish: JobSpec) -> str:
-        """Give ``file:line`` of the entry or the row."""
+        """Return ``file:line`` of the entry or the row."""
         if wish.rows is not None and wish.rows.base is None:
             return f"{wish.rows.source.name}:{wish.rows.rows[wish.row].line}"
         return f"{self._document.name}:{self._entries[wish.entry].line}"
@@ -223,7 +223,7 @@ class Expander:
             yield from whole
 
     def _clips(self, wish: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
-        """Give every combination of a matrix, and every take of each."""
+        """Return every combination of a matrix, and every take of each."""
         matrix: dict[str, list[str]] = given.get("matrix", {})
         takes: int = literal.get("takes", given.get("takes", 1))
         count = takes * math.prod(map(len, matrix.values()))
@@ -283,7 +283,7 @@ class Expander:
         variables: Mapping[str, str],
         fixed: Mapping[str, Any],
     ) -> JobSpec:
-        """Give the wish with its templates filled in."""
+        """Return the wish with its templates filled in."""
         fields: dict[str, Any] = {key: value for key, value in fixed.items() if key != "form"}
         form: dict[str, str] = {}
         broken = set(wish.broken)
@@ -309,11 +309,11 @@ class Expander:
         return wish._replace(fields=fields, broken=frozenset(broken), variables=variables)
 
     def _template_spot(self, wish: JobSpec, key: FieldKey) -> Location:
-        """Give the place where a template is written, which is never a row."""
+        """Return the place where a template is written, which is never a row."""
         return self.spot(wish._replace(rows=None), _field(key))
 
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
-        """Say when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
+        """Return when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
         from difflib import get_close_matches  # noqa: PLC0415 as above
 
         texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def count(lowest: int, highest: int) -> PlainValidator:
-    """Give the rule of a whole number between two bounds."""
+    """Return the rule of a whole number between two bounds."""
     schema = {"type": "integer", "minimum": lowest, "maximum": highest}
     return PlainValidator(
         values.between(lowest, highest), json_schema_input_type=Annotated[int, WithJsonSchema(schema)]
@@ -23,7 +23,7 @@ def count(lowest: int, highest: int) -> PlainValidator:
 
 
 def one_of(words: type[StrEnum]) -> PlainValidator:
-    """Give the rule of a word out of a few."""
+    """Return the rule of a word out of a few."""
     names = [str(word) for word in words]
     return PlainValidator(
         values.word_of(*names), json_schema_input_type=Annotated[str, WithJsonSchema({"enum": names})]
@@ -31,7 +31,7 @@ def one_of(words: type[StrEnum]) -> PlainValidator:
 
 
 def _shaped(pattern: str, advice: str) -> dict[str, Any]:
-    """Give the schema of a text of one shape; *advice* is what editors show instead of the pattern."""
+    """Return the schema of a text of one shape; *advice* is what editors show instead of the pattern."""
     return {"type": "string", "pattern": pattern, "patternErrorMessage": advice}
 
 

@@ -30,7 +30,7 @@ class Frames:
         self._known: dict[Path, Frame | str] = {}
 
     def get(self, relative: str, *, fit: Fit = Fit.NONE, ratio: tuple[int, int] | None = None) -> Frame:
-        """Give the frame of a file, to be fitted to *ratio*.
+        """Return the frame of a file, to be fitted to *ratio*.
 
         Raises `ValueError` with the file's name and what is wrong with it.
         """
@@ -53,20 +53,20 @@ class Frames:
 
 
 def size_trouble(size: str) -> str | None:
-    """Say what is strange about a ``size``, which is passed through all the same."""
+    """Return what is strange about a ``size``, which is passed through all the same."""
     if ratio_of(size):
         return None
     return f'"{size}" is neither 16x9, 9x16 nor pixels such as 1280x720; it is sent as it is'
 
 
 def suits(frame: Frame, ratio: tuple[int, int]) -> bool:
-    """Say whether what goes out of the frame has the clip's ratio, or nearly."""
+    """Whether what goes out of the frame has the clip's ratio, or nearly."""
     width, height = frame.sent_size
     return not height or abs(width * ratio[1] / (height * ratio[0]) - 1) <= _RATIO_TOLERANCE
 
 
 def frame_troubles(frames: Mapping[str, Frame], size: str | None) -> Iterator[tuple[str, str]]:
-    """Say what is strange about a job's frames as they go out, which come by their fields: the field, and the text."""
+    """Yield what is strange about a job's frames as they go out: the field, and the text."""
     ratio = ratio_of(size)
     if ratio is not None:
         for field, frame in frames.items():

@@ -15,7 +15,7 @@ EXTRA = "apprise"
 
 
 def hook(value: object) -> Hook:
-    """Give whom a value of ``notify`` means: a webhook's URL, another of Apprise's, or ``$VARIABLE``."""
+    """Return whom a value of ``notify`` means: a webhook's URL, another of Apprise's, or ``$VARIABLE``."""
     text = written(value)
     if text.startswith("$"):
         variable = _VARIABLE.fullmatch(text)
@@ -32,7 +32,7 @@ def hook(value: object) -> Hook:
 
 
 def address_trouble(found: Hook) -> str | None:
-    """Say why a URL cannot be reached from here; ``None`` when it can."""
+    """Return why a URL cannot be reached from here; ``None`` when it can."""
     if not found.is_webhook:
         if find_spec(EXTRA) is None:
             return (

@@ -65,7 +65,7 @@ class Films:
         self._films: dict[str, tuple[Film, str]] = {}
 
     def all(self, boards: Mapping[str, tuple[list[str], Location]], clip_paths: Mapping[str, str]) -> tuple[Film, ...]:
-        """Give every film; *boards* are the storyboards' by id, *clip_paths* what clips are called, by `same_file`."""
+        """Return every film; *boards* are the storyboards by id, *clip_paths* the clips' names by `same_file`."""
         for film_id, (clips, spot) in boards.items():
             self._add(Film(film_id, tuple(clips), f"{film_id}.mp4"), spot, clip_paths)
         section = self._document.tree.get("films", [])

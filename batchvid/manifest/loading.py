@@ -162,7 +162,7 @@ def _warn_of_service(document: Document, service: dict[str, Any], findings: Diag
 
 
 def _limits(given: dict[str, Any]) -> Limits:
-    """Give the limits as values; what the manifest does not say is the default."""
+    """Return the limits as values; what the manifest does not say is the default."""
     found = dict(given)
     for name in ("typical_time", "task_timeout"):
         if name in found:

@@ -44,7 +44,7 @@ def file_name(text: str) -> Template:
 
 
 def clip_path(template: Template, variables: Mapping[str, str]) -> str:
-    """Give the path of one clip; what could lead elsewhere in a variable becomes ``-``.
+    """Return the path of one clip; what could lead elsewhere in a variable becomes ``-``.
 
     Raises `ValueError` when it is still no path inside the output folder, or an unknown variable is named.
     """
@@ -55,7 +55,7 @@ def clip_path(template: Template, variables: Mapping[str, str]) -> str:
 
 
 def path_trouble(path: str) -> str | None:  # noqa: PLR0911 one return a rule
-    """Say what keeps *path* from being a clip's path, or ``None``."""
+    """Return what keeps *path* from being a clip's path, or ``None``."""
     if "\\" in path or not path.isprintable():
         return "holds a backslash or a control character: write / for folders"
     if trouble := locale_trouble(path):
@@ -78,7 +78,7 @@ def path_trouble(path: str) -> str | None:  # noqa: PLR0911 one return a rule
 
 
 def locale_trouble(path: str) -> str | None:
-    """Say what keeps *path* from being the name of a file under this locale, or ``None``.
+    """Return what keeps *path* from being the name of a file under this locale, or ``None``.
 
     It is asked before anything is paid: a clip whose file cannot be named could not be saved.
     """
@@ -92,7 +92,7 @@ def locale_trouble(path: str) -> str | None:
 
 
 def same_file(path: str) -> str:
-    """Give what two paths have in common when some file system takes them for one."""
+    """Return what two paths have in common when some file system takes them for one."""
     return (
         path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     )

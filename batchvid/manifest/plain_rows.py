@@ -44,7 +44,7 @@ class PlainRows:
         self._shapes: dict[tuple[str, ...], Shape | None] = {}
 
     def filled(self, row: Map) -> tuple[dict[str, Any], dict[str, str], bool] | None:
-        """Give a row's fields, its variables, and whether its id tells takes; ``None`` when it is not plain."""
+        """Return a row's fields, its variables, and whether its id tells takes; ``None`` when it is not plain."""
         columns = tuple(row)
         try:
             shape = self._shapes[columns]

@@ -28,7 +28,7 @@ class Price:
     per_second: bool = False
 
     def of_clip(self, seconds: str | None) -> int:
-        """Give the price of one clip in millionths, rounded up.
+        """Return the price of one clip in millionths, rounded up.
 
         Raises `ValueError` when the price is per second and *seconds* is no number, or the clip costs absurdly much.
         """
@@ -47,7 +47,7 @@ def _bounded(micros: int) -> int:
 
 
 def price(value: object) -> Price:
-    """Give the price of ``0.40`` (a clip) or ``0.40/s`` (a second); raises `ValueError`."""
+    """Return the price of ``0.40`` (a clip) or ``0.40/s`` (a second); raises `ValueError`."""
     amount, slash, unit = written(value).partition("/")
     if slash and unit.strip() != "s":
         raise ValueError(f"{shown(written(value))} is not a price: write such as 0.40 (a clip) or 0.40/s (a second)")
@@ -63,6 +63,6 @@ class Prices:
     """Whether every job needs one: there is a budget to keep."""
 
     def find(self, model: str, size: str | None) -> Price | None:
-        """Give the price of *model* at *size*: of exactly that size, else of any; ``None`` when unknown."""
+        """Return the price of *model* at *size*: of exactly that size, else of any; ``None`` when unknown."""
         by_size = self.table.get(model, {})
         return by_size.get(size or ANY_SIZE) or by_size.get(ANY_SIZE)

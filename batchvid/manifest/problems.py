@@ -23,7 +23,7 @@ class Source(Protocol):
         """The file, as the user named it."""
 
     def position(self, path: TreePath) -> tuple[int, int]:
-        """Give line and column, from 1, of what stands at *path*."""
+        """Return line and column, from 1, of what stands at *path*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Location:
 
 
 def dotted(path: TreePath) -> str:
-    """Give ``jobs[3].first_frame`` for a path in a tree."""
+    """Return ``jobs[3].first_frame`` for a path in a tree."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -68,11 +68,11 @@ class Diagnostics:
         self._located.append(_problem(file, error.line, error.column, where, str(error)))
 
     def problems(self) -> list[Problem]:
-        """Give everything that is wrong, by file, line and column, each once."""
+        """Return everything that is wrong, by file, line and column, each once."""
         return _in_order(self._located + [_located(spot, text) for spot, text in self._spotted])
 
     def warnings(self) -> list[Problem]:
-        """Give everything that is strange, in the same order."""
+        """Return everything that is strange, in the same order."""
         return _in_order([_located(spot, text) for spot, text in self._warnings])
 
 

@@ -84,7 +84,7 @@ class TextError(ValueError):
 
 
 def scalar(text: str) -> str | Plain:
-    """Give what an unquoted *text* is in YAML: itself, or something that only looks like text."""
+    """Return what an unquoted *text* is in YAML: itself, or something that only looks like text."""
     for kind, matches in _RESOLVERS.get(text[:1], ()):
         if matches(text):
             return Plain(text, kind)
@@ -92,7 +92,7 @@ def scalar(text: str) -> str | Plain:
 
 
 def read_text(path: Path, *, bom_allowed: bool = False) -> str:
-    """Give the text of a regular UTF-8 file of at most `MAX_BYTES`.
+    """Return the text of a regular UTF-8 file of at most `MAX_BYTES`.
 
     *bom_allowed* is for tables, which spreadsheets save with a byte order mark.
     Raises `TextError`.
@@ -146,7 +146,7 @@ class Document:
             raise self._syntax_error(error) from error
 
     def position(self, path: TreePath) -> tuple[int, int]:
-        """Give line and column of the key or item at *path*, or of the nearest thing around it."""
+        """Return line and column of the key or item at *path*, or of the nearest thing around it."""
         if not self._positions:
             self._positions = _positions(self._text)
         while path not in self._positions:
@@ -258,7 +258,7 @@ class _Builder:
 
 
 def _odd_key(event: Any, value: Any) -> str:
-    """Give a key that looks like a number or so as it is written."""
+    """Return a key that looks like a number or so as it is written."""
     if isinstance(value, Plain):
         return value.text
     raise _at(event, "a key must be text, and this is a list or a map")
@@ -274,7 +274,7 @@ def _position_of_byte(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def _positions(text: str) -> dict[TreePath, tuple[int, int]]:
-    """Give the place of every key and every list item of a text that has been read before."""
+    """Return the place of every key and every list item of a text that has been read before."""
     read: Callable[[], Any] = CParser(text).get_event
     read()
     read()

@@ -127,7 +127,7 @@ ROW_KEYS = frozenset(_ROW)
 
 
 def right(section: SectionName, tree: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the values of a section in which everything is right; ``None`` when something is not, or is not known."""
+    """Return the values of a section in which everything is right; ``None`` when something is not, or is not known."""
     rules = RULES[section]
     try:
         return {key: rules[key](value) for key, value in tree.items()}

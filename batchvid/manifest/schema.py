@@ -41,7 +41,7 @@ MAX_TAKES = 1000
 
 
 def _key(*, description: str, **rules: Any) -> Any:
-    """Give a key that need not be there; what stands for it then is not the schema's business."""
+    """Return a key that need not be there; what stands for it then is not the schema's business."""
     return Field(None, description=description, **rules)
 
 
@@ -183,7 +183,7 @@ class Head(Section):
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the manifest's JSON Schema, in the draft-07 subset that editors read."""
+    """Return the manifest's JSON Schema, in the draft-07 subset that editors read."""
     schema = Head.model_json_schema(ref_template="#/definitions/{model}")
     entry = Entry.model_json_schema(ref_template="#/definitions/{model}")
     schema["required"] = ["jobs"]

@@ -24,7 +24,7 @@ _KEY = re.compile(r"sk-[A-Za-z0-9][A-Za-z0-9_-]{15,}", re.ASCII)
 
 
 def base_url(value: object) -> str:
-    """Give a base URL in its one normal form: it ends in ``/v1``, whether or not it was written so.
+    """Return a base URL in its one normal form: it ends in ``/v1``, whether or not it was written so.
 
     Raises `ValueError`, whose text never holds the URL: it may carry a password.
     """
@@ -55,7 +55,7 @@ def base_url(value: object) -> str:
 
 
 def key_env(value: object) -> str:
-    """Give the name of the key's variable; refuses what looks like a key itself, and does not repeat it."""
+    """Return the name of the key's variable; refuses what looks like a key itself, and does not repeat it."""
     text = written(value)
     if not _VARIABLE.fullmatch(text) or _KEY_BEGINNING.match(text):
         raise ValueError(
@@ -88,5 +88,5 @@ def holds_key(tree: object) -> bool:
 
 
 def without_keys(text: str) -> str:
-    """Give *text* with everything taken out that looks like a key."""
+    """Return *text* with everything taken out that looks like a key."""
     return _KEY.sub("sk-…", text)

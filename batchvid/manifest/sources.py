@@ -43,7 +43,7 @@ class Rows:
     """Of the pairs."""
 
     def spot(self, entry: int, row: int, *, field: str | None = None) -> Location:
-        """Give the place of a row, or of one field of it, for a message."""
+        """Return the place of a row, or of one field of it, for a message."""
         label = f"pair {self.names[row]}" if self.names else f"row {row + 1} ({self.source.name})"
         path: TreePath = self.base or ((row, field) if field is not None else (row,))
         return Location(self.source, path, f"jobs[{entry}] {label}" + (f" {field}" if field is not None else ""))
@@ -61,7 +61,7 @@ class Table:
         self._delimiter = delimiter
 
     def position(self, path: TreePath) -> tuple[int, int]:
-        """Give line and column of a row, or of a cell of it."""
+        """Return line and column of a row, or of a cell of it."""
         line = self.starts[path[0]] if path and isinstance(path[0], int) else 1
         field = path[1] if len(path) > 1 else None
         if field is None:
@@ -203,7 +203,7 @@ def _json_number(text: str) -> Plain:
 
 
 def _json_map(pairs: list[tuple[str, Any]]) -> Map:
-    """Give an object as a map of the tree; null is "not given", as an empty cell is."""
+    """Return an object as a map of the tree; null is "not given", as an empty cell is."""
     found = Map((nfc(key), value) for key, value in pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()

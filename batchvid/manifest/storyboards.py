@@ -23,12 +23,12 @@ class Part(NamedTuple):
 
 
 def suffix(number: int) -> str:
-    """Give what a part's id ends in; frames that are added at the end leave the parts before them as they are."""
+    """Return what a part's id ends in; frames that are added at the end leave the parts before them as they are."""
     return f"-{number:02}"
 
 
 def mistakes(given: Mapping[str, Any], literal: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with an entry beside or without a storyboard: the key, and the text."""
+    """Return what is wrong with an entry beside or without a storyboard: the key, and the text."""
     if "storyboard" not in given:
         for key, instead in (("film", "for other clips write films:"), ("prompts", "write prompt:")):
             if key in given:
@@ -67,7 +67,7 @@ def parts(given: Mapping[str, Any], literal: Mapping[str, Any]) -> Iterator[Part
 
 
 def path_of(number: int, field: str, entry: Mapping[str, Any]) -> tuple[str | int, ...] | None:
-    """Give where a field of a part is written below its entry, when that is not under its own name."""
+    """Return where a field of a part is written below its entry, when that is not under its own name."""
     if field in FRAMES:
         return "storyboard", number - 1 + FRAMES.index(field)
     if field == "prompt" and "prompts" in entry:

@@ -43,7 +43,7 @@ class Template:
         return frozenset(self.pieces[1::2])
 
     def render(self, variables: Mapping[str, str]) -> str:
-        """Give the text with every variable filled in; raises `UnknownVariableError`."""
+        """Return the text with every variable filled in; raises `UnknownVariableError`."""
         found = list(self.pieces)
         for place in range(1, len(found), 2):
             name = found[place]

@@ -33,7 +33,7 @@ MAX_MONEY = 1_000_000_000
 
 
 def written(value: object) -> str:
-    """Give a single value as it stands in the file."""
+    """Return a single value as it stands in the file."""
     match value:
         case str():
             return value.strip()
@@ -48,7 +48,7 @@ def written(value: object) -> str:
 
 
 def whole(value: object) -> int:
-    """Give a whole number, as YAML 1.1 reads it (``0x10``, ``1_000``)."""
+    """Return a whole number, as YAML 1.1 reads it (``0x10``, ``1_000``)."""
     text = written(value)
     if not isinstance(value, Plain) or value.kind != "a number":
         raise ValueError(f"{shown(text)} is not a whole number: write one without quotes")
@@ -80,7 +80,7 @@ def duration_s(value: object) -> float:
 
 
 def moment_s(value: object) -> float:
-    """Give the seconds of a moment in a clip: ``3.5s`` after its beginning, or ``-0.2s``: before its end."""
+    """Return the seconds of a moment in a clip: ``3.5s`` after its beginning, or ``-0.2s``: before its end."""
     text = written(value)
     from_the_end = text.startswith("-")
     if text == "0s":
@@ -102,7 +102,7 @@ class DurationRange(NamedTuple):
 
 
 def duration_range(value: object) -> DurationRange:
-    """Give both ends of ``3s..30s``."""
+    """Return both ends of ``3s..30s``."""
     text = written(value)
     shortest, dots, longest = text.partition("..")
     if not dots:
@@ -114,7 +114,7 @@ def duration_range(value: object) -> DurationRange:
 
 
 def rate(value: object) -> Rate | None:
-    """Give the rate of ``10/min``, ``5/s`` or ``100/h``; ``None`` for ``unlimited``."""
+    """Return the rate of ``10/min``, ``5/s`` or ``100/h``; ``None`` for ``unlimited``."""
     text = written(value)
     if text == "unlimited":
         return None
@@ -130,7 +130,7 @@ def rate(value: object) -> Rate | None:
 
 
 def money_micros(value: object) -> int:
-    """Give money in millionths, exactly as the digits say, rounded up below that."""
+    """Return money in millionths, exactly as the digits say, rounded up below that."""
     text = written(value)
     if not _MONEY.fullmatch(text):
         raise ValueError(f"{shown(text)} is not an amount of money: write digits such as 25.00")
@@ -141,6 +141,6 @@ def money_micros(value: object) -> int:
 
 
 def shown(text: str) -> str:
-    """Give *text* quoted and cut, for a message."""
+    """Return *text* quoted and cut, for a message."""
     longest = 60
     return f'"{text}"' if len(text) <= longest else f'"{text[:longest]}…"'

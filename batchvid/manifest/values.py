@@ -38,7 +38,7 @@ def is_clean(text: str) -> bool:
 
 
 def any_text(value: object) -> str:
-    """Give a text, which may be empty."""
+    """Return a text, which may be empty."""
     if isinstance(value, Plain):
         if value.kind == "nothing":
             raise ValueError("is empty: write text, or remove the key")
@@ -52,7 +52,7 @@ def any_text(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """Give a text that says something."""
+    """Return a text that says something."""
     found = any_text(value)
     if not found.strip():
         raise ValueError("is empty: write text, or remove the key")
@@ -60,7 +60,7 @@ def text(value: object) -> str:
 
 
 def folder(value: object) -> str:
-    """Give the path of a folder, as it is written."""
+    """Return the path of a folder, as it is written."""
     found = text(value)
     if found.startswith("~"):
         raise ValueError("begins with ~, which is not expanded: write the path in full")
@@ -70,14 +70,14 @@ def folder(value: object) -> str:
 
 
 def variable_value(value: object) -> str:
-    """Give the text of a variable; a number may stand without quotes when it can mean nothing else."""
+    """Return the text of a variable; a number may stand without quotes when it can mean nothing else."""
     if isinstance(value, Plain) and _CANONICAL_NUMBER.fullmatch(value.text):
         return value.text
     return text(value)
 
 
 def variable_name(value: str) -> str:
-    """Give the name of a variable."""
+    """Return the name of a variable."""
     if value == "take":
         raise ValueError(TAKE_IS_TAKEN)
     if not value.strip() or not is_clean(value) or set(value) & set("{}"):
@@ -86,7 +86,7 @@ def variable_name(value: str) -> str:
 
 
 def form_key(value: str) -> str:
-    """Give the name of a further form field."""
+    """Return the name of a further form field."""
     if value in SENT_BY_BATCHVID:
         where = "first_frame and last_frame" if value == "input_reference" else f"{value}: beside form:"
         raise ValueError(f"is not a further field: write {where}")
@@ -96,14 +96,14 @@ def form_key(value: str) -> str:
 
 
 def version(value: object) -> int:
-    """Give the version of the manifest's format."""
+    """Return the version of the manifest's format."""
     if units.whole(value) != 1:
         raise ValueError("is not a version that this batchvid reads: write version: 1")
     return 1
 
 
 def between(lowest: int, highest: int) -> Callable[[object], int]:
-    """Give the rule of a whole number between two bounds."""
+    """Return the rule of a whole number between two bounds."""
 
     def count(value: object) -> int:
         found = units.whole(value)
@@ -115,7 +115,7 @@ def between(lowest: int, highest: int) -> Callable[[object], int]:
 
 
 def word_of(*words: str) -> Callable[[object], str]:
-    """Give the rule of a word out of a few."""
+    """Return the rule of a word out of a few."""
 
     def word(value: object) -> str:
         found = units.written(value)
@@ -127,7 +127,7 @@ def word_of(*words: str) -> Callable[[object], str]:
 
 
 def yes_no(value: object) -> bool:
-    """Give what is meant by ``true`` and ``false``, or ``yes`` and ``no``."""
+    """Return what is meant by ``true`` and ``false``, or ``yes`` and ``no``."""
     found = units.written(value)
     if not isinstance(value, Plain) or found.lower() not in {"true", "false", "yes", "no"}:
         raise ValueError(f"is {units.shown(found)}: write true or false")
@@ -135,5 +135,5 @@ def yes_no(value: object) -> bool:
 
 
 def by_size(value: object) -> object:
-    """Give prices by size; a single one is of any size."""
+    """Return prices by size; a single one is of any size."""
     return value if isinstance(value, dict) else {prices.ANY_SIZE: value}

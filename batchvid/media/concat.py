@@ -73,7 +73,7 @@ def _opened(part: Path) -> InputContainer:
 
 
 def _kind(part: Path) -> dict[str, Any]:
-    """Give what two clips must have in common for their packets to follow each other in one track."""
+    """Return what two clips must have in common for their packets to follow each other in one track."""
     with _opened(part) as clip:
         if not clip.streams.video:
             raise NotJoinedError(f"{part.name} has no video track")
@@ -175,7 +175,7 @@ class _Coder:
         self._send_pictures(graph)
 
     def _fitting(self, video: VideoStream) -> av.filter.Graph:
-        """Give the filters that bring a clip to the film's size, with bars where its shape differs, and rate."""
+        """Return the filters that bring a clip to the film's size, with bars where its shape differs, and rate."""
         width, height = self._video.width, self._video.height
         chain = (
             ("scale", f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2"),

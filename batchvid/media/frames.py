@@ -95,7 +95,7 @@ def take_still(folder: Path, clip: Progress, at_s: float | None, name: str) -> F
 
 
 def still_sha256(folder: Path, name: str) -> str | None:
-    """Give the SHA-256 of a still that was taken before; ``None`` when it is gone."""
+    """Return the SHA-256 of a still that was taken before; ``None`` when it is gone."""
     try:
         return hashlib.sha256((folder / STATE_FOLDER / STILLS_FOLDER / f"{name}.png").read_bytes()).hexdigest()
     except OSError:
@@ -103,7 +103,7 @@ def still_sha256(folder: Path, name: str) -> str | None:
 
 
 def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:
-    """Give the frame that the clip shows *at_s* seconds after its beginning, or before its end when negative.
+    """Return the frame that the clip shows *at_s* seconds after its beginning, or before its end when negative.
 
     ``None`` is the last frame. Raises `ValueError` when the clip is damaged or shows nothing then.
     """
@@ -147,7 +147,7 @@ def _found(container: InputContainer, video: VideoStream, at_s: float | None) ->
 
 
 def _span(video: VideoStream) -> tuple[float, float]:
-    """Give when the video begins and how long it lasts, in seconds."""
+    """Return when the video begins and how long it lasts, in seconds."""
     if not video.duration or video.time_base is None:
         raise ValueError("has a video track that does not say how long it lasts")
     begin = video.start_time or 0

@@ -29,7 +29,7 @@ UPRIGHT = 1
 
 
 def mime_of(data: bytes) -> str | None:
-    """Give the type by the first bytes, ``None`` when it is none of the three."""
+    """Return the type by the first bytes, ``None`` when it is none of the three."""
     if data.startswith(PNG_BEGINNING):
         return PNG
     if data.startswith(b"\xff\xd8\xff"):
@@ -40,7 +40,7 @@ def mime_of(data: bytes) -> str | None:
 
 
 def strip(data: bytes, mime: str) -> bytes:
-    """Give the picture without metadata: *data* itself when it holds none.
+    """Return the picture without metadata: *data* itself when it holds none.
 
     Raises `ValueError`, with a reason for people, when the file does not hold together.
     """
@@ -55,7 +55,7 @@ def strip(data: bytes, mime: str) -> bytes:
 
 
 def orientation(data: bytes, mime: str) -> int:
-    """Give the EXIF orientation, 1 to 8; 1 (upright) when there is none or it cannot be read."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) when there is none or it cannot be read."""
     for kind, start, end in _pieces(data, mime):
         exif = _exif(data, (kind, start, end), mime)
         if exif is not None:
@@ -119,7 +119,7 @@ def _kept_of_jpeg(data: bytes, piece: Piece) -> bool:
 
 
 def _payload(data: bytes, piece: Piece) -> int:
-    """Give where a segment's content begins, behind fill bytes, marker and length."""
+    """Return where a segment's content begins, behind fill bytes, marker and length."""
     position = piece[1]
     while data[position] == 0xFF:  # noqa: PLR2004 the first half of a marker, or fill
         position += 1
@@ -172,7 +172,7 @@ def _kept_of_webp(_data: bytes, piece: Piece) -> bool:
 
 
 def _webp_mended(data: bytes) -> bytes:
-    """Give the file with the size and the flags that fit what is left of it."""
+    """Return the file with the size and the flags that fit what is left of it."""
     mended = bytearray(data)
     if len(mended) % 2:
         mended.append(0)
@@ -186,7 +186,7 @@ def _webp_mended(data: bytes) -> bytes:
 
 
 def _exif(data: bytes, piece: Piece, mime: str) -> bytes | None:
-    """Give the TIFF structure that *piece* holds, ``None`` when it is not EXIF."""
+    """Return the TIFF structure that *piece* holds, ``None`` when it is not EXIF."""
     kind, start, end = piece
     if mime == JPEG:
         begin = _payload(data, piece) if kind == b"\xe1" else end

@@ -40,7 +40,7 @@ PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA"}
 
 
 def made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> bytes:
-    """Give the file to send of a decoded picture, of the same type and without metadata."""
+    """Return the file to send of a decoded picture, of the same type and without metadata."""
     profile = picture.info.get("icc_profile")
     if turned != UPRIGHT:
         picture = _upright(picture, turned)
@@ -72,7 +72,7 @@ def _upright(picture: Image, turned: int) -> Image:
 
 
 def _fitted(picture: Image, wanted: Fitting) -> Image:
-    """Give the middle of the picture, or the picture in the middle of black."""
+    """Return the middle of the picture, or the picture in the middle of black."""
     left, top = (wanted.width - picture.width) // 2, (wanted.height - picture.height) // 2
     if wanted.fit is Fit.CROP:
         return picture.crop((-left, -top, -left + wanted.width, -top + wanted.height))
@@ -138,7 +138,7 @@ class ClipProbe:
 
 
 def read_frame(path: Path) -> Frame:
-    """Give the frame in the file, decoded in full to prove that it is one; raises `ValueError` when it is none."""
+    """Return the frame in the file, decoded in full to prove that it is one; raises `ValueError` when it is none."""
     data = _read(path)
     mime = _mime(data)
     turned, plain = orientation(data, mime), strip(data, mime)
@@ -157,7 +157,7 @@ def read_frame(path: Path) -> Frame:
 
 
 def frame_bytes(frame: Frame) -> bytes:
-    """Give the bytes to send: the file's own without metadata, or the picture that is made from them.
+    """Return the bytes to send: the file's own without metadata, or the picture that is made from them.
 
     Raises `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
     picture cannot be made.
@@ -187,7 +187,7 @@ def frame_bytes(frame: Frame) -> bytes:
 
 
 def picture(path: Path | str) -> ImageFile:
-    """Give the picture in the file, decoded; raises `ValueError` when it is none that the service takes."""
+    """Return the picture in the file, decoded; raises `ValueError` when it is none that the service takes."""
     data = _read(path)
     mime = mime_of(data)
     if mime is None:
@@ -221,7 +221,7 @@ def decode_clip(path: Path) -> ClipProbe:
 
 
 def _read(path: Path | str) -> bytes:
-    """Give the bytes of a regular file of a sane size, without ever waiting for one that is not."""
+    """Return the bytes of a regular file of a sane size, without ever waiting for one that is not."""
     try:
         # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -281,7 +281,7 @@ def _not_taken(data: bytes) -> str:
 
 
 def _decoded(data: bytes, mime: str) -> ImageFile:
-    """Give the picture, decoded to its last pixel.
+    """Return the picture, decoded to its last pixel.
 
     The three readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
     refuses it, and would hand a JPEG of several pictures to another reader.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Read = Callable[[int, int], bytes]
-    """Give the bytes of the file from an offset on, at most so many; fewer only at its end."""
+    """Return the bytes of the file from an offset on, at most so many; fewer only at its end."""
 
 
 BOXES_MAX = 65_536
@@ -73,7 +73,7 @@ def boxes(read: Read, start: int, end: int) -> Iterator[Box]:
 
 
 def name(kind: bytes) -> str:
-    """Give a box's or a codec's four letters, harmless to show."""
+    """Return a box's or a codec's four letters, harmless to show."""
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in kind)  # noqa: PLR2004 printable ASCII
 
 
@@ -103,35 +103,35 @@ class Inside:
                 yield self._known[place]
 
     def first(self, *path: bytes) -> Inside | None:
-        """Give the content of the first box along *path*, or ``None`` when there is none."""
+        """Return the content of the first box along *path*, or ``None`` when there is none."""
         here: Inside | None = self
         for kind in path:
             here = next(here.all(kind), None) if here else None
         return here
 
     def one(self, *path: bytes) -> Inside:
-        """Give the content of the first box along *path*."""
+        """Return the content of the first box along *path*."""
         found = self.first(*path)
         if found is None:
             raise NotAClip(f"is damaged: its {name(self.kind)} box holds no {'/'.join(map(name, path))}")
         return found
 
     def numbers(self, form: str, offset: int) -> tuple[int, ...]:
-        """Give the big-endian numbers at *offset*, by the letters of `struct`."""
+        """Return the big-endian numbers at *offset*, by the letters of `struct`."""
         try:
             return struct.unpack_from(">" + form, self.data, offset)
         except struct.error:
             raise NotAClip(f"is damaged: its {name(self.kind)} box is too short") from None
 
     def table(self, offset: int, *, count: int, width: int) -> memoryview:
-        """Give the bytes of *count* rows of *width* bytes; the count is checked against the box before it is used."""
+        """Return the bytes of *count* rows of *width* bytes; the count is checked against the box before it is used."""
         if count * width > len(self.data) - offset:
             raise NotAClip(f"is damaged: its {name(self.kind)} box is too short for {count:,} entries")
         return self.data[offset : offset + count * width]
 
 
 def column(letter: str, data: memoryview) -> array[int]:
-    """Give big-endian whole numbers, each of the width that *letter* has in `array`."""
+    """Return big-endian whole numbers, each of the width that *letter* has in `array`."""
     found = array(letter)
     found.frombytes(data)
     if sys.byteorder == "little":
@@ -157,7 +157,7 @@ class Run:
     """In the track's own units."""
 
     def __add__(self, other: Run) -> Run:
-        """Give both, one after the other."""
+        """Return both, one after the other."""
         return Run(self.samples + other.samples, self.media_bytes + other.media_bytes, self.duration + other.duration)
 
 
@@ -176,7 +176,7 @@ class _Defaults:
 
 
 def fragments_of(moov: Inside, moofs: Iterable[tuple[int, Inside]], *, size_bytes: int) -> Fragments:
-    """Give what the fragments (each with its place in the file) hold.
+    """Return what the fragments (each with its place in the file) hold.
 
     Raises `NotAClip` when a sample of theirs lies outside the file.
     """
@@ -197,7 +197,7 @@ def fragments_of(moov: Inside, moofs: Iterable[tuple[int, Inside]], *, size_byte
 
 
 def _stated_s(moov: Inside, mvex: Inside | None) -> float:
-    """Give the duration of all fragments, when the file states it (§8.8.2)."""
+    """Return the duration of all fragments, when the file states it (§8.8.2)."""
     mehd, mvhd = (mvex.first(b"mehd") if mvex else None), moov.first(b"mvhd")
     if mehd is None or mvhd is None:
         return 0.0
@@ -209,7 +209,7 @@ def _stated_s(moov: Inside, mvex: Inside | None) -> float:
 def _track_fragment(
     traf: Inside, defaults: Mapping[int, _Defaults], *, start: int, following: int
 ) -> tuple[int, Run, int]:
-    """Give the track's id, what the fragment holds of it, and where that ends in the file.
+    """Return the track's id, what the fragment holds of it, and where that ends in the file.
 
     Offsets count from the ``moof``, or, for a further track that states nothing, from the end of the track before.
     """
@@ -233,7 +233,7 @@ def _track_fragment(
 
 
 def _run(trun: Inside, *, duration: int, size: int) -> tuple[Run, int | None]:
-    """Give what one ``trun`` holds, and where its samples begin, counted from the fragment's base."""
+    """Return what one ``trun`` holds, and where its samples begin, counted from the fragment's base."""
     flags, count = trun.numbers("II", 0)
     offset, shift = 8, None
     if flags & RUN_OFFSET:
@@ -251,7 +251,7 @@ def _run(trun: Inside, *, duration: int, size: int) -> tuple[Run, int | None]:
 
 
 def index_end(sidx: Inside, *, after: int) -> int:
-    """Give where the fragments end that an index right before byte *after* names (§8.16.3)."""
+    """Return where the fragments end that an index right before byte *after* names (§8.16.3)."""
     version = sidx.numbers("B", 0)[0]
     (first_offset,) = sidx.numbers("Q", 20) if version else sidx.numbers("I", 16)
     offset = 28 if version else 20
@@ -297,7 +297,7 @@ class Clip:
     """Of the video track; usually one a frame."""
 
     def as_dict(self) -> dict[str, object]:
-        """Give it by name, as the sidecar tells it."""
+        """Return it by name, as the sidecar tells it."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -315,7 +315,7 @@ class _Track:
 
 
 def probe(size_bytes: int, read: Read) -> Clip:
-    """Give what the clip says of itself; raises `NotAClip` when the file is not a complete one.
+    """Return what the clip says of itself; raises `NotAClip` when the file is not a complete one.
 
     *read* gives the bytes at an offset, at most so many as are asked for. The work is bounded by the size of the
     index, and the media are not read.
@@ -386,7 +386,7 @@ def _movie_duration_s(moov: Inside) -> float:
 
 
 def _times(header: Inside) -> tuple[int, int]:
-    """Give the timescale and the duration of an ``mvhd`` or ``mdhd`` (§8.2.2, §8.4.2)."""
+    """Return the timescale and the duration of an ``mvhd`` or ``mdhd`` (§8.2.2, §8.4.2)."""
     form, offset = ("IQ", 20) if header.numbers("B", 0)[0] else ("II", 12)
     timescale, duration = header.numbers(form, offset)
     return timescale, 0 if duration in UNKNOWN_DURATION else duration
@@ -416,7 +416,7 @@ def _track(trak: Inside, size_bytes: int) -> _Track:
 
 
 def _description(stsd: Inside) -> tuple[str, int, int]:
-    """Give the codec and the coded size of a video track's first sample entry (§8.5.2, §12.1.3)."""
+    """Return the codec and the coded size of a video track's first sample entry (§8.5.2, §12.1.3)."""
     if not stsd.numbers("I", 4)[0]:
         raise NotAClip("is damaged: its video track does not say how it is coded")
     letters = stsd.table(12, count=1, width=4).tobytes()
@@ -425,7 +425,7 @@ def _description(stsd: Inside) -> tuple[str, int, int]:
 
 
 def _samples(table: Inside, size_bytes: int) -> tuple[int, int]:
-    """Give how many samples a track has and their bytes; raises `NotAClip` when one lies outside the file."""
+    """Return how many samples a track has and their bytes; raises `NotAClip` when one lies outside the file."""
     fixed, sizes, count = _sizes(table)
     if not count:
         return 0, 0
@@ -446,7 +446,7 @@ def _samples(table: Inside, size_bytes: int) -> tuple[int, int]:
 
 
 def _sizes(table: Inside) -> tuple[int, array[int] | None, int]:
-    """Give the size that all samples share, or each one's own, and how many there are (§8.7.3)."""
+    """Return the size that all samples share, or each one's own, and how many there are (§8.7.3)."""
     stsz = table.first(b"stsz")
     if stsz is not None:
         fixed, count = stsz.numbers("II", 4)
@@ -462,7 +462,7 @@ def _sizes(table: Inside) -> tuple[int, array[int] | None, int]:
 
 
 def _offsets(table: Inside) -> array[int]:
-    """Give where each chunk begins in the file (§8.7.5)."""
+    """Return where each chunk begins in the file (§8.7.5)."""
     stco = table.first(b"stco")
     found, letter, width = (stco, "I", 4) if stco is not None else (table.one(b"co64"), "Q", 8)
     return column(letter, found.table(8, count=found.numbers("I", 4)[0], width=width))

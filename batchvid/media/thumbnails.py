@@ -71,7 +71,7 @@ def picture_name(sha256: str) -> str:
 
 
 def request_line(wanted: Wanted) -> bytes:
-    """Give *wanted* as the child reads it."""
+    """Return *wanted* as the child reads it."""
     return json.dumps(asdict(wanted)).encode() + b"\n"
 
 
@@ -106,7 +106,7 @@ def _make(wanted: Wanted, *, root: str, folder: int, mode: int) -> None:
 
 
 def _of_clip(root: str, path: str) -> Image:
-    """Give the first frame: it is what the player begins with, so that nothing jumps."""
+    """Return the first frame: it is what the player begins with, so that nothing jumps."""
     import av  # noqa: PLC0415 the parent imports this module, and needs no decoder
 
     names = Names.of(path)
@@ -158,7 +158,7 @@ class Posters:
         self._given_up = False
 
     def ready(self) -> frozenset[str]:
-        """Give the names of the pictures that are there."""
+        """Return the names of the pictures that are there."""
         with suppress(OSError), os.scandir(self._output / FOLDER) as entries:
             return frozenset(entry.name for entry in entries if entry.name.endswith(SUFFIX))
         return frozenset()

@@ -42,22 +42,22 @@ PHASES = {word: phase for phase, words in WORDS.items() for word in words.split(
 
 
 def create_path() -> str:
-    """Give the path of the create call, relative to the base URL."""
+    """Return the path of the create call, relative to the base URL."""
     return "/videos"
 
 
 def task_path(task_id: str) -> str:
-    """Give the path of a poll; the id is opaque and may hold any character."""
+    """Return the path of a poll; the id is opaque and may hold any character."""
     return f"/videos/{quote(task_id, safe='')}"
 
 
 def content_path(task_id: str) -> str:
-    """Give the path of the clip's bytes behind the service itself."""
+    """Return the path of the clip's bytes behind the service itself."""
     return f"{task_path(task_id)}/content"
 
 
 def _classified(result: Response, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings
-    """Give the fault that a well-formed error stands for; the code decides before the status does."""
+    """Return the fault that a well-formed error stands for; the code decides before the status does."""
     reason = clean(error.message, 300) or error.code or f"HTTP {result.status} without a reason"
     named = request_id(error.message)
     kind = FaultKind
@@ -143,7 +143,7 @@ def _poll_refused(result: Response, error: Envelope | None, *, now: float) -> Fa
 
 
 def _task_object(payload: Any) -> dict[str, Any]:
-    """Give the task itself, out of its wrapping when it is wrapped; ``{}`` when there is none."""
+    """Return the task itself, out of its wrapping when it is wrapped; ``{}`` when there is none."""
     if not isinstance(payload, dict):
         return {}
     inner = payload.get("data")
@@ -174,7 +174,7 @@ def _report(task: dict[str, Any], error: Envelope | None, *, task_id: str) -> Ta
 
 
 def _complaint(task: dict[str, Any]) -> str | None:
-    """Give what the task says went wrong; ``fail_reason`` may hold the clip's URL, ``metadata.url`` failure text."""
+    """Return what the task says went wrong; ``fail_reason`` may hold the clip's URL, ``metadata.url`` failure text."""
     found = envelope({"error": task.get("error")})
     if found:
         return found.message
@@ -210,7 +210,7 @@ def _urls(task: dict[str, Any], *, depth: int = 2) -> Iterator[str]:
 
 
 def is_http_url(text: str) -> bool:
-    """Say whether *text* is an http(s) URL with a host, and with a port that exists if it names one."""
+    """Whether *text* is an http(s) URL with a host, and with a port that exists if it names one."""
     if len(text) > URL_MAX or not text.isprintable() or " " in text:
         return False
     try:

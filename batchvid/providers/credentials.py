@@ -30,13 +30,13 @@ OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
 def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
-    """Say whether the terminal, if there is one, knows how to move its cursor."""
+    """Whether the terminal, if there is one, knows how to move its cursor."""
     environ = os.environ if environ is None else environ
     return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
 
 
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
-    """Give the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
+    """Return the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
 
     Raises `ConfigError`, which never shows any of the key, when there is none or it cannot be one.
     """
@@ -60,7 +60,7 @@ def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str
 
 
 def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | None:
-    """Give the URL that a variable holds, or a credential of systemd's by its name; ``None`` when there is none."""
+    """Return the URL that a variable holds, or a credential of systemd's by its name; ``None`` when there is none."""
     environ = os.environ if environ is None else environ
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     if credentials and (Path(credentials) / name).is_file():
@@ -69,7 +69,7 @@ def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | No
 
 
 def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
+    """Return the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if name != key_env and not SECRET.search(name)}
 

@@ -73,7 +73,7 @@ class Transfer:
         self.headers = {name: value for name, value in _headers(response).items() if not secret.is_told(value)}
 
     async def read_block(self) -> bytes | NoResponse:
-        """Give about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
+        """Return about a block of the body, or what came in `BLOCK_S`; ``b""`` at its end, or what cut it off."""
         clock = asyncio.get_running_loop().time
         until = clock() + BLOCK_S
         blocks: list[bytes] = []
@@ -273,7 +273,7 @@ async def _arrived(response: aiohttp.ClientResponse, patience_s: float | None = 
 
 
 def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
-    """Give what had arrived before *error*: aiohttp raises it first, and keeps up to 2 MiB of a paid clip back."""
+    """Return what had arrived before *error*: aiohttp raises it first, and keeps up to 2 MiB of a paid clip back."""
     content.set_exception(cast("BaseException", None))
     rest = content.read_nowait()
     content.set_exception(error)
@@ -299,7 +299,7 @@ async def _answer(response: aiohttp.ClientResponse) -> Response:
 
 
 def _lost(error: Exception) -> NoResponse:
-    """Say where a request went missing. Only what is certain counts as "before sending"; the order matters."""
+    """Return where a request went missing. Only what is certain counts as "before sending"; the order matters."""
     table: list[tuple[tuple[type[BaseException], ...], LostAt]] = [
         ((aiohttp.ClientConnectorDNSError,), LostAt.DNS),
         ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), LostAt.TLS),
@@ -315,7 +315,7 @@ def _lost(error: Exception) -> NoResponse:
 
 
 def _words(error: Exception) -> str:
-    """Give the system's words for it. Never the repr of an aiohttp error: that holds the request, and so the key."""
+    """Return the system's words for it. Never the repr of an aiohttp error: that holds the request, and so the key."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError):
         return cause.strerror or ""

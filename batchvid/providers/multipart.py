@@ -21,12 +21,12 @@ class Multipart:
 
     @property
     def size_bytes(self) -> int:
-        """Give the length of the whole body."""
+        """Return the length of the whole body."""
         return sum(map(len, self.pieces))
 
 
 def create_body(fields: Iterable[tuple[str, str]], frames: Iterable[tuple[str, bytes]], *, boundary: str) -> Multipart:
-    """Give the body for the text *fields* and the *frames* (type and bytes; the first one, then the last one).
+    """Return the body for the text *fields* and the *frames* (type and bytes; the first one, then the last one).
 
     Both frames bear the same field name, ``input_reference``: the service tells first from last by
     their order alone. File names are our own, because a user's could hold anything. *boundary* must be random.

@@ -74,7 +74,7 @@ class NoResponse:
     detail: str = ""
 
     def __str__(self) -> str:
-        """Say where it went missing, with the system's own words when there are any."""
+        """Return where it went missing, with the system's own words when there are any."""
         return f"{self.lost}: {clean(self.detail, 200)}" if self.detail else str(self.lost)
 
 
@@ -91,13 +91,13 @@ class Response:
     """Whether the whole request had left before this answer began: what came earlier answers another one."""
 
     def json(self) -> Any:
-        """Give the decoded body, or ``None`` when it is cut off, no JSON, or nested too deep."""
+        """Return the decoded body, or ``None`` when it is cut off, no JSON, or nested too deep."""
         if not self.complete:
             return None
         return loads(self.body.decode("utf-8-sig", "replace"))
 
     def excerpt(self, limit: int = 200) -> str:
-        """Give the first characters of the body, harmless to show."""
+        """Return the first characters of the body, harmless to show."""
         return clean(self.body[: limit * 4].decode("utf-8", "replace"), limit)
 
     def unpacked(self) -> Response:
@@ -149,7 +149,7 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _name: None)
 
 
 def loads(text: str) -> Any:
-    """Give the decoded JSON, or ``None`` when *text* is none; NaN and infinities count as null."""
+    """Return the decoded JSON, or ``None`` when *text* is none; NaN and infinities count as null."""
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError):
@@ -168,7 +168,7 @@ class Envelope:
 
 
 def envelope(payload: Any) -> Envelope | None:
-    """Give the error that *payload* holds, or ``None`` when it holds none."""
+    """Return the error that *payload* holds, or ``None`` when it holds none."""
     if not isinstance(payload, dict):
         return None
     error = payload.get("error")
@@ -213,13 +213,13 @@ def _text(value: Any) -> str:
 
 
 def request_id(message: str) -> str | None:
-    """Give the request id, which stands only inside the message."""
+    """Return the request id, which stands only inside the message."""
     found = re.search(r"\(request id: ([\w.:-]{1,100})\)", message)
     return found[1] if found else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Give the wait that the service asked for, within 0 and `RETRY_AFTER_MAX_S` seconds; ``None`` if it named none.
+    """Return the wait that the service asked for, within 0 and `RETRY_AFTER_MAX_S` seconds; ``None`` if it named none.
 
     Reads ``retry-after-ms`` and ``Retry-After`` as seconds or a date (RFC 9110 §10.2.3); nonsense counts as absent.
     """

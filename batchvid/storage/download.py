@@ -79,7 +79,7 @@ class Reading:
 
 
 def request_headers(held: Held) -> dict[str, str]:
-    """Give the headers that ask for the rest of the clip, or for all of it.
+    """Return the headers that ask for the rest of the clip, or for all of it.
 
     Without a validator nothing proves that the rest belongs to what is held, so all of it is asked for.
     """
@@ -89,7 +89,7 @@ def request_headers(held: Held) -> dict[str, str]:
 
 
 def read_headers(status: int, headers: Mapping[str, str], held: Held) -> Reading | None:
-    """Say what to do with the body of a 200, 206 or 416; ``None`` for every other status, which is an error."""
+    """Return what to do with the body of a 200, 206 or 416; ``None`` for every other status, which is an error."""
     validator = _validator(headers)
     if status == 200:  # noqa: PLR2004
         return Reading(Body.FROM_ZERO, _number(headers.get("content-length")), validator)
@@ -109,7 +109,7 @@ def read_headers(status: int, headers: Mapping[str, str], held: Held) -> Reading
 
 
 def read_refusal(answer: Response, *, now: float) -> Fault:
-    """Say what an error in place of a clip means."""
+    """Return what an error in place of a clip means."""
     error = envelope(answer.json())
     reason = f"HTTP {answer.status}: {clean(error.message if error else answer.excerpt(), 300) or 'no reason given'}"
     if answer.status == 400 and error is not None:  # noqa: PLR2004
@@ -126,7 +126,7 @@ def read_refusal(answer: Response, *, now: float) -> Fault:
 
 
 def read_beginning(first: bytes, show: Callable[[bytes], Response]) -> Fault | None:
-    """Say what is wrong with a body that begins so, when it surely is no MP4: an error page sent with status 200.
+    """Return what is wrong with a body that begins so, when it surely is no MP4: an error page sent with status 200.
 
     *first* holds at least 8 bytes unless the body has fewer; *show* returns them without the key. What the box walk
     finds later is not asked here.
@@ -145,14 +145,14 @@ def read_beginning(first: bytes, show: Callable[[bytes], Response]) -> Fault | N
 
 
 def too_large(size_bytes: int | None) -> Fault | None:
-    """Say so when a body of so many bytes, or one that announces so many, is no clip."""
+    """Return so when a body of so many bytes, or one that announces so many, is no clip."""
     if size_bytes is None or size_bytes <= CLIP_MAX_BYTES:
         return None
     return Fault(FaultKind.BROKEN, f"not a clip: its body has more than {CLIP_MAX_BYTES / 1024**3:.3g} GiB")
 
 
 def too_slow(received_bytes: int, *, in_s: float) -> bool:
-    """Say whether a transfer that brought so much in so long should be given up and resumed."""
+    """Whether a transfer that brought so much in so long should be given up and resumed."""
     return in_s >= SPEED_WINDOW_S and received_bytes < SLOWEST_BYTES_PER_S * in_s
 
 

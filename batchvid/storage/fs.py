@@ -59,7 +59,7 @@ class TooManyFilesError(StorageError):
 
 
 def storage_error(error: OSError, what: str) -> StorageError:
-    """Give what *error* means for people: *what* could not be done, why, and what to do."""
+    """Return what *error* means for people: *what* could not be done, why, and what to do."""
     if error.errno in OUT_OF_FILES:
         return TooManyFilesError(f"cannot {what}: too many open files; lower limits.downloads or raise ulimit -n")
     kind = InTheWayError if error.errno in IN_THE_WAY else StorageError
@@ -67,7 +67,7 @@ def storage_error(error: OSError, what: str) -> StorageError:
 
 
 def reason(error: OSError) -> str:
-    """Say why it happened and what to do, for people."""
+    """Return why it happened and what to do, for people."""
     return ADVICE.get(error.errno or 0) or error.strerror or str(error)
 
 
@@ -101,7 +101,7 @@ async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = N
 
 
 def open_folder(root: str, *names: str, create: bool) -> int:
-    """Give a descriptor of a folder below *root*, reached without following one symbolic link below it.
+    """Return a descriptor of a folder below *root*, reached without following one symbolic link below it.
 
     Folders that are made are made durable, too.
     """
@@ -130,7 +130,7 @@ def sync_folder(path: Path) -> None:
 
 
 def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
-    """Give a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
+    """Return a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -177,7 +177,7 @@ def write_whole(  # noqa: PLR0913 what, where, and how safely
 
 
 def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | None:
-    """Give the object in a small JSON file; ``None`` when it is not there, no regular file, or holds none."""
+    """Return the object in a small JSON file; ``None`` when it is not there, no regular file, or holds none."""
     try:
         descriptor = open_regular(folder, name, os.O_RDONLY)
     except OSError:
@@ -194,7 +194,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 def json_line(record: Mapping[str, object]) -> bytes:
-    """Give *record* as one line of JSON; what JSON has no form for is written as text.
+    """Return *record* as one line of JSON; what JSON has no form for is written as text.
 
     Letters stand as they are. What could move a cursor or reverse the text of whoever looks at the file is escaped.
     """
@@ -205,7 +205,7 @@ def json_line(record: Mapping[str, object]) -> bytes:
 
 
 def place(folder: int, source: str, target: str, *, into: int | None = None) -> None:
-    """Give the file *source* the name *target*, in the folder *into* if there is one, else in its own.
+    """Return the file *source* the name *target*, in the folder *into* if there is one, else in its own.
 
     Raises `FileExistsError` when anything has that name already.
     """
@@ -225,7 +225,7 @@ def place(folder: int, source: str, target: str, *, into: int | None = None) -> 
 
 
 def exists(folder: int, name: str) -> bool:
-    """Say whether anything has that name, a link that leads nowhere included."""
+    """Whether anything has that name, a link that leads nowhere included."""
     try:
         os.lstat(name, dir_fd=folder)
     except FileNotFoundError:
@@ -239,7 +239,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 def network_file_system(folder: Path) -> str | None:
-    """Give the type of the network file system that *folder* is on; ``None`` when it is local, or nobody can say."""
+    """Return the type of the network file system that *folder* is on; ``None`` when it is local, or nobody can say."""
     try:
         table = MOUNTS.read_text("utf-8", "surrogateescape")
     except OSError:
@@ -249,12 +249,12 @@ def network_file_system(folder: Path) -> str | None:
 
 
 def on_network(kind: str) -> str:
-    """Say of an output what its being on a network file system means."""
+    """Return of an output what its being on a network file system means."""
     return f"is on a network file system ({kind}), whose locks may not hold: run on one machine only"
 
 
 def file_system_type(folder: PurePosixPath, table: str) -> str | None:
-    """Give the type of the file system that *folder* is on, by Linux's table of mounts (proc(5), mountinfo)."""
+    """Return the type of the file system that *folder* is on, by Linux's table of mounts (proc(5), mountinfo)."""
     best, kind = -1, None
     for line in table.splitlines():
         left, _, right = line.partition(" - ")

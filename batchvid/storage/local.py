@@ -224,7 +224,7 @@ class Outputs:
                 return None
 
     async def story(self, path: str) -> dict[str, Any]:
-        """Give what the clip's sidecar says; empty when there is none that batchvid wrote."""
+        """Return what the clip's sidecar says; empty when there is none that batchvid wrote."""
         return await settled(lambda: self.told(path))
 
     def told(self, path: str) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Outputs:
         return found if SIDECAR_MARK in found else {}
 
     async def check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
-        """Say what is wrong with a clip that was done, ``None`` when nothing is.
+        """Return what is wrong with a clip that was done, ``None`` when nothing is.
 
         Its size is looked at; *full* also reads it, to compare the SHA-256 and walk its boxes.
         """
@@ -273,7 +273,7 @@ class Outputs:
         orphans.append(self.folder, record)
 
     def is_taken(self, path: str) -> bool:
-        """Say whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
+        """Whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
         names = Names.of(path)
         if not names.folders:  # the most frequent one, asked before each paid request
             return self._has(names.clip) or (self._has(names.sidecar) and self._is_taken(names))
@@ -312,7 +312,7 @@ def _retired(folder: int, names: Names, attempt: int) -> str | None:
 
 
 def _content_trouble(file: FileIO, size_bytes: int, sha256: str) -> str | None:
-    """Say what is wrong with the content of a clip."""
+    """Return what is wrong with the content of a clip."""
     try:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != sha256:

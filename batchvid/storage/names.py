@@ -44,7 +44,7 @@ class Names:
 
     @staticmethod
     def of(path: str) -> Names:
-        """Give the names for a clip's *path*; raises `ValueError` when it would leave the output folder."""
+        """Return the names for a clip's *path*; raises `ValueError` when it would leave the output folder."""
         parts = tuple(part for part in path.split("/") if part not in {"", "."})
         if not parts or path.startswith("/") or ".." in parts or STATE_FOLDER in parts or "\0" in path:
             raise ValueError(f"{path!r} is no path inside the output folder")
@@ -71,7 +71,7 @@ class Names:
         return f"{self.clip.removesuffix('.mp4')}.json"
 
     def retired(self, attempt: int, *, copy: int) -> Names:
-        """Give the names under which the clip of an earlier attempt is kept; a first, a second ... *copy* of it."""
+        """Return the names under which the clip of an earlier attempt is kept; a first, a second ... *copy* of it."""
         stem = self.clip.removesuffix(".mp4")
         number = attempt if copy == 1 else f"{attempt}.{copy}"
         return Names(self.folders, f"{stem}.attempt-{number}{self.clip[len(stem) :]}")
@@ -88,7 +88,7 @@ class Note:
     sha256: str | None = None
 
     def continues(self, source: str, *, boot: str) -> bool:
-        """Say whether the part may be taken up for *source* by a process of this *boot*.
+        """Whether the part may be taken up for *source* by a process of this *boot*.
 
         A part that was complete was synced, and so outlives its boot.
         """
@@ -96,7 +96,7 @@ class Note:
 
     @staticmethod
     def read(folder: int, name: str) -> Note | None:
-        """Give the note that is there, ``None`` when there is none that can be read."""
+        """Return the note that is there, ``None`` when there is none that can be read."""
         found = read_json(folder, name, max_bytes=NOTE_MAX_BYTES) or {}
         texts = [found.get(key) for key in ("source", "boot", "validator", "sha256")]
         size_bytes = found.get("size_bytes")
@@ -110,7 +110,7 @@ class Note:
 
     @staticmethod
     def of_sidecar(folder: int, name: str, *, source: str, boot: str) -> Note | None:
-        """Give what the sidecar of a finished clip says, when the clip is of *source*: its note is gone by then."""
+        """Return what the sidecar of a finished clip says, when the clip is of *source*: its note is gone by then."""
         found = read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {}
         size_bytes, sha256 = found.get("size_bytes"), found.get("sha256")
         if SIDECAR_MARK not in found or found.get("task_id") != source:

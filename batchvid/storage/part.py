@@ -155,7 +155,7 @@ class HashingFile(io.FileIO):
         self.truncate(0)
 
     def content(self, offset: int, length: int) -> bytes:
-        """Give bytes of the file."""
+        """Return bytes of the file."""
         return os.pread(self.fileno(), length, offset)
 
     def close(self) -> None:
@@ -228,7 +228,7 @@ class Part:
         self._note = note
 
     def _begin(self) -> HashingFile:
-        """Give the file, and begin it from zero when it was not opened."""
+        """Return the file, and begin it from zero when it was not opened."""
         if self._file is None:
             folder = open_folder(self._root, *self._names.folders, create=True)
             try:
@@ -348,7 +348,7 @@ class Part:
         raise ForeignFileError(_foreign(self._path, foreign))
 
     def _place(self) -> None:
-        """Give the part the clip's name, unless the clip has it from before."""
+        """Return the part the clip's name, unless the clip has it from before."""
         folder, names = self._folder, self._names
         try:
             place(folder, names.part, names.clip)
@@ -430,7 +430,7 @@ def _finished_before(folder: int, name: str, note: Note, *, alone: bool = False)
 
 
 def _holds(folder: int, name: str, note: Note) -> bool:
-    """Say whether the file has the size and the hash of *note*."""
+    """Whether the file has the size and the hash of *note*."""
     try:
         file = HashingFile(open_regular(folder, name, os.O_RDONLY))
     except OSError:
@@ -443,7 +443,7 @@ def _holds(folder: int, name: str, note: Note) -> bool:
 
 
 def is_sidecar(folder: int, name: str) -> bool:
-    """Say whether the file is a sidecar that batchvid wrote."""
+    """Whether the file is a sidecar that batchvid wrote."""
     return SIDECAR_MARK in (read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {})
 
 

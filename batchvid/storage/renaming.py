@@ -74,7 +74,7 @@ class _File(NamedTuple):
 
 
 def rename_clip(root: Path, old: str, new: str, clip: Known) -> Renamed:
-    """Give the clip at *old* the path *new*, both below *root*, and its sidecar with it, which then names the job.
+    """Return the clip at *old* the path *new*, both below *root*, and its sidecar with it, which then names the job.
 
     Raises `StorageError`. Blocks.
     """
@@ -126,7 +126,7 @@ def _is_strange(own: _File, other: _File) -> bool:
 
 
 def _give(old: _File, new: _File) -> bool:
-    """Give a file that is there the new name; ``False`` when another file has it."""
+    """Return a file that is there the new name; ``False`` when another file has it."""
     found = new.status()
     if found is None:
         try:

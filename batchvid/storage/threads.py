@@ -126,7 +126,7 @@ class Batcher(Generic[T, R]):
         self._is_called = False
 
     async def outcome(self, thing: T) -> tuple[R | BaseException, asyncio.CancelledError | None]:
-        """Give what became of *thing* once that is settled, and the cancellation that came meanwhile."""
+        """Return what became of *thing* once that is settled, and the cancellation that came meanwhile."""
         loop = asyncio.get_running_loop()
         settled: _Settled[R | BaseException] = _Settled(loop=loop)
         self._waiting.append((thing, settled))

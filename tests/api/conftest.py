@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a sandbox in a process of its own, with tiny clips."""
+    """Return a sandbox in a process of its own, with tiny clips."""
     faults = tmp_path_factory.mktemp("sandbox") / "faults.yaml"
     faults.write_text(RULES, encoding="utf-8")
     with running(Options(key=KEY, speed=400.0, clip="tiny", faults_path=faults)) as (api, _):
@@ -49,6 +49,6 @@ class Desk(Project):
 
 @pytest.fixture
 def desk(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Give an empty folder to work in, and the key in its variable."""
+    """Return an empty folder to work in, and the key in its variable."""
     monkeypatch.setenv("COMETAPI_KEY", KEY)
     return Desk(tmp_path, service)

@@ -183,7 +183,7 @@ async def main():
 
 @pytest.fixture
 def survivor(desk: Desk) -> Iterator[subprocess.Popen[str]]:
-    """Give a program that was killed in the middle of its run; the child that it forked lives until its input ends."""
+    """Return a program that was killed half way; the child that it forked lives until its input ends."""
     desk.manifest(*["kite"] * 3, "never", submits="20/s", in_flight="4")
     (desk.folder / "program.py").write_text(f"{START}{OUTLIVED}\nasyncio.run(main())\n", encoding="utf-8")
     with subprocess.Popen(

@@ -68,7 +68,7 @@ async def main() -> None:
 
 
 def checked(folder: Path, cache: Path, text: str) -> list[tuple[int, str]]:
-    """Give the lines and codes that ``mypy --strict`` finds, where a user would run it."""
+    """Return the lines and codes that ``mypy --strict`` finds, where a user would run it."""
     (folder / "program.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "--no-error-summary"]
     command += ["--hide-error-context", "program.py"]

@@ -105,7 +105,7 @@ def lift_file_limit() -> None:
 
 
 def say(what: str) -> None:
-    """Tell how far it is: the bench takes minutes."""
+    """Return how far it is: the bench takes minutes."""
     print(what, file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -54,7 +54,7 @@ class Clockwork(Silent):
 
 
 def at_speed(limits: Limits) -> Limits:
-    """Give the limits for a service that is `SPEED` times as fast, the rates too."""
+    """Return the limits for a service that is `SPEED` times as fast, the rates too."""
     fast = limits.sped_up(SPEED)
     assert fast.submits is not None
     return replace(fast, submits=Rate(fast.submits.count * SPEED, fast.submits.period_s), requests=Rate(75, 1))

@@ -22,11 +22,11 @@ class Goal:
     value: float
 
     def met(self, value: float) -> bool:
-        """Say whether *value* is good enough."""
+        """Whether *value* is good enough."""
         return value >= self.value if self.sign == ">=" else value <= self.value
 
     def __str__(self) -> str:
-        """Give it as the table shows it."""
+        """Return it as the table shows it."""
         return f"{self.sign} {self.value:g}"
 
 
@@ -44,12 +44,12 @@ class Figure:
 
     @property
     def median(self) -> float | None:
-        """Give the median; ``None`` when it was not measured."""
+        """Return the median; ``None`` when it was not measured."""
         return statistics.median(self.samples) if self.samples else None
 
     @property
     def verdict(self) -> str:
-        """Say what the goal says of the median."""
+        """Return what the goal says of the median."""
         if self.median is None:
             return "not measured"
         if self.goal is None:
@@ -57,7 +57,7 @@ class Figure:
         return "met" if self.goal.met(self.median) else "MISSED"
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as an object."""
+        """Return it as an object."""
         return {
             "measure": self.measure,
             "what": self.what,
@@ -73,12 +73,12 @@ class Figure:
 
 
 def ratios(over: Iterable[float], under: Iterable[float]) -> tuple[float, ...]:
-    """Give the ratio of each pair that was measured side by side."""
+    """Return the ratio of each pair that was measured side by side."""
     return tuple(upper / lower for upper, lower in zip(over, under, strict=True))
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Give the figures as lines."""
+    """Return the figures as lines."""
     rows = [("", "figure", "median", "least .. most", "goal", "")]
     for one in figures:
         median = "-" if one.median is None else f"{_number(one.median)} {one.unit}"
@@ -96,7 +96,7 @@ def _number(value: float) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Say what it was measured on."""
+    """Return what it was measured on."""
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.exists() else []
     names = {line.partition(": ")[2] for line in lines if line.startswith("model name")}

@@ -49,7 +49,7 @@ class Server:
 
     @property
     def api(self) -> str:
-        """Give the base URL."""
+        """Return the base URL."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def counts(self) -> dict[str, Any]:
@@ -77,15 +77,15 @@ class Lab:
     _clips: dict[str, Path] = field(default_factory=dict)
 
     def many(self, number: int, *, least: int = 10) -> int:
-        """Give *number* at the scale that was asked for."""
+        """Return *number* at the scale that was asked for."""
         return max(least, round(number * self.scale))
 
     def log(self) -> Path:
-        """Give the file for what a program prints."""
+        """Return the file for what a program prints."""
         return self.folder / "out.log"
 
     def clip(self, name: str) -> Path:
-        """Give the clip of that name, and make it when it is wanted for the first time."""
+        """Return the clip of that name, and make it when it is wanted for the first time."""
         if name not in self._clips:
             path = self.folder / f"{name.replace(' ', '')}.mp4"
             shape, size_bytes = CLIPS[name]
@@ -95,7 +95,7 @@ class Lab:
 
     @staticmethod
     def python(module: str, *arguments: object) -> list[str]:
-        """Give the command that runs a module with batchvid's own Python."""
+        """Return the command that runs a module with batchvid's own Python."""
         return [sys.executable, "-m", module, *map(str, arguments)]
 
     @contextmanager
@@ -114,7 +114,7 @@ class Lab:
 
     @contextmanager
     def room(self) -> Iterator[Path]:
-        """Give an empty folder, which stays until the end of the bench.
+        """Return an empty folder, which stays until the end of the bench.
 
         For minutes ext4 gives no inode anew that was freed, and looks past each of them whenever a file is made: what
         one program left and we removed would slow down the next.
@@ -124,7 +124,7 @@ class Lab:
         yield path
 
     def finished(self, jobs: int) -> Path:
-        """Give a manifest of which every job is done, clips and all; the tree is made once, and not to be changed."""
+        """Return a manifest of which every job is done, clips and all; the tree is made once, and not to be changed."""
         path = self.folder / f"finished-{jobs}" / "m.yaml"
         if not path.exists():
             path.parent.mkdir()

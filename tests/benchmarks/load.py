@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
 
 
 async def load(options: argparse.Namespace) -> float:
-    """Give the answers a second."""
+    """Return the answers a second."""
     body = FORM if options.kind == "create" else b""
     request = REQUESTS[options.kind].encode() + b"\r\n\r\n" + body
     loop = asyncio.get_running_loop()

@@ -34,7 +34,7 @@ PATIENCE_S = 5.0
 
 
 def missing() -> str | None:
-    """Say what is missing for a measure that needs nginx and curl."""
+    """Return what is missing for a measure that needs nginx and curl."""
     return next((f"{name} missing" for name in ("nginx", "curl") if shutil.which(name) is None), None)
 
 

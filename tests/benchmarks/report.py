@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def _report(folder: Path) -> Path:
-    """Give the report of a night of real, if tiny, clips; its pictures are real ones, too."""
+    """Return the report of a night of real, if tiny, clips; its pictures are real ones, too."""
     import av  # noqa: PLC0415 heavy
     from PIL import Image  # noqa: PLC0415 as above
 

@@ -53,7 +53,7 @@ class World:
         self._cpu_from_s, self._from = time.process_time(), time.monotonic()
 
     def counts(self) -> dict[str, object]:
-        """Give what was counted since the last reset; times are seconds of one clock."""
+        """Return what was counted since the last reset; times are seconds of one clock."""
         return {
             "creates": len(self._created_at),
             "polls": self._polls,
@@ -66,7 +66,7 @@ class World:
         }
 
     def answer(self, head: bytes, body: bytes) -> bytes:
-        """Give the whole answer to a request."""
+        """Return the whole answer to a request."""
         first, *lines = head.decode("latin-1").split("\r\n")
         method, path, _ = first.split(" ")
         if path.startswith("/file/"):
@@ -134,7 +134,7 @@ class World:
 
 
 def told(status: int, value: object) -> bytes:
-    """Give an answer in JSON."""
+    """Return an answer in JSON."""
     body = json.dumps(value).encode()
     return JSON_HEAD % (REASONS[status], len(body)) + body
 
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of the way back."""
+        """Record the way back."""
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
 

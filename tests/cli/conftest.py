@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a sandbox in a process of its own, with tiny clips and a key that is looked for afterwards."""
+    """Return a sandbox in a process of its own, with tiny clips and a key that is looked for afterwards."""
     faults = tmp_path_factory.mktemp("sandbox") / "faults.yaml"
     faults.write_text(RULES, encoding="utf-8")
     with running(Options(key=KEY, speed=400.0, clip="tiny", faults_path=faults)) as (api, _):
@@ -25,13 +25,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def project(tmp_path: Path, service: Service) -> Project:
-    """Give an empty folder to work in."""
+    """Return an empty folder to work in."""
     return Project(tmp_path, service)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Project:
-    """Give a project that was run: two clips, a failed job and one in doubt. Only to be looked at."""
+    """Return a project that was run: two clips, a failed job and one in doubt. Only to be looked at."""
     found = Project(tmp_path_factory.mktemp("finished"), service)
     found.manifest("=kite", "gull", "doomed", "unsure", attempts="1", budget="9.00")
     ran = found.batchvid("run", "m.yaml")

@@ -68,7 +68,7 @@ class Service:
     api: str
 
     def ledger(self) -> dict[str, Any]:
-        """Give what it would bill, and how many requests it has had."""
+        """Return what it would bill, and how many requests it has had."""
         with urllib.request.urlopen(f"{self.api.removesuffix('/v1')}/_sandbox/ledger") as answer:  # noqa: S310 our own
             found: dict[str, Any] = json.load(answer)
         return found
@@ -102,7 +102,7 @@ class Project:
         return path
 
     def environment(self, **more: str | None) -> dict[str, str]:
-        """Give the environment of a person who has a key; ``None`` takes a variable away."""
+        """Return the environment of a person who has a key; ``None`` takes a variable away."""
         wanted: Mapping[str, str | None] = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -136,7 +136,7 @@ class Project:
         return ended(self.start(*arguments, more=more))
 
     def raw(self, *arguments: str | Path, **more: str | None) -> bytes:
-        """Give what ``batchvid ARGUMENTS`` writes to standard output, byte for byte."""
+        """Return what ``batchvid ARGUMENTS`` writes to standard output, byte for byte."""
         environment = self.environment(**more)
         return subprocess.run(
             command(*arguments), cwd=self.folder, env=environment, capture_output=True, check=True
@@ -148,17 +148,17 @@ class Project:
         return {prompt: number for prompt, number in by_prompt.items() if prompt.endswith(f"of {self.folder.name}")}
 
     def status(self) -> dict[str, Any]:
-        """Give what ``status --json`` says."""
+        """Return what ``status --json`` says."""
         found: dict[str, Any] = json.loads(self.batchvid("status", "m.yaml", "--json").out)
         return found
 
     def states(self) -> dict[str, str]:
-        """Give the state of each job."""
+        """Return the state of each job."""
         return {job["id"]: job["state"] for job in self.status()["jobs"]}
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """Give the command line of ``batchvid ARGUMENTS``."""
+    """Return the command line of ``batchvid ARGUMENTS``."""
     return [sys.executable, "-m", "batchvid", *map(str, arguments)]
 
 

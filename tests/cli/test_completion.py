@@ -19,7 +19,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def completed(project: Project, *words: str, shell: str = "zsh") -> list[tuple[str, str]]:
-    """Give what the program would complete the last of *words* to: type and value."""
+    """Return what the program would complete the last of *words* to: type and value."""
     more = {"_BATCHVID_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     if shell == "fish":
         more["COMP_CWORD"] = words[-1]

@@ -46,7 +46,7 @@ ODD = '/films/100% "odd" it\'s $HOME \\ `x`/ä.yaml'
 
 
 def cron_command(text: str) -> str:
-    """Give what cron hands to the shell: the line behind its five times, up to the first bare %."""
+    """Return what cron hands to the shell: the line behind its five times, up to the first bare %."""
     line = next(line for line in text.splitlines() if not line.startswith("#")).split(" ", 5)[5]
     told, escaped = "", False
     for letter in line:  # as cron's do_command reads it

@@ -39,7 +39,7 @@ AWKWARD = [
 
 @pytest.fixture
 def awkward(project: Project) -> Project:
-    """Give a manifest of awkward prompts, which was never run."""
+    """Return a manifest of awkward prompts, which was never run."""
     jobs = [{"id": f"j{number}", "prompt": prompt} for number, prompt in enumerate(AWKWARD)]
     (project.folder / "m.yaml").write_text(json.dumps({"jobs": jobs}, ensure_ascii=False), encoding="utf-8")
     return project

@@ -24,7 +24,7 @@ jobs:
 
 @pytest.fixture
 def framed(project: Project) -> Project:
-    """Give a project with frames of three shapes."""
+    """Return a project with frames of three shapes."""
     for name, size in (("wide.png", (160, 90)), ("square.png", (100, 100)), ("tall.jpg", (99, 201))):
         Image.new("RGB", size, "navy").save(project.folder / name)
     (project.folder / "m.yaml").write_text(JOBS, encoding="utf-8")

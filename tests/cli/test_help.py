@@ -25,7 +25,7 @@ LIST_WIDEST = 85
 
 
 def help_of(*names: str) -> str:
-    """Give a help page, as a terminal of any width shows it."""
+    """Return a help page, as a terminal of any width shows it."""
     result = CliRunner().invoke(batchvid, [*names, "--help"], prog_name="batchvid")
     assert result.exit_code == 0, result.output
     return result.output

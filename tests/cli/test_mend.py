@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def copied(finished: Project, tmp_path: Path) -> Project:
-    """Give a copy of the finished project that a test may change."""
+    """Return a copy of the finished project that a test may change."""
     folder = tmp_path / finished.folder.name
     shutil.copytree(finished.folder, folder)
     return Project(folder, finished.service)

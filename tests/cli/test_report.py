@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def data_of(project: Project) -> Any:
-    """Give the data in the project's page."""
+    """Return the data in the project's page."""
     text = (project.out / "report.html").read_text(encoding="utf-8")
     found = re.search(r'id="data">(.*?)</script>', text)
     assert found is not None

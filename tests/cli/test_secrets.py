@@ -26,7 +26,7 @@ DISGUISES = (
 
 
 def written_below(folder: Path) -> bytes:
-    """Give every byte of every file below a folder."""
+    """Return every byte of every file below a folder."""
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 

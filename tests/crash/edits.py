@@ -33,7 +33,7 @@ class Entry:
     """What its id has behind its name."""
 
     def written(self) -> dict[str, Any]:
-        """Give it as the manifest says it."""
+        """Return it as the manifest says it."""
         found = {
             "id": f"{self.name}{self.called}",
             "prompt": f"The clip {self.name}, version {self.version}.",

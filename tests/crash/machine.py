@@ -56,12 +56,12 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
 
 
 def same_clips(order: ClipOrder) -> bytes:
-    """Give clips that differ by what was asked for, and are the same whenever they are fetched."""
+    """Return clips that differ by what was asked for, and are the same whenever they are fetched."""
     return tiny_clips(order) + _box(order.prompt.encode())
 
 
 def clips_coded_anew() -> Clips:
-    """Give clips whose bytes are others at every request: what arrives twice must never be mixed."""
+    """Return clips whose bytes are others at every request: what arrives twice must never be mixed."""
     times = itertools.count(1)
 
     def clip(order: ClipOrder) -> bytes:
@@ -210,7 +210,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def adopt(self) -> None:
-        """Give jobs in doubt the tasks that the dashboard shows."""
+        """Return jobs in doubt the tasks that the dashboard shows."""
         self.owner.adopt()
 
     @rule(which=st.integers(0, 3), how=st.sampled_from(["delete", "cut", "change"]))

@@ -206,7 +206,7 @@ class Owner:
                 self.adopt_by_name(row.job_id, tasks[0])
 
     def adopt_by_name(self, job_id: str, task_id: str) -> int:
-        """Give a job a task, as it was told; give the exit code."""
+        """Return a job a task, as it was told; give the exit code."""
         self.manifest()
         return self._command(adopt_command, job_id, task_id, "--offline")
 

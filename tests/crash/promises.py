@@ -49,11 +49,11 @@ class Witness:
     """The hashes of all clips that ever were done."""
 
     def wants(self, job: Job) -> None:
-        """Take note of a job of a manifest."""
+        """Record a job of a manifest."""
         self.contents[job.fingerprint] = (job.prompt, job.model, tuple(frame.sha256 for frame in job.frames))
 
     def doubts(self) -> list[tuple[Progress, Attempt]]:
-        """Give the jobs in doubt, each with the attempt that is, if its task is not on record beside the journal."""
+        """Return the jobs in doubt, each with the attempt that is, if its task is not on record beside the journal."""
         attempts, orphans = self.bench.attempts(), self.orphans()
         return [
             (row, attempts[row.job_id][-1])
@@ -62,7 +62,7 @@ class Witness:
         ]
 
     def orphans(self) -> dict[tuple[str, int], str]:
-        """Give the task ids that could not be journaled, by job and attempt."""
+        """Return the task ids that could not be journaled, by job and attempt."""
         path = self.bench.folder / ".batchvid" / "orphans.jsonl"
         if not path.exists():
             return {}
@@ -70,7 +70,7 @@ class Witness:
         return {(line["job_id"], line["attempt"]): line["task_id"] for line in lines}
 
     def unowned(self, content: Content) -> list[str]:
-        """Give the tasks of this content that the dashboard shows and the journal does not have."""
+        """Return the tasks of this content that the dashboard shows and the journal does not have."""
         known = {one.task_id for tries in self.bench.attempts().values() for one in tries}
         known |= set(self.orphans().values())
         return [
@@ -78,7 +78,7 @@ class Witness:
         ]
 
     def mended(self, rows: Iterable[Progress]) -> None:
-        """Take note that damaged clips are there again, as far as they are."""
+        """Record that damaged clips are there again, as far as they are."""
         for row in rows:
             path = self.bench.folder / str(row.path)
             found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None

@@ -29,7 +29,7 @@ FILM = Film("both", ("kite", "dive"), "both.mp4")
 
 
 def place(folder: Path) -> Bench:
-    """Give a bench for the chain and its film."""
+    """Return a bench for the chain and its film."""
     bench = Bench(folder, clips=tiny_clips)
     bench.films = (FILM,)
     return bench

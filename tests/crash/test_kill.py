@@ -41,7 +41,7 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
-    """Give the jobs of every run."""
+    """Return the jobs of every run."""
     folder = tmp_path_factory.mktemp("frames")
     frames = []
     for colour in ("red", "blue"):
@@ -64,7 +64,7 @@ def _same_jitter() -> None:
 
 @pytest.fixture
 def quick() -> Iterator[Path]:
-    """Give a folder in memory."""
+    """Return a folder in memory."""
     with quick_folder() as folder:
         yield folder
 
@@ -76,12 +76,12 @@ class CodedAnew:
         self._times = itertools.count(1)
 
     def __call__(self, order: ClipOrder) -> bytes:
-        """Give the clip with another box of padding behind it."""
+        """Return the clip with another box of padding behind it."""
         return tiny_clips(order) + struct.pack(">I4sI", 12, b"free", next(self._times))
 
 
 def place(folder: Path) -> Bench:
-    """Give a bench for the jobs."""
+    """Return a bench for the jobs."""
     return Bench(folder, RULES, clips=CodedAnew())
 
 

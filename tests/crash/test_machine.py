@@ -38,7 +38,7 @@ def test_no_walk_breaks_a_promise() -> None:
 
 @pytest.fixture
 def owner() -> Iterator[Owner]:
-    """Give the owner of an output for two entries."""
+    """Return the owner of an output for two entries."""
     random.seed(0)
     with quick_folder() as folder:
         yield Owner(folder, same_clips, entries=[Entry("c", takes=2), Entry("b", takes=2)])

@@ -21,19 +21,19 @@ SHA = "ab" * 32
 
 
 def after(above: str, name: str, *, at_s: float | None = None) -> Continuation:
-    """Give a job that goes on from another's clip."""
+    """Return a job that goes on from another's clip."""
     plain = a_job(name)
     values = {field.name: getattr(plain, field.name) for field in fields_of(Job)} | {"fingerprint": ""}
     return Continuation(**values, continues=above, at_s=at_s)
 
 
 def done(name: str, sha256: str = SHA) -> Progress:
-    """Give the row of a finished clip."""
+    """Return the row of a finished clip."""
     return Progress(name, State.DONE, 5, 1, path=f"{name}.mp4", size_bytes=10, sha256=sha256, fingerprint=f"f-{name}")
 
 
 def linked(parents: Sequence[int | None]) -> list[Job]:
-    """Give jobs j0, j1 …, of which each names the place of the one that it continues, or none."""
+    """Return jobs j0, j1 …, of which each names the place of the one that it continues, or none."""
     return [
         a_job(f"j{index}") if parent is None else after(f"j{parent}", f"j{index}")
         for index, parent in enumerate(parents)

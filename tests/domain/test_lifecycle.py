@@ -67,7 +67,7 @@ for _state, _pairs in PROMISED.items():
 
 
 def after(progress: Progress, *events: life.Event) -> Progress:
-    """Give the progress after all *events*."""
+    """Return the progress after all *events*."""
     for event in events:
         progress = life.advance(progress, event, at=AT)
     return progress

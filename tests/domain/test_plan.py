@@ -20,17 +20,17 @@ REBUY = Limits(on_change=OnChange.REBUY)
 def a_job(
     job_id: str = "kite", *, price_micros: int | None = 400_000, fingerprint: str = "now", model: str = "m"
 ) -> Job:
-    """Give a job whose content is *fingerprint*."""
+    """Return a job whose content is *fingerprint*."""
     return Job(job_id, "A kite.", model, "16x9", None, (), (), price_micros, f"{job_id}.mp4", fingerprint, "m.yaml:3")
 
 
 def row_of(state: State, *, attempt: int = 1, fingerprint: str | None = "now", reason: str | None = None) -> Progress:
-    """Give the journal's row of a job that has come to *state*."""
+    """Return the journal's row of a job that has come to *state*."""
     return Progress("kite", state, 3, attempt, fingerprint=fingerprint, price_micros=300_000, reason=reason)
 
 
 def planned(progress: Progress | None, limits: Limits = LIMITS, job: Job | None = None) -> PlanRow:
-    """Give the plan's row of the one job."""
+    """Return the plan's row of the one job."""
     known = () if progress is None else (progress,)
     return plan([job or a_job()], known, limits=limits, typical_s=lambda _: 90.0).rows[0]
 

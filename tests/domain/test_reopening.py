@@ -27,7 +27,7 @@ ALL_WISHES = Wishes(retry_failed=True, rebuy=True, resubmit_in_doubt=True)
 
 
 def row(state: State, *, attempt: int = 1, fingerprint: str | None = "now", allowance_from: int = 0) -> Progress:
-    """Give the row that an earlier run left."""
+    """Return the row that an earlier run left."""
     task_id = "t" if state in {State.RUNNING, State.READY, State.DONE} else None
     return Progress("kite", state, 5, attempt, allowance_from, task_id=task_id, fingerprint=fingerprint)
 
@@ -35,7 +35,7 @@ def row(state: State, *, attempt: int = 1, fingerprint: str | None = "now", allo
 def take_up(
     progress: Progress, wishes: Wishes = NO_WISH, limits: Limits = LIMITS, job: Job | None = JOB, **orphans: str
 ) -> tuple[Event, ...]:
-    """Give the events with which a run takes up the job; *orphans* are of attempts of it: ``attempt_1="task_9"``."""
+    """Return the events with which a run takes up the job; *orphans* are of attempts of it: ``attempt_1="task_9"``."""
     known = {("kite", int(name.removeprefix("attempt_"))): task_id for name, task_id in orphans.items()}
     events = interrupted(progress, orphans=known)
     left = after(progress, events)
@@ -49,7 +49,7 @@ def opened(progress: Progress, wishes: Wishes = NO_WISH, limits: Limits = LIMITS
 
 
 def after(progress: Progress, events: tuple[Event, ...]) -> Progress:
-    """Give the progress after the events; raises when one of them is impossible."""
+    """Return the progress after the events; raises when one of them is impossible."""
     for event in events:
         progress = life.advance(progress, event, at=0.0)
     return progress

@@ -12,7 +12,7 @@ AT = 1_773_352_800.0
 def attempt(
     job_id: str, number: int = 1, *, outcome: str = "succeeded", price: int | None = 400_000, model: str | None = None
 ) -> Paid:
-    """Give an attempt that took a minute."""
+    """Return an attempt that took a minute."""
     return Paid(job_id, number, outcome, price, AT, AT + 1, AT + 61, model, None)
 
 

@@ -17,7 +17,7 @@ PROMISED = [1, 2, 65, 78, 75, 8, 6, 4, 7, 5, 3, 0, 130, 143]
 
 
 def code(*, parked: int = 0, halts: tuple[Exit, ...] = (), interrupted: Exit | None = None, **counts: int) -> int:
-    """Give the exit code of a run that ended with these jobs."""
+    """Return the exit code of a run that ended with these jobs."""
     states = {State(name): number for name, number in counts.items()}
     return int(exit_code(states, parked=parked, halts=halts, interrupted=interrupted))
 

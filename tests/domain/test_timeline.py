@@ -11,7 +11,7 @@ AT = 1_773_352_800.0
 
 
 def paid(number: int, *, accepted: float | None, finished: float | None, outcome: str = "succeeded") -> Paid:
-    """Give an attempt that was started a second before it was accepted."""
+    """Return an attempt that was started a second before it was accepted."""
     started = AT + (accepted or 0) - 1
     return Paid(
         f"j{number}",

@@ -28,12 +28,12 @@ PRICE = 400_000
 
 
 def a_job(name: str, *, price_micros: int | None = PRICE, model: str = "m") -> Job:
-    """Give a job of one clip."""
+    """Return a job of one clip."""
     return Job(name, "A kite.", model, None, None, (), (), price_micros, f"{name}.mp4", f"f-{name}", "m.yaml:1")
 
 
 def jobs(number: int, price_micros: int | None = PRICE) -> list[Job]:
-    """Give jobs named j0, j1 and so on."""
+    """Return jobs named j0, j1 and so on."""
     return [a_job(f"j{index}", price_micros=price_micros) for index in range(number)]
 
 
@@ -86,7 +86,7 @@ class Drive:
         )
 
     def state(self, index: int) -> Progress:
-        """Give the progress of a job that something has happened to, and that is not closed."""
+        """Return the progress of a job that something has happened to, and that is not closed."""
         return self.scheduler.active[index].progress
 
     def take(self, step: Step) -> int:
@@ -247,11 +247,11 @@ class Drive:
         self.finish(step, index, wait_s=follow.wait_s)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None = None) -> None:
-        """Give the worker back."""
+        """Return the worker back."""
         self.scheduler.finish(step, index, wait_s=wait_s, now=self.now)
 
     def counts(self) -> dict[str, int]:
-        """Give the jobs by state, without the states that no job is in."""
+        """Return the jobs by state, without the states that no job is in."""
         return {state.value: number for state, number in self.scheduler.counts.items() if number}
 
     def in_lanes(self) -> int:

@@ -15,7 +15,7 @@ from batchvid.engine.eta import PRIOR_SPREAD, Load, Occupancy, remaining_s
 
 
 def drawn_s(*, jobs: int, room: int, every_s: float, seed: int, spread: float = 0.45) -> float:
-    """Give how long a run of tasks of about 100 s takes, each submitted when there is room and it is time."""
+    """Return how long a run of tasks of about 100 s takes, each submitted when there is room and it is time."""
     dice = random.Random(seed)  # noqa: S311 dice
     free = [0.0] * room
     last = end = 0.0

@@ -24,7 +24,7 @@ class AgainstASortedList(RuleBasedStateMachine):
         self.put_so_far = 0
 
     def due(self) -> list[tuple[float, int]]:
-        """Give the due jobs in the order of their turns."""
+        """Return the due jobs in the order of their turns."""
         return sorted((rank, index) for due_at, rank, index in self.model if due_at <= self.now)
 
     @rule(rank=RANKS, wait_s=st.floats(-5, 20))

@@ -46,7 +46,7 @@ def kinds(follow: Verdict) -> list[str]:
 
 
 def report(phase: Phase, *, url: str | None = None, error: str | None = None) -> TaskReport:
-    """Give what a poll might say."""
+    """Return what a poll might say."""
     return TaskReport(phase, "word", 50.0, url, None, None, error)
 
 

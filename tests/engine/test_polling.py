@@ -19,7 +19,7 @@ SHORTEST_S, LONGEST_S = LIMITS.poll_shortest_s, LIMITS.poll_longest_s
 
 
 def looks_until(planner: PollPlanner, took_s: float, *, name: str = "m", answer_s: float = 0.0) -> list[float]:
-    """Give the ages at which a task that takes *took_s* is looked at, the last one being after its end."""
+    """Return the ages at which a task that takes *took_s* is looked at, the last one being after its end."""
     looks: list[float] = []
     while not looks or looks[-1] < took_s:
         age_s = looks[-1] + answer_s if looks else 0.0
@@ -29,7 +29,7 @@ def looks_until(planner: PollPlanner, took_s: float, *, name: str = "m", answer_
 
 
 def tight(around_s: float, number: int = 60, spread: float = 0.01, seed: int = 1) -> list[float]:
-    """Give how long tasks of a regular class took."""
+    """Return how long tasks of a regular class took."""
     random = Random(seed)  # noqa: S311 a simulation, repeatable by its seed
     return [around_s * random.lognormvariate(0, spread) for _ in range(number)]
 

@@ -22,7 +22,7 @@ EXPIRED = Fault(FaultKind.EXPIRED, "HTTP 403")
 
 
 def halts(drive: Drive) -> list[Exit]:
-    """Give the reasons to stop as exit codes."""
+    """Return the reasons to stop as exit codes."""
     return [halt.exit_code for halt in drive.scheduler.breaker.halts]
 
 

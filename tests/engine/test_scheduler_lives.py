@@ -52,7 +52,7 @@ ROWS = st.lists(st.none() | st.sampled_from(State), max_size=6)
 
 
 def rows_of(states: list[State | None]) -> list[Progress]:
-    """Give the journal's rows of an earlier run."""
+    """Return the journal's rows of an earlier run."""
     rows = []
     for index, state in enumerate(states):
         if state is not None and state is not State.SUBMITTING:

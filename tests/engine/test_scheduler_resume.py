@@ -18,7 +18,7 @@ NOW = AT + 1000.0
 
 
 def row(name: str, state: State, *, price_micros: int | None = PRICE, age_s: float = 10.0) -> Progress:
-    """Give a row that an earlier run left."""
+    """Return a row that an earlier run left."""
     attempt = 0 if state is State.PENDING else 1
     has_task = state in {State.RUNNING, State.READY, State.DONE}
     return Progress(

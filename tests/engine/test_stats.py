@@ -15,7 +15,7 @@ from tests.engine.drive import PRICE, Drive, jobs
 
 
 def standing_of(drive: Drive) -> RunStatistics:
-    """Give the standing of a driven run."""
+    """Return the standing of a driven run."""
     return RunStatistics(drive.scheduler, started=drive.now)
 
 

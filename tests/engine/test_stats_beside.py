@@ -20,7 +20,7 @@ def seen(lookout: Lookout, *, at: float = AT, run_since: float | None = AT - 100
 
 
 def row(name: str, state: State, **more: Any) -> Progress:
-    """Give what the journal holds of a job."""
+    """Return what the journal holds of a job."""
     return Progress(name, state, 1, 1, submitted_at=AT - 50)._replace(**more)
 
 

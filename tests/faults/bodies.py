@@ -130,7 +130,7 @@ def no_whole_clip(lab: Lab) -> None:
 
 
 def sound() -> bytes:
-    """Give a whole MP4 that has sound and no picture."""
+    """Return a whole MP4 that has sound and no picture."""
     import av  # noqa: PLC0415 heavy
 
     file = io.BytesIO()

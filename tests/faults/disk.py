@@ -132,7 +132,7 @@ def journal_after_answer(lab: Lab) -> None:
 
 
 def _submitting(lab: Lab) -> bool:
-    """Say whether the hurt job is the only one that is not done."""
+    """Whether the hurt job is the only one that is not done."""
     return lab.states() == {"first": "done", "hurt": "submitting", "well": "done"}
 
 

@@ -30,13 +30,13 @@ PADDING_BYTES = 300_000
 
 @cache
 def clip(padding_bytes: int = PADDING_BYTES) -> bytes:
-    """Give a real clip, made longer by a box that every player skips."""
+    """Return a real clip, made longer by a box that every player skips."""
     tiny = tiny_clips(ClipOrder("any", 640, 360, 8, 1))
     return tiny + (8 + padding_bytes).to_bytes(4) + b"free" + bytes(padding_bytes)
 
 
 def honest(data: bytes | None = None, *, etag: str = ETAG) -> Response:
-    """Give the clip, or the part of it that is asked for, as a good server does."""
+    """Return the clip, or the part of it that is asked for, as a good server does."""
 
     def answer(request: Request) -> bytes:
         reply = part_of(data or clip(), request.headers, etag=etag)
@@ -46,23 +46,23 @@ def honest(data: bytes | None = None, *, etag: str = ETAG) -> Response:
 
 
 def whole(data: bytes | None = None, *, etag: str = ETAG) -> Response:
-    """Give all of the clip, whatever is asked for."""
+    """Return all of the clip, whatever is asked for."""
     return fixed("200 OK", clip() if data is None else data, ETag=etag)
 
 
 def cut(share: float, *, etag: str = ETAG) -> Response:
-    """Give the beginning of an answer with the clip, and close the connection."""
+    """Return the beginning of an answer with the clip, and close the connection."""
     sent = clip()[: int(len(clip()) * share)]
     return fixed("200 OK", sent, Content_Length=str(len(clip())), ETag=etag)
 
 
 def fixed(status: str, body: bytes = b"", **headers: str) -> Response:
-    """Give always the same answer, as a clip unless a header says otherwise."""
+    """Return always the same answer, as a clip unless a header says otherwise."""
     return lambda _: http(status, body, **{"Content_Type": "video/mp4", **headers})
 
 
 def reset(share: float) -> Response:
-    """Give the beginning of an answer with the clip, and reset the connection."""
+    """Return the beginning of an answer with the clip, and reset the connection."""
 
     def answer(request: Request) -> None:
         request.connection.sendall(http("200 OK", b"", Content_Length=str(len(clip())), ETag=ETAG))
@@ -95,7 +95,7 @@ class FileHost:
         return now(request)
 
     def asked(self, name: str, header: str = "range") -> list[str]:
-        """Give a header of each request for the clip, in order; "" where there was none."""
+        """Return a header of each request for the clip, in order; "" where there was none."""
         return [one.headers.get(header, "") for one in self.raw.requests if one.path == f"/{name}.mp4"]
 
 
@@ -130,12 +130,12 @@ def manifest(lab: Lab, names: Mapping[str, object] | Sequence[str], *, head: str
 
 
 def logged(lab: Lab, job_id: str, *kinds: str) -> list[dict[str, Any]]:
-    """Give what the event log says of a job; of some kinds of events, when they are named."""
+    """Return what the event log says of a job; of some kinds of events, when they are named."""
     path = lab.output / STATE_FOLDER / "log.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     return [line for line in lines if line.get("job") == job_id and (not kinds or line["event"] in kinds)]
 
 
 def why(lab: Lab, job_id: str) -> str:
-    """Give all reasons for which a job's clip did not come, as the event log has them."""
+    """Return all reasons for which a job's clip did not come, as the event log has them."""
     return "\n".join(line["reason"] for line in logged(lab, job_id, "DownloadFailed", "UrlExpired"))

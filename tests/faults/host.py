@@ -27,7 +27,7 @@ FRESH_S = 600.0
 
 
 def false_clock(lab: Lab, text: str) -> tuple[Path, dict[str, str]]:
-    """Give the file that sets the wall clock of a run (``+10d``, ``@2026-…``), and the environment that obeys it."""
+    """Return the file that sets the wall clock of a run (``+10d``, ``@2026-…``), and the environment that obeys it."""
     library = next((str(path) for path in Path("/usr/lib").rglob(FAKETIME)), None)
     if library is None:
         raise NotHereError("libfaketime is not installed")

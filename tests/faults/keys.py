@@ -31,7 +31,7 @@ JOB = "  - {id: one, prompt: The one}"
 
 
 def children(process_id: int) -> list[int]:
-    """Give the processes that a process has started and that still run."""
+    """Return the processes that a process has started and that still run."""
     found = Path(f"/proc/{process_id}/task").glob("*/children")
     return [int(word) for path in found for word in path.read_text("ascii").split()]
 
@@ -93,7 +93,7 @@ def key_handling(lab: Lab) -> None:
 
 
 def fixed_to(told: bytes) -> Callable[[Request], bytes]:
-    """Give an answer that is always the same."""
+    """Return an answer that is always the same."""
     return lambda _: told
 
 

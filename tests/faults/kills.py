@@ -37,7 +37,7 @@ class Night(Lab):
     """One of many outputs that a single sandbox serves: what concerns it is told by its prompts."""
 
     def creates(self) -> list[dict[str, Any]]:
-        """Give the creates of this night."""
+        """Return the creates of this night."""
         return [line for line in Lab.creates(self) if line["prompt"].startswith(f"{self.folder.name} ")]
 
     def night_survived(self) -> None:
@@ -54,7 +54,7 @@ class Night(Lab):
         self.nothing_outside()
 
     def is_over(self) -> bool:
-        """Say whether nothing is left that a run could do without a person."""
+        """Whether nothing is left that a run could do without a person."""
         return self.output.exists() and list(self.states().values()) == ["done"] * JOBS
 
 
@@ -68,7 +68,7 @@ class RetryCounts:
     nights: Iterator[int] = field(default_factory=count)
 
     def wants_more(self) -> bool:
-        """Say whether another kill is wanted."""
+        """Whether another kill is wanted."""
         with self.lock:
             return self.kills < KILLS
 
@@ -111,7 +111,7 @@ def spend_nights(lab: Lab, tally: RetryCounts, seed: int) -> None:
 
 
 def states_of(night: Night) -> list[str]:
-    """Give the state of each job of the manifest; one that the journal does not know is pending."""
+    """Return the state of each job of the manifest; one that the journal does not know is pending."""
     known = list(night.states().values())
     return known + ["pending"] * (JOBS - len(known))
 
@@ -129,7 +129,7 @@ def random_kills(lab: Lab) -> None:
 
 
 def strace(calls: str, nth: int) -> list[str]:
-    """Give the command that kills what it traces before a thread's nth such call, counted from when it begins."""
+    """Return the command that kills what it traces before a thread's nth such call, counted from when it begins."""
     inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={nth}"]
     return ["strace", "-f", "-qq", "-o", "/dev/null", *inject]
 

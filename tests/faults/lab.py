@@ -58,7 +58,7 @@ IN_CLEAR = "service: {allow_http: true}\n"
 
 
 def quick(**limits: Any) -> str:
-    """Give `QUICK` with other limits, such as ``attempts=1``."""
+    """Return `QUICK` with other limits, such as ``attempts=1``."""
     tree = yaml.safe_load(QUICK)
     tree["limits"] |= limits
     return str(yaml.safe_dump(tree))
@@ -157,7 +157,7 @@ class Lab:
         return raw
 
     def beside(self, name: str) -> Lab:
-        """Give a lab in a folder of its own, for a variant of the case that needs a world of its own."""
+        """Return a lab in a folder of its own, for a variant of the case that needs a world of its own."""
         folder = self.folder / name
         folder.mkdir()
         return Lab(folder, self.stack, held=self.held)
@@ -165,14 +165,14 @@ class Lab:
     # ---- running
 
     def command(self, *arguments: str | Path, api: str | None = None) -> list[str]:
-        """Give the command line of ``batchvid ARGUMENTS``; a run gets the sandbox's address."""
+        """Return the command line of ``batchvid ARGUMENTS``; a run gets the sandbox's address."""
         url = api or self.front or self.api
         known = arguments[0] in {"run", "verify", "doctor"} and url is not None
         program = ["-c", WITH_CONSTANTS, json.dumps(self.constants)] if self.constants else ["-m", "batchvid"]
         return [sys.executable, *program, *map(str, arguments), *(["--base-url", url or ""] if known else [])]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Give the environment of a run."""
+        """Return the environment of a run."""
         return {**os.environ, "COMETAPI_KEY": KEY, "PYTHONPATH": str(REPOSITORY), **more}
 
     def start(
@@ -230,7 +230,7 @@ class Lab:
         return found
 
     def creates(self) -> list[dict[str, Any]]:
-        """Give the accepted, billed creates."""
+        """Return the accepted, billed creates."""
         return [line for line in self.ledger()["creates"] if line.get("billed", True)]
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -244,11 +244,11 @@ class Lab:
             db.close()
 
     def states(self) -> dict[str, str]:
-        """Give the journal's state of each job that it knows."""
+        """Return the journal's state of each job that it knows."""
         return dict(self.query("SELECT job_id, state FROM jobs"))
 
     def clips(self) -> dict[str, tuple[str, int, str]]:
-        """Give the done jobs: path, size, SHA-256."""
+        """Return the done jobs: path, size, SHA-256."""
         rows = self.query("SELECT job_id, path, size_bytes, sha256 FROM jobs WHERE state = 'done'")
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
@@ -266,7 +266,7 @@ class Lab:
         return [prompts.get(job_id, job_id) for (job_id,) in self.query("SELECT job_id FROM attempts")]
 
     def exported(self) -> list[dict[str, Any]]:
-        """Give the rows of ``batchvid export``, with the prompts; nothing where it would refuse to tell."""
+        """Return the rows of ``batchvid export``, with the prompts; nothing where it would refuse to tell."""
         try:
             manifest = batchvid.load(self.manifest_path)
             rows = status_object(manifest, *read_journal(manifest))["jobs"]

@@ -69,7 +69,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
 
 
 def named_by(first: str, second: str) -> str:
-    """Give a manifest of two jobs whose files are named by these values."""
+    """Return a manifest of two jobs whose files are named by these values."""
     jobs = "".join(
         f'  - {{id: {n}, prompt: "{{v}}", matrix: {{v: [{v}]}}}}\n' for n, v in (("a", first), ("b", second))
     )
@@ -179,7 +179,7 @@ def edited(lab: Lab) -> None:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """Give the beginning of a PNG that says it is so large, with a body that is not."""
+    """Return the beginning of a PNG that says it is so large, with a body that is not."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

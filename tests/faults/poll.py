@@ -373,7 +373,7 @@ def answer_for_another(lab: Lab) -> None:
 
 
 def open_parts(pid: int) -> set[str]:
-    """Give the transfers of a process: the part files that it has open. What is in two such looks was open at once."""
+    """Return the part files that a process has open: its transfers."""
     found = set()
     with suppress(OSError):
         for path in Path(f"/proc/{pid}/fd").iterdir():

@@ -46,7 +46,7 @@ SMALL_BLOCKS = {"batchvid.providers.http.BLOCK_BYTES": 1024}
 
 
 def world(lab: Lab, name: str, moment: str, **options: Any) -> tuple[Lab, Callable[[], bool]]:
-    """Give a lab with one job and a service that makes the moment last, and the question whether it has come."""
+    """Return a lab with one job and a service that makes the moment last, and the question whether it has come."""
     faults, reached = MOMENTS[moment]
     one = lab.beside(name)
     one.constants |= SMALL_BLOCKS

@@ -121,7 +121,7 @@ def reset(request: Request) -> None:
 
 
 def http(status: str, body: bytes = b"", **headers: str) -> bytes:
-    """Give the bytes of an answer; underscores in header names become hyphens, a length is added unless named."""
+    """Return the bytes of an answer; underscores in header names become hyphens, a length is added unless named."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if not {"content-length", "transfer-encoding"} & {name.lower() for name in named}:
         named["Content-Length"] = str(len(body))

@@ -298,7 +298,7 @@ def terminal_escapes(lab: Lab) -> None:
 
 
 def error_body(message: str) -> str:
-    """Give the service's envelope of an error."""
+    """Return the service's envelope of an error."""
     return json.dumps({"error": {"message": message, "code": "", "type": "comet_api_error"}})
 
 

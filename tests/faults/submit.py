@@ -31,12 +31,12 @@ ONE_BY_ONE = quick(in_flight=1, submits="unlimited", backoff="0.005s..0.01s")
 
 
 def jobs(*ids: str) -> str:
-    """Give a manifest's jobs; the prompt of ``kite`` is ``The kite clip``."""
+    """Return a manifest's jobs; the prompt of ``kite`` is ``The kite clip``."""
     return "\n".join(f"  - {{id: {name}, prompt: The {name} clip}}" for name in ids)
 
 
 def name_of(request: Request) -> str:
-    """Give the id of the job that a create is for, by its prompt."""
+    """Return the id of the job that a create is for, by its prompt."""
     return request.body.partition(b"\r\n\r\nThe ")[2].partition(b" clip\r\n")[0].decode()
 
 
@@ -63,7 +63,7 @@ def stays_in_doubt(lab: Lab) -> None:
 
 
 def private_mounts(**files: Path) -> list[str]:
-    """Give the command that runs another one with files of its own in ``/etc``."""
+    """Return the command that runs another one with files of its own in ``/etc``."""
     script = "".join(f"mount --bind '{path}' /etc/{name.replace('_', '.')} && " for name, path in files.items())
     command = ["unshare", "-m", "sh", "-c", f'{script} exec "$@"', "sh"]
     if (

@@ -52,7 +52,7 @@ def fill(folder: Path) -> Path:
 
 
 def failing(*injections: str, path: Path | None = None) -> list[str]:
-    """Give the command that runs another one and lets system calls fail: ``fsync:error=EIO``, ``…:when=3+``.
+    """Return the command that runs another one and lets system calls fail: ``fsync:error=EIO``, ``…:when=3+``.
 
     With *path*, only calls on that file are counted and fail.
     """

@@ -30,7 +30,7 @@ class Life:
     history: list[Event] = field(default_factory=list)
 
     def change(self, *events: Event) -> Change:
-        """Give the change that *events* would make, without recording it."""
+        """Return the change that *events* would make, without recording it."""
         return Change.of(self.progress, *((event, self.now + number) for number, event in enumerate(events)))
 
     def goes(self, *events: Event) -> Life:
@@ -52,24 +52,24 @@ def service() -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Say where a run keeps its journal."""
+    """Return where a run keeps its journal."""
     return tmp_path / "out" / ".batchvid" / "journal.db"
 
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    """Give a fresh journal, open for writing."""
+    """Return a fresh journal, open for writing."""
     with Journal.open(path, service=SERVICE) as opened:
         yield opened
 
 
 @pytest.fixture
 def life(journal: Journal) -> Life:
-    """Give the life of job ``kite``, before anything has happened."""
+    """Return the life of job ``kite``, before anything has happened."""
     return Life(journal, Progress.fresh("kite"))
 
 
 @pytest.fixture
 def other(journal: Journal) -> Life:
-    """Give the life of another job in the same journal."""
+    """Return the life of another job in the same journal."""
     return Life(journal, Progress.fresh("dawn"))

@@ -46,7 +46,7 @@ def as_nobody(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """Give a folder that every account can reach."""
+    """Return a folder that every account can reach."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder

@@ -278,7 +278,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Any]] = {
 
 @st.composite
 def steps(draw: st.DrawFn) -> list[list[Change]]:
-    """Give groups of changes: three jobs that live through anything the lifecycle allows."""
+    """Return groups of changes: three jobs that live through anything the lifecycle allows."""
     rows = {name: Progress.fresh(name) for name in ("a", "b", "c")}
     groups = []
     for number in range(draw(st.integers(1, 12))):

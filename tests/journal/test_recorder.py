@@ -25,13 +25,13 @@ STARTED = SubmitStarted(1, 400_000, "f" * 64)
 
 
 def started(name: str) -> Change:
-    """Give the first change of a job."""
+    """Return the first change of a job."""
     return Change.of(Progress.fresh(name), (STARTED, 1.0))
 
 
 @pytest.fixture(params=[InlineRecorder, Recorder])
 def make(request: pytest.FixtureRequest) -> Callable[[Journal], Records]:
-    """Give each implementation of `Records`."""
+    """Return each implementation of `Records`."""
     found: Callable[[Journal], Records] = request.param
     return found
 

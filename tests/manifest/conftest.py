@@ -69,15 +69,15 @@ class Desk:
         return list(caught.value.problems)
 
     def complaints(self, text: str | bytes) -> list[str]:
-        """Give the problems as people see them, without the folder."""
+        """Return the problems as people see them, without the folder."""
         return [str(problem).replace(f"{self.folder}/", "") for problem in self.problems(text)]
 
     def ids(self, text: str) -> list[str]:
-        """Give the ids that a manifest expands to."""
+        """Return the ids that a manifest expands to."""
         return [job.id for job in self.load(text).jobs]
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """Give an empty folder to write manifests into."""
+    """Return an empty folder to write manifests into."""
     return Desk(tmp_path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def drawn(desk: Desk) -> Desk:
-    """Give a desk with four frames."""
+    """Return a desk with four frames."""
     for name, colour in zip("abcd", ("red", "green", "blue", "white"), strict=True):
         desk.draw(f"{name}.png", colour=colour)
     return desk

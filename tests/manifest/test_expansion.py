@@ -27,7 +27,7 @@ TEXTS = st.text(
 
 @st.composite
 def entry_lists(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Give entries without ids, no two alike."""
+    """Return entries without ids, no two alike."""
     entries = []
     for prompt in draw(st.lists(TEXTS, min_size=1, max_size=6, unique=True)):
         entry: dict[str, Any] = {"prompt": prompt}

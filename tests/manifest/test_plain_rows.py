@@ -53,7 +53,7 @@ ROWS: tuple[dict[str, Any], ...] = (
 
 
 def loaded(desk: Desk, text: str) -> object:
-    """Give the jobs, or what is wrong."""
+    """Return the jobs, or what is wrong."""
     try:
         return desk.load(text)
     except ManifestError as error:

@@ -60,7 +60,7 @@ VALUES = [*SCALARS, *LISTS, *MAPS, *NESTED]
 
 
 def by_schema(section: SectionName, tree: dict[str, Any]) -> dict[str, Any] | None:
-    """Give what pydantic makes of it; ``None`` when something is wrong."""
+    """Return what pydantic makes of it; ``None`` when something is wrong."""
     try:
         return _given(getattr(schema, section).model_validate(tree))
     except ValidationError:

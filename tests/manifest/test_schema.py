@@ -26,7 +26,7 @@ EXAMPLES = sorted(JOBS.glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def validator() -> Any:
-    """Give a validator of the manifest's schema."""
+    """Return a validator of the manifest's schema."""
     return Draft7Validator(manifest.json_schema())
 
 

@@ -34,7 +34,7 @@ def never() -> bool:
 
 @pytest.fixture
 def clips(tmp_path: Path, make_clip: MakeClip) -> list[Path]:
-    """Give three clips of one kind, with sound, of different lengths."""
+    """Return three clips of one kind, with sound, of different lengths."""
     return written(tmp_path, *(make_clip(frames=frames, audio=True) for frames in (24, 31, 12)))
 
 
@@ -47,21 +47,21 @@ def written(folder: Path, *contents: bytes) -> list[Path]:
 
 
 def packets(path: Path, kind: str) -> list[bytes]:
-    """Give the coded frames of one track."""
+    """Return the coded frames of one track."""
     with av.open(str(path)) as container:
         (stream,) = [one for one in container.streams if one.type == kind]
         return [bytes(packet) for packet in container.demux(stream) if packet.size]
 
 
 def times(path: Path, kind: str) -> list[float]:
-    """Give when each decoded frame of a track is shown or heard."""
+    """Return when each decoded frame of a track is shown or heard."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0] if kind == "video" else container.streams.audio[0]
         return [float(getattr(frame, "time", None) or 0.0) for frame in container.decode(stream)]
 
 
 def heard_s(path: Path) -> float:
-    """Give how long the sound is that a decoder gives."""
+    """Return how long the sound is that a decoder gives."""
     with av.open(str(path)) as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(container.streams.audio[0]))
 
@@ -117,7 +117,7 @@ def test_the_index_stands_first_so_that_a_browser_plays_it_while_it_loads(tmp_pa
 
 
 def shaped(folder: Path, width: int, height: int) -> Path:
-    """Give a clip of another shape, rate and length, without sound."""
+    """Return a clip of another shape, rate and length, without sound."""
     path = folder / f"{width}x{height}.mp4"
     render(ClipOrder("x", width, height, 1, 7, (), ()), path, rate=8)
     return path

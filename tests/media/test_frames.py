@@ -24,20 +24,20 @@ FRAMES, RATE = 30, 24
 
 @pytest.fixture
 def clip(tmp_path: Path, make_clip: MakeClip) -> Path:
-    """Give a clip whose frames grow brighter by 20 of 256 each, and begin anew."""
+    """Return a clip whose frames grow brighter by 20 of 256 each, and begin anew."""
     path = tmp_path / "kite.mp4"
     path.write_bytes(make_clip(frames=FRAMES, audio=True))
     return path
 
 
 def decoded(path: Path) -> list[bytes]:
-    """Give every frame of a clip, as a decoder shows it."""
+    """Return every frame of a clip, as a decoder shows it."""
     with av.open(str(path)) as container:
         return [frame.to_image().tobytes() for frame in container.decode(container.streams.video[0])]  # type: ignore[no-untyped-call] # PyAV's own gap
 
 
 def pixels(png: bytes) -> bytes:
-    """Give the pixels of a PNG."""
+    """Return the pixels of a PNG."""
     with Image.open(io.BytesIO(png)) as image:
         return image.tobytes()
 
@@ -81,7 +81,7 @@ def test_what_is_no_clip_has_no_frame(clip: Path, data: bytes) -> None:
 
 
 def row(clip: Path) -> Progress:
-    """Give what the journal holds of a finished clip."""
+    """Return what the journal holds of a finished clip."""
     data = clip.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     return Progress("kite", State.DONE, 5, 1, path=clip.name, size_bytes=len(data), sha256=sha256)

@@ -20,12 +20,12 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def picture() -> Image.Image:
-    """Give a small picture that is not the same anywhere."""
+    """Return a small picture that is not the same anywhere."""
     return Image.linear_gradient("L").resize((40, 24)).convert("RGB")
 
 
 def exif(turned: int = 1) -> Image.Exif:
-    """Give EXIF that names a place and how the camera was held."""
+    """Return EXIF that names a place and how the camera was held."""
     found = Image.Exif()
     found[0x0112] = turned
     found[0x010E] = SECRET.decode()
@@ -33,14 +33,14 @@ def exif(turned: int = 1) -> Image.Exif:
 
 
 def coded(mime: str, **options: object) -> bytes:
-    """Give the picture as a file."""
+    """Return the picture as a file."""
     out = io.BytesIO()
     picture().save(out, FORMATS[mime], **options)
     return out.getvalue()
 
 
 def pixels(data: bytes) -> bytes:
-    """Give the decoded pixels."""
+    """Return the decoded pixels."""
     with Image.open(io.BytesIO(data)) as found:
         return found.convert("RGB").tobytes()
 

@@ -30,21 +30,21 @@ MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:
-    """Give a small picture whose upper left is red and whose rest is blue."""
+    """Return a small picture whose upper left is red and whose rest is blue."""
     found = Image.new("RGB", (width, height), (0, 0, 255))
     found.paste((255, 0, 0), (0, 0, width // 2, height // 2))
     return found
 
 
 def coded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
-    """Give the picture as a file."""
+    """Return the picture as a file."""
     out = io.BytesIO()
     (image or picture()).save(out, kind, **options)
     return out.getvalue()
 
 
 def turned(value: int) -> bytes:
-    """Give EXIF that says how the camera was held."""
+    """Return EXIF that says how the camera was held."""
     exif = Image.Exif()
     exif[0x0112] = value
     return exif.tobytes()
@@ -108,7 +108,7 @@ def test_a_frame_is_made_ready_the_same_each_time_without_metadata_and_the_file_
 
 
 def fit(path: Path, how: Fit, ratio: tuple[int, int] = (16, 9)) -> Frame:
-    """Give the frame in the file, fitted to a ratio."""
+    """Return the frame in the file, fitted to a ratio."""
     frame = read_frame(path)
     return replace(frame, fitted=fitting(frame.width, frame.height, ratio=ratio, fit=how))
 

@@ -33,7 +33,7 @@ def box(kind: bytes, *content: bytes) -> bytes:
 
 
 def place_of(data: bytes, kind: bytes) -> int:
-    """Give where the content of the first box of a kind begins."""
+    """Return where the content of the first box of a kind begins."""
     return data.index(kind) + 4
 
 
@@ -140,7 +140,7 @@ def test_control_characters_in_a_box_type_are_not_shown() -> None:
 
 
 def bent(data: bytes, kind: bytes, offset: int, value: int) -> bytes:
-    """Give the clip with one 32-bit number of a box overwritten."""
+    """Return the clip with one 32-bit number of a box overwritten."""
     found = bytearray(data)
     struct.pack_into(">I", found, place_of(data, kind) + offset, value)
     return bytes(found)
@@ -193,7 +193,7 @@ def test_a_duration_that_only_the_film_states_counts(make_clip: MakeClip) -> Non
 
 
 def rebuilt(data: bytes, kind: bytes, replacement: bytes) -> bytes:
-    """Give a clip (index last) with one box of its sample table replaced, and the boxes around it resized."""
+    """Return a clip (index last) with one box of its sample table replaced, and the boxes around it resized."""
     start = data.index(kind) - 4
     size = int.from_bytes(data[start : start + 4])
     found = bytearray(data[:start] + replacement + data[start + size :])
@@ -204,7 +204,7 @@ def rebuilt(data: bytes, kind: bytes, replacement: bytes) -> bytes:
 
 
 def sizes_of(data: bytes) -> tuple[int, ...]:
-    """Give the sizes of the ten samples."""
+    """Return the sizes of the ten samples."""
     return struct.unpack_from(">10I", data, place_of(data, b"stsz") + 12)
 
 

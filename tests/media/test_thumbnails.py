@@ -28,7 +28,7 @@ OURS = b"<!doctype html>" + MARK + b'">'
 
 @pytest.fixture
 def posters(tmp_path: Path) -> Iterator[Posters]:
-    """Give the pictures of an output."""
+    """Return the pictures of an output."""
     found = Posters(tmp_path, mode=0o640, environment=dict(os.environ))
     yield found
     found.close()

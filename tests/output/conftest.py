@@ -18,7 +18,7 @@ NINE_AM = 1_773_306_000.0
 
 @pytest.fixture
 def snapshot() -> Snapshot:
-    """Give a run of a thousand jobs, a third of the way, with two jobs in doubt."""
+    """Return a run of a thousand jobs, a third of the way, with two jobs in doubt."""
     counts = dict.fromkeys(State, 0) | {
         State.DONE: 337,
         State.READY: 3,
@@ -59,7 +59,7 @@ def snapshot() -> Snapshot:
 
 @pytest.fixture
 def summary(snapshot: Snapshot) -> Summary:
-    """Give the end of that run."""
+    """Return the end of that run."""
     return Summary(
         manifest="jobs/night.yaml",
         output="out/night",
@@ -78,7 +78,7 @@ def summary(snapshot: Snapshot) -> Summary:
 
 @pytest.fixture
 def manifest() -> Manifest:
-    """Give a manifest of three jobs and a budget of $25."""
+    """Return a manifest of three jobs and a budget of $25."""
     jobs = tuple(
         Job(name, f"A {name}.", "veo3-fast", "16x9", None, (), (), 400_000, f"{name}.mp4", f"hash-{name}", "m.yaml:3")
         for name in ("kite", "dawn", "walk-01")

@@ -20,7 +20,7 @@ NINE_AM = 1_773_306_000.0
 
 
 def read(stream: io.StringIO) -> list[dict[str, Any]]:
-    """Give the objects, one a line."""
+    """Return the objects, one a line."""
 
     def refuse(name: str) -> None:
         message = f"{name} is not JSON"

@@ -50,12 +50,12 @@ class Watched:
 
     @property
     def lines(self) -> list[str]:
-        """Give the lines so far."""
+        """Return the lines so far."""
         return self.stream.getvalue().splitlines()
 
 
 def words(verbosity: Verbosity) -> set[str]:
-    """Give the words of the lines that all kinds of events make."""
+    """Return the words of the lines that all kinds of events make."""
     watched = Watched(verbosity)
     for event in EVENTS:
         watched.view.event("kite", event, DONE)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def drawn(snapshot: Snapshot, width: int, *, plain: bool = False) -> list[str]:
-    """Give the picture's lines, without colours."""
+    """Return the picture's lines, without colours."""
     console = Console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     more = {"glyphs": PLAIN} if plain else {}
     console.print(panel(snapshot, "jobs/night.yaml", width=width, **more))

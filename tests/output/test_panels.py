@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def drawn(parts: list[tuple[str, Snapshot | None]], width: int, height: int = 40, *, plain: bool = False) -> list[str]:
-    """Give the picture's lines, without colours."""
+    """Return the picture's lines, without colours."""
     console = Console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     more = {"glyphs": PLAIN} if plain else {}
     console.print(panels(parts, width=width, height=height, **more))

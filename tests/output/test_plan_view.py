@@ -15,12 +15,12 @@ from batchvid.domain.results import Money
 
 
 def a_job(job_id: str, price_micros: int | None = 400_000) -> Job:
-    """Give a job whose content is "now"."""
+    """Return a job whose content is "now"."""
     return Job(job_id, "A kite.", "m", "16x9", None, (), (), price_micros, f"{job_id}.mp4", "now", "m.yaml:3")
 
 
 def a_plan(limits: Limits | None = None) -> Plan:
-    """Give a plan in which every kind of row occurs."""
+    """Return a plan in which every kind of row occurs."""
     known = [
         Progress("changed", State.DONE, 5, 1, fingerprint="old", price_micros=300_000),
         Progress("done", State.DONE, 5, 1, fingerprint="now", price_micros=300_000),

@@ -30,26 +30,26 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def a_pipe_nobody_reads() -> TextIO:
-    """Give a real pipe whose other end is closed."""
+    """Return a real pipe whose other end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     return os.fdopen(writer, "w", encoding="utf-8", buffering=1)
 
 
 def a_full_disk() -> TextIO:
-    """Give a file on a device that is always full."""
+    """Return a file on a device that is always full."""
     return Path("/dev/full").open("w", encoding="utf-8")
 
 
 def a_closed_stream() -> TextIO:
-    """Give a stream that was closed before."""
+    """Return a stream that was closed before."""
     stream = io.StringIO()
     stream.close()
     return stream
 
 
 def no_stream() -> None:
-    """Give what Python has for a stdout that was closed before the process began."""
+    """Return what Python has for a stdout that was closed before the process began."""
 
 
 VIEWS: list[Callable[[TextIO | None], View]] = [

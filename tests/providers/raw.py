@@ -31,7 +31,7 @@ class Say:
 def http(
     status: int = 200, body: bytes = b"", headers: Mapping[str, str] | None = None, *, length: str | None = None
 ) -> bytes:
-    """Give an answer. *length* is what it says of its body in place of the truth; ``""`` says nothing."""
+    """Return an answer. *length* is what it says of its body in place of the truth; ``""`` says nothing."""
     lines = [f"HTTP/1.1 {status} Spoken", *(f"{name}: {value}" for name, value in (headers or {}).items())]
     if length != "":
         lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -47,17 +47,17 @@ class Received:
 
     @property
     def method(self) -> str:
-        """Give its first word."""
+        """Return its first word."""
         return self.head.split(b" ", 1)[0].decode()
 
     @property
     def target(self) -> str:
-        """Give its second word."""
+        """Return its second word."""
         return self.head.split(b" ")[1].decode()
 
     @property
     def headers(self) -> dict[str, str]:
-        """Give its headers, the names in lower case."""
+        """Return its headers, the names in lower case."""
         lines = self.head.decode("latin-1").split("\r\n")[1:]
         return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
 
@@ -93,7 +93,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Give where it listens."""
+        """Return where it listens."""
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

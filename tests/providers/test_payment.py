@@ -33,12 +33,12 @@ DOCUMENTED = {
 
 
 def nested(code: Any = "", message: str = "boom (request id: R1)", **more: Any) -> bytes:
-    """Give the service's error envelope."""
+    """Return the service's error envelope."""
     return json.dumps({"error": {"code": code, "message": message, "type": "comet_api_error", **more}}).encode()
 
 
 def flat(code: Any, message: str = "boom") -> bytes:
-    """Give the flat form of an error."""
+    """Return the flat form of an error."""
     return json.dumps({"code": code, "message": message}).encode()
 
 

@@ -60,7 +60,7 @@ def talk(*answers: Say, posts: int = 1, gets: int = 0) -> tuple[list[Response | 
 
 
 def closed_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
     return port

@@ -55,7 +55,7 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Take note of errors, of what the policy refuses, and of every request."""
+        """Record errors, of what the policy refuses, and of every request."""
         self.page.on("console", self._told)
         self.page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
         self.page.on("dialog", self._asked)
@@ -73,7 +73,7 @@ class Opened:
         self.requests.append(request.url)
 
     def outside(self) -> list[str]:
-        """Give the requests that left the page's folder."""
+        """Return the requests that left the page's folder."""
         return [url for url in self.requests if not self._is_inside(url)]
 
     def _is_inside(self, url: str) -> bool:
@@ -82,7 +82,7 @@ class Opened:
         return parts.scheme == "file" and not parts.netloc and path.startswith(f"{self.folder}{os.sep}")
 
     def shown(self) -> int:
-        """Give how many clips the page says it shows."""
+        """Return how many clips the page says it shows."""
         return int(self.page.locator(".shown").inner_text().split(" ")[0].replace(",", ""))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give the system's Chromium.
+    """Return the system's Chromium.
 
     For one module: while its driver is there it holds the thread's event loop, in which other tests run theirs.
     """
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opener(browser: Browser) -> Iterator[Opener]:
-    """Give what opens pages."""
+    """Return what opens pages."""
     found = Opener(browser)
     yield found
     found.close()
@@ -43,7 +43,7 @@ def opener(browser: Browser) -> Iterator[Opener]:
 
 @pytest.fixture(scope="session")
 def night(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
-    """Give the report of 300 jobs whose night had a bit of everything."""
+    """Return the report of 300 jobs whose night had a bit of everything."""
     folder = tmp_path_factory.mktemp("night")
     clip = folder / "source.mp4"
     clip.write_bytes(make_clip(frames=48))

@@ -66,7 +66,7 @@ class Life:
     events: list[tuple[Event, float]] = field(default_factory=list)
 
     def change(self) -> Change:
-        """Give all of it as one change."""
+        """Return all of it as one change."""
         return Change.of(Progress.fresh(self.job.id), *self.events)
 
 
@@ -140,7 +140,7 @@ def _write_log(path: Path) -> None:
 
 
 def _life(job: Job, number: int, at: float, dice: random.Random, *, size_bytes: int) -> Life:
-    """Give a job's night: most go well at once, some at the second attempt, a few need a person or wait."""
+    """Return a job's night: most go well at once, some at the second attempt, a few need a person or wait."""
     life = Life(job)
     if number % 97 == 96:
         return life

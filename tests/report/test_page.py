@@ -32,19 +32,19 @@ class Parts(HTMLParser):
         self._within: dict[str, str | None] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of a tag."""
+        """Record a tag."""
         self.tags.append((tag, dict(attrs)))
         self._within = dict(attrs) | {"": tag} if tag in {"script", "style"} else None
 
     def handle_data(self, data: str) -> None:
-        """Take note of the text in a script or style."""
+        """Record the text in a script or style."""
         if self._within is not None:
             self.raw.append((self._within, data))
             self._within = None
 
 
 def made(text: str, *texts: str) -> str:
-    """Give the page of jobs in every place of which stands a text from outside."""
+    """Return the page of jobs in every place of which stands a text from outside."""
     jobs, progress, troubles = [], {}, []
     for n, one in enumerate((text, *texts)):
         name = f"j{n}"
@@ -72,7 +72,7 @@ def parts(text: str) -> Parts:
 
 
 def data(text: str) -> Any:
-    """Give the page's block of data, decoded."""
+    """Return the page's block of data, decoded."""
     return next(json.loads(raw) for names, raw in parts(text).raw if names.get("id") == "data")
 
 

@@ -61,7 +61,7 @@ def job(  # noqa: PLR0913 a job has as many sides
     frames: Sequence[Frame] = (),
     price: int | None = PRICE,
 ) -> Job:
-    """Give a job; its prompt names it, unless said otherwise."""
+    """Return a job; its prompt names it, unless said otherwise."""
     text = prompt or f"The clip {job_id}."
     sent = fields(prompt=text, model=model, size=size, seconds=None, form=())
     return Job(
@@ -80,7 +80,7 @@ def job(  # noqa: PLR0913 a job has as many sides
 
 
 def jobs(number: int, **like: Any) -> list[Job]:
-    """Give so many jobs, ``job-01`` and so on."""
+    """Return so many jobs, ``job-01`` and so on."""
     return [job(f"job-{n:02}", **like) for n in range(1, number + 1)]
 
 
@@ -136,13 +136,13 @@ class Bench:
         self.films: tuple[Film, ...] = ()
 
     def wall(self) -> float:
-        """Give the time of day, which goes as the loop's clock does."""
+        """Return the time of day, which goes as the loop's clock does."""
         if self._loop_began is None:
             return self.now
         return self.now + asyncio.get_running_loop().time() - self._loop_began
 
     def clock(self) -> float:
-        """Give the time of day as the machine has it."""
+        """Return the time of day as the machine has it."""
         return self.wall() + self.skew_s
 
     def script(self, *rules: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ class Bench:
                 self.check()
 
     def order(self, wanted: Sequence[Job], limits: Limits = QUICK, **options: Any) -> Order:
-        """Give the order for a run."""
+        """Return the order for a run."""
         manifest = Manifest(
             path=self.folder.parent / "test.yaml",
             base_url=BASE_URL,
@@ -215,7 +215,7 @@ class Bench:
         return Counter(line["prompt"] for line in self.creates)
 
     def rows(self) -> dict[str, Progress]:
-        """Give what the journal holds of every job."""
+        """Return what the journal holds of every job."""
         journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
@@ -223,11 +223,11 @@ class Bench:
             return {row.job_id: row for row in journal.all_progress()}
 
     def row(self, job_id: str) -> Progress:
-        """Give what the journal holds of one job."""
+        """Return what the journal holds of one job."""
         return self.rows()[job_id]
 
     def attempts(self) -> dict[str, list[Attempt]]:
-        """Give the paid attempts of every job."""
+        """Return the paid attempts of every job."""
         journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
         if journal is None:
             return {}
@@ -263,7 +263,7 @@ class Bench:
         return found
 
     def clip(self, path: str) -> bytes:
-        """Give a file of the output."""
+        """Return a file of the output."""
         return (self.folder / path).read_bytes()
 
     def check(self) -> None:
@@ -318,24 +318,24 @@ class _Orphan:
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """Give a folder in memory where the system has such a disk: these runs sync thousands of times."""
+    """Return a folder in memory where the system has such a disk: these runs sync thousands of times."""
     memory = Path("/dev/shm")  # noqa: S108 TemporaryDirectory makes a private folder in it
     with TemporaryDirectory(prefix="batchvid-test-", dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)
 
 
 def changed(one: Job, prompt: str) -> Job:
-    """Give the job with another content under the same id."""
+    """Return the job with another content under the same id."""
     return replace(job(one.id, prompt=prompt), path=one.path)
 
 
 def after(above: str, job_id: str, *, at_s: float | None = None, like: Job | None = None) -> Continuation:
-    """Give a job that goes on from another's clip."""
+    """Return a job that goes on from another's clip."""
     plain = like or job(job_id)
     values = {field.name: getattr(plain, field.name) for field in fields_of(Job)} | {"fingerprint": ""}
     return Continuation(**values, continues=above, at_s=at_s)
 
 
 def chain(*ids: str) -> list[Job]:
-    """Give jobs that each go on from the one before."""
+    """Return jobs that each go on from the one before."""
     return [job(ids[0]), *(after(above, one) for above, one in pairwise(ids))]

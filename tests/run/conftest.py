@@ -17,13 +17,13 @@ class MakeBench(Protocol):
     """Make a bench for a test."""
 
     def __call__(self, *rules: dict[str, Any], **terms: Any) -> Bench:
-        """Give a bench whose world follows *rules* (as in a faults file) and *terms*."""
+        """Return a bench whose world follows *rules* (as in a faults file) and *terms*."""
         ...
 
 
 @pytest.fixture
 def make_bench() -> Iterator[MakeBench]:
-    """Give a maker of benches; the jitter of their runs is the same at every test."""
+    """Return a maker of benches; the jitter of their runs is the same at every test."""
     random.seed(7)
     with quick_folder() as folder:
 

@@ -71,7 +71,7 @@ class MemoryTransfer(Transfer):
         self._breaks_off = len(self._body) < announced
 
     async def read_block(self) -> bytes | NoResponse:
-        """Give the next block."""
+        """Return the next block."""
         await asyncio.sleep(BLOCK_S)
         if self._stall_s and self._at >= len(self._body) // 2:
             stall_s, self._stall_s = self._stall_s, 0.0
@@ -85,7 +85,7 @@ class MemoryTransfer(Transfer):
         return block
 
     async def answer(self) -> Response:
-        """Give all of it."""
+        """Return all of it."""
         return Response(self.status, self.headers, self._body, complete=not self._breaks_off)
 
 
@@ -114,7 +114,7 @@ class MemoryService:
         """Do nothing."""
 
     def sent(self, what: str) -> list[Call]:
-        """Give the requests of one kind."""
+        """Return the requests of one kind."""
         return [call for call in self.calls if call.what == what]
 
     async def post(self, path: str, body: Multipart) -> Response | NoResponse:

@@ -33,7 +33,7 @@ REBUY = replace(QUICK, on_change=OnChange.REBUY)
 
 
 def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan:
-    """Give the plan that a person would see now."""
+    """Return the plan that a person would see now."""
     journal = JournalReader.open_readonly(bench.folder / ".batchvid" / "journal.db")
     manifest = bench.order(wanted, limits).manifest  # type: ignore[arg-type] # as given
     if journal is None:
@@ -43,7 +43,7 @@ def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan
 
 
 def unlike(one: bytes, other: bytes) -> float:
-    """Say how far two pictures are apart, from 0 (the same) to 255."""
+    """Return how far two pictures are apart, from 0 (the same) to 255."""
     first, second = (Image.open(io.BytesIO(data)).convert("RGB") for data in (one, other))
     return max(ImageStat.Stat(ImageChops.difference(first, second)).mean)
 

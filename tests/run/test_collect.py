@@ -306,7 +306,7 @@ def test_a_rebuy_that_fails_keeps_the_old_clip_in_its_place(make_bench: MakeBenc
 
 
 def picture(path: Path, colour: str) -> Path:
-    """Give a picture of one colour, in a file."""
+    """Return a picture of one colour, in a file."""
     Image.new("RGB", (64, 36), colour).save(path)
     return path
 

@@ -22,7 +22,7 @@ EXTREMES = [Rate(0.001, 3600), Rate(0.001, 1), Rate(10_000, 3600), Rate(10_000, 
 
 
 def let_through(rate: Rate | None, *, number: int, share: float = 1.0, gaps: list[float] | None = None) -> list[float]:
-    """Give the moments at which *number* requests get through; each waits for its turn, or comes after its gap."""
+    """Return the moments at which *number* requests get through; each waits for its turn, or comes after its gap."""
 
     async def main() -> list[float]:
         pace = Pace(rate)
@@ -43,7 +43,7 @@ def let_through(rate: Rate | None, *, number: int, share: float = 1.0, gaps: lis
 
 
 def most_in_a_window(moments: list[float], period_s: float) -> int:
-    """Give the most moments that any half-open window of this length holds."""
+    """Return the most moments that any half-open window of this length holds."""
     return max(sum(first <= at < first + period_s for at in moments) for first in moments)
 
 

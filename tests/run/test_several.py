@@ -98,17 +98,17 @@ class Call:
         assert all(bought == 1 for bought in self.bench.bought().values())
 
     def codes(self) -> dict[str, Exit]:
-        """Give the exit codes."""
+        """Return the exit codes."""
         return {name: one.exit_code for name, one in self.found.items()}
 
     def submits(self, name: str) -> list[int]:
-        """Give the places, among all submits, of those of one manifest."""
+        """Return the places, among all submits, of those of one manifest."""
         names = [one for one, event in self.sent if event is life.SubmitStarted]
         return [place for place, one in enumerate(names) if one == name]
 
 
 def summary_of(call: Call, name: str) -> Summary:
-    """Give how a manifest ended, which it did."""
+    """Return how a manifest ended, which it did."""
     found = call.found[name]
     assert isinstance(found, Summary)
     return found

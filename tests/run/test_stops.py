@@ -219,7 +219,7 @@ def test_a_window_that_closes_after_the_last_submit_is_no_early_stop(make_bench:
 
 
 def signals(bench: Bench, *after_s: float, code: Exit = Exit.INTERRUPTED) -> Callable[[], None]:
-    """Give what sends the signals so many seconds after the start."""
+    """Return what sends the signals so many seconds after the start."""
 
     def plan() -> None:
         loop = asyncio.get_running_loop()

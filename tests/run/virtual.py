@@ -63,7 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        """Give the virtual time."""
+        """Return the virtual time."""
         return self._jumping.now
 
     def run_in_executor(  # type: ignore[override] # the base class promises the same future, typed more loosely

@@ -26,7 +26,7 @@ class Picture(Protocol):
     """Gives an image of one colour."""
 
     def __call__(self, colour: str, *, kind: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
-        """Give its bytes."""
+        """Return its bytes."""
         ...
 
 
@@ -72,7 +72,7 @@ class Scene:
         return self.world.answer_file(request, now=self.now)
 
     def decoded(self, reply: Reply) -> Any:
-        """Give a reply's body."""
+        """Return a reply's body."""
         return json.loads(reply.body)
 
 
@@ -86,7 +86,7 @@ class MakeScene(Protocol):
 
 @pytest.fixture
 def make_scene() -> MakeScene:
-    """Give a maker of worlds, with clips that cost nothing."""
+    """Return a maker of worlds, with clips that cost nothing."""
 
     def make(*rules: dict[str, Any], memory: Memory | None = None, **terms: Any) -> Scene:
         script = Script(parse_rules(list(rules)))
@@ -97,13 +97,13 @@ def make_scene() -> MakeScene:
 
 @pytest.fixture
 def scene(make_scene: MakeScene) -> Scene:
-    """Give a world as it is by default."""
+    """Return a world as it is by default."""
     return make_scene()
 
 
 @pytest.fixture
 def picture() -> Picture:
-    """Give a maker of pictures."""
+    """Return a maker of pictures."""
 
     def make(colour: str, *, kind: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
         file = BytesIO()

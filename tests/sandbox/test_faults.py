@@ -20,7 +20,7 @@ GOOD = {"prompt": "A kite.", "model": "veo3-fast"}
 
 
 def fires(rule: dict[str, Any], prompts: str) -> str:
-    """Give ``x`` for each call that *rule* meets and ``.`` for the others; *prompts* has one letter a call."""
+    """Return ``x`` for each call that *rule* meets and ``.`` for the others; *prompts* has one letter a call."""
     script = Script(parse_rules([{"on": "poll", **rule}]))
     return "".join("x" if script.meet(Call.POLL, prompt=one, model="veo3") else "." for one in prompts)
 

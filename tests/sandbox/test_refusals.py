@@ -19,7 +19,7 @@ GOOD = {"prompt": "A kite.", "model": "veo3-fast"}
 
 
 def error_of(scene: Scene, reply: Reply) -> tuple[int, str, str]:
-    """Give status, code and message of an error in the nested envelope."""
+    """Return status, code and message of an error in the nested envelope."""
     error = scene.decoded(reply)["error"]
     assert error["type"] == "comet_api_error"
     return reply.status, error["code"], error["message"]

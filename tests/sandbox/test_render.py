@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def decoded(clip: bytes) -> tuple[list[Image.Image], float]:
-    """Give every frame of a clip, and its length in seconds."""
+    """Return every frame of a clip, and its length in seconds."""
     with av.open(BytesIO(clip), "r") as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -31,12 +31,12 @@ def decoded(clip: bytes) -> tuple[list[Image.Image], float]:
 
 
 def far_apart(one: Image.Image, other: Image.Image) -> float:
-    """Give the mean difference of two pictures, from 0 to 255."""
+    """Return the mean difference of two pictures, from 0 to 255."""
     return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean)
 
 
 def gradient(size: tuple[int, int], *, turned: bool) -> bytes:
-    """Give a picture with structure: a gradient, along or across."""
+    """Return a picture with structure: a gradient, along or across."""
     shade = Image.linear_gradient("L").resize(size)
     shade = shade.transpose(Image.Transpose.ROTATE_90).resize(size) if turned else shade
     file = BytesIO()
@@ -47,7 +47,7 @@ def gradient(size: tuple[int, int], *, turned: bool) -> bytes:
 
 
 def order(*frames: bytes, prompt: str = "A kite.", size: tuple[int, int] = (640, 360), seconds: int = 8) -> ClipOrder:
-    """Give an order as a world would."""
+    """Return an order as a world would."""
     hashes = tuple(hashlib.sha256(frame).hexdigest() for frame in frames)
     return ClipOrder(prompt, *size, seconds, 1, frames, hashes)
 

@@ -82,7 +82,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    """Give a client of one sandbox that the tests without rules share."""
+    """Return a client of one sandbox that the tests without rules share."""
     with running(Options(speed=FAST, key="sk-test", clip="tiny")) as (base, key):
         yield Client(base, key)
 
@@ -158,7 +158,7 @@ FAULTS = """
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Give a client of a sandbox with rules."""
+    """Return a client of a sandbox with rules."""
     path = tmp_path_factory.mktemp("faults") / "faults.yaml"
     path.write_text(FAULTS)
     with running(Options(speed=FAST, clip="tiny", faults_path=path)) as (base, key):

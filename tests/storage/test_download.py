@@ -45,26 +45,26 @@ class Fetch(Protocol):
         own: bool = False,
         draining_s: float | None = None,
     ) -> Outcome:
-        """Give the last outcome of so many tries; *own* asks for a path of the service instead of a URL."""
+        """Return the last outcome of so many tries; *own* asks for a path of the service instead of a URL."""
         ...
 
 
 @pytest.fixture
 def clip(make_clip: MakeClip) -> bytes:
-    """Give the clip that everybody wants."""
+    """Return the clip that everybody wants."""
     return make_clip(frames=48)
 
 
 @pytest.fixture
 def out() -> Iterator[Path]:
-    """Give the output folder."""
+    """Return the output folder."""
     with quick_folder() as folder:
         yield folder / "out"
 
 
 @pytest.fixture
 def seen() -> list[RawServer]:
-    """Give the servers that were asked, for a look at what they received."""
+    """Return the servers that were asked, for a look at what they received."""
     return []
 
 
@@ -94,7 +94,7 @@ async def fetch_from(
 
 @pytest.fixture
 def fetch(out: Path, seen: list[RawServer]) -> Fetch:
-    """Give the stage, against one server that is both the service and the host of its files."""
+    """Return the stage, against one server that is both the service and the host of its files."""
 
     def run(
         *answers: Say,
@@ -178,12 +178,12 @@ def test_a_redirect_to_another_host_is_followed_without_the_key(out: Path, clip:
 
 
 def cut(clip: bytes, **headers: str) -> Say:
-    """Give an answer that breaks off in the middle."""
+    """Return an answer that breaks off in the middle."""
     return Say(http(200, clip[: len(clip) // 2], {**TAG, **headers}, length=str(len(clip))))
 
 
 def rest(clip: bytes, *, first: int | None = None, tag: str = '"one"', total: str | None = None) -> Say:
-    """Give the second half, as *first* and *total* describe it."""
+    """Return the second half, as *first* and *total* describe it."""
     half = len(clip) // 2
     first = half if first is None else first
     content_range = f"bytes {first}-{first + len(clip) - half - 1}/{total or len(clip)}"

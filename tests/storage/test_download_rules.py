@@ -119,7 +119,7 @@ def test_nothing_is_appended_but_the_bytes_that_follow(status: int, headers: dic
 
 
 def answer(status: int, body: Any = b"", **headers: str) -> Response:
-    """Give an error that came in place of a clip."""
+    """Return an error that came in place of a clip."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
 

@@ -37,7 +37,7 @@ ETAG = '"abc"'
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Outputs:
-    """Give a prepared output folder."""
+    """Return a prepared output folder."""
     found = Outputs(tmp_path / "out")
     found.prepare()
     return found
@@ -45,7 +45,7 @@ def outputs(tmp_path: Path) -> Outputs:
 
 @pytest.fixture
 def clip(make_clip: MakeClip) -> bytes:
-    """Give a whole clip."""
+    """Return a whole clip."""
     return make_clip(audio=True)
 
 
@@ -62,7 +62,7 @@ async def save(outputs: Outputs, data: bytes, *, path: str = "kite.mp4", source:
 
 
 def names(outputs: Outputs) -> set[str]:
-    """Give the names in the output folder, without the state folder."""
+    """Return the names in the output folder, without the state folder."""
     return {path.name for path in outputs.folder.iterdir()} - {".batchvid"}
 
 

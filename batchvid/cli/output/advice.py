@@ -40,13 +40,13 @@ def keep_flags(*, output: str | None, base_url: str | None, sandbox: bool) -> No
 
 
 def command(name: str, *arguments: str) -> str:
-    """Give a batchvid command as it can be pasted into a shell, whatever the names hold."""
+    """Return a batchvid command as it can be pasted into a shell, whatever the names hold."""
     kept = (word for flag in _GIVEN.get() if name in TAKEN_BY.get(flag[0], (name,)) for word in flag)
     return " ".join(["batchvid", name, *(shlex.quote(clean(word, 4096)) for word in (*arguments, *kept))])
 
 
 def standing(state: State) -> str:
-    """Give how a job that needs a person stands."""
+    """Return how a job that needs a person stands."""
     match state:
         case State.IN_DOUBT | State.SUBMITTING:
             return "in doubt"
@@ -59,7 +59,7 @@ def standing(state: State) -> str:
 
 
 def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
-    """Give the ways on for *job*, as pairs of the case and the command."""
+    """Return the ways on for *job*, as pairs of the case and the command."""
     match standing(job.state):
         case "in doubt":
             seen = job.doubt.seen_ids[:1] if job.doubt is not None else ()

@@ -44,7 +44,7 @@ class FrameUse:
 
 
 def frame_uses(manifest: Manifest) -> list[FrameUse]:
-    """Give every frame of the manifest with every size that it is used for, in the order of the jobs."""
+    """Return every frame of the manifest with every size that it is used for, in the order of the jobs."""
     found = Counter((frame, job.size) for job in manifest.jobs for frame in job.frames)
     folder = f"{manifest.path.parent}{os.sep}"
     return [FrameUse(frame.path.removeprefix(folder), frame, size, jobs) for (frame, size), jobs in found.items()]
@@ -62,7 +62,7 @@ def frame_lines(uses: list[FrameUse]) -> Iterator[str]:
 
 
 def frame_json(use: FrameUse) -> dict[str, Any]:
-    """Give one row of the table for programs."""
+    """Return one row of the table for programs."""
     frame = use.frame
     width, height = frame.sent_size
     return {
@@ -102,7 +102,7 @@ def _ratio(width: int, height: int) -> str:
 
 
 def _verdict(use: FrameUse) -> str:
-    """Say what goes out and whether it fits."""
+    """Return what goes out and whether it fits."""
     fitted = use.frame.fitted
     if fitted is not None:
         return f"{fitted.fit} to {fitted.width}x{fitted.height}"

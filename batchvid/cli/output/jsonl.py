@@ -87,7 +87,7 @@ class JsonLines:
 
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
-    """Give a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
+    """Return a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
     from batchvid.domain import lifecycle as life  # noqa: PLC0415 as above
 
     told = {
@@ -114,7 +114,7 @@ def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dic
 
 
 def stats_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Give a ``stats`` object."""
+    """Return a ``stats`` object."""
     limit = snapshot.submit_limit
     return {
         "type": "stats",
@@ -141,7 +141,7 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Give a ``stats`` object for who watches from beside: with the newest clips, and without what only a run knows."""
+    """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
     told = stats_json(snapshot)
     for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
         del told[unknown]
@@ -158,5 +158,5 @@ def watch_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """Give *value* to a thousandth; JSON has no word for what is not finite, so that is unknown."""
+    """Return *value* to a thousandth; JSON has no word for what is not finite, so that is unknown."""
     return None if value is None or not math.isfinite(value) else round(value, 3)

@@ -122,12 +122,12 @@ class PlainLines:
 
 
 def is_slowed(snapshot: Snapshot) -> bool:
-    """Say whether the run goes slower than its limits allow, because the service asked for it or is away."""
+    """Whether the run goes slower than its limits allow, because the service asked for it or is away."""
     return snapshot.slowed_to < FULL_PACE or snapshot.paused_s > 0
 
 
 def slowed_text(snapshot: Snapshot) -> str:
-    """Give ``to 50 %, pause 12 s: the service said "too fast"``, or what else is the reason."""
+    """Return ``to 50 %, pause 12 s: the service said "too fast"``, or what else is the reason."""
     parts = []
     if snapshot.slowed_to < FULL_PACE:
         parts.append(f"to {max(1, round(snapshot.slowed_to * 100))} %")
@@ -137,7 +137,7 @@ def slowed_text(snapshot: Snapshot) -> str:
 
 
 def stats_line(snapshot: Snapshot) -> str:
-    """Give how the run stands, as one line."""
+    """Return how the run stands, as one line."""
     parts = [
         text.state_counts(snapshot.counts, ORDER) or "no jobs",
         f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
@@ -155,7 +155,7 @@ def stats_line(snapshot: Snapshot) -> str:
 def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
     event: Event, progress: Progress
 ) -> tuple[Verbosity, str, str] | None:
-    """Give from which verbosity on an event matters, its word, and what there is to say."""
+    """Return from which verbosity on an event matters, its word, and what there is to say."""
     match event:
         case life.SubmitStarted():
             return Verbosity.VERBOSE, "sending", f"attempt {event.attempt}"

@@ -98,7 +98,7 @@ PLAIN = Glyphs(
 
 
 def panel(snapshot: Snapshot, manifest: str, *, width: int, glyphs: Glyphs = FINE) -> RenderableType:
-    """Give the picture: no line is longer than *width*, and at 80 columns it fits 24 lines."""
+    """Return the picture: no line is longer than *width*, and at 80 columns it fits 24 lines."""
     inner = width - 2
     wide = width >= WIDE_FROM
     lanes = Group(*_lanes(snapshot, glyphs))
@@ -159,7 +159,7 @@ def edges(left: Text, right: Text, width: int) -> Text:
 
 
 def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
-    """Give the time gone and the time left."""
+    """Return the time gone and the time left."""
     if not snapshot.active:
         return Text("no run is active", style="dim")
     gone = f"{text.duration(snapshot.elapsed_s)} gone"
@@ -169,7 +169,7 @@ def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
 
 
 def numbers(snapshot: Snapshot) -> dict[State, int]:
-    """Give the jobs by what a person tells apart: a request under way is as good as running."""
+    """Return the jobs by what a person tells apart: a request under way is as good as running."""
     found = {state: snapshot.counts.get(state, 0) for state in STYLES}
     found[State.RUNNING] += snapshot.counts.get(State.SUBMITTING, 0)
     return found
@@ -224,7 +224,7 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def money_told(money: Money) -> str:
-    """Give what is spent and held, against the budget."""
+    """Return what is spent and held, against the budget."""
     told = f"{text.money(money.spent_micros)}{'' if money.budget_micros is not None else ' spent'}"
     if money.reserved_micros:
         told += f" + {text.money(money.reserved_micros)} held"
@@ -290,7 +290,7 @@ LINES_BESIDE = 4
 def panels(
     parts: Sequence[tuple[str, Snapshot | None]], *, width: int, height: int, glyphs: Glyphs = FINE
 ) -> RenderableType:
-    """Give the picture of the runs of these manifests; of one whose snapshot is ``None`` there is nothing to show yet.
+    """Return the picture of the runs of these manifests; a snapshot of ``None`` has nothing to show yet.
 
     No line is longer than *width*. What does not fit into *height* lines is counted, the runs that are over first.
     """
@@ -334,7 +334,7 @@ DRAW_EVERY_S = 0.25
 
 
 def console_on(stream: TextIO | None, *, width: int | None = None, force_terminal: bool | None = None) -> Console:
-    """Give a console on *stream* that never raises when the stream is closed or full, and heeds ``NO_COLOR``.
+    """Return a console on *stream* that never raises when the stream is closed or full, and heeds ``NO_COLOR``.
 
     Rich's own answer to a closed pipe is to end the process.
     """
@@ -361,7 +361,7 @@ class Screen:
         self._parts: list[LiveView] = []
 
     def add(self, part: LiveView) -> None:
-        """Give *part* a place in the picture, below those that have one."""
+        """Return *part* a place in the picture, below those that have one."""
         self._parts.append(part)
 
     @property
@@ -440,7 +440,7 @@ class LiveView:
         self._print(summary)
 
     def close(self) -> None:
-        """Give the terminal back, when no other run of the call is drawn any more."""
+        """Return the terminal back, when no other run of the call is drawn any more."""
         self.is_open = False
         self._screen.close()
 

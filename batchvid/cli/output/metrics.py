@@ -71,7 +71,7 @@ class MetricsFile:
         """Why it could not be written the last time."""
 
     def view(self, manifest: str) -> MetricsView:
-        """Give the view that keeps one manifest's part."""
+        """Return the view that keeps one manifest's part."""
         return MetricsView(self, manifest)
 
     def put(self, manifest: str, samples: list[Sample]) -> None:
@@ -88,20 +88,20 @@ class MetricsFile:
             self.failed = f"the metrics {self._path} could not be written: {error.strerror or error}"
 
     def ended(self, manifest: str, code: Exit) -> None:
-        """Say that a run is over that has no summary: it could not begin, or its journal failed."""
+        """Return that a run is over that has no summary: it could not begin, or its journal failed."""
         over = [Sample("batchvid_run_active", 0), *self.last(code)]
         names = {one.name for one in over}
         self.put(manifest, [*(one for one in self._samples.get(manifest, []) if one.name not in names), *over])
 
     def last(self, code: Exit) -> list[Sample]:
-        """Give how a run ended, just now."""
+        """Return how a run ended, just now."""
         return [
             Sample("batchvid_last_run_exit_code", int(code)),
             Sample("batchvid_last_run_timestamp_seconds", self._wall()),
         ]
 
     def text(self) -> str:
-        """Give the file's text."""
+        """Return the file's text."""
         return "".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -187,5 +187,5 @@ def _did(run: Snapshot | Summary) -> Iterator[Sample]:
 
 
 def escaped(text: str) -> str:
-    """Give a label's value as the text format wants it."""
+    """Return a label's value as the text format wants it."""
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").encode("utf-8", "replace").decode()

@@ -121,7 +121,7 @@ def plan_json(plan: Plan, money: Money | None = None, *, missing: Collection[str
 
 
 def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None = None) -> dict[str, Any]:
-    """Give what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
+    """Return what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
 
     ``price_at_most`` is ``None`` when nothing bounds it. *cost* is what the run costs within the bounds of its call.
     """
@@ -240,7 +240,7 @@ def _budget(money: Money) -> str:
 
 
 def _missing_micros(plan: Plan, money: Money) -> int:
-    """Give by how much the requests' known prices exceed what the budget has left."""
+    """Return by how much the requests' known prices exceed what the budget has left."""
     if money.budget_micros is None:
         return 0
     return plan.price_micros - max(0, money.budget_micros - money.spent_micros - money.reserved_micros)

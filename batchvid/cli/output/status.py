@@ -37,7 +37,7 @@ def status_object(
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Give the one object that ``status --json`` prints; its field names are a promise.
+    """Return the one object that ``status --json`` prints; its field names are a promise.
 
     Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
     The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
@@ -130,7 +130,7 @@ def status_text(  # noqa: PLR0913 what is known, and how it is looked at
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
-    """Give the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
+    """Return the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
     stuck = {State.IN_DOUBT, State.FAILED} | (set() if run_active else {State.SUBMITTING})
     return tuple(
         NeedsAttention(job_id, row.state, row.reason or _unsaid(row.state))

@@ -89,7 +89,7 @@ def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
 
 
 def film_json(report: FilmReport) -> dict[str, Any]:
-    """Give how a film stands, as an object."""
+    """Return how a film stands, as an object."""
     film = report.film
     return {
         "id": film.id,
@@ -119,12 +119,12 @@ def _next(summary: Summary) -> Iterator[str]:
 
 
 def exit_line(code: Exit) -> str:
-    """Give the exit code and its meaning."""
+    """Return the exit code and its meaning."""
     return f"Exit {int(code)}: {MEANINGS[code]}."
 
 
 def money_line(money: Money) -> str:
-    """Give what was spent and what is held, against the budget, and how much of it nobody knows."""
+    """Return what was spent and what is held, against the budget, and how much of it nobody knows."""
     known = f"{text.money(money.spent_micros)} spent"
     if money.reserved_micros:
         known += f", {text.money(money.reserved_micros)} reserved"
@@ -138,7 +138,7 @@ def money_line(money: Money) -> str:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """Give the end of a run as an object of ``"type": "summary"``."""
+    """Return the end of a run as an object of ``"type": "summary"``."""
     return {
         "type": "summary",
         "manifest": summary.manifest,
@@ -174,7 +174,7 @@ def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
 
 
 def money_json(money: Money) -> dict[str, float | None]:
-    """Give the sums in dollars; no budget is ``None``."""
+    """Return the sums in dollars; no budget is ``None``."""
     return {
         "spent": dollars(money.spent_micros),
         "reserved": dollars(money.reserved_micros),

@@ -23,7 +23,7 @@ TENTHS_BELOW = 9.95
 
 
 def money(micros: int) -> str:
-    """Give ``$12.40``: at least two decimals, and up to four when the amount needs them (``$0.0625``)."""
+    """Return ``$12.40``: at least two decimals, and up to four when the amount needs them (``$0.0625``)."""
     hundredths, rest = divmod(abs(micros), 100)  # of a cent
     hundredths += rest >= 50  # noqa: PLR2004 half a hundredth of a cent
     whole, decimals = divmod(hundredths, 10_000)
@@ -33,7 +33,7 @@ def money(micros: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Give ``43 s``, ``12 min``, ``1 h 12 min`` or ``2 d 3 h``: two units at most, the smaller one from 10 min on gone.
+    """Return ``43 s``, ``12 min``, ``1 h 12 min`` or ``2 d 3 h``: two units at most, no zero unit.
 
     Below ten minutes the seconds are kept (``2 min 5 s``). What is no finite number is ``unknown``.
     """
@@ -57,7 +57,7 @@ def _two(amount: int, large: tuple[int, str], small: tuple[int, str]) -> str:
 
 
 def size(count_bytes: int) -> str:
-    """Give ``812 B``, ``1.4 GB``: powers of a thousand, as disks are sold."""
+    """Return ``812 B``, ``1.4 GB``: powers of a thousand, as disks are sold."""
     amount = float(count_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 999.5:  # noqa: PLR2004 what still rounds to three digits
@@ -67,7 +67,7 @@ def size(count_bytes: int) -> str:
 
 
 def rate(allowed: Rate | None) -> str:
-    """Give a limit as the manifest writes it, ``10/min``; or ``unlimited``."""
+    """Return a limit as the manifest writes it, ``10/min``; or ``unlimited``."""
     if allowed is None:
         return "unlimited"
     units = {1.0: "s", 60.0: "min", 3600.0: "h"}
@@ -77,35 +77,35 @@ def rate(allowed: Rate | None) -> str:
 
 
 def per_minute(number: float) -> str:
-    """Give a measured pace: ``9.6``, ``120``."""
+    """Return a measured pace: ``9.6``, ``120``."""
     return f"{number:.1f}" if number < TENTHS_BELOW else f"{number:.0f}"
 
 
 def count(number: int, noun: str) -> str:
-    """Give ``1 job``, ``2 jobs``, ``12,000 jobs``."""
+    """Return ``1 job``, ``2 jobs``, ``12,000 jobs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(at: float) -> str:
-    """Give the time of day of *at* (UTC epoch seconds) as ``HH:MM:SSZ``."""
+    """Return the time of day of *at* (UTC epoch seconds) as ``HH:MM:SSZ``."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
 
 
 def state_counts(counts: Mapping[State, int], order: Sequence[State]) -> str:
-    """Give ``12 done, 3 running``, leaving out what is 0."""
+    """Return ``12 done, 3 running``, leaving out what is 0."""
     return ", ".join(f"{counts[state]:,} {word(state)}" for state in order if counts.get(state))
 
 
 def word(state: str) -> str:
-    """Give a state's or action's name as a person says it: ``in doubt``."""
+    """Return a state's or action's name as a person says it: ``in doubt``."""
     return state.replace("_", " ")
 
 
 def job_name(job_id: str) -> str:
-    """Give a job's id, harmless to show."""
+    """Return a job's id, harmless to show."""
     return clean(job_id, ID_SHOWN)
 
 
 def why(reason: str | None) -> str:
-    """Give a reason, harmless to show."""
+    """Return a reason, harmless to show."""
     return clean(reason or "", REASON_SHOWN) or "no reason given"

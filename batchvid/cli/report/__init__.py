@@ -75,7 +75,7 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
 
 
 def posters_of(manifest: Manifest) -> Posters:
-    """Give the maker of an output's pictures; it starts nothing before it is asked for one."""
+    """Return the maker of an output's pictures; it starts nothing before it is asked for one."""
     mode = Outputs(manifest.output).clip_mode
     return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
 

@@ -47,7 +47,7 @@ STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js"
 
 
 def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: Collection[str]) -> bytes:
-    """Give the page, in UTF-8.
+    """Return the page, in UTF-8.
 
     *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there.
     """
@@ -80,7 +80,7 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
 
 
 def policy(*, style: str, script: str) -> str:
-    """Give the page's Content-Security-Policy: its own style and script by their hashes, files beside it, nothing else.
+    """Return the page's Content-Security-Policy: its own style and script by hash, and files beside it.
 
     Chromium takes ``'self'`` of a page from disk for every ``file:`` URL; ``file:`` says so for the others, too, and
     means nothing on a web server.
@@ -109,7 +109,7 @@ def _part(*names: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """Give *value* as JSON in which no parser of HTML finds a tag, a comment or an entity."""
+    """Return *value* as JSON in which no parser of HTML finds a tag, a comment or an entity."""
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         written = written.replace(char, f"\\u{ord(char):04x}")
@@ -223,7 +223,7 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
 
 
 def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
-    """Give a job's columns; ``-1`` and ``0`` stand for what is not there."""
+    """Return a job's columns; ``-1`` and ``0`` stand for what is not there."""
     job, known = row.job, row.progress
     is_clip = row.state == State.DONE and known.path is not None
     reason = _shown(known.reason or "", text.REASON_SHOWN)
@@ -250,7 +250,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
 
 
 def _asked(row: Row) -> str:
-    """Give what else was asked for, as the manifest says it."""
+    """Return what else was asked for, as the manifest says it."""
     job = row.job
     parts = [
         job.size or "",
@@ -265,7 +265,7 @@ def _frame(frame: Frame, strings: _Strings, pictures: Collection[str]) -> tuple[
 
 
 def _is_a_story(one: Paid, row: Row) -> bool:
-    """Say whether an attempt tells more than the row does: not the only one, that went well."""
+    """Whether an attempt tells more than the row does: not the only one, that went well."""
     return len(row.attempts) > 1 or one.outcome != "succeeded"
 
 
@@ -297,7 +297,7 @@ def _night(night: Night) -> dict[str, Any]:
 
 
 def _picture(sha256: str | None, pictures: Collection[str]) -> str:
-    """Give the picture's name without its ending; nothing when it is not there."""
+    """Return the picture's name without its ending; nothing when it is not there."""
     name = picture_name(sha256) if sha256 else ""
     return name.rpartition(".")[0] if name in pictures else ""
 
@@ -333,7 +333,7 @@ def write_page(output: Path, page: bytes, *, mode: int) -> Path:
 
 
 def _is_ours(folder: int) -> bool:
-    """Say whether the name is free, or a page of ours has it."""
+    """Whether the name is free, or a page of ours has it."""
     try:
         descriptor = open_regular(folder, PAGE, os.O_RDONLY)
     except FileNotFoundError:

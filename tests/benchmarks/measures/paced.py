@@ -70,7 +70,7 @@ def _paced(lab: Lab, rate: int) -> list[float]:
 
 
 def _most_in(moments: Sequence[float], window_s: float) -> int:
-    """Give the most *moments* (in order) in any window of this length."""
+    """Return the most *moments* (in order) in any window of this length."""
     first, most = 0, 0
     for last, moment in enumerate(moments):
         while moments[first] <= moment - window_s:

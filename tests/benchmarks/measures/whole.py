@@ -28,7 +28,7 @@ MIB = 1024**2
 
 
 def loaded(lab: Lab, server: Server) -> list[Figure]:
-    """Give what the server can do by itself."""
+    """Return what the server can do by itself."""
     figures = []
     for kind in ("create", "file"):
         answers = tuple(

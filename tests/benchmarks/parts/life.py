@@ -19,7 +19,7 @@ def changes(  # noqa: PLR0913 what a clip is
     job_id: str, *, path: str, fingerprint: str = SHA256, price_micros: int | None = 400_000, size_bytes: int = 1,
     sha256: str = SHA256,
 ) -> Iterator[Change]:  # fmt: skip
-    """Give the four changes from nothing to a clip on disk, one after the other."""
+    """Return the four changes from nothing to a clip on disk, one after the other."""
     progress = Progress.fresh(job_id)
     events: tuple[life.Event, ...] = (
         life.SubmitStarted(1, price_micros, fingerprint),

@@ -45,7 +45,7 @@ def fixed(took_s: float, stretch: float) -> tuple[int, float]:
 
 
 def at_delay(way: Callable[[float, float], tuple[int, float]], durations_s: Sequence[float], delay_s: float) -> float:
-    """Give the mean looks of a strategy that is stretched until its mean delay is *delay_s*."""
+    """Return the mean looks of a strategy that is stretched until its mean delay is *delay_s*."""
     low, high = 1e-6, 4.0 * delay_s + 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -55,7 +55,7 @@ def at_delay(way: Callable[[float, float], tuple[int, float]], durations_s: Sequ
 
 
 def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float]:
-    """Give the mean looks and the mean delay of a run over tasks that take so long, in this order."""
+    """Return the mean looks and the mean delay of a run over tasks that take so long, in this order."""
     jobs = tuple(job(number) for number in range(len(durations_s)))
     scheduler = Scheduler(jobs, limits, breaker=CircuitBreaker(limits), money=Money())
     place_all(scheduler, {}, again={}, held=frozenset(), only=None, now=0.0, at=0.0)
@@ -97,7 +97,7 @@ def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float
 
 
 def compared(looks: float, delay_s: float, durations_s: Sequence[float], *, second_s: float = 1.0) -> dict[str, float]:
-    """Give how many times as many looks the other strategies take; *second_s* is how long a second lasts."""
+    """Return how many times as many looks the other strategies take; *second_s* is how long a second lasts."""
     sdk = statistics.fmean(fixed(took_s, second_s)[0] for took_s in durations_s)
     return {
         "looks": looks,

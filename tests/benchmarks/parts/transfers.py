@@ -26,7 +26,7 @@ class NoHash:
         """Do nothing."""
 
     def hexdigest(self) -> str:
-        """Give a number that is none."""
+        """Return a number that is none."""
         return "0" * 64
 
 

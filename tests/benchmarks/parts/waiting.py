@@ -17,13 +17,13 @@ from batchvid.engine.scheduler import Scheduler, place_all
 
 
 def job(number: int) -> Job:
-    """Give a plain job."""
+    """Return a plain job."""
     name = f"kite-{number:06}"
     return Job(name, "A kite.", "veo3-fast", "16x9", None, (), (), 400_000, f"{name}.mp4", "0" * 64, "m.yaml:9")
 
 
 def row(number: int, one: Job) -> Progress:
-    """Give what the journal holds of a job whose task is under way."""
+    """Return what the journal holds of a job whose task is under way."""
     return Progress(
         one.id, State.RUNNING, 2, 1, task_id=f"task_{number:032}", resolved_model="veo_3_1-4K",
         fingerprint=one.fingerprint, price_micros=one.price_micros, submitted_at=number / 7,
@@ -31,7 +31,7 @@ def row(number: int, one: Job) -> Progress:
 
 
 def held_bytes(jobs: tuple[Job, ...], *, running: bool) -> int:
-    """Give what a course with all *jobs* in its lanes holds."""
+    """Return what a course with all *jobs* in its lanes holds."""
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     scheduler = Scheduler(jobs, Limits(), breaker=CircuitBreaker(Limits()), money=Money())
