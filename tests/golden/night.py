@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -52,7 +51,8 @@ class Night:
 
     def tell(self, *arguments: str) -> tuple[int, str]:
         """Run ``batchvid ARGUMENTS``; return its exit code and its standard output."""
-        out, err = (process := self.start(*arguments)).communicate(timeout=ENDS_S)
+        with self.start(*arguments) as process:
+            out, err = _ended(process)
         assert "Traceback" not in err, err
         return process.returncode, out
 
@@ -127,6 +127,21 @@ def start(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     )
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process that ends only when it is told to; a shell's background jobs may ignore Ctrl-C, but not this."""
+    process.terminate()
+    _ended(process)
+
+
+def _ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return what a process says until its end, which must come: nothing here may wait for ever."""
+    try:
+        return process.communicate(timeout=ENDS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 @contextmanager
 def sandbox(folder: Path) -> Iterator[str]:
     """Serve the sandbox; yield its base URL."""
@@ -138,8 +153,7 @@ def sandbox(folder: Path) -> Iterator[str]:
             assert found, line
             yield found[0]
         finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=ENDS_S)
+            _end(process)
 
 
 @contextmanager
@@ -176,7 +190,7 @@ def _run(night: Night) -> None:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]  # the third is an event: the first figures are written
         early = metrics.read_text(encoding="utf-8")
-        out, err = process.communicate(timeout=ENDS_S)
+        out, err = _ended(process)
     night.texts["metrics-early.txt"] = _metrics(early)
     night.texts["metrics-end.txt"] = _metrics(metrics.read_text(encoding="utf-8"))
     night.texts["run.jsonl"] = f"exit {process.returncode}\n{''.join(lines)}{out}"
@@ -206,11 +220,10 @@ def _watch(night: Night) -> None:
     with night.start("status", "night.yaml", "--watch", "--json") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=ENDS_S)
+        _end(process)
     told = json.loads(night.plain(line).replace("<int>", '"<int>"').replace("<float>", '"<float>"'))
     told["newest"] = [dict.fromkeys(told["newest"][0], "<of the newest>")]
-    night.texts["watch.json"] = f"exit {process.returncode}\n{json.dumps(told, indent=1, ensure_ascii=False)}\n"
+    night.texts["watch.json"] = f"{json.dumps(told, indent=1, ensure_ascii=False)}\n"
 
 
 def _files(night: Night) -> None:
