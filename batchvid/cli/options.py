@@ -70,7 +70,7 @@ base_url_option = click.option(
 
 def load(path: Path, *, output: Path | None = None, base_url: str | None = None, sandbox: bool = False) -> Manifest:
     """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags."""
-    from batchvid.cli.output.advice import keep_flags  # noqa: PLC0415 only commands with a manifest
+    from batchvid.cli.output.advice import keep_flags
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
     manifest = batchvid.load(path, output=output, base_url=base_url)
@@ -84,10 +84,10 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
     What the next run moves to another id is under that id already.
     """
-    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 only commands with a journal
-    from batchvid.domain.results import Money  # noqa: PLC0415 as above
-    from batchvid.engine.moving import as_moved, identity_of  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.domain.dependencies import DependencyGraph
+    from batchvid.domain.results import Money
+    from batchvid.engine.moving import as_moved, identity_of
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
@@ -101,9 +101,9 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
 def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:
     """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
-    from batchvid.domain.doubts import doubts_of  # noqa: PLC0415 only commands with a journal
-    from batchvid.domain.job import State  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.domain.doubts import doubts_of
+    from batchvid.domain.job import State
+    from batchvid.journal.sqlite_reader import JournalReader
 
     doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
     ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
@@ -117,7 +117,7 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
 
 def bound_service(manifest: Manifest) -> str | None:
     """Return the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     if journal is None:
@@ -128,7 +128,7 @@ def bound_service(manifest: Manifest) -> str | None:
 
 def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
     """Return the account that paid for the journal's tasks; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.engine.target import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to ask the service
+    from batchvid.engine.target import SANDBOX, sandbox_account, service_account
 
     service = bound_service(manifest)
     if service == SANDBOX:
@@ -145,7 +145,7 @@ class Moment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from datetime import datetime, timedelta  # noqa: PLC0415 only where one is given
+        from datetime import datetime, timedelta
 
         if isinstance(value, float):
             return value
@@ -169,7 +169,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import duration_s  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.units import duration_s
 
         if isinstance(value, float):
             return value
@@ -186,7 +186,7 @@ class Speed(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.engine.target import FASTEST, SLOWEST  # noqa: PLC0415 only where there is one
+        from batchvid.engine.target import FASTEST, SLOWEST
 
         try:
             found = float(str(value))
@@ -204,7 +204,7 @@ class ClipMoment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import moment_s  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.units import moment_s
 
         if isinstance(value, float):
             return value
@@ -221,7 +221,7 @@ class Amount(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it."""
-        from batchvid.manifest.units import money_micros  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.units import money_micros
 
         if isinstance(value, int):
             return value

@@ -116,8 +116,8 @@ def load(path: Path | str, *, output: Path | str | None = None, base_url: str | 
     *output* and *base_url* win over what it says; *output* is relative to the current folder.
     Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
     """
-    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
-    from batchvid.manifest.paths import on_disk  # noqa: PLC0415 as above
+    from batchvid.manifest import load as load_manifest
+    from batchvid.manifest.paths import on_disk
 
     manifest = load_manifest(path, read_frame=_read_frame)
     if output is not None:
@@ -128,7 +128,7 @@ def load(path: Path | str, *, output: Path | str | None = None, base_url: str | 
 
 
 def _read_frame(path: Path) -> Frame:
-    from batchvid.media.images import read_frame  # noqa: PLC0415 a manifest without frames does without
+    from batchvid.media.images import read_frame
 
     return read_frame(path)
 
@@ -138,9 +138,9 @@ def plan(manifest: Manifest) -> Plan:
 
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
-    from batchvid.engine.planning import lost_of, planned  # noqa: PLC0415 loaded only to plan
-    from batchvid.engine.target import journal_path  # noqa: PLC0415 loaded only to plan
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.engine.planning import lost_of, planned
+    from batchvid.engine.target import journal_path
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
@@ -187,7 +187,7 @@ class Clips:
 
     async def __aiter__(self) -> AsyncIterator[Clip]:
         """Begin the run, and yield the clips."""
-        import asyncio  # noqa: PLC0415 who only loads a manifest does without
+        import asyncio
 
         loop, clips = asyncio.get_running_loop(), asyncio.Queue[Clip | None]()
 
@@ -232,7 +232,7 @@ class _LastWord:
 
 
 def _normalised(base_url: str) -> str:
-    from batchvid.manifest.service import base_url as normalised  # noqa: PLC0415 only where one is given
+    from batchvid.manifest.service import base_url as normalised
 
     try:
         return normalised(base_url)
@@ -242,7 +242,7 @@ def _normalised(base_url: str) -> str:
 
 def _engine(manifest: Manifest, settings: Settings, *, tap: Callable[[Clip], None] | None) -> Engine:
     """Start a run; *tap* is given every clip of the manifest, those on disk at its start and those that come."""
-    from batchvid.engine.thread import Engine  # noqa: PLC0415 loaded only to run
+    from batchvid.engine.thread import Engine
 
     if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
         raise TypeError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(Settings.__annotations__)}")
@@ -273,7 +273,7 @@ def options_of(settings: Settings) -> Options:
     )
 
 
-def order_of(  # noqa: PLR0913 what was asked, and what the engine adds
+def order_of(
     manifest: Manifest,
     settings: Settings,
     stack: ExitStack,

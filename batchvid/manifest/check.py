@@ -37,15 +37,15 @@ def check(section: SectionName, tree: Mapping[str, Any]) -> tuple[dict[str, Any]
     """
     if (found := right(section, tree)) is not None:
         return found, frozenset(), []
-    from batchvid.manifest import schema  # noqa: PLC0415 a manifest that is right does without pydantic
+    from batchvid.manifest import schema
 
     return _checked(getattr(schema, section), tree)
 
 
 def _checked(model: type[Section], tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
-    from difflib import get_close_matches  # noqa: PLC0415 as above
+    from difflib import get_close_matches
 
-    from pydantic import ValidationError  # noqa: PLC0415 as above
+    from pydantic import ValidationError
 
     wrong: set[str] = set()
     mistakes: list[Mistake] = []
@@ -67,9 +67,7 @@ def _given(found: BaseModel) -> dict[str, Any]:
     return {fields[name].alias or name: getattr(found, name) for name in found.model_fields_set}
 
 
-def _mistake(  # noqa: PLR0911 one return a kind of mistake
-    model: type[BaseModel], detail: Mapping[str, Any]
-) -> Mistake:
+def _mistake(model: type[BaseModel], detail: Mapping[str, Any]) -> Mistake:
     path: TreePath = tuple(part for part in detail["loc"] if part != "[key]")
     error = detail.get("ctx", {}).get("error")
     match detail["type"]:
@@ -117,11 +115,11 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _unknown_key(model: type[BaseModel], path: TreePath) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 as above
+    from difflib import get_close_matches
 
-    from pydantic import BaseModel  # noqa: PLC0415 as above
+    from pydantic import BaseModel
 
-    from batchvid.manifest.schema import Entry, LimitsSection, Service  # noqa: PLC0415 as above
+    from batchvid.manifest.schema import Entry, LimitsSection, Service
 
     for part in path[:-1]:
         inner = model.model_fields[str(part)].annotation

@@ -165,7 +165,7 @@ class Expander:
         key = "from" if "from" in given else "pairs"
         if key not in given:
             return None
-        from batchvid.manifest.sources import read_pairs, read_table  # noqa: PLC0415 a manifest without tables does without
+        from batchvid.manifest.sources import read_pairs, read_table
 
         relative: str = given[key].rstrip("/")
         path = paths.on_disk(self._folder / relative)
@@ -314,7 +314,7 @@ class Expander:
 
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
         """Return when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
-        from difflib import get_close_matches  # noqa: PLC0415 as above
+        from difflib import get_close_matches
 
         texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]
         for column in sorted(rows.columns - ROW_KEYS):
