@@ -74,7 +74,7 @@ offline_option = click.option(
 @key_file_option
 @ca_file_option
 @json_option
-def adopt_command(  # noqa: PLR0913 one argument an option
+def adopt_command(
     manifest: Path,
     job_id: str | None,
     task_id: str | None,
@@ -167,9 +167,9 @@ class Adopting:
 
     def ask(self, task_ids: Sequence[str]) -> Said:
         """Return what the service says of these tasks; raises when it cannot be asked, and names the way without."""
-        import asyncio  # noqa: PLC0415 the engine is loaded only to ask
+        import asyncio
 
-        from batchvid.engine.repair import ask_for  # noqa: PLC0415 as above
+        from batchvid.engine.repair import ask_for
 
         if not task_ids:
             return {}
@@ -184,7 +184,7 @@ class Adopting:
 
     def record(self, wanted: Iterable[Adoption]) -> None:
         """Record these adoptions, all or none."""
-        from batchvid.journal.base import Change, TaskOwnedError  # noqa: PLC0415 as above
+        from batchvid.journal.base import Change, TaskOwnedError
 
         at = time.time()
         tasks = {one.job_id: one.task_id for one in wanted}

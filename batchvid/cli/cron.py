@@ -271,7 +271,7 @@ class TimeOfDay(click.ParamType[tuple[int, int]]):
     help="Let the run keep this file for Prometheus' node exporter.",
 )
 @key_file_option
-def cron_command(  # noqa: PLR0913 one argument an option
+def cron_command(
     manifests: tuple[Path, ...],
     *,
     at: tuple[int, int],

@@ -91,11 +91,11 @@ def _sqlite() -> Finding:
 
 
 def _output(manifest: Manifest) -> list[Finding]:
-    from batchvid.engine.recovery import forgotten  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 loaded only with a manifest
-    from batchvid.storage.fs import network_file_system, on_network  # noqa: PLC0415 as above
-    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
-    from batchvid.storage.lock import is_held  # noqa: PLC0415 as above
+    from batchvid.engine.recovery import forgotten
+    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.fs import network_file_system, on_network
+    from batchvid.storage.local import Outputs
+    from batchvid.storage.lock import is_held
 
     outputs = Outputs(manifest.output)
     try:
@@ -123,7 +123,7 @@ def _output(manifest: Manifest) -> list[Finding]:
 
 
 async def _service(url: str, key: str, ca_file: str | None) -> list[Finding]:
-    from batchvid.providers.http import Service  # noqa: PLC0415 loaded last: it is the slowest
+    from batchvid.providers.http import Service
 
     async with Service(url, key or "none", ca_file=ca_file) as service:
         answer = await service.get("/models")

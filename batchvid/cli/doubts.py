@@ -65,7 +65,7 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 @key_file_option
 @ca_file_option
 @json_option
-def doubts_command(  # noqa: PLR0913 one argument an option
+def doubts_command(
     manifest: Path,
     *,
     not_billed: bool,

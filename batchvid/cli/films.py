@@ -32,10 +32,10 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     Clips of one kind are joined without loss, others are coded once more. A film is made again only when one of its
     clips changed.
     """
-    from batchvid.cli.output.summary import film_json, film_lines  # noqa: PLC0415 as above
-    from batchvid.domain.film import FilmReport, FilmState, missing  # noqa: PLC0415 the engine is loaded only to join
-    from batchvid.engine.run import Interrupts  # noqa: PLC0415 as above
-    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
+    from batchvid.cli.output.summary import film_json, film_lines
+    from batchvid.domain.film import FilmReport, FilmState, missing
+    from batchvid.engine.run import Interrupts
+    from batchvid.storage.local import Outputs
 
     loaded = load(manifest, output=output)
     if not loaded.films:
@@ -64,7 +64,7 @@ async def _make(
     manifest: Manifest, rows: dict[str, Progress], outputs: Outputs, interrupts: Interrupts
 ) -> list[FilmReport]:
     """Make what can be made; Ctrl-C ends it, and what is half made goes."""
-    from batchvid.engine.films import make_films  # noqa: PLC0415 as above
+    from batchvid.engine.films import make_films
 
     interrupts.install()
     films = make_films(manifest.films, rows, outputs, say=complain, is_stopped=lambda: interrupts.code is not None)
@@ -89,7 +89,7 @@ def frame_command(clip: Path, *, which: str, at: float | None, out: Path) -> int
 
     A file that is there already is never overwritten.
     """
-    from batchvid.media.frames import picture_of  # noqa: PLC0415 PyAV is loaded only to decode
+    from batchvid.media.frames import picture_of
 
     if out.suffix.lower() != ".png":
         raise click.UsageError(f"{out} does not end in .png, and a PNG is written")

@@ -85,9 +85,9 @@ def contents() -> str:
 
 def show(text: str) -> None:
     """Lay a page out on the terminal; a link to another page is told by its words, which name the command for it."""
-    from rich.markdown import Markdown  # noqa: PLC0415 rich only on a terminal
+    from rich.markdown import Markdown
 
-    from batchvid.cli.output.live import console_on, finish  # noqa: PLC0415 as above
+    from batchvid.cli.output.live import console_on, finish
 
     console = console_on(sys.stdout)
     console.print(Markdown(_PAGE_LINK.sub(r"\1", text), hyperlinks=False), width=min(console.width, PAGE_WIDTH))

@@ -71,7 +71,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
 
     Shows a table of the frames: what is in each file, and whether its ratio fits the clips that it is for.
     """
-    from batchvid.cli.output.frames import frame_json, frame_lines, frame_uses  # noqa: PLC0415 loaded only to check
+    from batchvid.cli.output.frames import frame_json, frame_lines, frame_uses
 
     problems: list[Problem] = []
     frames: list[dict[str, Any]] = []
@@ -112,16 +112,16 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
 
     A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
     """
-    from batchvid.cli.output.plan import plan_json, plan_lines, print_plan  # noqa: PLC0415 as above
-    from batchvid.cli.output.summary import film_json, film_lines  # noqa: PLC0415 as above
-    from batchvid.engine.films import film_reports  # noqa: PLC0415 as above
-    from batchvid.engine.planning import (  # noqa: PLC0415 as above
+    from batchvid.cli.output.plan import plan_json, plan_lines, print_plan
+    from batchvid.cli.output.summary import film_json, film_lines
+    from batchvid.engine.films import film_reports
+    from batchvid.engine.planning import (
         lost_of,
         missing_line,
         planned,
     )
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
-    from batchvid.storage.lock import is_held  # noqa: PLC0415 loaded only to plan
+    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.lock import is_held
 
     loaded = load(manifest, output=output, decode=True)
     journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
@@ -137,7 +137,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         for row in plan_json(made, money, missing=lost):
             tell(json.dumps(row))
     elif sys.stdout is not None and sys.stdout.isatty():
-        from batchvid.cli.output.live import console_on, finish  # noqa: PLC0415 rich only on a terminal
+        from batchvid.cli.output.live import console_on, finish
 
         console = console_on(sys.stdout)
         print_plan(console, made, money)
@@ -162,27 +162,27 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
     if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
         return Exit.OK
-    from batchvid.cli.watch import watch as watch_run  # noqa: PLC0415 loaded only to watch
+    from batchvid.cli.watch import watch as watch_run
 
     watch_run(loaded, str(manifest), as_json=as_json)
     return Exit.OK
 
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
-    from batchvid.cli.output.advice import command  # noqa: PLC0415 as above
-    from batchvid.cli.output.status import status_object, status_text  # noqa: PLC0415 as above
-    from batchvid.engine.planning import lost_clips  # noqa: PLC0415 as above
-    from batchvid.storage.lock import is_held  # noqa: PLC0415 loaded only for a status
+    from batchvid.cli.output.advice import command
+    from batchvid.cli.output.status import status_object, status_text
+    from batchvid.engine.planning import lost_clips
+    from batchvid.storage.lock import is_held
 
     rows, money = read_journal(manifest)
     films: list[FilmReport] = []
     if manifest.films:
-        from batchvid.engine.films import film_reports  # noqa: PLC0415 most manifests name none
+        from batchvid.engine.films import film_reports
 
         films = film_reports(manifest.films, rows, manifest.output)
     active = is_held(manifest.output)
     if not active:
-        from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+        from batchvid.journal.sqlite_reader import JournalReader
 
         journal = JournalReader.open_readonly(journal_path(manifest))
         with journal or nullcontext():
@@ -205,8 +205,8 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
 
 def _warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
     """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
-    from batchvid.engine.recovery import forgotten  # noqa: PLC0415 as above
-    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
+    from batchvid.engine.recovery import forgotten
+    from batchvid.storage.local import Outputs
 
     jobs = {job.id: job for job in manifest.jobs}
     try:
@@ -264,7 +264,7 @@ def _taken(text: io.StringIO) -> str:
 
 
 def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    from batchvid.cli.output.status import status_object  # noqa: PLC0415 loaded only to export
+    from batchvid.cli.output.status import status_object
 
     known, money = read_journal(manifest)
     objects = status_object(manifest, known, money)["jobs"]

@@ -112,7 +112,7 @@ def unexpected(error: Exception) -> Exit:
     if is_starved(error):
         complain(f"batchvid: {STARVED}")
         return Exit.STOPPED
-    import traceback  # noqa: PLC0415 only a bug needs it
+    import traceback
 
     complain("".join(traceback.format_exception(error)))
     complain("batchvid: this is a bug in batchvid; the journal is intact, and a further run goes on from it")

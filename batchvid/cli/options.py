@@ -80,8 +80,8 @@ def load(
 
     *decode*: its frames are decoded, for commands that tell whether it can be run.
     """
-    from batchvid.cli.output.advice import keep_flags  # noqa: PLC0415 as above
-    from batchvid.engine.api import load_to_look  # noqa: PLC0415 only commands with a manifest
+    from batchvid.cli.output.advice import keep_flags
+    from batchvid.engine.api import load_to_look
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
     manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
@@ -95,10 +95,10 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
     What the next run moves to another id is under that id already.
     """
-    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 only commands with a journal
-    from batchvid.domain.results import Money  # noqa: PLC0415 as above
-    from batchvid.engine.moving import as_moved, identity_of  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.domain.dependencies import DependencyGraph
+    from batchvid.domain.results import Money
+    from batchvid.engine.moving import as_moved, identity_of
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
@@ -112,9 +112,9 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
 
 def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:
     """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
-    from batchvid.domain.doubts import doubts_of  # noqa: PLC0415 only commands with a journal
-    from batchvid.domain.job import State  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.domain.doubts import doubts_of
+    from batchvid.domain.job import State
+    from batchvid.journal.sqlite_reader import JournalReader
 
     doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
     ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
@@ -128,7 +128,7 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
 
 def bound_service(manifest: Manifest) -> str | None:
     """Return the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     if journal is None:
@@ -139,7 +139,7 @@ def bound_service(manifest: Manifest) -> str | None:
 
 def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
     """Return the account that paid for the journal's tasks; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.engine.target import SANDBOX, sandbox_account, service_account  # noqa: PLC0415 only to ask the service
+    from batchvid.engine.target import SANDBOX, sandbox_account, service_account
 
     service = bound_service(manifest)
     if service == SANDBOX:
@@ -156,7 +156,7 @@ class Moment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from datetime import datetime, timedelta  # noqa: PLC0415 only where one is given
+        from datetime import datetime, timedelta
 
         if isinstance(value, float):
             return value
@@ -180,7 +180,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.values import duration_s  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.values import duration_s
 
         if isinstance(value, float):
             return value
@@ -197,7 +197,7 @@ class Speed(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.engine.target import FASTEST, SLOWEST  # noqa: PLC0415 only where there is one
+        from batchvid.engine.target import FASTEST, SLOWEST
 
         try:
             found = float(str(value))
@@ -215,7 +215,7 @@ class ClipMoment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.values import moment_s  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.values import moment_s
 
         if isinstance(value, float):
             return value
@@ -232,7 +232,7 @@ class Amount(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it."""
-        from batchvid.manifest.values import money_micros  # noqa: PLC0415 only where one is given
+        from batchvid.manifest.values import money_micros
 
         if isinstance(value, int):
             return value

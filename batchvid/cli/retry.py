@@ -39,12 +39,12 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 the engine is loaded only to write
-    from batchvid.engine.moving import move_jobs  # noqa: PLC0415 as above
-    from batchvid.engine.recovery import take_back, take_up  # noqa: PLC0415 as above
-    from batchvid.journal import home  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite import Journal  # noqa: PLC0415 as above
-    from batchvid.storage.local import Outputs  # noqa: PLC0415 as above
+    from batchvid.domain.dependencies import DependencyGraph
+    from batchvid.engine.moving import move_jobs
+    from batchvid.engine.recovery import take_back, take_up
+    from batchvid.journal import home
+    from batchvid.journal.sqlite import Journal
+    from batchvid.storage.local import Outputs
 
     path = journal_path(manifest)
     if not has_journal(manifest):
@@ -76,7 +76,7 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
 def record(journal: Journal, row: Progress, *events: Event) -> None:
     """Record what a person decided about one job."""
-    from batchvid.journal.base import Change  # noqa: PLC0415 as above
+    from batchvid.journal.base import Change
 
     at = time.time()
     journal.record([Change.of(row, *((event, at) for event in events))])
@@ -95,7 +95,7 @@ def record(journal: Journal, row: Progress, *events: Event) -> None:
 @click.option("--in-doubt", is_flag=True, help="Reopen every in-doubt job; some may be paid twice.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, for scripts.")
 @output_option
-def retry_command(  # noqa: PLR0913 one argument an option
+def retry_command(
     manifest: Path,
     ids: tuple[str, ...],
     *,

@@ -45,11 +45,11 @@ def without_refused(manifest: Manifest) -> Manifest:
     """
     if sys.stdin is None or sys.stdout is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return manifest
-    from batchvid.cli.output.text import count  # noqa: PLC0415 as above
-    from batchvid.domain.dependencies import DependencyGraph  # noqa: PLC0415 only where somebody can be asked
-    from batchvid.domain.identity import advice  # noqa: PLC0415 as above
-    from batchvid.engine.moving import TOLD_AT_MOST, identity_of  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.cli.output.text import count
+    from batchvid.domain.dependencies import DependencyGraph
+    from batchvid.domain.identity import advice
+    from batchvid.engine.moving import TOLD_AT_MOST, identity_of
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
@@ -163,7 +163,7 @@ def without_refused(manifest: Manifest) -> Manifest:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Tell only problems and the summary, as plain lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell polls too, as plain lines.")
-def run_command(  # noqa: PLR0913 one argument an option, and what each asks for
+def run_command(
     manifests: tuple[Path, ...],
     *,
     until: float | None,
@@ -204,10 +204,10 @@ def run_command(  # noqa: PLR0913 one argument an option, and what each asks for
     """
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)
-        from batchvid.cli.work import Asked, do, unbounded  # noqa: PLC0415 the engine is loaded only to run
-        from batchvid.domain.reopening import Wishes, matching  # noqa: PLC0415 as above
-        from batchvid.engine.observer import Verbosity  # noqa: PLC0415 as above
-        from batchvid.engine.run import Options  # noqa: PLC0415 as above
+        from batchvid.cli.work import Asked, do, unbounded
+        from batchvid.domain.reopening import Wishes, matching
+        from batchvid.engine.observer import Verbosity
+        from batchvid.engine.run import Options
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
@@ -283,7 +283,7 @@ class _Ending:
         """Return the exit code so far."""
         if not any(self._codes):
             return Exit.OK
-        from batchvid.domain.results import worst  # noqa: PLC0415 as above
+        from batchvid.domain.results import worst
 
         return worst(self._codes)
 
@@ -312,6 +312,6 @@ class _Ending:
             case _:
                 code, self._reason = Exit.BUG, type(error).__name__
         if self._as_json:
-            from batchvid.cli.output.jsonl import JsonLines  # noqa: PLC0415 only for --json
+            from batchvid.cli.output.jsonl import JsonLines
 
             JsonLines(sys.stdout).exit(code, self._reason)

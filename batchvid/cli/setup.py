@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init_command(folder: Path) -> int:
     """Write a commented manifest, its schema and two frames to start from into FOLDER; never overwrites."""
-    from batchvid.cli.output.advice import command  # noqa: PLC0415 as above
-    from batchvid.manifest import write_starter  # noqa: PLC0415 loaded only to write
+    from batchvid.cli.output.advice import command
+    from batchvid.manifest import write_starter
 
     written = write_starter(folder)
     for path in written:
@@ -40,7 +40,7 @@ def schema_command() -> int:
 
     Written into a file, it serves manifests that begin with  # yaml-language-server: $schema=./FILE
     """
-    from batchvid.manifest import json_schema  # noqa: PLC0415 loaded only to print
+    from batchvid.manifest import json_schema
 
     tell(json.dumps(json_schema(), indent=2))
     return Exit.OK
@@ -59,8 +59,8 @@ def doctor_command(
 
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
-    from batchvid.cli.doctor import checkup  # noqa: PLC0415 loaded only to look
-    from batchvid.domain.results import worst  # noqa: PLC0415 as above
+    from batchvid.cli.doctor import checkup
+    from batchvid.domain.results import worst
 
     loaded = None if manifest is None else load(manifest, base_url=base_url)
     findings = asyncio.run(
@@ -116,7 +116,7 @@ def _print(finding: Finding, *, as_json: bool) -> None:
     show_default=True,
     help="Render whole clips, or one very small one for all, for load tests.",
 )
-def sandbox_command(  # noqa: PLR0913 one argument an option
+def sandbox_command(
     *,
     port: int,
     provider: Literal["cometapi", "openai"],
@@ -133,9 +133,9 @@ def sandbox_command(  # noqa: PLR0913 one argument an option
 
     It rejects what the real one would reject, and bills every create in a ledger: GET /_sandbox/ledger.
     """
-    from batchvid.sandbox.faults import FAULTS_HELP  # noqa: PLC0415 loaded only to serve
-    from batchvid.sandbox.process import Options  # noqa: PLC0415 as above
-    from batchvid.sandbox.server import serve  # noqa: PLC0415 as above
+    from batchvid.sandbox.faults import FAULTS_HELP
+    from batchvid.sandbox.process import Options
+    from batchvid.sandbox.server import serve
 
     if faults_help:
         tell(FAULTS_HELP)

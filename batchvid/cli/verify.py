@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @key_file_option
 @ca_file_option
 @json_option
-def verify_command(  # noqa: PLR0913 one argument an option
+def verify_command(
     manifest: Path,
     *,
     quick: bool,
@@ -67,9 +67,9 @@ def verify_command(  # noqa: PLR0913 one argument an option
     if quick and deep:
         raise click.UsageError("--quick reads nothing, --deep decodes everything: choose one")
 
-    from batchvid.cli.output.advice import command  # noqa: PLC0415 as above
-    from batchvid.engine.repair import Repairer  # noqa: PLC0415 as above
-    from batchvid.storage.local import Outputs, wrong_clips  # noqa: PLC0415 as above
+    from batchvid.cli.output.advice import command
+    from batchvid.engine.repair import Repairer
+    from batchvid.storage.local import Outputs, wrong_clips
 
     loaded = load(manifest, output=output, base_url=base_url)
     outputs = Outputs(loaded.output)
@@ -106,9 +106,9 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
     """Let the journal know of files that are others now, or every further run would fetch them once more."""
     if not replaced:
         return
-    from batchvid.domain.lifecycle import ClipMissing, TaskSucceeded  # noqa: PLC0415 only to repair
-    from batchvid.journal.base import Change  # noqa: PLC0415 as above
-    from batchvid.journal.sqlite import Journal  # noqa: PLC0415 as above
+    from batchvid.domain.lifecycle import ClipMissing, TaskSucceeded
+    from batchvid.journal.base import Change
+    from batchvid.journal.sqlite import Journal
 
     at = time.time()
     with Journal.reopen(journal_path(manifest)) as journal:
@@ -152,7 +152,7 @@ async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: 
 
 
 def _undecodable(path: Path) -> str | None:
-    from batchvid.media.images import decode_clip  # noqa: PLC0415 only --deep decodes
+    from batchvid.media.images import decode_clip
 
     try:
         decode_clip(path)

@@ -26,7 +26,7 @@ WATCH_EVERY_S = 2.0
 
 def watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     """Show how the run stands every two seconds, until Ctrl-C."""
-    from batchvid.cli.output.live import LiveView, Screen, console_on  # noqa: PLC0415 rich only to draw
+    from batchvid.cli.output.live import LiveView, Screen, console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
     with suppress(KeyboardInterrupt), Watching(manifest, journal_path(manifest)) as watching:

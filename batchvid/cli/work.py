@@ -109,7 +109,7 @@ def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
     """Ask on a terminal, where the output may be a copy of one that goes on elsewhere."""
     if asked.as_json or sys.stdin is None or not sys.stdin.isatty() or not has_journal(manifest):
         return False
-    from batchvid.journal import home  # noqa: PLC0415 only on a terminal
+    from batchvid.journal import home
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
@@ -147,7 +147,7 @@ def _plan(manifest: Manifest, options: Options) -> Plan:
 
 
 def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> Reporter:
-    from batchvid.cli.report import Reporter, posters_of  # noqa: PLC0415 a run that wants no page does without
+    from batchvid.cli.report import Reporter, posters_of
 
     posters = posters_of(manifest)
     stack.callback(posters.close)
@@ -222,7 +222,7 @@ async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
         told = notice(outcome)
     else:
         return
-    from batchvid.engine.notify import tell  # noqa: PLC0415 loaded only to tell
+    from batchvid.engine.notify import tell
 
     for trouble in await tell(one.hooks, told):
         _complain(one, trouble)
@@ -288,7 +288,7 @@ def _views(asked: Asked, named: Sequence[str]) -> list[tuple[View, JsonLines | N
         ]
         return [(Several([one, other]), one) for one, other in zip(told, lines, strict=True)]
     if _draws(asked):
-        from batchvid.cli.output.live import LiveView, Screen, console_on  # noqa: PLC0415 rich only on a terminal
+        from batchvid.cli.output.live import LiveView, Screen, console_on
 
         screen = Screen(console_on(sys.stdout))
         return [(LiveView(screen, manifest=name), None) for name in named]

@@ -340,7 +340,7 @@ def is_new(row: Progress | None) -> bool:
     return row is None or (row.attempt == 0 and row.state in {State.PENDING, State.FAILED})
 
 
-def identify(  # noqa: PLR0913 the manifest's side, and the journal's
+def identify(
     jobs: Sequence[Job],
     dependencies: DependencyGraph,
     *,

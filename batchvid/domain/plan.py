@@ -100,7 +100,7 @@ class Plan:
         return not self.submits and not self.counts[Action.RUNNING]
 
 
-def plan(  # noqa: PLR0913 what there is, and what is known of it
+def plan(
     jobs: Sequence[Job],
     progress: Iterable[Progress],
     *,
@@ -250,9 +250,7 @@ def _sent_by_no_one(row: PlanRow) -> PlanRow:
     return replace(row, submits=False, attempts=0)
 
 
-def _standing(  # noqa: PLR0911 a flat table, one return a rule
-    known: Progress, job: Job, limits: Limits
-) -> tuple[Action, bool, str]:
+def _standing(known: Progress, job: Job, limits: Limits) -> tuple[Action, bool, str]:
     """Return the action, whether a run would submit the job, and why."""
     changed = job.has_changed(known.fingerprint)
     why = known.reason or ""

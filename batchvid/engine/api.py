@@ -128,11 +128,11 @@ def load_to_look(path: Path | str, *, output: Path | str | None = None, base_url
 
 
 def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None, decode: bool) -> Manifest:
-    from batchvid.manifest import load as load_manifest  # noqa: PLC0415 the command line's help does without YAML
-    from batchvid.manifest.templates import on_disk  # noqa: PLC0415 as above
+    from batchvid.manifest import load as load_manifest
+    from batchvid.manifest.templates import on_disk
 
     def read_frame(path: Path) -> Frame:
-        from batchvid.media import images as media  # noqa: PLC0415 a manifest without frames does without
+        from batchvid.media import images as media
 
         return media.read_frame(path, decode=decode)
 
@@ -149,9 +149,9 @@ def plan(manifest: Manifest) -> Plan:
 
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
-    from batchvid.engine.planning import lost_of, planned  # noqa: PLC0415 loaded only to plan
-    from batchvid.engine.target import journal_path  # noqa: PLC0415 loaded only to plan
-    from batchvid.journal.sqlite_reader import JournalReader  # noqa: PLC0415 as above
+    from batchvid.engine.planning import lost_of, planned
+    from batchvid.engine.target import journal_path
+    from batchvid.journal.sqlite_reader import JournalReader
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
@@ -198,7 +198,7 @@ class Clips:
 
     async def __aiter__(self) -> AsyncIterator[Clip]:
         """Begin the run, and yield the clips."""
-        import asyncio  # noqa: PLC0415 who only loads a manifest does without
+        import asyncio
 
         loop, clips = asyncio.get_running_loop(), asyncio.Queue[Clip | None]()
 
@@ -243,7 +243,7 @@ class _LastWord:
 
 
 def _normalised(base_url: str) -> str:
-    from batchvid.manifest.values import base_url as normalised  # noqa: PLC0415 only where one is given
+    from batchvid.manifest.values import base_url as normalised
 
     try:
         return normalised(base_url)
@@ -253,7 +253,7 @@ def _normalised(base_url: str) -> str:
 
 def _engine(manifest: Manifest, settings: Settings, *, tap: Callable[[Clip], None] | None) -> Engine:
     """Start a run; *tap* is given every clip of the manifest, those on disk at its start and those that come."""
-    from batchvid.engine.thread import Engine  # noqa: PLC0415 loaded only to run
+    from batchvid.engine.thread import Engine
 
     if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
         raise TypeError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(Settings.__annotations__)}")
@@ -284,7 +284,7 @@ def options_of(settings: Settings) -> Options:
     )
 
 
-def order_of(  # noqa: PLR0913 what was asked, and what the engine adds
+def order_of(
     manifest: Manifest,
     settings: Settings,
     stack: ExitStack,

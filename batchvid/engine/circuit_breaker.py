@@ -105,7 +105,7 @@ class CircuitBreaker:
     the whole call may do.
     """
 
-    def __init__(  # noqa: PLR0913 what bounds a run, each known elsewhere
+    def __init__(
         self,
         limits: Limits,
         *,

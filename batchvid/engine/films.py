@@ -81,7 +81,7 @@ def _seen(film: Film, progress: Mapping[str, Progress], folder: Path) -> FilmRep
     return FilmReport(film, FilmState.DONE) if current else FilmReport(film, FilmState.DUE, "its clips are there")
 
 
-async def _made(  # noqa: PLR0911 one return a way in which it can stand
+async def _made(
     film: Film,
     progress: Mapping[str, Progress],
     outputs: Outputs,
@@ -89,7 +89,7 @@ async def _made(  # noqa: PLR0911 one return a way in which it can stand
     say: Callable[[str], None],
     is_stopped: Callable[[], bool],
 ) -> FilmReport:
-    from batchvid.media.concat import NotJoinedError, StoppedError  # noqa: PLC0415 as above
+    from batchvid.media.concat import NotJoinedError, StoppedError
 
     if reason := missing(film, progress):
         return FilmReport(film, FilmState.WAITING, reason)
@@ -172,7 +172,7 @@ class FilmFile:
 
         *mode* are the permissions of both files.
         """
-        from batchvid.media.concat import join  # noqa: PLC0415 PyAV is heavy, and who only looks does without it
+        from batchvid.media.concat import join
 
         with self._opened() as folder:
             replaces = self._replaced(folder)
@@ -192,7 +192,7 @@ class FilmFile:
             return joined
 
     def _put(self, folder: int, descriptor: int, story: Mapping[str, Any], *, mode: int) -> None:
-        from batchvid.media.concat import NotJoinedError  # noqa: PLC0415 as above
+        from batchvid.media.concat import NotJoinedError
 
         size_bytes = os.fstat(descriptor).st_size
         try:
@@ -240,7 +240,7 @@ class FilmFile:
 
 def _identity(folder: int, name: str, *, full: bool) -> tuple[int, str | None]:
     """Return the size of a file and, *full*, its SHA-256."""
-    with open(open_regular(folder, name, os.O_RDONLY), "rb", buffering=0) as file:  # noqa: PTH123 beside a descriptor
+    with open(open_regular(folder, name, os.O_RDONLY), "rb", buffering=0) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest() if full else None
         return os.fstat(file.fileno()).st_size, digest
 

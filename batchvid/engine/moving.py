@@ -78,7 +78,7 @@ def as_moved(rows: Iterable[Progress], identity: Identity) -> Iterator[Progress]
     return (row._replace(job_id=ids.get(row.job_id, row.job_id)) for row in rows) if ids else iter(rows)
 
 
-def move_jobs(  # noqa: PLR0913 what is moved, where, and who hears of it
+def move_jobs(
     journal: Journal,
     outputs: Outputs,
     *,
@@ -118,7 +118,7 @@ def _lines(identity: Identity, *, kept: bool) -> Iterator[str]:
         yield f"and {more:,} more jobs resemble what is paid (batchvid plan)"
 
 
-def _move(  # noqa: PLR0913 what is moved, and what is left of moves before
+def _move(
     journal: Journal,
     outputs: Outputs,
     moves: Sequence[Move],

@@ -58,7 +58,7 @@ async def _post(address: str, notice: Mapping[str, Any]) -> str | None:
 async def _by_apprise(url: str, notice: Mapping[str, Any]) -> str | None:
     """Hand it to Apprise, an extra, whose log may hold the URL and so is kept silent."""
     try:
-        import apprise  # noqa: PLC0415 an extra
+        import apprise
     except ImportError:
         return "it needs the extra: pip install 'batchvid[notify]'"
     log = logging.getLogger("apprise")

@@ -100,7 +100,7 @@ NOTHING_LOST: Mapping[str, str] = MappingProxyType({})
 NOTHING: Mapping[str, Reopened] = MappingProxyType({})
 
 
-def planned(  # noqa: PLR0913 what a run would be told
+def planned(
     manifest: Manifest,
     journal: JournalReader | None,
     *,

@@ -103,7 +103,7 @@ def after_refusal(fault: Fault, tally: RetryCounts, *, sends: int, jitter: float
             return gave_up
 
 
-def after_report(  # noqa: PLR0911, PLR0913 a return a rule, from six plain values
+def after_report(
     report: TaskReport, progress: Progress, tally: RetryCounts, *, succeeded: bool, late: bool, limits: Limits
 ) -> Verdict:
     """Return what a poll's answer means for a job; *late*: the task's time is over.
@@ -139,7 +139,7 @@ def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdic
     return Verdict((failed, life.GaveUp(reason)))
 
 
-def after_poll_fault(  # noqa: PLR0913 six plain numbers and values
+def after_poll_fault(
     fault: Fault, tally: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
 ) -> Verdict:
     """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run."""

@@ -181,7 +181,7 @@ def _lines(output: Path, *names: str) -> Iterator[bytes]:
             return
         finally:
             os.close(folder)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+        with open(descriptor, "rb") as file:
             while line := file.readline(LINE_MAX_BYTES):
                 yield line
 
@@ -260,7 +260,7 @@ WORDS = {
 }
 
 
-def take_back(  # noqa: PLR0913 the journal, what lies beside it, and what is wanted
+def take_back(
     journal: Journal,
     outputs: Outputs,
     *,

@@ -86,7 +86,7 @@ def needing_person(
     return tuple(replace(one, doubt=doubts.get(one.job_id)) for one in found)
 
 
-def summary_of(  # noqa: PLR0913 the parts of a run's end
+def summary_of(
     scheduler: Scheduler,
     runner: Runner | None,
     needing: tuple[NeedsAttention, ...],
@@ -313,7 +313,7 @@ def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     return None if moment is None else now + moment - at
 
 
-async def _work(  # noqa: PLR0913 what a run works with
+async def _work(
     order: Order,
     scheduler: Scheduler,
     sharing: InFlightPool,

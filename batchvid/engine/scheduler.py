@@ -174,7 +174,7 @@ LOOK_AGAIN_S = 1.0
 class Scheduler:
     """The jobs of one run, by their index in the manifest."""
 
-    def __init__(  # noqa: PLR0913 the parts of a run, each decided elsewhere
+    def __init__(
         self,
         jobs: Sequence[Job],
         limits: Limits,
@@ -492,7 +492,7 @@ class Scheduler:
         return one.tally
 
 
-def place_all(  # noqa: PLR0913 what is known when a run begins
+def place_all(
     scheduler: Scheduler,
     rows: Mapping[str, Progress],
     *,

@@ -44,7 +44,7 @@ def service_account(manifest: Manifest, *, key_file: Path | None) -> Account:
 
     Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
     """
-    from batchvid.engine.run import Account  # noqa: PLC0415 the engine is loaded only to run
+    from batchvid.engine.run import Account
 
     if is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
         raise ConfigError(clear_text(manifest.base_url))
@@ -61,8 +61,8 @@ def clear_text(base_url: str) -> str:
 
 def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SANDBOX_SPEED) -> Account:
     """Start the embedded sandbox, which remembers the output's tasks, for as long as *stack* lasts."""
-    from batchvid.engine.run import Account  # noqa: PLC0415 as above
-    from batchvid.sandbox.process import Options, running  # noqa: PLC0415 only where it is asked for
+    from batchvid.engine.run import Account
+    from batchvid.sandbox.process import Options, running
 
     state = manifest.output / STATE_FOLDER / SANDBOX
     options = Options(port=0, speed=speed, state_dir=state)

@@ -73,7 +73,7 @@ def read(output: Path) -> Orphans:
             descriptor = open_regular(state, ORPHANS_FILE, os.O_RDONLY)
         except FileNotFoundError:
             return found
-        with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+        with open(descriptor, "rb") as file:
             for number, line in enumerate(file, 1):
                 orphan = _orphan(line)
                 if orphan is not None:
@@ -87,7 +87,7 @@ def put_away(output: Path, taken: Sequence[bytes], left: Sequence[bytes]) -> Non
     """Move the lines that were *taken* up behind those of earlier times, and leave the others. Blocks."""
     with doing(f"put away {path_of(output)}"), _opened(output) as state:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        with open(open_regular(state, ADOPTED_FILE, flags, mode=STATE_FILE_MODE), "ab") as file:  # noqa: PTH123 as above
+        with open(open_regular(state, ADOPTED_FILE, flags, mode=STATE_FILE_MODE), "ab") as file:
             file.writelines(map(_ended, taken))
             file.flush()
             os.fsync(file.fileno())

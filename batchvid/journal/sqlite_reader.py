@@ -178,7 +178,7 @@ class JournalReader:
 
         An id in the answer that an attempt has is left out.
         """
-        from batchvid.domain.doubts import Doubt, seen_ids  # noqa: PLC0415 few journals have any
+        from batchvid.domain.doubts import Doubt, seen_ids
 
         rows = self._rows(
             "SELECT job_id, attempt, started_at, attempts.price_micros, attempts.reason, raw"  # noqa: S608 a constant
@@ -211,14 +211,14 @@ class JournalReader:
 
     def paid(self) -> Iterator[Paid]:
         """Yield every paid attempt of every job, by job and then oldest first."""
-        from batchvid.domain.report import Paid  # noqa: PLC0415 as above
+        from batchvid.domain.report import Paid
 
         names = ", ".join(field.name for field in fields(Paid))
         return (Paid(*row) for row in self._rows(f"SELECT {names} FROM attempts ORDER BY job_id, attempt"))  # noqa: S608 as above
 
     def troubles(self) -> Iterator[Trouble]:
         """Yield what went wrong with any job, in the order in which it was recorded."""
-        from batchvid.domain.report import Trouble  # noqa: PLC0415 as above
+        from batchvid.domain.report import Trouble
 
         places = ", ".join("?" * len(TROUBLES))
         rows = self._rows(
@@ -229,7 +229,7 @@ class JournalReader:
 
     def known_requests(self) -> Known:
         """Return what the journal knows of paid requests, to hold what lies beside it against it."""
-        from batchvid.domain.history import Known  # noqa: PLC0415 as above
+        from batchvid.domain.history import Known
 
         tasks = {task_id for (task_id,) in self._rows("SELECT task_id FROM attempts WHERE task_id IS NOT NULL")}
         starts, numbers, contents = set(), set(), set()

@@ -22,14 +22,14 @@ def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
     raises ``ValueError`` with what is wrong with it ("is a folder, not an image").
     Raises `batchvid.domain.errors.ManifestError` with every problem, in the order of the files' lines.
     """
-    from batchvid.manifest.loader import load as load_now  # noqa: PLC0415 YAML stays away from --help
+    from batchvid.manifest.loader import load as load_now
 
     return load_now(path, read_frame=read_frame)
 
 
 def json_schema() -> dict[str, Any]:
     """Return the manifest's JSON Schema (draft-07 subset), with a description of every key, for editors."""
-    from batchvid.manifest.schema import json_schema as schema_now  # noqa: PLC0415 as above
+    from batchvid.manifest.schema import json_schema as schema_now
 
     return schema_now()
 
@@ -39,6 +39,6 @@ def write_starter(folder: Path) -> list[Path]:
 
     Raises `batchvid.domain.errors.ConfigError`, with nothing written, when one of them exists already.
     """
-    from batchvid.manifest.starter import write_starter as write_now  # noqa: PLC0415 Pillow stays away from --help
+    from batchvid.manifest.starter import write_starter as write_now
 
     return write_now(folder)

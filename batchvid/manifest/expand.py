@@ -154,7 +154,7 @@ class Expander:
         if "from" in given and "pairs" in given:
             self._diagnostics.add(self.at("jobs", index, "pairs"), "stands beside from: write two entries")
             return None
-        from batchvid.manifest.tables import read_pairs, read_table  # noqa: PLC0415 most manifests have none
+        from batchvid.manifest.tables import read_pairs, read_table
 
         key = "from" if "from" in given else "pairs"
         relative: str = given[key].rstrip("/")
@@ -300,7 +300,7 @@ class Expander:
 
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
         """Warn when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
-        from difflib import get_close_matches  # noqa: PLC0415 only where there are rows
+        from difflib import get_close_matches
 
         texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]
         for column in sorted(rows.columns - ROW.keys.keys()):

@@ -175,7 +175,7 @@ def _limits(given: Mapping[str, Any]) -> Limits:
 class JobMaker:
     """Makes the jobs of one manifest, and remembers what ids and paths are taken."""
 
-    def __init__(  # noqa: PLR0913 what is known of the manifest
+    def __init__(
         self,
         expander: Expander,
         frames: Frames,

@@ -192,7 +192,7 @@ class Films:
 
 
 def _unknown(wanted: str, known: Mapping[str, str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 loaded only for a slip
+    from difflib import get_close_matches
 
     close = get_close_matches(wanted.lower(), known, n=1) if len(known) <= CLOSE_LOOKED_AT else []
     return f"{shown(wanted)} is no job here" + (f": did you mean {known[close[0]]}?" if close else ": write a job's id")

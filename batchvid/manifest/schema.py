@@ -136,7 +136,7 @@ def what(value: object) -> str:
 
 
 def _close(name: str, known: Iterable[str]) -> list[str]:
-    from difflib import get_close_matches  # noqa: PLC0415 loaded only for a slip
+    from difflib import get_close_matches
 
     return get_close_matches(name, list(known), n=1)
 

@@ -226,9 +226,7 @@ def _refuse_halves(text: str) -> None:
         raise ValueError("holds half a character (a lone surrogate)")
 
 
-def read_pairs(  # noqa: PLR0913 where it is, and how three kinds of readers call it
-    folder: Path, relative: str, *, name: str, source: Source, entry: int, diagnostics: Diagnostics
-) -> Rows:
+def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry: int, diagnostics: Diagnostics) -> Rows:
     """Find the frame pairs of a folder: one row a NAME, in the order of their names.
 
     The rows' frames are paths relative to the manifest, as *relative* is; *name* is the folder for

@@ -113,7 +113,7 @@ def clip_path(template: Template, variables: Mapping[str, str]) -> str:
     return path
 
 
-def _path_trouble(path: str) -> str | None:  # noqa: PLR0911 one return a rule
+def _path_trouble(path: str) -> str | None:
     """Return what keeps *path* from being a clip's path, or ``None``."""
     if "\\" in path or not path.isprintable():
         return "holds a backslash or a control character: write / for folders"

@@ -67,7 +67,7 @@ def take_still(folder: Path, clip: Progress, at_s: float | None, name: str) -> F
         raise ClipNotUsableError("is missing") from None
     except OSError as error:
         raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
-    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+    with open(descriptor, "rb") as file:
         try:
             if os.fstat(descriptor).st_size != clip.size_bytes:
                 raise ClipNotUsableError("has another size than the journal says")
@@ -107,7 +107,7 @@ def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:
 
     ``None`` is the last frame. Raises `ValueError` when the clip is damaged or shows nothing then.
     """
-    import av  # noqa: PLC0415 heavy
+    import av
 
     try:
         # The format is named, so that no playlist in disguise makes the library open something else.
@@ -122,7 +122,7 @@ def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:
 
 def _found(container: InputContainer, video: VideoStream, at_s: float | None) -> tuple[VideoFrame, float]:
     """Decode from the nearest key frame before the wanted one, or, where that misses it, from the beginning."""
-    import av  # noqa: PLC0415 heavy
+    import av
 
     begin_s, length_s = _span(video)
     wanted_s = math.inf if at_s is None else at_s if at_s >= 0 else length_s + at_s

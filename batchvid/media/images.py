@@ -57,7 +57,7 @@ def made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> b
 
 
 def _upright(picture: Image, turned: int) -> Image:
-    from PIL.Image import Transpose  # noqa: PLC0415 heavy
+    from PIL.Image import Transpose
 
     turns = (
         Transpose.FLIP_LEFT_RIGHT,
@@ -76,7 +76,7 @@ def _fitted(picture: Image, wanted: Fitting) -> Image:
     left, top = (wanted.width - picture.width) // 2, (wanted.height - picture.height) // 2
     if wanted.fit is Fit.CROP:
         return picture.crop((-left, -top, -left + wanted.width, -top + wanted.height))
-    from PIL.Image import new  # noqa: PLC0415 heavy
+    from PIL.Image import new
 
     mode = "RGBA" if "transparency" in picture.info else PLAIN_MODES.get(picture.mode, picture.mode)
     if mode != picture.mode:
@@ -201,7 +201,7 @@ def picture(path: Path | str) -> ImageFile:
 
 def decode_clip(path: Path) -> ClipProbe:
     """Decode every frame of the clip's video and sound; raises `ValueError` where it is damaged."""
-    import av  # noqa: PLC0415 heavy
+    import av
 
     frames = 0
     try:
@@ -292,9 +292,9 @@ def _decoded(data: bytes, mime: str) -> ImageFile:
     The three readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
     refuses it, and would hand a JPEG of several pictures to another reader.
     """
-    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 heavy
-    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 heavy
-    from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415 heavy
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
 
     readers: dict[str, Callable[[io.BytesIO], ImageFile]]
     readers = {JPEG: JpegImageFile, PNG: PngImageFile, WEBP: WebPImageFile}

@@ -107,7 +107,7 @@ def _make(wanted: Wanted, *, root: str, folder: int, mode: int) -> None:
 
 def _of_clip(root: str, path: str) -> Image:
     """Return the first frame: it is what the player begins with, so that nothing jumps."""
-    import av  # noqa: PLC0415 the parent imports this module, and needs no decoder
+    import av
 
     names = Names.of(path)
     folder = open_folder(root, *names.folders, create=False)
@@ -115,7 +115,7 @@ def _of_clip(root: str, path: str) -> Image:
         descriptor = open_regular(folder, names.clip, os.O_RDONLY)
     finally:
         os.close(folder)
-    with open(descriptor, "rb") as file, av.open(file, "r", format="mp4") as container:  # noqa: PTH123 beside a descriptor
+    with open(descriptor, "rb") as file, av.open(file, "r", format="mp4") as container:
         video = container.streams.video[0]
         video.codec_context.thread_count = 1
         if video.width * video.height > PIXELS_AT_MOST:
@@ -130,9 +130,9 @@ def _of_clip(root: str, path: str) -> Image:
 
 
 def _of_frame(path: str) -> Image:
-    from PIL.ImageOps import exif_transpose  # noqa: PLC0415 the parent needs no decoder
+    from PIL.ImageOps import exif_transpose
 
-    from batchvid.media.images import picture  # noqa: PLC0415 as above
+    from batchvid.media.images import picture
 
     found = exif_transpose(picture(path)).convert("RGB")  # held upright, as it is sent
     found.thumbnail((SIDE, SIDE))

@@ -56,7 +56,7 @@ def content_path(task_id: str) -> str:
     return f"{task_path(task_id)}/content"
 
 
-def _classified(result: Response, error: Envelope, *, now: float) -> Fault:  # noqa: PLR0911 a table of meanings
+def _classified(result: Response, error: Envelope, *, now: float) -> Fault:
     """Return the fault that a well-formed error stands for; the code decides before the status does."""
     reason = clean(error.message, 300) or error.code or f"HTTP {result.status} without a reason"
     named = request_id(error.message)
@@ -65,25 +65,23 @@ def _classified(result: Response, error: Envelope, *, now: float) -> Fault:  # n
     def fault(what: FaultKind, text: str = reason, wait_s: float | None = None) -> Fault:
         return Fault(what, text, retry_after_s=wait_s, request_id=named)
 
-    if result.status == 401:  # noqa: PLR2004
+    if result.status == 401:
         return fault(kind.ACCOUNT, f"the key was refused: {reason}")
-    is_quota = error.code in QUOTA_CODES or (result.status == 403 and not error.nested and not error.code)  # noqa: PLR2004
-    if is_quota or result.status == 402:  # noqa: PLR2004
+    is_quota = error.code in QUOTA_CODES or (result.status == 403 and not error.nested and not error.code)
+    if is_quota or result.status == 402:
         return fault(kind.ACCOUNT, f"the account has no quota left: {reason}")
     if error.code in NO_TASK_CODES:
         return fault(kind.UNKNOWN_TASK)
     if error.code in NO_CHANNEL_CODES:
         return fault(kind.NO_CHANNEL)
-    if result.status == 429:  # noqa: PLR2004
+    if result.status == 429:
         return fault(kind.THROTTLED, wait_s=retry_after_s(result.headers, now=now))
     if error.code == "invalid_request" or result.status in REJECTED_STATUS:
         return fault(kind.REJECTED)
     return fault(kind.UNAVAILABLE, f"HTTP {result.status}: {reason}", retry_after_s(result.headers, now=now))
 
 
-def read_poll(  # noqa: PLR0911 a return a shape
-    result: Response | NoResponse, *, task_id: str, now: float
-) -> TaskReport | Fault:
+def read_poll(result: Response | NoResponse, *, task_id: str, now: float) -> TaskReport | Fault:
     """Return how a task stands. No fault of a poll costs money: all of them mean "ask again later".
 
     A task that is over is believed whatever the HTTP status around it, when the answer names it by its own id.
@@ -91,7 +89,7 @@ def read_poll(  # noqa: PLR0911 a return a shape
     if isinstance(result, NoResponse):
         return Fault(FaultKind.UNAVAILABLE, str(result))
     payload = result.json()
-    if not 200 <= result.status < 300:  # noqa: PLR2004 a gateway may say 202 of a task that is under way
+    if not 200 <= result.status < 300:
         return _ended(payload, task_id) or _poll_refused(result, envelope(payload), now=now)
     if not isinstance(payload, dict):
         if result.body.lstrip()[:1] == b"<":
@@ -131,13 +129,13 @@ def _named(task: dict[str, Any]) -> list[str]:
 
 
 def _poll_refused(result: Response, error: Envelope | None, *, now: float) -> Fault:
-    if 300 <= result.status < 400:  # noqa: PLR2004
+    if 300 <= result.status < 400:
         return Fault(FaultKind.MISCONFIGURED, "the service redirects: check base_url")
     if error is None:
-        if result.status == 404:  # noqa: PLR2004
+        if result.status == 404:
             return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task (HTTP 404)")
         error = Envelope("", result.excerpt(), nested=True)
-    elif result.status == 404:  # noqa: PLR2004
+    elif result.status == 404:
         return Fault(FaultKind.UNKNOWN_TASK, clean(error.message, 300), request_id=request_id(error.message))
     return _classified(result, error, now=now)
 
@@ -228,7 +226,7 @@ def _percent(value: Any) -> float | None:
         percent = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
     except (ValueError, OverflowError):
         return None
-    return percent if 0 <= percent <= 100 else None  # noqa: PLR2004 a percentage
+    return percent if 0 <= percent <= 100 else None
 
 
 def _epoch_s(value: Any) -> float | None:

@@ -80,7 +80,7 @@ class Evidence:
     @property
     def is_yes(self) -> bool:
         """Whether it is a 2xx."""
-        return 200 <= self.status < 300  # noqa: PLR2004 the class of statuses, RFC 9110 §15.3
+        return 200 <= self.status < 300
 
     @property
     def code(self) -> str:
@@ -90,7 +90,7 @@ class Evidence:
     @property
     def own_code(self) -> str:
         """The code of a 5xx in the service's own envelope: flat, or nested beside a ``type``; else ``""``."""
-        if self.status < 500 or self.status in GATEWAY_GAVE_UP or not isinstance(self.payload, dict):  # noqa: PLR2004
+        if self.status < 500 or self.status in GATEWAY_GAVE_UP or not isinstance(self.payload, dict):
             return ""
         error = self.payload.get("error") or self.payload
         is_own = error is self.payload or (isinstance(error, dict) and bool(error.get("type")))
@@ -101,7 +101,7 @@ class Evidence:
     def is_flat_403(self) -> bool:
         """Whether it is how the service says that the quota is used up when it names no code."""
         error = self.error
-        return self.status == 403 and error is not None and not error.nested and not error.code  # noqa: PLR2004
+        return self.status == 403 and error is not None and not error.nested and not error.code
 
     @property
     def is_nobody(self) -> bool:
@@ -131,10 +131,10 @@ TABLE: tuple[Row, ...] = (
     Row("a task id, whatever the status", lambda it: it.task is not None, CREATED),
     Row("an id that may be a task's", lambda it: it.seen is not None, UNSURE),
     Row("301 307 308", lambda it: it.status in NOT_PROCESSED, MISCONFIGURED, WORD),
-    Row("401", lambda it: it.status == 401, ACCOUNT, CLEAR),  # noqa: PLR2004
+    Row("401", lambda it: it.status == 401, ACCOUNT, CLEAR),
     Row("402, a quota code, a flat 403 without a code",
-        lambda it: it.status == 402 or it.code in QUOTA_CODES or it.is_flat_403, ACCOUNT, CLEAR),  # noqa: PLR2004
-    Row("429, a rate code", lambda it: it.status == 429 or it.code in RATE_CODES, THROTTLED, CLEAR),  # noqa: PLR2004
+        lambda it: it.status == 402 or it.code in QUOTA_CODES or it.is_flat_403, ACCOUNT, CLEAR),
+    Row("429, a rate code", lambda it: it.status == 429 or it.code in RATE_CODES, THROTTLED, CLEAR),
     Row("4xx of the list with a channel's code", lambda it: it.code in NO_CHANNEL_CODES, NO_CHANNEL, CLEAR),
     Row("404 405 of no service", lambda it: it.is_nobody, MISCONFIGURED, CLEAR),
     Row("400 403 404 405 409 413 415 422", lambda it: it.status in REFUSED_BEFORE_WORK, REJECTED, CLEAR),
@@ -197,7 +197,7 @@ SEEN = "task id seen:"
 """Stands before an id that may be the task's, in the reason of a doubt."""
 
 
-def _reason(it: Evidence, row: Row, frames: Sequence[Frame]) -> str:  # noqa: PLR0911 a return a row
+def _reason(it: Evidence, row: Row, frames: Sequence[Frame]) -> str:
     """Return what a person is told of a refusal."""
     error = it.error
     said = (clean(error.message, 300) or error.code) if error else it.answer.excerpt()
@@ -208,11 +208,11 @@ def _reason(it: Evidence, row: Row, frames: Sequence[Frame]) -> str:  # noqa: PL
             return f"the service redirects to {target}: check base_url"
         case FaultKind.MISCONFIGURED:
             return f"HTTP {it.status}, no such route: check base_url"
-        case FaultKind.ACCOUNT if it.status == 401:  # noqa: PLR2004
+        case FaultKind.ACCOUNT if it.status == 401:
             return f"the key was refused: {reason}"
         case FaultKind.ACCOUNT:
             return f"the account has no quota left: {reason}"
-        case FaultKind.REJECTED if it.status == 413:  # noqa: PLR2004
+        case FaultKind.REJECTED if it.status == 413:
             return _too_large(said, frames)
         case FaultKind.REJECTED if row.proof is Proof.NONE:
             return f"{reason} (HTTP {it.status}; it may be paid all the same, so its price is counted as spent)"
@@ -231,7 +231,7 @@ def _too_large(said: str, frames: Sequence[Frame]) -> str:
 
 def _tasks(answer: Response, payload: Any) -> tuple[Created | None, str | None]:
     """Return the task that the answer names for certain, and else an id that may be a task's."""
-    is_yes = 200 <= answer.status < 300  # noqa: PLR2004
+    is_yes = 200 <= answer.status < 300
     objects = list(_objects(payload))
     found = next(_certain(objects, payload, is_yes=is_yes), None)
     location = answer.headers.get("location", "") if is_yes or answer.status in SEE_OTHER else ""

@@ -102,7 +102,7 @@ MODELS = {
 read_upload = form_upload
 
 
-def route(request: Request) -> tuple[Call, str] | Reply:  # noqa: PLR0911 a table of routes
+def route(request: Request) -> tuple[Call, str] | Reply:
     """Return which call a request is, and the task that it names; or the answer where it is none."""
     match request.method, [unquote(part) for part in request.path.strip("/").split("/")]:
         case "POST", ["v1", "videos"]:
@@ -123,9 +123,7 @@ def route(request: Request) -> tuple[Call, str] | Reply:  # noqa: PLR0911 a tabl
             return nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
 
 
-def read_order(  # noqa: PLR0911 a list of refusals
-    request: Request, upload: Upload, *, request_id: str
-) -> Order | Reply:
+def read_order(request: Request, upload: Upload, *, request_id: str) -> Order | Reply:
     """Return the order, or the refusal in the service's own envelope."""
 
     def invalid(message: str, *, status: int = 400, code: str = "invalid_request") -> Reply:
@@ -163,7 +161,7 @@ def _prompt_trouble(fields: Mapping[str, str]) -> str | None:
     return "prompt is too long" if len(prompt) > PROMPT_MAX_CHARS else None
 
 
-def _frames_trouble(upload: Upload, model: Alias) -> str | None:  # noqa: PLR0911 a list of refusals
+def _frames_trouble(upload: Upload, model: Alias) -> str | None:
     if FRAME_FIELD in upload.fields:
         return f"{FRAME_FIELD} must be a file"
     if stray := next((part.name for part in upload.files if part.name != FRAME_FIELD), None):
@@ -285,7 +283,7 @@ def flat(status: int, code: str | None, message: str) -> Reply:
     return as_json({"code": code, "message": message, "data": None}, status=status)
 
 
-def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:  # noqa: PLR0911 a table
+def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
     """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
     with_id = f"(request id: {request_id})"
     match why:

@@ -119,7 +119,7 @@ def picture_type(data: bytes) -> str | None:
 
     One that cannot be decoded to its end is none, and neither is one of a type that the service does not take.
     """
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 a heavy import, for uploads only
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(data), formats=tuple(IMAGE_TYPES)) as picture:

@@ -72,7 +72,7 @@ class RefusedError(Exception):
         self.reply = error(status, message, param=param, code=code)
 
 
-def error(  # noqa: PLR0913 the fields of the envelope
+def error(
     status: int,
     message: str,
     *,
@@ -203,7 +203,7 @@ def _typed(name: str, value: Any, expected: str) -> str:
 
 def _listed(words: Sequence[str], conjunction: str) -> str:
     """Join *words* as the service's texts do: "a and b", "a, b, and c"."""
-    comma = "," if len(words) > 2 else ""  # noqa: PLR2004 the comma comes from three words on
+    comma = "," if len(words) > 2 else ""
     return f"{', '.join(words[:-1])}{comma} {conjunction} {words[-1]}" if len(words) > 1 else words[0]
 
 
@@ -250,7 +250,7 @@ def _decoded(data: bytes) -> bytes:
 
 
 def _pixels(data: bytes) -> tuple[int, int]:
-    from PIL import Image  # noqa: PLC0415 a heavy import, for uploads only
+    from PIL import Image
 
     with Image.open(BytesIO(data)) as picture:
         return picture.size
@@ -352,7 +352,7 @@ def asset(clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
         return refused.reply
     if variant == "video":
         return clip, "video/mp4"
-    from batchvid.sandbox.render import spritesheet, thumbnail  # noqa: PLC0415 heavy, and only these need it
+    from batchvid.sandbox.render import spritesheet, thumbnail
 
     return (thumbnail(clip), "image/webp") if variant == "thumbnail" else (spritesheet(clip), "image/jpeg")
 
@@ -366,7 +366,7 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             text = "You didn't provide an API key. You need to provide your API key in an Authorization header."
             return error(401, text, headers=headers)
         case Refusal.UNAUTHORIZED:
-            masked = f"{detail[:3]}***{detail[-4:]}" if len(detail) > 12 else "***"  # noqa: PLR2004 too short to show
+            masked = f"{detail[:3]}***{detail[-4:]}" if len(detail) > 12 else "***"
             text = f"Incorrect API key provided: {masked}."
             return error(401, text, code="invalid_api_key", headers=headers)
         case Refusal.THROTTLED:

@@ -105,7 +105,7 @@ def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
 
 def _clips(options: Options, memory: StateFolder | None, stack: ExitStack) -> Clips:
     if options.clip == "tiny":
-        from batchvid.sandbox.render import tiny_clips  # noqa: PLC0415 heavy, and only rendering needs it
+        from batchvid.sandbox.render import tiny_clips
 
         return tiny_clips
     folder = memory.clips if memory else Path(stack.enter_context(TemporaryDirectory(prefix="batchvid-sandbox-")))
@@ -233,7 +233,7 @@ class Studio:
         if begun is None:
             if path.exists():
                 return path.read_bytes()
-            from batchvid.sandbox.render import render  # noqa: PLC0415 heavy, and only rendering needs it
+            from batchvid.sandbox.render import render
 
             self._begun[name] = self._pool.submit(render, order, path)
             return None

@@ -187,7 +187,7 @@ class Fetches(Protocol):
         """Ask for the clip at a URL, or at a path of the service."""
 
 
-async def download(  # noqa: PLR0913 where from, where to, and what to write beside it
+async def download(
     service: Fetches,
     outputs: Outputs,
     *,

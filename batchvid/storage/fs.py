@@ -86,7 +86,7 @@ async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = N
     Nothing may close a file or start anew while a thread is still at work on the old one. *undo* takes back
     a result that nobody will receive.
     """
-    import asyncio  # noqa: PLC0415 slow to load, and who only looks at a journal does without
+    import asyncio
 
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
@@ -149,7 +149,7 @@ def leave_room(descriptor: int, size_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def write_whole(  # noqa: PLR0913 what, where, and how safely
+def write_whole(
     folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool, never_torn: bool = False
 ) -> None:
     """Put a file in place in one step: whoever looks sees the old one or all of the new one.
@@ -162,7 +162,7 @@ def write_whole(  # noqa: PLR0913 what, where, and how safely
         os.unlink(temporary, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:  # noqa: PTH123 beside a descriptor
+        with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:
             file.writelines(chunks)
             file.flush()
             if durable or never_torn:
@@ -182,7 +182,7 @@ def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | Non
         descriptor = open_regular(folder, name, os.O_RDONLY)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:  # noqa: PTH123 beside a descriptor
+    with open(descriptor, "rb") as file:
         try:
             found = json.loads(file.read(max_bytes))
         except (ValueError, RecursionError):

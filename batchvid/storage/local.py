@@ -131,7 +131,7 @@ class Outputs:
         well, where the file system can do that: somebody may delete the file, and a second run would lock a new one.
         A forked child has neither lock, nor the journal and the log that are open in the state folder meanwhile.
         """
-        from filelock import FileLock, Timeout  # noqa: PLC0415 only a run needs it
+        from filelock import FileLock, Timeout
 
         path = self.state_folder / LOCK_FILE
         holder = self._holder()
@@ -184,7 +184,7 @@ class Outputs:
         try:
             with self._opened(STATE_FOLDER) as state:
                 descriptor = open_regular(state, LOCK_FILE, os.O_RDONLY)
-            with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+            with open(descriptor, "rb") as file:
                 text = file.read(PID_MAX_CHARS).strip()
         except OSError:
             return ""
@@ -254,7 +254,7 @@ class Outputs:
             return "is missing"
         except OSError as error:
             return f"cannot be read: {reason(error)}"
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 a descriptor has no path
+        with open(descriptor, "rb", buffering=0) as file:
             size = os.fstat(descriptor).st_size
             if size != size_bytes:
                 return f"has {size:,} bytes instead of {size_bytes:,}"

@@ -177,9 +177,7 @@ class Part:
     do its part.
     """
 
-    def __init__(  # noqa: PLR0913 where it is, what of, and how it is written
-        self, finisher: Finisher, root: str, path: str, *, source: str, boot: str, mode: int
-    ) -> None:
+    def __init__(self, finisher: Finisher, root: str, path: str, *, source: str, boot: str, mode: int) -> None:
         self._finisher = finisher
         self._root, self._path, self._names, self._mode = root, path, Names.of(path), mode
         self._note = Note(source, boot)

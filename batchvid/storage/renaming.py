@@ -172,6 +172,6 @@ def _holds(file: _File, clip: Known) -> bool:
         descriptor = open_regular(file.folder, file.name, os.O_RDONLY)
     except OSError:
         return False
-    with open(descriptor, "rb", buffering=0) as content:  # noqa: PTH123 a descriptor has no path
+    with open(descriptor, "rb", buffering=0) as content:
         same_size = os.fstat(descriptor).st_size == clip.size_bytes
         return same_size and hashlib.file_digest(content, "sha256").hexdigest() == clip.sha256

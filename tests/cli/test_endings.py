@@ -39,7 +39,7 @@ def test_a_run_whose_jobs_are_all_clips_ends_with_0_and_a_second_one_asks_the_se
         ("moved", {}, (), 78, ("elsewhere.example", "check base_url", "batchvid doctor")),
     ],
 )
-def test_the_exit_code_says_how_a_run_ended_and_its_words_say_what_to_do(  # noqa: PLR0913, PLR0917 columns of the table
+def test_the_exit_code_says_how_a_run_ended_and_its_words_say_what_to_do(  # noqa: PLR0917 columns of the table
     project: Project, prompt: str, limits: dict[str, str], options: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:
     """Every promised code has its cause and its next step beside it, and the last line tells its meaning."""

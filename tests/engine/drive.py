@@ -40,7 +40,7 @@ def jobs(number: int, price_micros: int | None = PRICE) -> list[Job]:
 class Drive:
     """A course, its clock, and the steps of a run in the order in which a run does them."""
 
-    def __init__(  # noqa: PLR0913 whatever a run can begin with
+    def __init__(
         self,
         wanted: list[Job],
         limits: Limits | None = None,

@@ -219,7 +219,7 @@ def network_disk(lab: Lab) -> None:
     lab.sandbox()
     small_disk(lab, "4m")
     table = lab.folder / "mountinfo"
-    lines = open("/proc/self/mountinfo", encoding="utf-8").read()  # noqa: PTH123, SIM115 a file of the kernel
+    lines = open("/proc/self/mountinfo", encoding="utf-8").read()  # noqa: SIM115 a file of the kernel
     point = f" {lab.output} "
     changed = "\n".join(
         line.partition(" - ")[0] + " - nfs4 server:/share rw" if point in line else line for line in lines.splitlines()

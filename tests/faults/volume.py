@@ -64,7 +64,7 @@ def attached(process: subprocess.Popen[str], *injections: str, path: Path) -> su
     tracer = subprocess.Popen([*_strace(injections, path), "-p", str(process.pid)])
     status = f"/proc/{process.pid}/status"
     while tracer.poll() is None:
-        with open(status, encoding="ascii") as file:  # noqa: PTH123 a file of the kernel
+        with open(status, encoding="ascii") as file:
             if f"TracerPid:\t{tracer.pid}\n" in file.read():
                 break
     return tracer

@@ -52,7 +52,7 @@ QUICK = Limits(submits=Rate(60, 60), requests=Rate(50, 1), in_flight=8, typical_
 """Limits that are no test's subject."""
 
 
-def job(  # noqa: PLR0913 a job has as many sides
+def job(
     job_id: str,
     *,
     prompt: str | None = None,

@@ -144,7 +144,7 @@ class Liar(MemoryService):
     runs=st.integers(1, 4),
     deadly=st.sampled_from([0.0, 0.1, 0.5]),
 )
-def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa: PLR0913, PLR0917 what is drawn
+def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa: PLR0917 what is drawn
     in_doubt: InDoubt, seed: int, budget: int, attempts: int, runs: int, deadly: float
 ) -> None:
     """Every answer may be a lie but a clear refusal, every run may be killed, and a person retries all each morning."""

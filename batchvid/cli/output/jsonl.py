@@ -55,7 +55,7 @@ class JsonLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write a ``job`` object: the event's name and what the journal now holds."""
-        from batchvid.domain import lifecycle as life  # noqa: PLC0415 a run in which nothing happens does without
+        from batchvid.domain import lifecycle as life
 
         if isinstance(event, life.StillRunning | life.PollFailed) and self._verbosity < Verbosity.VERBOSE:
             return
@@ -88,7 +88,7 @@ class JsonLines:
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
     """Return a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
-    from batchvid.domain import lifecycle as life  # noqa: PLC0415 as above
+    from batchvid.domain import lifecycle as life
 
     told = {
         "type": "job",

@@ -75,9 +75,9 @@ def print_plan(console: Console, plan: Plan, money: Money | None = None) -> None
         for line in plan_lines(plan, money):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         return
-    from rich import box  # noqa: PLC0415 rich is slow to load, and plain lines do without it
-    from rich.table import Table  # noqa: PLC0415 as above
-    from rich.text import Text  # noqa: PLC0415 as above
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     rows = list(_shown(plan))
     if rows:

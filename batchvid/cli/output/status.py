@@ -82,7 +82,7 @@ def _job_object(job: Job, known: Progress, waits: Mapping[str, str]) -> dict[str
     }
 
 
-def status_text(  # noqa: PLR0913 what is known, and how it is looked at
+def status_text(
     manifest: Manifest,
     progress: Mapping[str, Progress],
     money: Money,

@@ -115,7 +115,7 @@ class Reporter(Silent):
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
     """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
-    from batchvid.cli.report.page import page  # noqa: PLC0415 jinja2 only for a page
+    from batchvid.cli.report.page import page
 
     outputs = Outputs(manifest.output)
     made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))

@@ -51,8 +51,8 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
 
     *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there.
     """
-    from jinja2 import Environment, StrictUndefined, select_autoescape  # noqa: PLC0415 heavy
-    from markupsafe import Markup  # noqa: PLC0415 as above
+    from jinja2 import Environment, StrictUndefined, select_autoescape
+    from markupsafe import Markup
 
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined
@@ -340,5 +340,5 @@ def _is_ours(folder: int) -> bool:
         return True
     except OSError:
         return False
-    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
+    with open(descriptor, "rb") as file:
         return MARK in file.read(MARK_WITHIN_BYTES)

@@ -15,7 +15,7 @@ AT = 1_773_297_229.0
 SHA256 = "0" * 64
 
 
-def changes(  # noqa: PLR0913 what a clip is
+def changes(
     job_id: str, *, path: str, fingerprint: str = SHA256, price_micros: int | None = 400_000, size_bytes: int = 1,
     sha256: str = SHA256,
 ) -> Iterator[Change]:  # fmt: skip
