@@ -77,7 +77,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
     frames: list[dict[str, Any]] = []
     for path in manifests:
         try:
-            manifest = load(path)
+            manifest = load(path, decode=True)
         except ManifestError as error:
             problems.extend(error.problems)
             continue
@@ -123,7 +123,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.lock import is_held
 
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, decode=True)
     journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
     with journal or nullcontext():
         lost = lost_of(loaded, journal)

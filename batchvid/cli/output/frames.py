@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.cli.output import text
 from batchvid.domain.image_fit import ratio_of
 from batchvid.domain.text import clean
-from batchvid.manifest.frames import suits
+from batchvid.manifest.references import suits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
