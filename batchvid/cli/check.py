@@ -17,7 +17,7 @@ from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
 from batchvid.domain.image_fit import ratio_of
 from batchvid.domain.text import clean
-from batchvid.manifest.frames import suits
+from batchvid.manifest.references import suits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
     frames: list[dict[str, Any]] = []
     for path in manifests:
         try:
-            manifest = load(path)
+            manifest = load(path, decode=True)
         except ManifestError as error:
             problems.extend(error.problems)
             continue

@@ -23,7 +23,8 @@ from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.results import worst
 from batchvid.engine.target import clear_text
-from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, names_another_secret
+from batchvid.manifest.schema import SERVICE
+from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import find_key
 from batchvid.providers.response import NoResponse
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
 
 
-PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "pydantic", "av", "Pillow")
+PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "av", "Pillow")
 SQLITE_SOUND_FROM = (3, 51, 3)
 """Older ones can damage a journal that two processes write at once, which batchvid's lock prevents."""
 SQLITE_NEEDED = (3, 37, 0)
@@ -82,8 +83,8 @@ async def checkup(
 ) -> list[Finding]:
     """Look at everything, and go on after what is found wrong. Sends one request that costs nothing."""
     findings = [_versions(), _sqlite()]
-    key_env = manifest.key_env if manifest is not None else DEFAULT_KEY_ENV
-    url = manifest.base_url if manifest is not None else base_url or DEFAULT_BASE_URL
+    key_env = manifest.key_env if manifest is not None else SERVICE.defaults["key_env"]
+    url = manifest.base_url if manifest is not None else base_url or SERVICE.defaults["base_url"]
     try:
         key = find_key(key_env, key_file=key_file)
         strange = names_another_secret(key_env)

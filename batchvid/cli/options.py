@@ -70,12 +70,23 @@ base_url_option = click.option(
 )
 
 
-def load(path: Path, *, output: Path | None = None, base_url: str | None = None, sandbox: bool = False) -> Manifest:
-    """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags."""
+def load(
+    path: Path,
+    *,
+    output: Path | None = None,
+    base_url: str | None = None,
+    sandbox: bool = False,
+    decode: bool = False,
+) -> Manifest:
+    """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags.
+
+    *decode*: its frames are decoded, for commands that tell whether it can be run.
+    """
     from batchvid.cli.output.advice import keep_flags
+    from batchvid.engine.api import load_to_look
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
-    manifest = batchvid.load(path, output=output, base_url=base_url)
+    manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest
@@ -186,7 +197,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import duration_s
+        from batchvid.manifest.values import duration_s
 
         if isinstance(value, float):
             return value
@@ -221,7 +232,7 @@ class ClipMoment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import moment_s
+        from batchvid.manifest.values import moment_s
 
         if isinstance(value, float):
             return value
@@ -238,7 +249,7 @@ class Amount(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it."""
-        from batchvid.manifest.units import money_micros
+        from batchvid.manifest.values import money_micros
 
         if isinstance(value, int):
             return value

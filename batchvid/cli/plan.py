@@ -87,7 +87,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.lock import is_held
 
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, decode=True)
     journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
