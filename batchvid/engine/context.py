@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Money, Summary
-    from batchvid.engine.account import SpendCap
+    from batchvid.engine.budget import SpendCap
     from batchvid.engine.observer import View
     from batchvid.engine.steps import ServicePort
     from batchvid.engine.workers import InFlightPool, Runner

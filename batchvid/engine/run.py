@@ -22,13 +22,13 @@ from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import reopenings
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films
 from batchvid.engine.moving import move_jobs
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
-from batchvid.engine.scheduler import Scheduler, place_all
+from batchvid.engine.scheduler import Scheduler
 from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_path
@@ -101,7 +101,7 @@ def summary_of(
     breaker, unfinished = scheduler.breaker, any(counts[state] for state in State if state.is_open)
     halts = breaker.all_halts if unfinished else breaker.halts
     halt = worst_halt(halts)
-    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.parked)
+    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.deferred)
     codes = [one.exit_code for one in halts]
     codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
     blocked = sum(one.state is State.PENDING for one in needing)
@@ -109,8 +109,8 @@ def summary_of(
     if nothing is not None:  # a slip in a pattern must not look like a manifest that is done
         codes.append(Exit.STOPPED)
     jobs, chosen = scheduler.jobs, scheduler.may_submit
-    deferred = {jobs[index].id: reason for index, reason in scheduler.deferred.items()}
-    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in deferred.items() if chosen(job_id)]
+    ended = ((jobs[index].id, reason) for index, reason in scheduler.spent.items())
+    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in ended if chosen(job_id)]
     return Summary(
         manifest=named,
         output=output,
@@ -171,7 +171,7 @@ async def run(context: RunContext) -> Summary:
             stop_submitting_at=_on_clock(options.until_at, now=now, at=context.wall()),
             window_ends_at=options.until_at,
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
-            ration=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
+            spend_cap=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
             account=pool.account,
             out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
@@ -184,9 +184,8 @@ async def run(context: RunContext) -> Summary:
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
-        place_all(
-            scheduler, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=context.wall()
-        )
+        reserved, at = journal.held_jobs(), context.wall()
+        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
         runner = None
         if not scheduler.is_over():
             runner = await _work(context, scheduler, pool, rows=rows, journal=journal, outputs=outputs)

@@ -45,7 +45,7 @@ class RunStatistics:
     """The sums of one run. Times named ``now`` are monotonic seconds."""
 
     def __init__(self, scheduler: Scheduler, *, started: float) -> None:
-        self._course = scheduler
+        self._scheduler = scheduler
         self._started = started
         self._limits = scheduler.account.limits or scheduler.limits
         self._kept = Occupancy(_expected_s(scheduler))
@@ -107,15 +107,15 @@ class RunStatistics:
 
     def eta_s(self, now: float) -> float:
         """Return the seconds until the last job is done, or nothing more is going to happen."""
-        scheduler, breaker = self._course, self._course.breaker
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
         if scheduler.draining:
             return 0.0
         self._look(now)
         waiting = self._to_submit(now)
-        task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.schedule.in_flight)
+        task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.in_flight)
         load = Load(
             waiting=waiting,
-            flying=scheduler.schedule.in_flight,
+            flying=scheduler.in_flight,
             room=self._limits.in_flight,
             rate=self._rate(now),
             task_s=task_s,
@@ -124,10 +124,10 @@ class RunStatistics:
             since_submit_s=now - self._submitted_at,
             window_s=None if breaker.window_closes_at is None else max(0.0, breaker.window_closes_at - now),
         )
-        others = [one for one in scheduler.account.schedulers if one is not scheduler]
+        others = list(scheduler.account.beside(scheduler))
         if others:
-            beside = sum(min(waiting, one.schedule.to_submit) for one in others)
-            flying = sum(one.schedule.in_flight for one in scheduler.account.schedulers)
+            beside = sum(min(waiting, one.to_submit) for one in others)
+            flying = sum(one.in_flight for one in scheduler.account.members)
             load = replace(load, waiting=waiting + beside, flying=flying)
         if breaker.canary_is_out and waiting:
             canaries = replace(load, waiting=0, flying=max(1, load.flying))
@@ -136,13 +136,13 @@ class RunStatistics:
 
     def _to_submit(self, now: float) -> int:
         """Count the jobs that this run is still going to submit, as far as limits let it."""
-        scheduler = self._course
+        scheduler = self._scheduler
         if scheduler.breaker.submits_stopped:
             return 0
-        bounds = [scheduler.schedule.to_submit + len(scheduler.tracker.waiting)]
-        ration = scheduler.breaker.ration
-        if ration.max_jobs is not None:
-            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(scheduler.schedule.again))
+        bounds = [scheduler.to_submit + len(scheduler.tracker.waiting)]
+        cap = scheduler.breaker.spend_cap
+        if cap.max_jobs is not None:
+            bounds.append(max(0, cap.max_jobs - cap.jobs) + len(scheduler.retries))
         price = self._next_price_micros(now)
         left = scheduler.budget.left_micros
         if price and left is not None:
@@ -151,19 +151,19 @@ class RunStatistics:
 
     def _next_price_micros(self, now: float) -> int | None:
         """Return the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
-        schedule = self._course.schedule
-        indices = (lane.peek(now) for lane in (schedule.submits, schedule.again))
-        return next((self._course.jobs[index].price_micros for index in indices if index is not None), None)
+        scheduler = self._scheduler
+        indices = (lane.peek(now) for lane in (scheduler.submits, scheduler.retries))
+        return next((self._scheduler.jobs[index].price_micros for index in indices if index is not None), None)
 
     def _ages_s(self, now: float) -> list[float]:
         """Return how long tasks have been in flight: all of them, or some of many."""
-        active = self._course.active
+        active = self._scheduler.active
         some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
         return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
 
     def _rate(self, now: float) -> Rate | None:
         """Return the pace that may be counted on: the allowed one, or the real one while the service slows it."""
-        account, allowed = self._course.account, self._limits.submits
+        account, allowed = self._scheduler.account, self._limits.submits
         if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
             return allowed
         taken = Rate(account.accepted, now - self._started)
@@ -176,17 +176,17 @@ class RunStatistics:
 
     def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
         """Return the run as it stands now."""
-        scheduler, breaker = self._course, self._course.breaker
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
         halt = breaker.worst
         interrupted = scheduler.draining and not breaker.downloads_stopped
         stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
         return Snapshot(
             counts={state: scheduler.counts[state] for state in State},
-            parked=len(scheduler.parked),
+            parked=len(scheduler.deferred),
             money=scheduler.budget.money,
             elapsed_s=now - self._started,
             eta_s=self.eta_s(now),
-            in_flight=scheduler.schedule.in_flight,
+            in_flight=scheduler.in_flight,
             in_flight_limit=self._limits.in_flight,
             downloading=scheduler.downloading,
             downloads_limit=scheduler.limits.downloads,

@@ -101,10 +101,6 @@ async def submit(
     return read_create(result, now=wall(), frames=frames, known=known)
 
 
-GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
-"""The clip is not where it was said to be; a poll tells where it is."""
-
-
 class ServicePort(Posts, Gets, Fetches, Protocol):
     """What a run needs of the service."""
 
@@ -256,9 +252,9 @@ class Steps:
     async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
         scheduler, jitter = self.scheduler, self.edges.jitter()
         scheduler.breaker.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
-        tally = scheduler.refused(index, fault)
+        retries = scheduler.refused(index, fault)
         sends = scheduler.active[index].sends
-        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=scheduler.limits)
+        follow = policy.after_refusal(fault, retries, sends=sends, jitter=jitter, limits=scheduler.limits)
         await self._record(index, *follow.events)
         self._tell_if_spent(index)
         return follow.wait_s
@@ -286,21 +282,16 @@ class Steps:
         if isinstance(report, Fault):
             scheduler.breaker.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
             late = scheduler.is_late(index, now=now)
-            unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
-            tally = scheduler.bump(index, poll_faults=1, unknown_looks=unknown)
+            one.retries = one.retries.with_poll_fault(report)
             follow = policy.after_poll_fault(
-                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=scheduler.limits
+                report, one.retries, age_s=now - one.task_from, late=late, jitter=jitter, limits=scheduler.limits
             )
         else:
             scheduler.breaker.poll_answered(now=now)
             late = scheduler.is_late(index, now=now)
-            without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
-            failed = int(report.phase is Phase.FAILED)
-            tally = scheduler.bump(
-                index, poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed
-            )
+            one.retries = one.retries.with_report(report)
             follow = policy.after_report(
-                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=scheduler.limits
+                report, one.progress, one.retries, succeeded=one.has_succeeded, late=late, limits=scheduler.limits
             )
             timing = self._timing(index, follow, now=now)
             self._tell_of_new_word(one.progress.job_id, report)
@@ -363,7 +354,7 @@ class Steps:
             outcome = await download(
                 edges.service, edges.outputs, path=job.path, task_id=one.progress.task_id or "", source=source,
                 sidecar=await self._story(index, job, one.progress), wall=edges.wall,
-                fresh=one.started and not one.tally.download_faults, draining_s=self.draining_s,
+                fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
             )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
@@ -374,10 +365,9 @@ class Steps:
             await self._record(index, outcome)
             self.scheduler.set_free(index, now=self._now())
             return None
-        gone = int(outcome.kind in GONE)
-        tally = scheduler.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
-        one.other_source = policy.wants_other_source(outcome, tally) and not one.other_source
-        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=scheduler.limits)
+        one.retries = one.retries.with_download_fault(outcome)
+        one.other_source = policy.wants_other_source(outcome, one.retries) and not one.other_source
+        follow = policy.after_download_fault(outcome, one.retries, jitter=edges.jitter(), limits=scheduler.limits)
         await self._record(index, *follow.events)
         return follow.wait_s
 

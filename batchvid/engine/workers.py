@@ -1,6 +1,6 @@
 """The loop of a run: whose turn is it → do one step → look again. The only place that starts tasks.
 
-The course (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
+The scheduler (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
 them together. A fixed number of workers serves each kind of step. A job that waits occupies none of them: of all
 the workers of a kind that have nothing to do, one watches the clock, and the others wait for it.
 
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.domain.records import rfc3339
 from batchvid.engine.account import SharedAccount
-from batchvid.engine.circuit_breaker import Throttle
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.scheduler import Step
 from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports, Steps
+from batchvid.engine.throttle import Throttle
 from batchvid.journal.event_log import PACE_CHANGED
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ STATS_EVERY_S = 0.25
 
 
 class Runner:
-    """One run over a course. `run` returns when nothing is left that it could do.
+    """One run over a scheduler's jobs. `run` returns when nothing is left that it could do.
 
     Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
     or in ``orphans.jsonl``. To be made inside a running event loop. *beside* are the runs of the same account,
@@ -236,12 +236,12 @@ class InFlightPool:
     @contextmanager
     def joined(self, runner: Runner) -> Iterator[None]:
         """Count a run among those at work; when it leaves, the others may have its room."""
-        self.account.schedulers.append(runner.scheduler)
+        self.account.members.append(runner.scheduler)
         self.runners.append(runner)
         try:
             yield
         finally:
-            self.account.schedulers.remove(runner.scheduler)
+            self.account.members.remove(runner.scheduler)
             self.runners.remove(runner)
             for other in self.runners:
                 other.ring()
