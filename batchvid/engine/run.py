@@ -29,7 +29,7 @@ from batchvid.engine.moving import move_jobs
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
 from batchvid.engine.scheduler import Scheduler
-from batchvid.engine.stats import RunStatistics
+from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_path
 from batchvid.engine.workers import InFlightPool, Runner
@@ -69,9 +69,9 @@ def needing_person(
     scheduler: Scheduler, runner: Runner | None, left: Iterable[Progress], waits: Iterable[Wait], *, journal: Journal
 ) -> tuple[NeedsAttention, ...]:
     """Return the chosen jobs that go no further until somebody decides; *left* is what the run did not touch."""
-    statistics = RunStatistics(scheduler, started=0.0) if runner is None else runner.statistics
+    statistics = Statistics() if runner is None else runner.statistics
     for row in left:
-        statistics.take_over(row)
+        statistics.stands(row)
     blocked = (NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
     found = [one for one in (*statistics.needs_person.values(), *blocked) if scheduler.may_submit(one.job_id)]
     doubts: dict[str, Doubt] = {}
@@ -223,12 +223,12 @@ async def _work(
 ) -> Runner:
     """Let the runner work until it is over."""
     async with AsyncExitStack() as stack:
-        edges = Ports(
+        ports = Ports(
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
             log=journal.log,
-            view=context.observer,
+            observer=context.observer,
             read_frame=frame_bytes,
             take_still=partial(take_still, outputs.folder),
             still_sha256=partial(still_sha256, outputs.folder),
@@ -236,16 +236,16 @@ async def _work(
             request_pace=pool.request_pace,
             wall=context.wall,
         )
-        runner = Runner(scheduler, edges, pool.runners)
+        runner = Runner(scheduler, ports, pool.runners)
         for row in rows.values():
-            runner.statistics.take_over(row)
+            runner.statistics.stands(row)
         stack.enter_context(pool.joined(runner))
         try:
             await _interruptible(runner, context.interrupts)
         finally:
-            edges.log.flush()
-            if edges.log.failed is not None:
-                context.observer.warn(edges.log.failed)
+            ports.log.flush()
+            if ports.log.failed is not None:
+                context.observer.warn(ports.log.failed)
             context.observer.stats(runner.snapshot())
         return runner
 

@@ -1,10 +1,4 @@
-"""How a run stands: what it has done so far, kept as sums, and the snapshot that the views draw.
-
-How a run stands, as far as its journal tells it to somebody in another terminal.
-
-The jobs are read once and then only those to which something happened, so that a look beside a run of 100,000 jobs is
-cheap. What the run keeps to itself (polls, bytes under way, the throttle) is not known here.
-"""
+"""How a run stands, in sums: for its own live view, and for ``status --watch`` in another terminal."""
 
 from __future__ import annotations
 
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SHOWN = 8
+"""Clips, and jobs that need a person."""
 WORDS_TOLD = 8
 """A service that makes up a new status for every poll must not fill a night's log."""
 TELLING = 4
@@ -41,10 +36,34 @@ CLASSES_ASKED = 100
 """Jobs, spread over the manifest, whose classes say what a task is expected to take before any was seen."""
 
 
-class RunStatistics:
-    """The sums of one run. Times named ``now`` are monotonic seconds."""
+class Statistics:
+    """What both kinds know of the jobs: who needs a person, and which clips are new."""
+
+    def __init__(self) -> None:
+        self.downloaded_bytes = 0
+        self.newest: tuple[NewClip, ...] = ()
+        """Newest first."""
+        self.needs_person: dict[str, NeedsAttention] = {}
+
+    def stands(self, row: Progress) -> None:
+        """Record how a job stands."""
+        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
+            self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
+        elif self.needs_person:
+            self.needs_person.pop(row.job_id, None)
+
+    def saved(self, clip: NewClip) -> None:
+        """Record a clip that is on disk."""
+        self.downloaded_bytes += clip.size_bytes
+        if len(self.newest) < SHOWN or clip.saved_at >= self.newest[-1].saved_at:
+            self.newest = tuple(sorted((clip, *self.newest), key=lambda one: -one.saved_at)[:SHOWN])
+
+
+class RunStatistics(Statistics):
+    """The sums of one run, as it knows them itself. Times named ``now`` are monotonic seconds."""
 
     def __init__(self, scheduler: Scheduler, *, started: float) -> None:
+        super().__init__()
         self._scheduler = scheduler
         self._started = started
         self._limits = scheduler.account.limits or scheduler.limits
@@ -53,33 +72,19 @@ class RunStatistics:
         self._submits_seen = 0
         self.polls = 0
         self.submits = 0
-        self.downloaded_bytes = 0
-        self.newest: deque[NewClip] = deque(maxlen=SHOWN)
-        self.needs_person: dict[str, NeedsAttention] = {}
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
         self._strange_words: set[str] = set()
         self._told_of_renaming = False
 
-    def take_over(self, row: Progress) -> None:
-        """Record a job that an earlier run left for a person."""
-        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
-
     def happened(self, event: Event, progress: Progress, *, at: float) -> None:
         """Record an event that was recorded."""
-        match event:
-            case life.SubmitStarted():
-                self.submits += 1
-            case life.ClipSaved():
-                self.downloaded_bytes += event.size_bytes
-                self.newest.appendleft(NewClip(progress.job_id, event.path, event.size_bytes, at))
-        waits = progress.parked or progress.state in {State.FAILED, State.IN_DOUBT}
-        if waits:
-            self.needs_person[progress.job_id] = NeedsAttention(progress.job_id, progress.state, progress.reason or "")
-        elif self.needs_person:
-            self.needs_person.pop(progress.job_id, None)
+        if isinstance(event, life.SubmitStarted):
+            self.submits += 1
+        elif isinstance(event, life.ClipSaved):
+            self.saved(NewClip(progress.job_id, event.path, event.size_bytes, at))
+        self.stands(progress)
 
     def other_with(self, url: str, *, job_id: str) -> str | None:
         """Return the job that this run was told the same URL for before; ``None`` also when that was told."""
@@ -199,7 +204,7 @@ class RunStatistics:
             submits=self.submits,
             downloaded_bytes=self.downloaded_bytes,
             stopping=stopping or (halt.reason if halt else None),
-            newest=tuple(self.newest),
+            newest=self.newest,
             needs_person=tuple(self.needs_person.values())[:SHOWN],
         )
 
@@ -212,26 +217,27 @@ def _expected_s(scheduler: Scheduler) -> float:
     return sum(scheduler.planner.of(job.timing_class).typical_s for job in asked) / len(asked)
 
 
-NEWEST = 8
 MINUTE_S = 60.0
 TIMINGS = 64
 """Of each class, and tasks in flight: enough to tell how long one takes."""
 
 
-class Lookout:
-    """Follows the jobs of one manifest. Times named ``at`` are UTC epoch seconds, as in the journal."""
+class WatchStatistics(Statistics):
+    """The sums of a run, as far as its journal tells them. Times named ``at`` are UTC epoch seconds, as there.
+
+    The jobs are told once, and then only those to which something happened: a look beside a run of 100,000 jobs is
+    cheap. What the run keeps to itself (polls, bytes under way, the throttle) is not known here.
+    """
 
     def __init__(self, jobs: Iterable[Job], limits: Limits) -> None:
+        super().__init__()
         self._limits = limits
         self._ids: Collection[str] = {job.id for job in jobs}
         self._states: dict[str, State] = {}
         self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
         self._flying: dict[str, float] = {}
-        self._parked: set[str] = set()
-        self._stuck: dict[str, NeedsAttention] = {}
-        self._newest: deque[NewClip] = deque(maxlen=NEWEST)
+        self._deferred: set[str] = set()
         self._submits: deque[float] = deque()
-        self._saved_bytes = 0
 
     def took_place(self, kind: str, at: float) -> None:
         """Record an event, in the order in which they came."""
@@ -243,6 +249,7 @@ class Lookout:
         name = row.job_id
         if name not in self._ids:
             return
+        super().stands(row)
         before = self._states.get(name, State.PENDING)
         self.counts[before] -= 1
         self.counts[row.state] += 1
@@ -254,21 +261,9 @@ class Lookout:
             self._flying[name] = row.submitted_at or 0.0
         else:
             self._flying.pop(name, None)
-        (self._parked.add if row.parked else self._parked.discard)(name)
-        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self._stuck[name] = NeedsAttention(name, row.state, row.reason or "")
-        else:
-            self._stuck.pop(name, None)
+        (self._deferred.add if row.parked else self._deferred.discard)(name)
         if row.state is State.DONE and row.path is not None and before is not State.DONE:
-            self._saved(row)
-
-    def _saved(self, row: Progress) -> None:
-        self._saved_bytes += row.size_bytes or 0
-        clip = NewClip(row.job_id, row.path or "", row.size_bytes or 0, row.finished_at or 0.0)
-        if len(self._newest) == NEWEST and clip.saved_at < self._newest[-1].saved_at:
-            return
-        clips = sorted([*self._newest, clip], key=lambda one: -one.saved_at)
-        self._newest = deque(clips[:NEWEST], maxlen=NEWEST)
+            self.saved(NewClip(name, row.path, row.size_bytes or 0, row.finished_at or 0.0))
 
     def snapshot(
         self, *, at: float, run_since: float | None, money: Money, timings: Mapping[str, list[float]]
@@ -279,7 +274,7 @@ class Lookout:
         """
         active = run_since is not None
         counts = {state: self.counts[state] for state in State}
-        stuck = dict(self._stuck)
+        stuck = dict(self.needs_person)
         if not active:
             counts[State.IN_DOUBT] += counts[State.SUBMITTING]
             counts[State.SUBMITTING] = 0
@@ -293,7 +288,7 @@ class Lookout:
         limits = self._limits
         return Snapshot(
             counts=counts,
-            parked=len(self._parked),
+            parked=len(self._deferred),
             money=money,
             elapsed_s=max(0.0, at - run_since) if run_since is not None else 0.0,
             eta_s=self._eta_s(at, timings) if active else None,
@@ -303,15 +298,10 @@ class Lookout:
             downloads_limit=limits.downloads,
             submits_per_min=float(len(self._submits)),
             submit_limit=limits.submits,
-            slowed_to=1.0,
-            paused_s=0.0,
-            polls=0,
-            submits=0,
-            downloaded_bytes=self._saved_bytes,
-            stopping=None,
+            downloaded_bytes=self.downloaded_bytes,
             active=active,
-            newest=tuple(self._newest),
-            needs_person=tuple(stuck.values())[:NEWEST],
+            newest=self.newest,
+            needs_person=tuple(stuck.values())[:SHOWN],
         )
 
     def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:
