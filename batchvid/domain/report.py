@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from batchvid.domain.job import Progress, State
+from batchvid.domain.records import NEED_ATTENTION, standing
 from batchvid.domain.results import Money
 
 if TYPE_CHECKING:
@@ -186,7 +187,6 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-PARKED = "parked"
 HELD = {"open", "in_doubt"}
 """Outcomes of attempts for which money is held, and not spent yet."""
 TROUBLES_SHOWN = 6
@@ -218,7 +218,7 @@ class Row:
     @property
     def needs_person(self) -> bool:
         """Whether it goes no further until somebody decides."""
-        return self.state in {State.IN_DOUBT, State.FAILED, PARKED}
+        return self.state in NEED_ATTENTION
 
     @property
     def paid_micros(self) -> int | None:
@@ -315,8 +315,9 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
     for job in jobs:
         known = kept.progress.get(job.id) or Progress.fresh(job.id)
         attempts, troubles = attempts_of.get(job.id, ()), troubles_of.get(job.id, ())
-        state = _state(known, run_active=run_active)
-        rows.append(Row(job, state, known, tuple(attempts), tuple(troubles[-TROUBLES_SHOWN:])))
+        rows.append(
+            Row(job, standing(known, run_active=run_active), known, tuple(attempts), tuple(troubles[-TROUBLES_SHOWN:]))
+        )
     named = {job.id: job.model for job in jobs}
     saved = [row.finished_at for row in kept.progress.values() if row.state is State.DONE and row.finished_at]
     return Report(
@@ -332,15 +333,6 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
         films=tuple(kept.films),
         missing=kept.missing,
     )
-
-
-def _state(known: Progress, *, run_active: bool) -> str:
-    """Return how a job stands; without a run, nobody waits any more for the answer to a paid request."""
-    if known.parked:
-        return PARKED
-    if known.state is State.SUBMITTING and not run_active:
-        return State.IN_DOUBT
-    return known.state
 
 
 def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:

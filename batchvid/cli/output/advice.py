@@ -22,8 +22,8 @@ LISTED_AT_MOST = 20
 """More than a screenful is not read; the rest is in ``batchvid status``."""
 ID_SHOWN = 100
 PROMPT_SHOWN = 60
-RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED, State.RUNNING, State.READY, State.PENDING)
-"""Money in doubt comes first, then what failed, what is parked, and what waits for one of these."""
+RANKS = ("in doubt", "failed", "deferred", "waiting")
+"""Money in doubt comes first, then what failed, what is left for the next run, and what waits for one of these."""
 TAKEN_BY = {"--base-url": ("run", "verify", "adopt", "doubts"), "--sandbox": ("run",)}
 """Which commands take a flag that not all of them take."""
 _GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
@@ -55,7 +55,7 @@ def standing(state: State) -> str:
         case State.PENDING:
             return "waiting"
         case _:
-            return "parked"
+            return "deferred"
 
 
 def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
@@ -100,7 +100,7 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
     that failed or are parked are said once, for all of them; of several doubts, the walk through them.
     *in_all* is how many there are, of which *jobs* may be only the first.
     """
-    ranked = sorted(jobs, key=lambda job: RANKS.index(job.state) if job.state in RANKS else len(RANKS))
+    ranked = sorted(jobs, key=lambda job: RANKS.index(standing(job.state)))
     shown = ranked[:LISTED_AT_MOST]
     if not shown:
         return
@@ -121,6 +121,6 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
         yield f"  To go through what is in doubt: {command('doubts', manifest)}"
     if "failed" in standings:
         yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
-    if "parked" in standings:
-        yield f"  To look for the parked ones again, at no price: {command('run', manifest)}"
+    if "deferred" in standings:
+        yield f"  To look for the deferred ones again, free: {command('run', manifest)}"
         yield f"  To give one of them up and buy it again: {command('retry', manifest, 'ID')}"

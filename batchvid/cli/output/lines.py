@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
-from batchvid.cli.output.summary import ORDER, money_line, summary_lines
+from batchvid.cli.output.summary import money_line, summary_lines
 from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain import lifecycle as life
 from batchvid.domain.text import clean
@@ -139,7 +139,7 @@ def slowed_text(snapshot: Snapshot) -> str:
 def stats_line(snapshot: Snapshot) -> str:
     """Return how the run stands, as one line."""
     parts = [
-        text.state_counts(snapshot.counts, ORDER) or "no jobs",
+        text.state_counts(snapshot.counts) or "no jobs",
         f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
         f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
         money_line(snapshot.money),

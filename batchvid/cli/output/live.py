@@ -21,6 +21,7 @@ from batchvid.cli.output.lines import is_slowed, slowed_text
 from batchvid.cli.output.summary import summary_lines
 from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
+from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ PEOPLE_SHOWN = 4
 
 STYLES = {
     State.DONE: "green",
-    State.FAILED: "red",
-    State.IN_DOUBT: "magenta",
     State.READY: "bright_cyan",
     State.RUNNING: "cyan",
     State.PENDING: "bright_black",
+    State.FAILED: "red",
+    State.IN_DOUBT: "magenta",
 }
-"""In the order in which the bar and the counts show them: what is settled grows from the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
 
 def numbers(snapshot: Snapshot) -> dict[State, int]:
     """Return the jobs by what a person tells apart: a request under way is as good as running."""
-    found = {state: snapshot.counts.get(state, 0) for state in STYLES}
+    found = {state: snapshot.counts.get(state, 0) for state in sorted(STYLES, key=ORDER.index)}
     found[State.RUNNING] += snapshot.counts.get(State.SUBMITTING, 0)
     return found
 

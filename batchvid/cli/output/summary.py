@@ -8,7 +8,7 @@ from batchvid.cli.output import advice, text
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
-from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.records import counts, dollars, rfc3339, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
     from batchvid.domain.results import Money, NeedsAttention, Summary
 
-
-ORDER = (
-    State.DONE,
-    State.READY,
-    State.RUNNING,
-    State.SUBMITTING,
-    State.PENDING,
-    State.FAILED,
-    State.IN_DOUBT,
-)
 
 MEANINGS = {
     Exit.BUG: "a bug in batchvid; what was paid is in the journal",
@@ -62,7 +52,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     jobs = sum(summary.counts.values())
     parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
     others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
-    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}.{others}"
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
@@ -143,10 +133,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "type": "summary",
         "manifest": summary.manifest,
         "output": summary.output,
-        "counts": {state.value: summary.counts.get(state, 0) for state in State},
+        "counts": counts(summary.counts),
         "not_chosen": summary.not_chosen,
         "parked": summary.parked,
-        "money": money_json(summary.money),
+        "money": sums(summary.money),
         "unpriced_attempts": summary.money.unpriced_attempts,
         "elapsed_s": round(summary.elapsed_s, 3),
         "submits": summary.submits,
@@ -171,13 +161,3 @@ def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
             "seen_ids": list(doubt.seen_ids),
         }
     return told
-
-
-def money_json(money: Money) -> dict[str, float | None]:
-    """Return the sums in dollars; no budget is ``None``."""
-    return {
-        "spent": dollars(money.spent_micros),
-        "reserved": dollars(money.reserved_micros),
-        "unproven": dollars(money.unproven_micros),
-        "budget": dollars(money.budget_micros),
-    }

@@ -6,10 +6,11 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
@@ -91,9 +92,9 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
 
 
-def state_counts(counts: Mapping[State, int], order: Sequence[State]) -> str:
+def state_counts(counts: Mapping[State, int]) -> str:
     """Return ``12 done, 3 running``, leaving out what is 0."""
-    return ", ".join(f"{counts[state]:,} {word(state)}" for state in order if counts.get(state))
+    return ", ".join(f"{counts[state]:,} {word(state)}" for state in sorted(counts, key=ORDER.index) if counts[state])
 
 
 def word(state: str) -> str:

@@ -68,7 +68,7 @@ function drawHead() {
   document.getElementById("when").textContent = last ? stretch(last.from, last.to) : "made " + moment(data.madeAt);
   const counts = new Map();
   for (const job of jobs) counts.set(job.state, (counts.get(job.state) || 0) + 1);
-  for (const state of data.bar.filter((one) => counts.has(one))) {
+  for (const state of [...data.states].reverse().filter((one) => counts.has(one))) {
     const part = make("i", { class: "s-" + state, title: number(counts.get(state)) + " " + word(state) });
     part.style.flexGrow = counts.get(state);
     document.getElementById("bar").append(part);
