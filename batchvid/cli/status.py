@@ -58,7 +58,7 @@ WATCH_EVERY_S = 2.0
 @json_option
 @click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
 def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
-    """Show how the jobs stand: states, money, what needs a person. Works beside a running run."""
+    """Show how the jobs stand: states, money, what needs attention. Works beside a running run."""
     loaded = load(manifest, output=output)
     if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
@@ -144,7 +144,7 @@ def status_text(
     missing: Collection[str] = (),
     doubts: Sequence[Doubt] = (),
 ) -> Iterator[str]:
-    """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
+    """Yield the status for people: counts, money, what needs attention with the next command, the newest clips.
 
     *named* is the manifest as the person typed it, for the commands. While no run is active, a job
     whose paid request was under way is in doubt: nobody is waiting for its answer any more.
@@ -160,7 +160,7 @@ def status_text(
     needing += tuple(NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
-    yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
+    yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} deferred)" if parked else "")
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(str(manifest.output), 4096)}"
     if missing:
@@ -181,7 +181,7 @@ def status_text(
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
-    """Return the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
+    """Return the jobs that go no further until somebody decides: in doubt, failed, deferred; in the order given."""
     return tuple(
         NeedsAttention(job_id, row.state, row.reason or _unsaid(row.state))
         for job_id, row in progress.items()

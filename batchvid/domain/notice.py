@@ -63,7 +63,7 @@ def notice(summary: Summary) -> dict[str, Any]:
     done, jobs = counted[State.DONE], sum(counted.values())
     stuck = counted[State.FAILED] + counted[State.IN_DOUBT] + summary.parked
     spent = f"${(dollars(summary.money.spent_micros) or 0):,.2f} spent"
-    parts = [f"{done:,} of {jobs:,} clips", spent, *([f"{stuck:,} need a person"] if stuck else [])]
+    parts = [f"{done:,} of {jobs:,} clips", spent, *([f"{stuck:,} need attention"] if stuck else [])]
     return {
         "event": "run_ended",
         "type": "success" if summary.exit_code is Exit.OK else "warning" if done == jobs or not stuck else "failure",

@@ -191,7 +191,7 @@ def sidecar(job: Job, row: Progress, *, made: Mapping[Frame, str] | None = None)
 def origin(job: Continuation, progress: Progress, clip: Progress | None, *, frame_sha256: str | None) -> dict[str, Any]:
     """Return what the sidecar tells of the clip that the job went on from, and of the frame that was sent of it.
 
-    *clip* is that clip's row as it is now: when it was made anew since, it is not the one that the frame was of.
+    *clip* is that clip's row as it is now: when it was made again since, it is not the one that the frame was of.
     """
     clip_sha256 = clip.sha256 if clip is not None else None
     same = clip_sha256 is not None and not bound(job, clip_sha256).has_changed(progress.fingerprint)

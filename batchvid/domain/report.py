@@ -187,8 +187,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-HELD = {"open", "in_doubt"}
-"""Outcomes of attempts for which money is held, and not spent yet."""
+RESERVED = {"open", "in_doubt"}
+"""Outcomes of attempts for which money is reserved, and not spent yet."""
 TROUBLES_SHOWN = 6
 """Of one job, the newest: a download that failed a hundred times is told by its end."""
 
@@ -222,7 +222,7 @@ class Row:
 
     @property
     def paid_micros(self) -> int | None:
-        """What its attempts cost, held money included; ``None`` when no price is known."""
+        """What its attempts cost, reserved money included; ``None`` when no price is known."""
         prices = [one.price_micros for one in self.attempts if one.price_micros is not None]
         return sum(prices) if prices else None
 
@@ -244,7 +244,7 @@ class ModelMoney:
     """On attempts that are over."""
     without_clip_micros: int
     """The part of it that brought no clip."""
-    held_micros: int
+    reserved_micros: int
     unpriced: int
 
 
@@ -344,13 +344,13 @@ def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMone
             model=model,
             attempts=len(ones),
             clips=sum(one.outcome == "succeeded" for one in ones),
-            spent_micros=sum(one.price_micros or 0 for one in ones if one.outcome not in HELD),
+            spent_micros=sum(one.price_micros or 0 for one in ones if one.outcome not in RESERVED),
             without_clip_micros=sum(
-                one.price_micros or 0 for one in ones if one.outcome not in HELD and one.outcome != "succeeded"
+                one.price_micros or 0 for one in ones if one.outcome not in RESERVED and one.outcome != "succeeded"
             ),
-            held_micros=sum(one.price_micros or 0 for one in ones if one.outcome in HELD),
+            reserved_micros=sum(one.price_micros or 0 for one in ones if one.outcome in RESERVED),
             unpriced=sum(one.price_micros is None for one in ones),
         )
         for model, ones in groups.items()
     ]
-    return tuple(sorted(sums, key=lambda one: (-one.spent_micros - one.held_micros, -one.attempts, one.model)))
+    return tuple(sorted(sums, key=lambda one: (-one.spent_micros - one.reserved_micros, -one.attempts, one.model)))

@@ -46,7 +46,7 @@ def command(name: str, *arguments: str) -> str:
 
 
 def standing(state: State) -> str:
-    """Return how a job that needs a person stands."""
+    """Return how a job that needs attention stands."""
     match state:
         case State.IN_DOUBT | State.SUBMITTING:
             return "in doubt"
@@ -73,7 +73,7 @@ def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
             return ()
         case _:
             return (
-                ("to look for it again, at no price", command("run", manifest)),
+                ("to look for it again, free", command("run", manifest)),
                 ("to buy it again", command("retry", manifest, job.job_id)),
             )
 
@@ -94,10 +94,10 @@ def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
 
 
 def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all: int) -> Iterator[str]:
-    """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
+    """Yield what needs attention, the most costly uncertainty first, each with its reason and its commands.
 
     The case in which a command fits stands behind it, as a shell's comment. The commands of jobs
-    that failed or are parked are said once, for all of them; of several doubts, the walk through them.
+    that failed or are deferred are said once, for all of them; of several doubts, the walk through them.
     *in_all* is how many there are, of which *jobs* may be only the first.
     """
     ranked = sorted(jobs, key=lambda job: RANKS.index(standing(job.state)))
@@ -105,7 +105,7 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
     if not shown:
         return
     doubts = sum(standing(job.state) == "in doubt" for job in shown)
-    yield "Needs a person:"
+    yield "Needs attention:"
     for job in shown:
         yield f"  {standing(job.state):<8}  {text.job_name(job.job_id)}: {text.why(job.reason)}"
         if job.doubt is not None:

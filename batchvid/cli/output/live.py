@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WIDE_FROM = 100
 """From this width on the newest clips stand beside the lanes, below it under them."""
 LANE_BAR = 12
-LANES_WIDE = 56
+LANES_WIDE = 60
 CLOCK_FROM = 52
 """A line of a new clip that is narrower than this leaves the time of day out."""
 CLIPS_NARROW = 3
@@ -159,13 +159,13 @@ def edges(left: Text, right: Text, width: int) -> Text:
 
 
 def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
-    """Return the time gone and the time left."""
+    """Return the time elapsed and the time left."""
     if not snapshot.active:
         return Text("no run is active", style="dim")
-    gone = f"{text.duration(snapshot.elapsed_s)} gone"
+    elapsed = f"{text.duration(snapshot.elapsed_s)} elapsed"
     if snapshot.eta_s is None:
-        return Text(gone, style="dim")
-    return Text.assemble((f"{gone} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
+        return Text(elapsed, style="dim")
+    return Text.assemble((f"{elapsed} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
 
 
 def numbers(snapshot: Snapshot) -> dict[State, int]:
@@ -196,7 +196,7 @@ def counts(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Text]:
         if number
     ]
     if snapshot.parked:
-        parts.append(Text(f"({snapshot.parked:,} parked)", style="yellow"))
+        parts.append(Text(f"({snapshot.parked:,} deferred)", style="yellow"))
     line = Text()
     for part in parts:
         if line and line.cell_len + 2 + part.cell_len > width:
@@ -224,10 +224,10 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def money_told(money: Money) -> str:
-    """Return what is spent and held, against the budget."""
+    """Return what is spent and reserved, against the budget."""
     told = f"{text.money(money.spent_micros)}{'' if money.budget_micros is not None else ' spent'}"
     if money.reserved_micros:
-        told += f" + {text.money(money.reserved_micros)} held"
+        told += f" + {text.money(money.reserved_micros)} reserved"
     if money.budget_micros is not None:
         told += f" of {text.money(money.budget_micros)}"
     if money.unpriced_attempts:
@@ -263,12 +263,12 @@ def notices(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def people(snapshot: Snapshot, manifest: str, width: int) -> Iterator[Text]:
-    """Yield the jobs that need a person, the first line a heading; a few of many."""
+    """Yield the jobs that need attention, the first line a heading; a few of many."""
     shown = snapshot.needs_person[:PEOPLE_SHOWN]
     found = sum(snapshot.counts.get(state, 0) for state in (State.FAILED, State.IN_DOUBT)) + snapshot.parked
     more = max(found, len(snapshot.needs_person)) - len(shown)
     where = command("status", manifest)
-    yield edges(Text("needs a person", style="bold yellow"), Text(where, style="dim"), width)
+    yield edges(Text("needs attention", style="bold yellow"), Text(where, style="dim"), width)
     for job in shown:
         line = Text.assemble(
             (f"  {standing(job.state):<8}  ", STYLES.get(job.state, "yellow")),

@@ -50,7 +50,7 @@ BEFORE_THE_NEXT_RUN = {
 def summary_lines(summary: Summary) -> Iterator[str]:
     """Yield the end of a run for people, the exit code's meaning last."""
     jobs = sum(summary.counts.values())
-    parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
+    parked = f"; {summary.parked:,} deferred to the next run" if summary.parked else ""
     others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
     yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
@@ -98,7 +98,7 @@ def needing_person(summary: Summary) -> int:
 
 def _next(summary: Summary) -> Iterator[str]:
     left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
-    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a person
+    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
     if left or first:
         again = advice.command("run", summary.manifest)
@@ -114,7 +114,7 @@ def exit_line(code: Exit) -> str:
 
 
 def money_line(money: Money) -> str:
-    """Return what was spent and what is held, against the budget, and how much of it nobody knows."""
+    """Return what was spent and what is reserved, against the budget, and how much of it nobody knows."""
     known = f"{text.money(money.spent_micros)} spent"
     if money.reserved_micros:
         known += f", {text.money(money.reserved_micros)} reserved"
@@ -150,7 +150,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
-    """Return a job that needs a person as an object, with what is known of a paid request in doubt."""
+    """Return a job that needs attention as an object, with what is known of a paid request in doubt."""
     told: dict[str, Any] = {"id": job.job_id, "state": job.state.value, "reason": job.reason or None}
     if (doubt := job.doubt) is not None:
         told |= {

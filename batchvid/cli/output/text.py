@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from batchvid.domain.records import ORDER
+from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def state_counts(counts: Mapping[State, int]) -> str:
 
 def word(state: str) -> str:
     """Return a state's or action's name as a person says it: ``in doubt``."""
-    return state.replace("_", " ")
+    return "deferred" if state == DEFERRED else state.replace("_", " ")
 
 
 def job_name(job_id: str) -> str:

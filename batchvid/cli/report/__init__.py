@@ -57,7 +57,7 @@ ASKED_FOR_S = 900.0
 def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     """Write <output>/report.html: every clip to look at, what failed and why, the night, the money.
 
-    The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it anew, also
+    The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it again, also
     beside a run. Pictures that are missing are made, in <output>/report_files; clips are only read.
     """
     loaded = load(manifest, output=output)

@@ -40,7 +40,7 @@ PROMPT_SHOWN = 4000
 STATES = ORDER[::-1]
 """In the order of the page: what needs attention first."""
 LISTED_AT_MOST = 6
-"""Jobs that need a person, at the top of the page; the rest is one click away."""
+"""Jobs that need attention, at the top of the page; the rest is one click away."""
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
 
@@ -117,7 +117,7 @@ def _json(value: Any) -> str:
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the figures under the heading: what it is, the figure, and what stands beside it."""
     money = report.money
-    beside = [f"{text.money(money.reserved_micros)} held"] if money.reserved_micros else []
+    beside = [f"{text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
     beside += [f"of {text.money(money.budget_micros)}"] if money.budget_micros is not None else []
     beside += [f"{text.count(money.unpriced_attempts, 'attempt')} unpriced"] if money.unpriced_attempts else []
     yield "Spent", text.money(money.spent_micros), ", ".join(beside)
@@ -154,7 +154,7 @@ def _advice(rows: list[Row], manifest: str) -> Iterator[tuple[str, str]]:
     if State.FAILED in states:
         yield "failed ones: to buy them again", advice.command("retry", manifest, "--failed")
     if DEFERRED in states:
-        yield "parked ones: to look for them again, at no price", advice.command("run", manifest)
+        yield "deferred ones: to look for them again, free", advice.command("run", manifest)
 
 
 # ---- the block of data; what a column means is said in page.js, which reads it
@@ -212,7 +212,7 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
                 one.clips,
                 one.spent_micros,
                 one.without_clip_micros,
-                one.held_micros,
+                one.reserved_micros,
             ]
             for one in report.models
         ],

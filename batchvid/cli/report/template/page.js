@@ -2,7 +2,7 @@
 // The page's own script, in one scope. What the columns of a row are is said here, and nowhere else.
 const data = JSON.parse(document.getElementById("data").textContent);
 const said = (place) => (place < 0 ? "" : data.strings[place]);
-const WORDS = { in_doubt: "in doubt" };
+const WORDS = { in_doubt: "in doubt", parked: "deferred" };
 const word = (state) => WORDS[state] || state;
 const SUCCEEDED = { open: "under way", in_doubt: "in doubt", succeeded: "succeeded", failed: "failed", abandoned: "given up" };
 
