@@ -40,6 +40,7 @@ from batchvid.journal.sqlite import Journal
 from batchvid.media.frames import still_sha256, take_still
 from batchvid.media.images import frame_bytes
 from batchvid.providers.http import Service
+from batchvid.providers.registry import PROVIDERS
 from batchvid.storage.local import Outputs
 
 if TYPE_CHECKING:
@@ -326,6 +327,7 @@ async def _work(
     account, downloads = order.account(), order.manifest.limits.downloads
     async with AsyncExitStack() as stack:
         edges = Ports(
+            provider=PROVIDERS[order.manifest.provider],
             service=await stack.enter_async_context(order.connect(account, order.options, downloads)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
