@@ -7,6 +7,7 @@ The values that options take, as people write them: moments, lengths of time, am
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ import click
 
 import batchvid
 from batchvid.cli.streams import complain
-from batchvid.domain.errors import ConfigError
+from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.engine.target import journal_path
 from batchvid.providers.credentials import PREFIX
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
-    from batchvid.engine.run import Account
+    from batchvid.engine.target import Account
+    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -124,6 +126,21 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     with journal:
         found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
     return doubts_of(manifest.jobs, found)
+
+
+def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
+    """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
+    from batchvid.engine.recovery import forgotten
+    from batchvid.storage.local import Outputs
+
+    jobs = {job.id: job for job in manifest.jobs}
+    try:
+        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
+    except StorageError as error:
+        complain(f"warning: {error}")
+        return
+    for line in found.lines:
+        complain(f"warning: {line}")
 
 
 def bound_service(manifest: Manifest) -> str | None:
