@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,6 +20,8 @@ from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER, doing, open_folde
 from batchvid.storage.names import Names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -110,14 +113,28 @@ def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:
     import av
 
     try:
-        # The format is named, so that no playlist in disguise makes the library open something else.
-        with av.open(str(clip) if isinstance(clip, Path) else clip, mode="r", format="mp4") as container:
-            if not container.streams.video:
-                raise ValueError("has no video track")
-            frame, shown_s = _found(container, container.streams.video[0], at_s)
+        with opened(clip) as (container, video):
+            frame, shown_s = _found(container, video, at_s)
             return _drawn(frame, shown_s)
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"does not decode: {error.strerror or error}") from None
+
+
+@contextmanager
+def opened(clip: Path | IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a clip, and return it with the track of its pictures, which may stand behind a cover picture.
+
+    Raise `ValueError` when there is no such track.
+    """
+    import av
+
+    # The format is named, so that no playlist in disguise makes the library open something else.
+    with av.open(str(clip) if isinstance(clip, Path) else clip, mode="r", format="mp4") as container:
+        covers = av.stream.Disposition.attached_pic
+        video = next((one for one in container.streams.video if not one.disposition & covers), None)
+        if video is None:
+            raise ValueError("has no video track")
+        yield container, video
 
 
 def _found(container: InputContainer, video: VideoStream, at_s: float | None) -> tuple[VideoFrame, float]:
