@@ -20,7 +20,7 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
 from batchvid.domain.records import rfc3339
 from batchvid.journal.event_log import EventLog
-from batchvid.manifest.paths import on_disk
+from batchvid.manifest.templates import on_disk
 from batchvid.storage.local import Outputs
 from batchvid.storage.renaming import Known, Renamed, rename_clip
 
