@@ -19,7 +19,7 @@ import av
 from av.filter import Graph
 from av.video.frame import PictureType
 
-from batchvid.media.frames import opened
+from batchvid.media.frames import decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +94,7 @@ def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool])
 def _part(path: Path, is_stopped: Callable[[], bool]) -> _Part:
     """Look at every packet of a clip: what its index says of its length is wrong in pieces of a stream."""
     try:
-        with opened(path) as (clip, video):
+        with decoder(path) as (clip, video):
             return _looked_at(path, clip, video, is_stopped)
     except ValueError as error:
         if isinstance(error, av.FFmpegError):
@@ -151,7 +151,7 @@ def _copy(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[]
     """Copy every packet as it is, at the place that the demuxer names."""
     with (
         av.open(io.BytesIO(_list_of(parts)), "r", format="concat", options=LIST) as clips,
-        opened(parts[0].path) as one,
+        decoder(parts[0].path) as one,
     ):
         streams = [clips.streams[stream.index] for stream in (one[1], *one[0].streams.audio[:1])]
         tracks: dict[int, Any] = {}
@@ -184,7 +184,7 @@ def _list_of(parts: Sequence[_Part]) -> bytes:
 
 def _code(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[], bool]) -> None:
     """Code all parts as one film of the first one's size, rate and colours, and of the first sound that there is."""
-    with opened(parts[0].path) as (_, like):
+    with decoder(parts[0].path) as (_, like):
         rates = [like.average_rate or USUAL_RATE]
         video = film.add_stream("libx264", rate=rates[0], options=CODING)
         video.width, video.height = (max(2, side // 2 * 2) for side in parts[0].size)
@@ -199,7 +199,7 @@ def _code(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[]
         ends_s += part.length_s
         until_s = max(done[0] + 1, round(ends_s * rates[0])) / rates[0]  # the sound ends where a frame does
         until = [round(until_s * rate) for rate in rates]
-        with opened(part.path) as (clip, source):
+        with decoder(part.path) as (clip, source):
             source.thread_type = "AUTO"
             sounds, graph, sinks = clip.streams.audio[: len(tracks) - 1], Graph(), []
             for track, begin, end in zip(tracks, done, until, strict=False):
