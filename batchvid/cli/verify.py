@@ -157,7 +157,7 @@ async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: 
 
 
 def _undecodable(path: Path) -> str | None:
-    from batchvid.media.images import decode_clip
+    from batchvid.media.frames import decode_clip
 
     try:
         decode_clip(path)
