@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
+from batchvid.domain.dependencies import DependencyTracker
 from batchvid.domain.doubts import doubts_of
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.film import FilmState
@@ -25,15 +25,13 @@ from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films
-from batchvid.engine.moving import move_jobs
 from batchvid.engine.planning import planned, take_up_missing
-from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
+from batchvid.engine.recovery import as_they_stand, parted, recover
 from batchvid.engine.scheduler import Scheduler
 from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_path
 from batchvid.engine.workers import InFlightPool, Runner
-from batchvid.journal import home
 from batchvid.journal.group_commit import Recorder
 from batchvid.journal.sqlite import Journal
 from batchvid.media.frames import still_sha256, take_still
@@ -148,21 +146,14 @@ async def run(context: RunContext) -> Summary:
     outputs = Outputs(manifest.output)
     outputs.prepare()
     with outputs.lock(), Journal.open(journal_path(manifest), service=context.identity) as journal:
-        dependencies, at = DependencyGraph(manifest.jobs), context.wall()
-        named = {job.id: job for job in manifest.jobs}
-        home.settle(journal, named.keys(), moved=options.moved, note=context.observer.warn)
-        take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=context.observer.warn)
-        take_up(journal, outputs, at=at, warn=context.observer.warn)
-        move_jobs(
-            journal, outputs, jobs=manifest.jobs, dependencies=dependencies, limits=manifest.limits, at=at,
-            note=context.observer.note, warn=context.observer.warn, rebuy=options.rebuy,
-        )  # fmt: skip
+        at, note, warn = context.wall(), context.observer.note, context.observer.warn
+        dependencies = recover(journal, outputs, manifest, options, at=at, note=note, warn=warn)
         jobs = as_they_stand(manifest.jobs, dependencies, journal)
         only = options.chosen(jobs)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         again = reopenings(chosen, journal.all_progress(), options=options, limits=manifest.limits)
         kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
-        take_up_missing(journal, outputs, kept, at=at, warn=context.observer.warn)
+        take_up_missing(journal, outputs, kept, at=at, warn=warn)
         if context.planned is not None:
             context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=only))
         rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=dependencies.ids)
