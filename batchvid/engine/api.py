@@ -50,7 +50,7 @@ class Settings(TypedDict, total=False):
     ca_file: Path | str | None
     """Certificate authorities to trust instead of the system's."""
     sandbox: bool
-    """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
+    """Use the embedded sandbox instead of the service: nothing is paid. It wants an output of its own."""
     sandbox_speed: float
     """How many times as fast as the service it generates."""
     only: str | Sequence[str] | None
@@ -96,7 +96,7 @@ class Clip:
 
     @property
     def sidecar(self) -> Path:
-        """The JSON file beside it, which tells the rest of its story."""
+        """The JSON file beside it, which tells the rest."""
         return self.path.with_name(f"{self.path.name.removesuffix('.mp4')}.json")
 
 
@@ -162,7 +162,7 @@ async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:
 
 
 def stream(manifest: Manifest, **settings: Unpack[Settings]) -> Clips:
-    """Do what is left of the manifest, and give its clips: those on disk first, then each one as it is finished.
+    """Do what is left of the manifest, and yield its clips: those on disk first, then each one as it is finished.
 
     When the loop over it ends, the run is over: `Clips.summary` tells how. Leaving the loop early drains the run, as
     cancelling `run` does. Raises what `run` raises, from the loop.
