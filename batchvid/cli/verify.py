@@ -60,7 +60,7 @@ def verify_command(
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
 
-    --quick takes a second for a hundred thousand clips, and finds what is gone or cut off.
+    --quick takes a second for a hundred thousand clips, and finds what is missing or cut off.
 
     What --repair finds under a clip's name is kept beside it, with the attempt's number.
     """
@@ -69,6 +69,7 @@ def verify_command(
 
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
+    from batchvid.providers.registry import PROVIDERS
     from batchvid.storage.local import Outputs, wrong_clips
 
     loaded = load(manifest, output=output, base_url=base_url)
@@ -85,7 +86,11 @@ def verify_command(
             stack.enter_context(outputs.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Repairer(
-                outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
+                outputs,
+                PROVIDERS[loaded.provider],
+                base_url=account.base_url,
+                key=account.key,
+                ca_file=None if ca_file is None else str(ca_file),
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))
@@ -98,7 +103,7 @@ def verify_command(
     mended = len(damaged) - len(told)
     _tell_sums(len(done), len(told), mended, as_json=as_json, quick=quick)
     if told and not repair and not as_json:
-        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, at no price.")
+        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
     return Exit.FAILED if told else Exit.OK
 
 
@@ -152,7 +157,7 @@ async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: 
 
 
 def _undecodable(path: Path) -> str | None:
-    from batchvid.media.images import decode_clip
+    from batchvid.media.frames import decode_clip
 
     try:
         decode_clip(path)

@@ -38,6 +38,7 @@ from batchvid.journal.group_commit import Recorder
 from batchvid.journal.sqlite import Journal
 from batchvid.media.frames import still_sha256, take_still
 from batchvid.media.images import frame_bytes
+from batchvid.providers.registry import PROVIDERS
 from batchvid.storage.local import Outputs
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ async def _work(
     """Let the runner work until it is over."""
     async with AsyncExitStack() as stack:
         edges = Ports(
+            provider=PROVIDERS[context.manifest.provider],
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
             outputs=outputs,
