@@ -15,7 +15,6 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -305,10 +304,11 @@ def probe(size_bytes: int, read: Read) -> Clip:
     try:
         for box in boxes(read, 0, size_bytes):
             top.append(box)  # noqa: PERF402 those before one that is not whole count, too
-    except NotAClip:
-        with suppress(NotAClip):
+    except NotAClip as damage:
+        try:
             return _clip(top, read, size_bytes, is_whole=False)
-        raise
+        except NotAClip:
+            raise damage from None
     return _clip(top, read, size_bytes, is_whole=True)
 
 
