@@ -20,7 +20,6 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.options import RunOptions
 from batchvid.domain.records import dollars
-from batchvid.engine.context import RunContext
 from batchvid.engine.observer import Logged, Several, Silent
 from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_path
 from batchvid.journal.sqlite_reader import JournalReader
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Summary
-    from batchvid.engine.context import Interrupts
+    from batchvid.engine.context import Interrupts, RunContext
     from batchvid.engine.observer import View
     from batchvid.engine.thread import Engine
     from batchvid.manifest.model import Manifest
@@ -284,6 +283,8 @@ def context_of(
     tap: Callable[[Clip], None] | None,
 ) -> RunContext:
     """Return what the run works with; raises `ConfigError` when there is no key, before anything is on the disk."""
+    from batchvid.engine.context import RunContext
+
     manifest = as_run(manifest, options)
     taps = None if tap is None else _Tap(manifest, tap, options)
     return RunContext(
