@@ -24,7 +24,7 @@ from batchvid.cli.options import (
 )
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, ManifestError, StorageError
-from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.errors import Problem
     from batchvid.domain.film import FilmReport
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -120,11 +120,10 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
-    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.lock import is_held
 
     loaded = load(manifest, output=output)
-    journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
+    journal, active = journal_of(loaded).read(), is_held(loaded.output)
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
@@ -182,9 +181,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         films = film_reports(manifest.films, rows, manifest.output)
     active = is_held(manifest.output)
     if not active:
-        from batchvid.journal.sqlite_reader import JournalReader
-
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
         with journal or nullcontext():
             _warn_of_forgotten(manifest, journal)
     lost = lost_clips(manifest.output, rows.values(), {job.id for job in manifest.jobs})
@@ -196,7 +193,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
     ):
         tell(line)
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         tell(
             f"Nothing was ever run into this output. Next: {command('plan', named)} tells what it would cost, "
             f"{command('run', named)} does it."

@@ -20,7 +20,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import ConfigError, Exit
 from batchvid.domain.job import State
 from batchvid.domain.plan import cost_again, left_micros
-from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.plan import Cost
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
 
@@ -42,18 +42,16 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.engine.moving import move_jobs
     from batchvid.engine.recovery import take_back, take_up
-    from batchvid.journal import home
-    from batchvid.journal.sqlite import Journal
     from batchvid.storage.local import Outputs
 
-    path = journal_path(manifest)
-    if not has_journal(manifest):
+    store = journal_of(manifest)
+    if not store.exists():
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     outputs, at = Outputs(manifest.output), time.time()
     refused = None
-    with outputs.lock(), Journal.reopen(path) as journal:
+    with outputs.lock(), store.open(service=None) as journal:
         named = {job.id: job for job in manifest.jobs}
-        home.settle(journal, None, moved=False, note=complain)
+        journal.settle(None, moved=False, note=complain)
         take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
         take_up(journal, outputs, at=at, warn=complain)
         move_jobs(

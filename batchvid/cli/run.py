@@ -29,7 +29,7 @@ from batchvid.cli.options import (
 )
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import BatchvidError, Exit
-from batchvid.engine.target import SANDBOX_SPEED, journal_path
+from batchvid.engine.target import SANDBOX_SPEED, journal_of
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def without_refused(manifest: Manifest) -> Manifest:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import advice
     from batchvid.engine.moving import TOLD_AT_MOST, identity_of
-    from batchvid.journal.sqlite_reader import JournalReader
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     with journal or nullcontext():
         found = (
             identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output) if journal else None

@@ -12,7 +12,7 @@ from batchvid.cli.output.jsonl import watch_json
 from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.text import clock
 from batchvid.cli.streams import tell
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 from batchvid.engine.watch import Watching
 from batchvid.providers.credentials import terminal_can_draw
 
@@ -29,7 +29,7 @@ def watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.cli.output.live import LiveView, Screen, console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    with suppress(KeyboardInterrupt), Watching(manifest, journal_path(manifest)) as watching:
+    with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
         if not draws:
             while True:
                 _tell(watching.look(), named, as_json=as_json)

@@ -25,8 +25,7 @@ from batchvid.engine.account import SpendCap
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.planning import planned
 from batchvid.engine.run import Interrupts, Order, run_many
-from batchvid.engine.target import SANDBOX, has_journal, journal_path, sandbox_account, service_account
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import SANDBOX, journal_of, sandbox_account, service_account
 from batchvid.providers.credentials import find_key, find_url, terminal_can_draw
 from batchvid.storage.lock import is_held
 
@@ -107,16 +106,14 @@ def do(asked: Asked, named: Sequence[str], manifests: Sequence[Manifest]) -> lis
 
 def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
     """Ask on a terminal, where the output may be a copy of one that goes on elsewhere."""
-    if asked.as_json or sys.stdin is None or not sys.stdin.isatty() or not has_journal(manifest):
+    if asked.as_json or sys.stdin is None or not sys.stdin.isatty() or not journal_of(manifest).exists():
         return False
-    from batchvid.journal import home
-
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
         if journal is not None and not is_held(manifest.output):
             with journal:
-                question = home.question(journal, {job.id for job in manifest.jobs})
+                question = journal.moved_question({job.id for job in manifest.jobs})
     return question is not None and click.confirm(question, err=True)
 
 
@@ -137,7 +134,7 @@ def _plan(manifest: Manifest, options: Options) -> Plan:
     only = None if options.only is None else matching(jobs, options.only)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
     try:
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
     except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
         journal = None
     with journal or nullcontext():
@@ -157,7 +154,7 @@ def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> R
 def _as_run(asked: Asked, manifest: Manifest) -> Manifest:
     if asked.sandbox_speed is not None:
         return replace(manifest, limits=manifest.limits.sped_up(asked.sandbox_speed))
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         # Without a key the first run ends here, before it leaves a folder or a journal behind.
         service_account(manifest, key_file=asked.key_file)
     return manifest
@@ -247,6 +244,7 @@ def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: SpendCap)
         account=lambda: _account(asked, one),
         options=replace(asked.options, moved=one.moved),
         view=one.view if one.reporter is None else Several([one.reporter, one.view]),
+        journal=journal_of(one.manifest),
         interrupts=interrupts,
         ration=ration,
         planned=lambda plan, money: _tell_plan(plan, money, one, asked.options),

@@ -27,12 +27,10 @@ from batchvid.engine.target import (
     SANDBOX,
     SANDBOX_SPEED,
     SLOWEST,
-    has_journal,
-    journal_path,
+    journal_of,
     sandbox_account,
     service_account,
 )
-from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.manifest.units import money_micros
 
 if TYPE_CHECKING:
@@ -139,10 +137,8 @@ def plan(manifest: Manifest) -> Plan:
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
     from batchvid.engine.planning import lost_of, planned
-    from batchvid.engine.target import journal_path
-    from batchvid.journal.sqlite_reader import JournalReader
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     with journal or nullcontext():
         return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
 
@@ -293,7 +289,7 @@ def order_of(
 
     if in_sandbox:
         manifest = replace(manifest, limits=manifest.limits.sped_up(speed))
-    elif not has_journal(manifest):
+    elif not journal_of(manifest).exists():
         account()
     view = settings.get("view") or Logged()
     taps = None if tap is None else _Tap(manifest, tap, only=options.only)
@@ -304,6 +300,7 @@ def order_of(
         account=account,
         options=options,
         view=view if taps is None else Several([taps, view]),
+        journal=journal_of(manifest),
         interrupts=interrupts,
         planned=None if taps is None else taps.planned,
     )
@@ -321,7 +318,7 @@ class _Tap(Silent):
 
     def planned(self, *_: object) -> None:
         """Hand out what is on disk already: called under the lock, before anything else is done."""
-        journal = JournalReader.open_readonly(journal_path(self._manifest))
+        journal = journal_of(self._manifest).read()
         with journal or nullcontext():
             done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
         for job_id in self._jobs:

@@ -34,9 +34,7 @@ from batchvid.engine.scheduler import Scheduler, place_all
 from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.workers import InFlightPool, Runner
-from batchvid.journal import home
 from batchvid.journal.group_commit import Recorder
-from batchvid.journal.sqlite import Journal
 from batchvid.media.frames import still_sha256, take_still
 from batchvid.media.images import frame_bytes
 from batchvid.providers.http import Service
@@ -55,6 +53,7 @@ if TYPE_CHECKING:
     from batchvid.domain.results import Money
     from batchvid.engine.observer import View
     from batchvid.engine.steps import ServicePort
+    from batchvid.journal.base import Journal, JournalStore
     from batchvid.manifest.model import Manifest
 
     Ended = Callable[[int, Summary | BatchvidError], Awaitable[None]]
@@ -143,9 +142,6 @@ def _spent(jobs: Sequence[NeedsAttention]) -> str | None:
     return f"{what} sent as many paid requests as one run may (limits.attempts + 2); run again later"
 
 
-JOURNAL = "journal.db"
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the person asked of this run beyond the manifest."""
@@ -226,6 +222,7 @@ class Order:
     """Asked only when there is something to do."""
     options: Options
     view: View
+    journal: JournalStore
     interrupts: Interrupts | None = None
     connect: Callable[[Account, Options, int], AbstractAsyncContextManager[ServicePort]] = over_http
     wall: Callable[[], float] = time.time
@@ -248,10 +245,9 @@ async def run(order: Order) -> Summary:
     manifest, options, now = order.manifest, order.options, asyncio.get_running_loop().time()
     outputs = Outputs(manifest.output)
     outputs.prepare()
-    journal_path = outputs.state_folder / JOURNAL
-    with outputs.lock(), Journal.open(journal_path, service=order.identity) as journal:
+    with outputs.lock(), order.journal.open(service=order.identity) as journal:
         dependencies, at, named = DependencyGraph(manifest.jobs), order.wall(), {job.id: job for job in manifest.jobs}
-        home.settle(journal, named.keys(), moved=options.moved, note=order.view.warn)
+        journal.settle(named.keys(), moved=options.moved, note=order.view.warn)
         take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=order.view.warn)
         take_up(journal, outputs, at=at, warn=order.view.warn)
         move_jobs(
@@ -286,7 +282,9 @@ async def run(order: Order) -> Summary:
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.wishes.rebuy),
         )
-        place_all(scheduler, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=order.wall())
+        place_all(
+            scheduler, rows | closed, again=again, held=journal.reserved_jobs(), only=only, now=now, at=order.wall()
+        )
         runner = None
         if not scheduler.is_over():
             runner = await _work(order, scheduler, sharing, rows=rows, journal=journal, outputs=outputs)

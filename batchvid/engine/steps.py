@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from batchvid.engine.rate_limit import Pace
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
-    from batchvid.journal.event_log import EventLog
+    from batchvid.journal.base import Log
     from batchvid.journal.group_commit import Records
     from batchvid.providers.multipart import Multipart
     from batchvid.providers.response import NoResponse, Response
@@ -116,7 +116,7 @@ class Ports:
     service: ServicePort
     records: Records
     outputs: Outputs
-    log: EventLog
+    log: Log
     view: View
     read_frame: Callable[[Frame], bytes]
     take_still: Callable[[Progress, float | None, str], Frame]

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.engine.run import Account
+    from batchvid.journal.base import JournalStore
     from batchvid.manifest.model import Manifest
 
 
-JOURNAL_FILE = "journal.db"
 SANDBOX_SPEED = 20.0
 """So that a rehearsal with the embedded sandbox takes seconds."""
 SLOWEST, FASTEST = 0.01, 1_000_000.0
@@ -26,17 +26,11 @@ SANDBOX = "sandbox"
 """What a journal is bound to that the embedded sandbox served, and its folder of state beside the journal."""
 
 
-def journal_path(manifest: Manifest) -> Path:
-    """Return the path of the manifest's journal."""
-    return manifest.output / STATE_FOLDER / JOURNAL_FILE
+def journal_of(manifest: Manifest) -> JournalStore:
+    """Return where the manifest's journal is: the one place that chooses what keeps it."""
+    from batchvid.journal.sqlite import JOURNAL_FILE, SqliteStore
 
-
-def has_journal(manifest: Manifest) -> bool:
-    """Whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
-    try:
-        return journal_path(manifest).exists()
-    except PermissionError:
-        return True
+    return SqliteStore(manifest.output / STATE_FOLDER / JOURNAL_FILE)
 
 
 def service_account(manifest: Manifest, *, key_file: Path | None) -> Account:

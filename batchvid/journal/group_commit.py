@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from batchvid.journal.base import Change
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Change, Journal
 
 
 GROUP_MAX = 512

@@ -59,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     """Return a fresh journal, open for writing."""
-    with Journal.open(path, service=SERVICE) as opened:
+    with SqliteStore(path).open(service=SERVICE) as opened:
         yield opened
 
 

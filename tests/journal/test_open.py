@@ -17,8 +17,7 @@ import pytest
 from batchvid.domain.errors import ConfigError, Exit, StorageError
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
 from batchvid.journal import sqlite_file as journal_schema
-from batchvid.journal.sqlite import Journal
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.sqlite import Journal, SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +56,7 @@ def test_a_fresh_journal_is_private_under_any_umask(path: Path, service: str) ->
     """File and companions are for their owner alone, and so is the folder."""
     before = os.umask(0)
     try:
-        with Journal.open(path, service=service) as journal:
+        with SqliteStore(path).open(service=service) as journal:
             journal.meta_set("x", "y")
             assert S_IMODE(path.parent.stat().st_mode) == 0o700
             assert {S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
@@ -69,10 +68,10 @@ def test_a_fresh_journal_is_private_under_any_umask(path: Path, service: str) ->
 
 def test_rights_that_others_were_given_are_taken_back(path: Path, service: str) -> None:
     """A journal that was copied with a careless umask becomes private again."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     path.chmod(0o644)
     path.parent.chmod(0o755)
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     assert S_IMODE(path.stat().st_mode) == 0o600
     assert S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -89,9 +88,9 @@ def test_commits_survive_a_power_loss_and_readers_read_beside(journal: Journal) 
 
 def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str) -> None:
     """Opening never begins anew."""
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         journal.meta_set("note", "kept")
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         assert journal.meta_get("note") == "kept"
         assert journal.meta_get("nothing") is None
 
@@ -99,7 +98,7 @@ def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str)
 def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, path: Path) -> None:
     """Status works beside a run, and its iterations see one moment."""
     life.goes(STARTED)
-    reader = JournalReader.open_readonly(path)
+    reader = SqliteStore(path).read()
     assert reader is not None
     with reader:
         rows = reader.all_progress()
@@ -114,9 +113,9 @@ def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, pa
 
 def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
     """After a clean end there is only the one file, and reading leaves it as it was."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     content = path.read_bytes()
-    reader = JournalReader.open_readonly(path)
+    reader = SqliteStore(path).read()
     assert reader is not None
     assert reader.meta_get("service") == service
     reader.close()
@@ -125,7 +124,7 @@ def test_a_reader_needs_no_writer(path: Path, service: str) -> None:
 
 def test_without_a_journal_a_reader_gets_none_and_makes_nothing(path: Path) -> None:
     """Looking at an output that never ran leaves no trace."""
-    assert JournalReader.open_readonly(path) is None
+    assert SqliteStore(path).read() is None
     assert not path.parent.exists()
 
 
@@ -133,7 +132,7 @@ def test_a_crash_while_it_is_made_leaves_no_half_journal(path: Path, service: st
     """What a crash leaves behind has another name, and the next run makes a whole one."""
     path.parent.mkdir(parents=True)
     path.with_name("journal.db.new").write_bytes(b"half")
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
 
 
@@ -170,9 +169,9 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path, service
     db.close()
     content = path.read_bytes()
     with pytest.raises(StorageError, match="is a database of another program"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     with pytest.raises(StorageError, match="is a database of another program"):
-        JournalReader.open_readonly(path)
+        SqliteStore(path).read()
     assert path.read_bytes() == content
 
 
@@ -185,7 +184,7 @@ def test_a_journal_that_was_cut_off_is_refused(life: Life, path: Path, service: 
     whole = path.with_name("whole.db").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
     with pytest.raises(StorageError, match=r"it is damaged; restore it from a backup.*Do not delete it"):
-        Journal.open(cut, service=service)
+        SqliteStore(cut).open(service=service)
 
 
 def test_after_an_unclean_end_every_page_is_checked(life: Life, path: Path, service: str) -> None:
@@ -198,21 +197,21 @@ def test_after_an_unclean_end_every_page_is_checked(life: Life, path: Path, serv
     content[-4096:] = b"\x0d" + b"\xff" * 4095
     spoilt.write_bytes(content)
     with pytest.raises(StorageError, match="it is damaged"):
-        Journal.open(spoilt, service=service)
+        SqliteStore(spoilt).open(service=service)
 
 
 def test_an_unclean_end_is_noted(path: Path, service: str) -> None:
     """Only a journal that was closed without an error skips the check next time."""
-    journal = Journal.open(path, service=service)
+    journal = SqliteStore(path).open(service=service)
     assert journal.meta_get("clean") == "0"
     journal.close()
-    reader = JournalReader.open_readonly(path)
+    reader = SqliteStore(path).read()
     assert reader is not None
     assert reader.meta_get("clean") == "1"
     reader.close()
-    with pytest.raises(ZeroDivisionError), Journal.open(path, service=service) as journal:
+    with pytest.raises(ZeroDivisionError), SqliteStore(path).open(service=service) as journal:
         raise ZeroDivisionError
-    reader = JournalReader.open_readonly(path)
+    reader = SqliteStore(path).read()
     assert reader is not None
     assert reader.meta_get("clean") == "0"
     reader.close()
@@ -220,38 +219,38 @@ def test_an_unclean_end_is_noted(path: Path, service: str) -> None:
 
 def test_a_journal_of_another_service_is_refused(path: Path, service: str) -> None:
     """Task ids and payments mean nothing elsewhere; both services are named."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     with pytest.raises(ConfigError, match=r"belongs to the service https://api\.example\.com/v1") as caught:
-        Journal.open(path, service="http://127.0.0.1:8000/v1")
+        SqliteStore(path).open(service="http://127.0.0.1:8000/v1")
     assert "http://127.0.0.1:8000/v1" in str(caught.value)
     assert caught.value.exit_code is Exit.CONFIG
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
 
 
 def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, service: str) -> None:
     """What a newer version knows of payments cannot be read by an older one."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 7")
     db.close()
     content = path.read_bytes()
     with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 2\)"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     with pytest.raises(ConfigError, match="newer batchvid"):
-        JournalReader.open_readonly(path)
+        SqliteStore(path).read()
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal"])
 def test_a_symbolic_link_is_refused(path: Path, service: str, name: str) -> None:
     """Nobody makes batchvid write through a link, not even through one that leads nowhere."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     path.with_name(name).unlink(missing_ok=True)
     path.with_name(name).symlink_to(path.parent.parent / "elsewhere")
     with pytest.raises(StorageError, match="is a symbolic link"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     with pytest.raises(StorageError, match="is a symbolic link"):
-        JournalReader.open_readonly(path)
+        SqliteStore(path).read()
     assert not (path.parent.parent / "elsewhere").exists()
 
 
@@ -261,7 +260,7 @@ def test_a_link_instead_of_the_folder_is_refused(path: Path, service: str, tmp_p
     path.parent.parent.mkdir()
     path.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="is a symbolic link"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -269,11 +268,11 @@ def test_what_is_no_file_or_no_folder_is_refused(path: Path, service: str) -> No
     """A folder in the journal's place, or a file in the folder's, is moved away by a person."""
     path.mkdir(parents=True)
     with pytest.raises(StorageError, match="is not a plain file; move it away"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     file = path.parent.parent / "file"
     file.write_text("x")
     with pytest.raises(StorageError):
-        Journal.open(file / "journal.db", service=service)
+        SqliteStore(file / "journal.db").open(service=service)
 
 
 @pytest.mark.parametrize(
@@ -289,15 +288,15 @@ def test_a_journal_that_cannot_be_written_is_refused_before_anything_is_paid(
 ) -> None:
     """A run finds out at its start, not at its first payment; when a person gives the right, it goes on."""
     path = public_folder / ".batchvid" / "journal.db"
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     with as_nobody(public_folder):
         path.chmod(of_file)
         path.parent.chmod(of_folder)
         with pytest.raises(StorageError, match=says):
-            Journal.open(path, service=service)
+            SqliteStore(path).open(service=service)
         path.parent.chmod(0o700)
         path.chmod(0o600)
-        Journal.open(path, service=service).close()
+        SqliteStore(path).open(service=service).close()
 
 
 def test_a_forbidden_output_is_refused(public_folder: Path, service: str) -> None:
@@ -305,7 +304,7 @@ def test_a_forbidden_output_is_refused(public_folder: Path, service: str) -> Non
     with as_nobody(public_folder):
         public_folder.chmod(0o500)
         with pytest.raises(StorageError, match="permission denied"):
-            Journal.open(public_folder / ".batchvid" / "journal.db", service=service)
+            SqliteStore(public_folder / ".batchvid" / "journal.db").open(service=service)
         public_folder.chmod(0o700)
 
 
@@ -317,7 +316,7 @@ def test_a_copy_is_whole_private_and_a_journal(life: Life, path: Path, service: 
     life.goes(SubmitAccepted("task_1"))
     life.journal.backup(copy)
     assert S_IMODE(copy.stat().st_mode) == 0o600
-    with Journal.open(copy, service=service) as opened:
+    with SqliteStore(copy).open(service=service) as opened:
         assert opened.progress("kite") == life.progress
 
 
@@ -331,15 +330,15 @@ def test_an_older_journal_is_copied_and_then_migrated(
     newer = (now + 1, ("ALTER TABLE jobs ADD COLUMN mood TEXT", "UPDATE jobs SET mood = 'calm'"))
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, newer))
     with pytest.raises(ConfigError, match="older batchvid; `batchvid run` brings it up to date"):
-        JournalReader.open_readonly(path)
-    with Journal.open(path, service=service) as journal:
+        SqliteStore(path).read()
+    with SqliteStore(path).open(service=service) as journal:
         assert journal.progress("kite") == life.progress
         assert journal._db.execute("SELECT mood FROM jobs").fetchone() == ("calm",)
         assert journal_schema.version_of(journal._db) == now + 1
     copy = path.with_name(f"journal.db.v{now}.bak")
     assert S_IMODE(copy.stat().st_mode) == 0o600
     monkeypatch.undo()
-    with Journal.open(copy, service=service) as old:
+    with SqliteStore(copy).open(service=service) as old:
         assert old.progress("kite") == life.progress
 
 
@@ -347,7 +346,7 @@ def test_a_migration_that_fails_leaves_the_old_journal(
     path: Path, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All steps are one transaction."""
-    Journal.open(path, service=service).close()
+    SqliteStore(path).open(service=service).close()
     now = journal_schema.newest_version()
     steps = (
         (now + 1, ("ALTER TABLE jobs ADD COLUMN mood TEXT",)),
@@ -355,9 +354,9 @@ def test_a_migration_that_fails_leaves_the_old_journal(
     )
     monkeypatch.setattr(journal_schema, "MIGRATIONS", (*journal_schema.MIGRATIONS, *steps))
     with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
-        Journal.open(path, service=service)
+        SqliteStore(path).open(service=service)
     monkeypatch.undo()
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         assert journal_schema.version_of(journal._db) == now
         assert "mood" not in [row[1] for row in journal._db.execute("PRAGMA table_info(jobs)")]
 
@@ -365,15 +364,15 @@ def test_a_migration_that_fails_leaves_the_old_journal(
 def test_a_journal_is_sealed_only_when_it_knows_all(path: Path, service: str) -> None:
     """Somebody who opens it without holding it against what lies beside must not hide that it went back in time."""
     for knows_all in (False, True, True):
-        with Journal.open(path, service=service) as journal:
+        with SqliteStore(path).open(service=service) as journal:
             journal.is_sealed = journal.is_sealed or knows_all
-    with Journal.reopen(path) as journal:
+    with SqliteStore(path).open(service=None) as journal:
         assert journal.is_sealed
-    reader = JournalReader.open_readonly(path)
+    reader = SqliteStore(path).read()
     assert reader is not None
     assert reader.is_as_sealed()
     reader.close()
-    assert Journal.open(path, service=service).is_sealed
+    assert SqliteStore(path).open(service=service).is_sealed
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
@@ -389,24 +388,24 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("what", SPOILED)
 def test_a_seal_holds_for_one_file_in_one_state(path: Path, service: str, what: str) -> None:
     """Whatever was put in its place is held against what lies beside it."""
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         journal.is_sealed = True
     SPOILED[what](path)
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         assert not journal.is_sealed
 
 
 def test_a_session_that_was_not_ended_leaves_no_seal(path: Path, service: str) -> None:
     """Nor does one whose journal was taken away under it; every copy of the file shows that it was not closed."""
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         journal.is_sealed = True
-    journal = Journal.open(path, service=service)
+    journal = SqliteStore(path).open(service=service)
     copy = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)  # the file alone, without its -wal
     assert copy.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone() == ("0",)
     copy.close()
     journal.close(clean=False)
     assert not path.with_name("seal.json").exists()
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         journal.is_sealed = True
         shutil.copy2(path, path.with_name("copy"))
         path.with_name("copy").replace(path)

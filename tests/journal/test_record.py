@@ -18,7 +18,7 @@ from batchvid.domain.lifecycle import TABLE, Event, SubmitAccepted, SubmitStarte
 from batchvid.domain.results import Money
 from batchvid.journal.base import DURABLE, Change, StaleProgressError, TaskOwnedError, Timing, event_data
 from batchvid.journal.sqlite import TIMINGS_KEPT, Journal
-from batchvid.journal.sqlite_reader import ASKED_AT_ONCE, UNFINISHED, JournalReader, Outcome
+from batchvid.journal.sqlite_reader import ASKED_AT_ONCE, UNFINISHED, Outcome
 
 if TYPE_CHECKING:
     from tests.journal.conftest import Life
@@ -312,7 +312,7 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
     """Whatever the lifecycle allows, in whatever groups: rows, sums, counts and held jobs are those of the events."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ".batchvid" / "journal.db"
-        with Journal.open(path, service="s") as journal:
+        with SqliteStore(path).open(service="s") as journal:
             for group in groups:
                 journal.record(group)
         rows: dict[str, Progress] = {}
@@ -334,7 +334,7 @@ def test_any_legal_lives_read_back_as_they_were_lived(groups: list[list[Change]]
                     paid[key] = (paid[key][0], False)
                 at_hand = life_events.advance(at_hand, event, at=at)
             rows[at_hand.job_id] = at_hand
-        reader = JournalReader.open_readonly(path)
+        reader = SqliteStore(path).read()
         assert reader is not None
         with reader:
             assert {row.job_id: row for row in reader.all_progress()} == rows

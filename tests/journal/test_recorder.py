@@ -13,7 +13,7 @@ from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import ClipSaved, SubmitAccepted, SubmitStarted, SubmitUnsure, TaskSucceeded
 from batchvid.journal.base import Change, StaleProgressError, TaskOwnedError
 from batchvid.journal.group_commit import GROUP_MAX, InlineRecorder, Recorder, Records
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +74,7 @@ def test_a_recorded_change_is_durable_when_the_call_returns(
     async def run() -> None:
         records = make(journal)
         await records.record(started("kite"))
-        reader = JournalReader.open_readonly(path)
+        reader = SqliteStore(path).read()
         assert reader is not None
         with reader:
             assert reader.counts()[State.SUBMITTING] == 1
