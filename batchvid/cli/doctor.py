@@ -1,7 +1,9 @@
-"""What ``batchvid doctor`` looks at: everything outside the manifest that can keep a run from going well."""
+"""``doctor``: looks at everything outside the manifest that can keep a run from going well."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import platform
 import sqlite3
 import time
@@ -9,23 +11,28 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from batchvid import __version__
+from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.results import worst
 from batchvid.engine.target import clear_text
-from batchvid.manifest.service import DEFAULT_BASE_URL, DEFAULT_KEY_ENV, names_another_secret
+from batchvid.manifest.schema import SERVICE
+from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import find_key
 from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from batchvid.manifest.model import Manifest
 
 
-PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "pydantic", "av", "Pillow")
+PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "av", "Pillow")
 SQLITE_SOUND_FROM = (3, 51, 3)
 """Older ones can damage a journal that two processes write at once, which batchvid's lock prevents."""
 SQLITE_NEEDED = (3, 37, 0)
@@ -42,13 +49,42 @@ class Finding:
     exit_code: Exit | None = None
 
 
+@click.command("doctor")
+@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@base_url_option
+@key_file_option
+@ca_file_option
+@json_option
+def doctor_command(
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+) -> int:
+    """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
+
+    With a MANIFEST, for that one; sends one request that costs nothing.
+    """
+    loaded = None if manifest is None else load(manifest, base_url=base_url)
+    findings = asyncio.run(
+        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
+    )
+    for finding in findings:
+        _print(finding, as_json=as_json)
+    return worst(finding.exit_code for finding in findings if finding.exit_code)
+
+
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
+        return
+    tell(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
+
+
 async def checkup(
     manifest: Manifest | None, *, base_url: str | None, key_file: Path | None, ca_file: str | None
 ) -> list[Finding]:
     """Look at everything, and go on after what is found wrong. Sends one request that costs nothing."""
     findings = [_versions(), _sqlite()]
-    key_env = manifest.key_env if manifest is not None else DEFAULT_KEY_ENV
-    url = manifest.base_url if manifest is not None else base_url or DEFAULT_BASE_URL
+    key_env = manifest.key_env if manifest is not None else SERVICE.defaults["key_env"]
+    url = manifest.base_url if manifest is not None else base_url or SERVICE.defaults["base_url"]
     try:
         key = find_key(key_env, key_file=key_file)
         strange = names_another_secret(key_env)

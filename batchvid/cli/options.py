@@ -7,6 +7,7 @@ The values that options take, as people write them: moments, lengths of time, am
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ import click
 
 import batchvid
 from batchvid.cli.streams import complain
-from batchvid.domain.errors import ConfigError
+from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import PREFIX
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
     from batchvid.engine.run import Account
+    from batchvid.journal.base import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -68,12 +70,23 @@ base_url_option = click.option(
 )
 
 
-def load(path: Path, *, output: Path | None = None, base_url: str | None = None, sandbox: bool = False) -> Manifest:
-    """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags."""
+def load(
+    path: Path,
+    *,
+    output: Path | None = None,
+    base_url: str | None = None,
+    sandbox: bool = False,
+    decode: bool = False,
+) -> Manifest:
+    """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags.
+
+    *decode*: its frames are decoded, for commands that tell whether it can be run.
+    """
     from batchvid.cli.output.advice import keep_flags
+    from batchvid.engine.api import load_to_look
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
-    manifest = batchvid.load(path, output=output, base_url=base_url)
+    manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest
@@ -111,6 +124,21 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     with journal:
         found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
     return doubts_of(manifest.jobs, found)
+
+
+def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
+    """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
+    from batchvid.engine.recovery import forgotten
+    from batchvid.storage.local import Outputs
+
+    jobs = {job.id: job for job in manifest.jobs}
+    try:
+        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
+    except StorageError as error:
+        complain(f"warning: {error}")
+        return
+    for line in found.lines:
+        complain(f"warning: {line}")
 
 
 def bound_service(manifest: Manifest) -> str | None:
@@ -165,7 +193,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import duration_s
+        from batchvid.manifest.values import duration_s
 
         if isinstance(value, float):
             return value
@@ -200,7 +228,7 @@ class ClipMoment(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
-        from batchvid.manifest.units import moment_s
+        from batchvid.manifest.values import moment_s
 
         if isinstance(value, float):
             return value
@@ -217,7 +245,7 @@ class Amount(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it."""
-        from batchvid.manifest.units import money_micros
+        from batchvid.manifest.values import money_micros
 
         if isinstance(value, int):
             return value

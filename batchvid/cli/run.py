@@ -210,7 +210,7 @@ def run_command(
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
-        loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox) for path in manifests]
+        loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox, decode=True) for path in manifests]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
         ids = [job.id for one in loaded for job in one.jobs]

@@ -31,7 +31,7 @@ from batchvid.engine.target import (
     sandbox_account,
     service_account,
 )
-from batchvid.manifest.units import money_micros
+from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -114,21 +114,32 @@ def load(path: Path | str, *, output: Path | str | None = None, base_url: str | 
     *output* and *base_url* win over what it says; *output* is relative to the current folder.
     Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
     """
-    from batchvid.manifest import load as load_manifest
-    from batchvid.manifest.paths import on_disk
+    return _loaded(path, output=output, base_url=base_url, decode=True)
 
-    manifest = load_manifest(path, read_frame=_read_frame)
+
+def load_to_look(path: Path | str, *, output: Path | str | None = None, base_url: str | None = None) -> Manifest:
+    """Load a manifest as `load` does, for who does not buy: its frames are not decoded, which takes most of the time.
+
+    So a frame that is damaged inside is no problem here.
+    """
+    return _loaded(path, output=output, base_url=base_url, decode=False)
+
+
+def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None, decode: bool) -> Manifest:
+    from batchvid.manifest import load as load_manifest
+    from batchvid.manifest.templates import on_disk
+
+    def read_frame(path: Path) -> Frame:
+        from batchvid.media import images as media
+
+        return media.read_frame(path, decode=decode)
+
+    manifest = load_manifest(path, read_frame=read_frame)
     if output is not None:
         manifest = replace(manifest, output=on_disk(Path(output).absolute()))
     if base_url is not None:
         manifest = replace(manifest, base_url=_normalised(base_url))
     return manifest
-
-
-def _read_frame(path: Path) -> Frame:
-    from batchvid.media.images import read_frame
-
-    return read_frame(path)
 
 
 def plan(manifest: Manifest) -> Plan:
@@ -228,7 +239,7 @@ class _LastWord:
 
 
 def _normalised(base_url: str) -> str:
-    from batchvid.manifest.service import base_url as normalised
+    from batchvid.manifest.values import base_url as normalised
 
     try:
         return normalised(base_url)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.manifest.paths import on_disk
+from batchvid.manifest.templates import on_disk
 from batchvid.storage.local import Outputs
 from batchvid.storage.renaming import Known, Renamed, rename_clip
 

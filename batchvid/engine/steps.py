@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
     from batchvid.journal.base import Log
-    from batchvid.journal.group_commit import Records
+    from batchvid.journal.group_commit import Recorder
     from batchvid.providers.multipart import Multipart
     from batchvid.providers.response import NoResponse, Response
     from batchvid.storage.local import Outputs
@@ -114,7 +114,7 @@ class Ports:
     """What touches the world on behalf of a run."""
 
     service: ServicePort
-    records: Records
+    records: Recorder
     outputs: Outputs
     log: Log
     view: View

@@ -18,11 +18,11 @@ __all__ = ["Manifest", "json_schema", "load", "write_starter"]
 def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
     """Read, check and expand a manifest, and every file that it names.
 
-    *read_frame* gives the frame of an image file (called once a file, with an absolute path), or
+    *read_frame* returns the frame of an image file (called once a file, with an absolute path), or
     raises ``ValueError`` with what is wrong with it ("is a folder, not an image").
     Raises `batchvid.domain.errors.ManifestError` with every problem, in the order of the files' lines.
     """
-    from batchvid.manifest.loading import load as load_now
+    from batchvid.manifest.loader import load as load_now
 
     return load_now(path, read_frame=read_frame)
 
@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write a commented manifest, its schema and two frames to start from, and give their paths.
+    """Write a commented manifest, its schema and two frames to start from, and return their paths.
 
     Raises `batchvid.domain.errors.ConfigError`, with nothing written, when one of them exists already.
     """

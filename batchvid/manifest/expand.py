@@ -1,8 +1,9 @@
-"""Entries become wishes: takes, matrices, rows and pairs are multiplied out, templates are filled in.
+"""Entries become job specs: takes, matrices, rows and pairs are multiplied out, templates are filled in.
 
-A wish is one clip's fields before anything is looked up or computed. Three layers make a field: the row (literal: it
+A spec is one clip's fields before anything is looked up or computed. Three layers make a field: the row (literal: it
 is data), the entry and the defaults (templates). An entry's template that names the column of its own field wraps the
-row's text instead of giving way to it. An entry of plain text only, as most are, takes a short cut that gives the same.
+row's text instead of giving way to it. Entries and rows of plain text only, as most of a hundred thousand are, take a
+short cut that gives the same.
 """
 
 from __future__ import annotations
@@ -13,31 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.text import nfc
-from batchvid.manifest import paths, storyboards
-from batchvid.manifest.check import check, what
-from batchvid.manifest.plain_rows import PlainRows
-from batchvid.manifest.problems import Diagnostics, Location, dotted
-from batchvid.manifest.read import Document, Map, TextError
-from batchvid.manifest.rules import ROW_KEYS
-from batchvid.manifest.template import UnknownVariableError, has_braces, parse
+from batchvid.manifest import storyboards
+from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.schema import ENTRY, ROW, TEXT, what
+from batchvid.manifest.templates import UnknownVariableError, has_braces, on_disk, parse
 from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, variable_value
+from batchvid.manifest.yaml_tree import Map, TextError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchvid.manifest.read import TreePath
-    from batchvid.manifest.sources import Rows
-    from batchvid.manifest.template import Template
+    from batchvid.manifest.diagnostics import Diagnostics
+    from batchvid.manifest.tables import Rows
+    from batchvid.manifest.templates import Template
+    from batchvid.manifest.yaml_tree import Document
 
 MAX_JOBS = 1_000_000
 """Ten times what is normal; a matrix passes it by a slip of the finger, long before memory ends."""
 
-TEXT_FIELDS = ("prompt", "model", "size", "seconds", "first_frame", "last_frame", "continues")
-"""The fields that templates may fill in, besides ``id`` and ``form``."""
-_PLAIN_KEYS = frozenset({"id", *TEXT_FIELDS})
+PLAIN_KEYS = dict.fromkeys(["id", *(name for name, key in ROW.keys.items() if key.kind is TEXT)]).keys()
+"""The fields that are text, in order. Templates may fill in these, and those of ``form``."""
 _BOARD_KEYS = frozenset({"storyboard", "prompts", "film"})
+_EXPANDED = _BOARD_KEYS | {"from", "pairs", "matrix", "takes", "form"}
+"""What is no field of a spec, or is put together for it."""
 _NOTHING: frozenset[str] = frozenset()
-
 
 FieldKey = str | tuple[str, str]
 """A field that a template may fill in: its name, or ``form`` and the name of the form field."""
@@ -50,7 +50,7 @@ class JobSpec(NamedTuple):
     rows: Rows | None
     row: int
     fields: Mapping[str, Any]
-    """Given fields only; ``form`` a dict, ``price`` a `batchvid.manifest.prices.Price`, the others text."""
+    """Given fields only, as the schema reads them."""
     broken: frozenset[str]
     """Fields that were given, and are wrong: already reported."""
     variables: Mapping[str, str]
@@ -73,7 +73,7 @@ class Expander:
         *,
         defaults: dict[str, Any],
         broken_defaults: frozenset[str],
-        findings: Diagnostics,
+        diagnostics: Diagnostics,
     ) -> None:
         """Prepare to expand; *folder* is the manifest's, and *defaults* are checked already."""
         self._document = document
@@ -81,15 +81,15 @@ class Expander:
         self._entries: list[Any] = document.tree["jobs"]
         self._defaults = defaults
         self._broken_defaults = broken_defaults
-        self._findings = findings
+        self._diagnostics = diagnostics
         self.reads: list[Path] = []
         """The tables and folders that the entries so far have named."""
         self._jobs = 0
         texts = [*defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
-    def wishes(self) -> Iterator[JobSpec]:
-        """Return every wish of every entry, in order; what is wrong is added to the findings."""
+    def specs(self) -> Iterator[JobSpec]:
+        """Yield every spec of every entry, in order; what is wrong is added to the diagnostics."""
         simple, defaults, no_variables = self._simple, self._defaults, {"take": "1"}
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
@@ -98,44 +98,42 @@ class Expander:
             else:
                 yield from self._entry(index, entry)
 
-    def spot(self, wish: JobSpec, field: str) -> Location:
-        """Return the place where a wish's *field* was written, or where it is missing."""
-        index, rows, row, *_ = wish
-        if wish.part and (path := storyboards.path_of(wish.part, field, self._entries[index])):
-            return Location(self._document, ("jobs", index, *path), dotted(("jobs", index, *path)))
-        if rows is not None and (field in rows.rows[row] or field in self._entries[index]):
-            return rows.spot(index, row, field=field)
-        if rows is None and field in self._entries[index]:
-            return Location(self._document, ("jobs", index, field), f"jobs[{index}].{field}")
+    def location(self, spec: JobSpec, field: str) -> Location:
+        """Return the place where a spec's *field* was written, or where it is missing."""
+        entry = self._entries[spec.entry]
+        if spec.part and (path := storyboards.path_of(spec.part, field, entry)):
+            return self.at("jobs", spec.entry, *path)
+        if spec.rows is not None and (field in spec.rows.rows[spec.row] or field in entry):
+            return spec.rows.location(spec.entry, spec.row, field=field)
+        if spec.rows is None and field in entry:
+            return self.at("jobs", spec.entry, field)
         if field in self._defaults or field in self._broken_defaults:
-            return Location(self._document, ("defaults", field), f"defaults.{field}")
-        return self.place(wish)
+            return self.at("defaults", field)
+        return self.place(spec)
 
-    def top(self, key: str) -> Location:
-        """Return the place of a key of the manifest's top level."""
-        return Location(self._document, (key,), key)
+    def at(self, *path: str | int) -> Location:
+        """Return a place in the manifest itself."""
+        return Location.of(self._document, *path)
 
-    def place(self, wish: JobSpec) -> Location:
-        """Return the place of the whole wish."""
-        if wish.rows is not None:
-            return wish.rows.spot(wish.entry, wish.row)
-        return Location(self._document, ("jobs", wish.entry), f"jobs[{wish.entry}]")
+    def place(self, spec: JobSpec) -> Location:
+        """Return the place of the whole spec."""
+        if spec.rows is not None:
+            return spec.rows.location(spec.entry, spec.row)
+        return self.at("jobs", spec.entry)
 
-    def line(self, wish: JobSpec) -> str:
+    def line(self, spec: JobSpec) -> str:
         """Return ``file:line`` of the entry or the row."""
-        if wish.rows is not None and wish.rows.base is None:
-            return f"{wish.rows.source.name}:{wish.rows.rows[wish.row].line}"
-        return f"{self._document.name}:{self._entries[wish.entry].line}"
+        if spec.rows is not None and spec.rows.base is None:
+            return f"{spec.rows.source.name}:{spec.rows.rows[spec.row].line}"
+        return f"{self._document.name}:{self._entries[spec.entry].line}"
 
     def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):
-            spot = Location(self._document, ("jobs", index), f"jobs[{index}]")
-            self._findings.add(spot, f"is {what(entry)}, and a map is wanted, such as {{id: kite, prompt: A kite.}}")
+            text = f"is {what(entry)}, and a map is wanted, such as {{id: kite, prompt: A kite.}}"
+            self._diagnostics.add(self.at("jobs", index), text)
             return
-        given, broken, mistakes = check("Entry", entry)
-        for mistake in mistakes:
-            path: TreePath = ("jobs", index, *mistake.path)
-            self._findings.add(Location(self._document, path, dotted(path)), mistake.text)
+        given, broken, mistakes = ENTRY.check(entry)
+        self._diagnostics.add_all(mistakes, self._document, "jobs", index)
         if broken & {"from", "pairs", "matrix", "storyboard"}:
             return
         broken |= self._broken_defaults - given.keys()
@@ -143,7 +141,7 @@ class Expander:
             yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
             self._warn_of_unused(index, given, rows)
-            plain = self._plain_rows(given) if "from" in given and not broken else None
+            plain = PlainRows(self._defaults, given) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
                 if plain is not None and self._jobs < MAX_JOBS and (found := plain.filled(row)) is not None:
                     self._jobs += 1
@@ -152,119 +150,107 @@ class Expander:
                 else:
                     yield from self._row(JobSpec(index, rows, number, {}, broken, {}), row, given)
 
-    def _plain_rows(self, given: Mapping[str, Any]) -> PlainRows:
-        written = self._defaults | {key: value for key, value in given.items() if key != "from"}
-        wrapped = frozenset(key for key in ROW_KEYS if _wraps(given.get(key), key))
-        return PlainRows(written, wrapped=wrapped, text_keys=_PLAIN_KEYS)
-
     def _rows(self, index: int, given: Mapping[str, Any]) -> Rows | None:
         if "from" in given and "pairs" in given:
-            spot = Location(self._document, ("jobs", index, "pairs"), f"jobs[{index}].pairs")
-            self._findings.add(spot, "stands beside from: write two entries")
+            self._diagnostics.add(self.at("jobs", index, "pairs"), "stands beside from: write two entries")
             return None
-        key = "from" if "from" in given else "pairs"
-        if key not in given:
-            return None
-        from batchvid.manifest.sources import read_pairs, read_table
+        from batchvid.manifest.tables import read_pairs, read_table
 
+        key = "from" if "from" in given else "pairs"
         relative: str = given[key].rstrip("/")
-        path = paths.on_disk(self._folder / relative)
+        path = on_disk(self._folder / relative)
         self.reads.append(path)
         name = str(Path(self._document.name).parent / relative)
         try:
             if key == "from":
-                return read_table(path, name, findings=self._findings, entry=index)
-            return read_pairs(path, relative, name=name, source=self._document, entry=index, findings=self._findings)
+                return read_table(path, name, diagnostics=self._diagnostics, entry=index)
+            return read_pairs(
+                path, relative, name=name, source=self._document, entry=index, diagnostics=self._diagnostics
+            )
         except TextError as error:
             if error.line:
-                self._findings.add_error(error, file=name, where=f"jobs[{index}] ({name})")
+                self._diagnostics.add_error(error, file=name, where=f"jobs[{index}] ({name})")
             else:
-                spot = Location(self._document, ("jobs", index, key), f"jobs[{index}].{key}")
-                self._findings.add(spot, f"{name}: {error}")
+                self._diagnostics.add(self.at("jobs", index, key), f"{name}: {error}")
             return None
 
-    def _row(self, wish: JobSpec, row: Map, given: dict[str, Any]) -> Iterator[JobSpec]:
+    def _row(self, spec: JobSpec, row: Map, given: dict[str, Any]) -> Iterator[JobSpec]:
         """Expand one row: its job fields are literal, and all of its texts are variables."""
         fields: dict[str, Any] = {
-            key: value for key, value in row.items() if key in ROW_KEYS and not _wraps(given.get(key), key)
+            key: value for key, value in row.items() if key in ROW.keys and not _wraps(given.get(key), key)
         }
-        if wish.rows is not None and wish.rows.names and "id" in given:
+        if spec.rows is not None and spec.rows.names and "id" in given:
             fields.pop("id", None)  # a pair's own id is only its name
-        if not _is_plain(fields, braces=True):
-            fields, broken, mistakes = check("Row", fields)
-            wish = wish._replace(broken=wish.broken | broken)
-            for mistake in mistakes:
-                self._findings.add(_row_spot(wish, str(mistake.path[0])), mistake.text)
+        fields, broken, mistakes = ROW.check(fields)
+        spec = spec._replace(broken=spec.broken | broken)
+        for mistake in mistakes:
+            self._diagnostics.add(_row_location(spec, str(mistake.path[0])), mistake.text)
         variables = {}
         for name, value in row.items():
             if name == "take":
-                self._findings.add(_row_spot(wish, name), TAKE_IS_TAKEN)
-            elif name not in ROW_KEYS or isinstance(value, str):
+                self._diagnostics.add(_row_location(spec, name), TAKE_IS_TAKEN)
+            elif name not in ROW.keys or isinstance(value, str):
                 try:
                     variables[name] = variable_value(value)
                 except ValueError as error:
-                    self._findings.add(_row_spot(wish, name), str(error))
-        yield from self._combinations(wish._replace(variables=variables), given, literal=fields)
+                    self._diagnostics.add(_row_location(spec, name), str(error))
+        yield from self._combinations(spec._replace(variables=variables), given, literal=fields)
 
-    def _combinations(self, wish: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
+    def _combinations(self, spec: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
         """Multiply one entry or row out; the parts of a storyboard stay together."""
-        if _BOARD_KEYS.isdisjoint(given) and _BOARD_KEYS.isdisjoint(wish.broken):
-            yield from self._clips(wish, given, literal=literal)
+        if _BOARD_KEYS.isdisjoint(given) and _BOARD_KEYS.isdisjoint(spec.broken):
+            yield from self._clips(spec, given, literal=literal)
             return
         wrong = list(storyboards.mistakes(given, literal))
         for key, text in wrong:
-            self._findings.add(self.spot(wish, key), text)
-        if wrong or wish.broken & _BOARD_KEYS:
+            self._diagnostics.add(self.location(spec, key), text)
+        if wrong or spec.broken & _BOARD_KEYS:
             return
         film = given.get("film", False)
         parts = storyboards.parts(given, literal)
-        of_parts = [list(self._clips(wish._replace(part=n, film=film), own, literal=row)) for n, own, row in parts]
-        for whole in zip(*of_parts, strict=False):
-            yield from whole
+        of_parts = [list(self._clips(spec._replace(part=n, film=film), own, literal=row)) for n, own, row in parts]
+        for together in zip(*of_parts, strict=False):
+            yield from together
 
-    def _clips(self, wish: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
-        """Return every combination of a matrix, and every take of each."""
+    def _clips(self, spec: JobSpec, given: dict[str, Any], *, literal: dict[str, Any]) -> Iterator[JobSpec]:
+        """Yield every combination of a matrix, and every take of each."""
         matrix: dict[str, list[str]] = given.get("matrix", {})
         takes: int = literal.get("takes", given.get("takes", 1))
         count = takes * math.prod(map(len, matrix.values()))
-        if not self._fits(wish, count) or not self._apart(wish, matrix):
+        if not self._fits(spec, count) or not self._apart(spec, matrix):
             return
         form = self._defaults.get("form", {}) | given.get("form", {})
-        written = self._defaults | given | ({"form": form} if form else {})
-        texts: dict[FieldKey, str] = {
-            key: written[key] for key in ("id", *TEXT_FIELDS) if key in written and key not in literal
-        }
+        written = self._defaults | given
+        texts: dict[FieldKey, str] = {key: written[key] for key in PLAIN_KEYS if key in written and key not in literal}
         texts |= {("form", key): text for key, text in form.items() if key not in literal.get("form", {})}
-        templates, broken = self._templates(wish, texts)
-        wish = wish._replace(
-            broken=wish.broken | broken, id_tells_takes="id" in templates and "take" in templates["id"].names
+        templates, broken = self._templates(spec, texts)
+        spec = spec._replace(
+            broken=spec.broken | broken, id_tells_takes="id" in templates and "take" in templates["id"].names
         )
-        fixed = {key: written[key] for key in ("price", "fit", "at") if key in written} | literal
-        for values in itertools.product(*matrix.values()):
-            variables = dict(wish.variables) | dict(zip(matrix, values, strict=True))
+        fixed = {key: value for key, value in written.items() if key not in PLAIN_KEYS | _EXPANDED} | literal
+        for combination in itertools.product(*matrix.values()):
+            variables = dict(spec.variables) | dict(zip(matrix, combination, strict=True))
             for take in range(1, takes + 1):
-                yield self._filled(wish._replace(take=take), templates, variables | {"take": str(take)}, fixed)
+                yield self._filled(spec._replace(take=take), templates, variables | {"take": str(take)}, fixed)
 
-    def _fits(self, wish: JobSpec, count: int) -> bool:
+    def _fits(self, spec: JobSpec, count: int) -> bool:
         before = self._jobs
         self._jobs += count
         if before <= MAX_JOBS < self._jobs:
-            self._findings.add(
-                self.place(wish),
-                f"would make {self._jobs:,} jobs in all: {MAX_JOBS:,} are the most, split the manifest",
-            )
+            text = f"would make {self._jobs:,} jobs in all: {MAX_JOBS:,} are the most, split the manifest"
+            self._diagnostics.add(self.place(spec), text)
         return self._jobs <= MAX_JOBS
 
-    def _apart(self, wish: JobSpec, matrix: Mapping[str, Any]) -> bool:
+    def _apart(self, spec: JobSpec, matrix: Mapping[str, Any]) -> bool:
         """Whether no variable comes from two places."""
-        both = sorted(wish.variables.keys() & matrix.keys())
+        both = sorted(spec.variables.keys() & matrix.keys())
         if both:
-            spot = Location(self._document, ("jobs", wish.entry, "matrix"), f"jobs[{wish.entry}].matrix")
-            self._findings.add(spot, f"{', '.join(both)} is a column of the rows too: rename one")
+            text = f"{', '.join(both)} is a column of the rows too: rename one"
+            self._diagnostics.add(self.at("jobs", spec.entry, "matrix"), text)
         return not both
 
     def _templates(
-        self, wish: JobSpec, texts: Mapping[FieldKey, str]
+        self, spec: JobSpec, texts: Mapping[FieldKey, str]
     ) -> tuple[dict[FieldKey, Template], frozenset[str]]:
         templates = {}
         broken = set()
@@ -272,32 +258,32 @@ class Expander:
             try:
                 templates[key] = parse(text)
             except ValueError as error:
-                self._findings.add(self._template_spot(wish, key), str(error))
+                self._diagnostics.add(self._template_location(spec, key), str(error))
                 broken.add(_field(key))
         return templates, frozenset(broken)
 
     def _filled(
         self,
-        wish: JobSpec,
+        spec: JobSpec,
         templates: Mapping[FieldKey, Template],
         variables: Mapping[str, str],
         fixed: Mapping[str, Any],
     ) -> JobSpec:
-        """Return the wish with its templates filled in."""
+        """Return the spec with its templates filled in."""
         fields: dict[str, Any] = {key: value for key, value in fixed.items() if key != "form"}
         form: dict[str, str] = {}
-        broken = set(wish.broken)
+        broken = set(spec.broken)
         for key, template in templates.items():
             try:
                 text = template.render(variables)
             except UnknownVariableError as error:
                 broken.add(_field(key))
-                if wish.rows is not None and error.name in wish.rows.columns:
-                    self._findings.add(_row_spot(wish, error.name), f"is empty here, and {_field(key)} needs it")
+                if spec.rows is not None and error.name in spec.rows.columns:
+                    self._diagnostics.add(_row_location(spec, error.name), f"is empty here, and {_field(key)} needs it")
                 else:
-                    known = variables.keys() | (wish.rows.columns if wish.rows else ())
-                    text = str(UnknownVariableError(error.name, known))
-                    self._findings.add(self._template_spot(wish, key), text)
+                    known = variables.keys() | (spec.rows.columns if spec.rows else ())
+                    told = str(UnknownVariableError(error.name, known))
+                    self._diagnostics.add(self._template_location(spec, key), told)
                 continue
             if isinstance(key, tuple):
                 form[key[1]] = text
@@ -306,35 +292,91 @@ class Expander:
         form |= fixed.get("form", {})
         if form:
             fields["form"] = form
-        return wish._replace(fields=fields, broken=frozenset(broken), variables=variables)
+        return spec._replace(fields=fields, broken=frozenset(broken), variables=variables)
 
-    def _template_spot(self, wish: JobSpec, key: FieldKey) -> Location:
+    def _template_location(self, spec: JobSpec, key: FieldKey) -> Location:
         """Return the place where a template is written, which is never a row."""
-        return self.spot(wish._replace(rows=None), _field(key))
+        return self.location(spec._replace(rows=None), _field(key))
 
     def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
-        """Return when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
+        """Warn when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
         from difflib import get_close_matches
 
         texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]
-        for column in sorted(rows.columns - ROW_KEYS):
-            close = get_close_matches(column, ROW_KEYS, n=1, cutoff=0.8)
+        for column in sorted(rows.columns - ROW.keys.keys()):
+            close = get_close_matches(column, list(ROW.keys), n=1, cutoff=0.8)
             if close and not any(f"{{{column}}}" in text for text in texts):
                 row = next(number for number, row in enumerate(rows.rows) if column in row)
                 text = f"this column is a variable that nothing uses: was {close[0]} meant?"
-                self._findings.warn(rows.spot(index, row, field=column), text)
+                self._diagnostics.warn(rows.location(index, row, field=column), text)
 
 
-def _is_plain(fields: Mapping[str, Any], *, braces: bool = False) -> bool:
-    """Whether nothing but text that can be taken as it stands is in *fields*."""
-    if not fields.keys() <= _PLAIN_KEYS:
-        return False
-    for value in fields.values():
-        if type(value) is not str or not value or value.isspace() or not is_clean(value):
-            return False
-        if not braces and has_braces(value):
-            return False
-    return True
+class _Shape(NamedTuple):
+    """What rows with the same columns have in common."""
+
+    literal: tuple[str, ...]
+    """The columns that are job fields."""
+    fixed: dict[str, Any]
+    """The fields that are the same in every row."""
+    templates: dict[str, Template]
+    """The fields that are made of the row's texts."""
+    id_tells_takes: bool
+
+
+class PlainRows:
+    """The short cut for the rows of one entry: what their columns ask for is found once."""
+
+    def __init__(self, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """Prepare for an entry that has *given* these fields."""
+        self._written = {**defaults, **{key: value for key, value in given.items() if key != "from"}}
+        self._wrapped = frozenset(key for key in ROW.keys if _wraps(given.get(key), key))
+        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
+
+    def filled(self, row: Map) -> tuple[dict[str, Any], dict[str, str], bool] | None:
+        """Return a row's fields, its variables, and whether its id tells takes; ``None`` when it is not plain."""
+        columns = tuple(row)
+        try:
+            shape = self._shapes[columns]
+        except KeyError:
+            shape = self._shapes[columns] = self._shape(columns)
+        if shape is None or not all(map(_is_plain_text, row.values())):
+            return None
+        variables: dict[str, str] = {**row, "take": "1"}
+        fields = shape.fixed.copy()
+        for key in shape.literal:
+            fields[key] = row[key]
+        try:
+            for key, template in shape.templates.items():
+                fields[key] = template.render(variables)
+        except UnknownVariableError:
+            return None
+        return fields, variables, shape.id_tells_takes
+
+    def _shape(self, columns: tuple[str, ...]) -> _Shape | None:
+        written = self._written
+        literal = tuple(key for key in columns if key in ROW.keys and key not in self._wrapped)
+        if "take" in columns or not written.keys() <= PLAIN_KEYS | {"price"} or not set(literal) <= PLAIN_KEYS:
+            return None
+        try:
+            templates = {key: parse(text) for key, text in written.items() if key in PLAIN_KEYS and key not in literal}
+        except ValueError:
+            return None
+        fixed = {key: template.render({}) for key, template in templates.items() if not template.names}
+        if "price" in written:
+            fixed["price"] = written["price"]
+        id_tells_takes = "id" in templates and "take" in templates["id"].names
+        return _Shape(literal, fixed, {key: templates[key] for key in templates if key not in fixed}, id_tells_takes)
+
+
+def _is_plain(entry: Map) -> bool:
+    """Whether nothing but text that can be taken as it stands is in an entry."""
+    return entry.keys() <= PLAIN_KEYS and all(
+        _is_plain_text(value) and not has_braces(value) for value in entry.values()
+    )
+
+
+def _is_plain_text(value: Any) -> bool:
+    return type(value) is str and value != "" and not value.isspace() and is_clean(value)
 
 
 def _wraps(text: object, column: str) -> bool:
@@ -346,7 +388,7 @@ def _field(key: FieldKey) -> str:
     return key[0] if isinstance(key, tuple) else key
 
 
-def _row_spot(wish: JobSpec, field: str) -> Location:
-    if wish.rows is None:
-        raise ValueError(wish)
-    return wish.rows.spot(wish.entry, wish.row, field=field)
+def _row_location(spec: JobSpec, field: str) -> Location:
+    if spec.rows is None:
+        raise ValueError(spec)
+    return spec.rows.location(spec.entry, spec.row, field=field)

@@ -1,209 +1,469 @@
-"""The manifest's keys: what each holds and what it means, for checking and as JSON Schema."""
+"""Every key of a manifest, declared once: how its value is read, its JSON Schema, what it means, what stands for it.
+
+The checks, their messages and the schema for editors come from these tables. A new key is a line here; who uses its
+value finds it under its name. A mistake in one key hides none in another.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
-from batchvid.manifest.fields import (
-    FORM_KEYS_SCHEMA,
-    VARIABLES_SCHEMA,
-    BaseUrl,
-    Duration,
-    DurationRange,
-    FileName,
-    Folder,
-    FormKey,
-    FormValue,
-    Id,
-    KeyEnv,
-    Moment,
-    Money,
-    NotifyTarget,
-    Price,
-    PriceBySize,
-    RateLimit,
-    Table,
-    Text,
-    VariableName,
-    VariableValue,
-    Version,
-    YesNo,
-    count,
-    one_of,
-)
+from batchvid.manifest import values
+from batchvid.manifest.yaml_tree import Plain
 
-MAX_TAKES = 1000
-"""More clips of one content than anybody looks at; keeps a slip of the finger from becoming a bill."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from enum import StrEnum
+
+    from batchvid.manifest.yaml_tree import TreePath
+
+# ---- what a declaration is made of
 
 
-def _key(*, description: str, **rules: Any) -> Any:
-    """Return a key that need not be there; what stands for it then is not the schema's business."""
-    return Field(None, description=description, **rules)
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value may be."""
+
+    read: Callable[[Any], Any]
+    """Returns the value that is meant, or raises `ValueError` with advice."""
+    schema: Mapping[str, Any]
 
 
-class Section(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a section."""
+
+    name: str
+    kind: Kind
+    description: str
+    default: Any = None
+    """What stands for a key that is not written; that of a limit is its field's."""
+    fields: tuple[str, ...] = ()
+    """The fields of `Limits` that it becomes, where they have other names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong, at a path inside what was checked."""
+
+    path: TreePath
+    text: str
+
+
+class InsideError(ValueError):
+    """What is wrong inside of a list or a map."""
+
+    def __init__(self, found: list[Mistake]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+class Section:
     """A map with known keys."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        *keys: Key,
+        required: tuple[str, ...] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Declare it; *more* is what its JSON Schema says beside its keys."""
+        self.name = name
+        self.keys = {key.name: key for key in keys}
+        self.defaults = {key.name: key.default for key in keys if key.default is not None}
+        self._description = description
+        self.required = required
+        self._more = more or {}
+        self._readers = {key.name: key.kind.read for key in keys}
+
+    def check(self, tree: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str], list[Mistake]]:
+        """Check what is written: return what is right of it (given keys only), the wrong keys, and every mistake.
+
+        A key that is probably meant by a misspelt one counts as wrong, too: "promt" is not also a missing prompt.
+        """
+        found: dict[str, Any] = {}
+        mistakes: list[Mistake] = []
+        for name, value in tree.items():
+            read = self._readers.get(name)
+            if read is None:
+                mistakes.append(Mistake((name,), self._unknown(name)))
+                continue
+            try:
+                found[name] = read(value)
+            except ValueError as error:
+                mistakes += _inside(name, error)
+        if not mistakes:
+            return found, frozenset(), mistakes
+        broken = {str(mistake.path[0]) for mistake in mistakes}
+        broken.update(*(_close(name, self.keys) for name in broken - self.keys.keys()))
+        return {name: value for name, value in found.items() if name not in broken}, frozenset(broken), mistakes
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the map."""
+        properties = {key.name: _described(key.kind.schema, key.description) for key in self.keys.values()}
+        found = {"additionalProperties": False, **self._more, "properties": properties, "type": "object"}
+        return _described(found | ({"required": list(self.required)} if self.required else {}), self._description)
+
+    def _unknown(self, name: str) -> str:
+        if name == "<<":
+            return "merge keys are not read: put what the jobs share under defaults"
+        if close := _close(name, self.keys):
+            return f"unknown key: did you mean {close[0]}?"
+        for where, section in (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY)):
+            if section is not self and name in section.keys:
+                return f"unknown key here: it belongs under {where}"
+        return f"unknown key: the keys here are {', '.join(self.keys)}"
 
 
-class Service(Section):
-    """The ``service`` section."""
-
-    base_url: BaseUrl = _key(description="Where the API is; with or without /v1.")
-    key_env: KeyEnv = _key(description="The NAME of the variable that holds the key; never the key itself.")
-    allow_http: YesNo = _key(
-        description="Also send the key to another machine over http://, where everybody on the way can read it."
-    )
-
-
-class LimitsSection(Section):
-    """The ``limits`` section."""
-
-    submits: RateLimit = _key(description="Rate of paid requests, evenly spaced: N/s, N/min, N/h or unlimited.")
-    requests: RateLimit = _key(description="Rate of all other API calls: N/s, N/min, N/h or unlimited.")
-    in_flight: Annotated[int, count(1, 10_000)] = _key(description="Tasks submitted and not yet finished, at most.")
-    downloads: Annotated[int, count(1, 64)] = _key(description="Downloads at once.")
-    attempts: Annotated[int, count(1, 20)] = _key(
-        description="Paid attempts of a job when the service says that the task failed."
-    )
-    typical_time: Duration = _key(description="What a generation usually takes, such as 90s: where polling starts.")
-    poll_every: DurationRange = _key(description="Bounds of the gap between two polls of a task: 3s..30s.")
-    backoff: DurationRange = _key(description="First and longest wait after a fault: 1s..60s.")
-    task_timeout: Duration = _key(description="A task unfinished after this is left for the next run: 20m.")
-    budget: Money = _key(description="The most that may be spent; reserved before each paid request.")
-    in_doubt: Annotated[str, one_of(InDoubt)] = _key(
-        description="What to do with a paid request whose outcome is unknown."
-    )
-    breaker: Annotated[int, count(1, 1_000_000)] = _key(
-        description="Stop submitting after so many jobs in a row ended failed."
-    )
-    canary: Annotated[int, count(0, 1_000_000)] = _key(
-        description="The first N jobs must be clips on disk before the rest start."
-    )
-    on_change: Annotated[str, one_of(OnChange)] = _key(
-        description="What to do with a job that changed after it was paid."
-    )
+def what(value: object) -> str:
+    """Return in words what kind of value stands in the tree."""
+    match value:
+        case Plain(kind="nothing"):
+            return "empty"
+        case Plain():
+            return value.kind
+        case str():
+            return "text"
+        case dict():
+            return "a map"
+        case _:
+            return "a list"
 
 
-class Defaults(Section):
-    """The ``defaults`` section: the job fields that jobs may share."""
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    from difflib import get_close_matches
 
-    prompt: Text = _key(description="What the clip shows. May hold {variables}; {{ and }} are braces.")
-    model: Text = _key(description="The model, passed through; veo3-fast when nothing is said.")
-    size: Text = _key(description="16x9, 9x16, or pixels such as 1280x720; not sent when not given.")
-    seconds: Text = _key(description='The length, as text: "8"; not sent when not given.')
-    form: dict[FormKey, FormValue] = _key(
-        description="Further text fields of the request, passed through.",
-        json_schema_extra={"propertyNames": FORM_KEYS_SCHEMA},
-    )
-    first_frame: Text = _key(description="An image file, relative to the manifest: the clip begins with it.")
-    last_frame: Text = _key(description="An image file: the clip ends with it. Needs first_frame.")
-    fit: Annotated[str, one_of(Fit)] = _key(
-        description="Frames whose ratio is not the size's: pad puts black beside them, crop cuts from both sides, "
-        "none (the default) sends them as they are. No file is touched."
-    )
-    price: Price = _key(description="Of one attempt: 0.40 a clip, or 0.40/s a second. Wins over prices:.")
+    return get_close_matches(name, list(known), n=1)
 
 
-class Row(Defaults):
-    """The job fields of one row of a table."""
-
-    id: Id = _key(
-        description="The job's name: letters, digits and . _ -, unique without regard to case. "
-        "When it changes, the clip that is paid gets the new name; nothing is bought again."
-    )
-    takes: Annotated[int, count(1, MAX_TAKES)] = _key(
-        description="How many clips of the same content: id, id-2, id-3. Raising it only adds."
-    )
-    continues: Text = _key(
-        description="The id of another job: this clip begins with the last frame of that one's, once it is there."
-    )
+def _inside(part: str | int, error: ValueError) -> list[Mistake]:
+    """Return what is wrong with a value, as mistakes of what it stands in."""
+    if isinstance(error, InsideError):
+        return [Mistake((part, *mistake.path), mistake.text) for mistake in error.found]
+    text = str(error)
+    if isinstance(error, values.QuoteError) and isinstance(part, str):
+        text = text.replace(': write "', f': write {part}: "', 1)
+    return [Mistake((part,), text)]
 
 
-class Entry(Row):
-    """One wanted clip, or many: with takes, a matrix, a table of rows or a folder of frame pairs."""
-
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["from", "pairs"]}})
-
-    matrix: dict[VariableName, Annotated[list[VariableValue], Field(min_length=1)]] = _key(
-        min_length=1,
-        description="Variables and their values: every combination becomes a job, in order.",
-        json_schema_extra={"propertyNames": VARIABLES_SCHEMA},
-    )
-    from_: Table = _key(
-        alias="from",
-        description="A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables.",
-    )
-    pairs: Text = _key(
-        description="A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."
-    )
-    at: Moment = _key(
-        description="With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning."
-    )
-    storyboard: Annotated[list[Text], Field(min_length=2)] = _key(
-        description="Frames in order: N of them become N-1 jobs id-01, id-02 …, each from one frame to the next."
-    )
-    prompts: Annotated[list[Text], Field(min_length=1)] = _key(
-        description="With storyboard: one prompt for each of its N-1 jobs, instead of prompt."
-    )
-    film: YesNo = _key(description="With storyboard: also join its clips into the film <id>.mp4.")
+def _described(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
+    """Return *schema* with its description, which stands behind these two."""
+    before = {name: schema[name] for name in ("additionalProperties", "const") if name in schema}
+    return {**before, "description": description, **schema}
 
 
-class FilmEntry(Section):
-    """Finished clips, joined into one."""
-
-    id: Text = _key(description="The film's name, and its file's: <output>/<id>.mp4. Unique among jobs and films.")
-    clips: Annotated[list[Text], Field(min_length=1)] = _key(description="The ids of the jobs, in the film's order.")
+# ---- kinds of values
 
 
-class Head(Section):
-    """A batchvid manifest."""
+def _list_of(each: Kind, *, least: int = 1, too_short: str = "") -> Kind:
+    def read(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise ValueError(f"is {what(value)}, and a list is wanted")  # noqa: TRY004 every reader's
+        found, mistakes = [], []
+        for place, one in enumerate(value):
+            try:
+                found.append(each.read(one))
+            except ValueError as error:
+                mistakes += _inside(place, error)
+        if mistakes:
+            raise InsideError(mistakes)
+        if len(found) < least:
+            raise ValueError(too_short or _EMPTY)
+        return found
 
-    version: Version = _key(description="Of the manifest's format; 1.")
-    service: Service = _key(description="Which service makes the clips.")
-    output: Folder = _key(description="Folder of the clips, relative to the manifest; out/<manifest's name>.")
-    filename: FileName = _key(
-        description="Name of a clip; may hold {id} {model} {size} {take} and variables; / makes folders; ends in .mp4.",
-    )
-    limits: LimitsSection = _key(description="What a run is allowed to do.")
-    prices: dict[str, PriceBySize] = _key(
-        description='By model: 0.40 a clip or 0.40/s a second, or a map by size where "*" is any size.'
-    )
-    defaults: Defaults = _key(description="What every job has that does not say otherwise.")
-    notify: list[NotifyTarget] = _key(
-        description="Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra)."
-    )
-    jobs: Any = _key(description="The wanted clips.")
-    films: Any = _key(description="Films to join of finished clips.")
+    return Kind(read, {"items": each.schema, **({"minItems": least} if least else {}), "type": "array"})
+
+
+def _map_of(
+    each: Kind, *, name: Callable[[str], str] = str, least: int = 0, names: Mapping[str, Any] | None = None
+) -> Kind:
+    """Return the kind of a map; *name* reads its keys, and *names* is their schema."""
+
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"is {what(value)}, and a map (key: value) is wanted")  # noqa: TRY004 every reader's
+        found, mistakes = {}, []
+        for key, one in value.items():
+            for reader, given in ((name, key), (each.read, one)):
+                try:
+                    found[key] = reader(given)
+                except ValueError as error:
+                    mistakes += _inside(key, error)
+        if mistakes:
+            raise InsideError(mistakes)
+        if len(found) < least:
+            raise ValueError(_EMPTY)
+        return found
+
+    schema = {"additionalProperties": each.schema, **({"minProperties": least} if least else {})}
+    return Kind(read, schema | ({"propertyNames": names} if names else {}) | {"type": "object"})
+
+
+def _part(section: Section) -> Kind:
+    """Return the kind of a map that is checked by itself."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"is {what(value)}, and a map (key: value) is wanted")  # noqa: TRY004 every reader's
+        return value
+
+    return Kind(read, {"allOf": [{"$ref": f"#/definitions/{section.name}"}]})
+
+
+def _entries(section: Section, **least: int) -> Kind:
+    """Return the kind of a list whose entries are checked one by one."""
+    return Kind(lambda value: value, {"type": "array", **least, "items": {"$ref": f"#/definitions/{section.name}"}})
+
+
+def _count(lowest: int, highest: int) -> Kind:
+    return Kind(values.between(lowest, highest), {"maximum": highest, "minimum": lowest, "type": "integer"})
+
+
+def _one_of(words: type[StrEnum]) -> Kind:
+    return Kind(values.word_of(words), {"enum": [str(word) for word in words]})
+
+
+def _shaped(read: Callable[[Any], Any], pattern: str, advice: str) -> Kind:
+    """Return the kind of a text of one shape; *advice* is what editors show instead of the pattern."""
+    return Kind(read, {"pattern": pattern, "patternErrorMessage": advice, "type": "string"})
+
+
+def _amount(pattern: str) -> dict[str, Any]:
+    return {"oneOf": [{"minimum": 0, "type": "number"}, {"pattern": pattern, "type": "string"}]}
+
+
+_EMPTY = "is empty: write at least one value, or remove the key"
+
+TEXT = Kind(values.text, {"minLength": 1, "type": "string"})
+ID = _shaped(
+    values.text,  # its shape is checked when its template is filled in
+    r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}|.*\{.*)$",
+    "begin with a letter or digit, then letters, digits and . _ -",
+)
+YES_NO = Kind(values.yes_no, {"type": "boolean"})
+DURATION = _shaped(
+    values.duration_s, r"^(?=.)([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?$", "write such as 90s, 20m or 1h30m"
+)
+DURATION_RANGE = _shaped(
+    values.duration_range,
+    r"^([0-9.]+[dhms])+\.\.([0-9.]+[dhms])+$",
+    "write the shortest and the longest time, such as 3s..30s",
+)
+RATE = _shaped(
+    values.rate,
+    r"^([0-9]+(\.[0-9]+)?\s*/\s*(s|min|h)|unlimited)$",
+    "write such as 10/min, 5/s, 100/h or unlimited",
+)
+PRICE = Kind(values.price, _amount(r"^[0-9]+(\.[0-9]+)?\s*(/\s*s)?$"))
+_PRICES = _map_of(PRICE)
+PRICE_BY_SIZE = Kind(
+    lambda value: _PRICES.read(value if isinstance(value, dict) else {values.ANY_SIZE: value}),
+    {"anyOf": [*PRICE.schema["oneOf"], _PRICES.schema]},
+)
+
+# ---- the sections
+
+SERVICE = Section(
+    "Service",
+    "The ``service`` section.",
+    Key(
+        "base_url",
+        _shaped(values.base_url, "^https?://", "write an address that begins with https://"),
+        "Where the API is; with or without /v1.",
+        default="https://api.cometapi.com/v1",
+    ),
+    Key(
+        "key_env",
+        _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key"),
+        "The NAME of the variable that holds the key; never the key itself.",
+        default="COMETAPI_KEY",
+    ),
+    Key(
+        "allow_http",
+        YES_NO,
+        "Also send the key to another machine over http://, where everybody on the way can read it.",
+        default=False,
+    ),
+)
+LIMITS = Section(
+    "LimitsSection",
+    "The ``limits`` section.",
+    Key("submits", RATE, "Rate of paid requests, evenly spaced: N/s, N/min, N/h or unlimited."),
+    Key("requests", RATE, "Rate of all other API calls: N/s, N/min, N/h or unlimited."),
+    Key("in_flight", _count(1, 10_000), "Tasks submitted and not yet finished, at most."),
+    Key("downloads", _count(1, 64), "Downloads at once."),
+    Key("attempts", _count(1, 20), "Paid attempts of a job when the service says that the task failed."),
+    Key(
+        "typical_time",
+        DURATION,
+        "What a generation usually takes, such as 90s: where polling starts.",
+        fields=("typical_time_s",),
+    ),
+    Key(
+        "poll_every",
+        DURATION_RANGE,
+        "Bounds of the gap between two polls of a task: 3s..30s.",
+        fields=("poll_shortest_s", "poll_longest_s"),
+    ),
+    Key(
+        "backoff",
+        DURATION_RANGE,
+        "First and longest wait after a fault: 1s..60s.",
+        fields=("backoff_first_s", "backoff_longest_s"),
+    ),
+    Key(
+        "task_timeout",
+        DURATION,
+        "A task unfinished after this is left for the next run: 20m.",
+        fields=("task_timeout_s",),
+    ),
+    Key(
+        "budget",
+        Kind(values.money_micros, _amount(r"^[0-9]+(\.[0-9]+)?$")),
+        "The most that may be spent; reserved before each paid request.",
+        fields=("budget_micros",),
+    ),
+    Key("in_doubt", _one_of(InDoubt), "What to do with a paid request whose outcome is unknown."),
+    Key("breaker", _count(1, 1_000_000), "Stop submitting after so many jobs in a row ended failed."),
+    Key("canary", _count(0, 1_000_000), "The first N jobs must be clips on disk before the rest start."),
+    Key("on_change", _one_of(OnChange), "What to do with a job that changed after it was paid."),
+)
+DEFAULTS = Section(
+    "Defaults",
+    "The ``defaults`` section: the job fields that jobs may share.",
+    Key("prompt", TEXT, "What the clip shows. May hold {variables}; {{ and }} are braces."),
+    Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said.", default="veo3-fast"),
+    Key("size", TEXT, "16x9, 9x16, or pixels such as 1280x720; not sent when not given."),
+    Key("seconds", TEXT, 'The length, as text: "8"; not sent when not given.'),
+    Key(
+        "form",
+        _map_of(
+            Kind(values.any_text, {"type": "string"}),
+            name=values.form_key,
+            names={"not": {"enum": sorted(values.SENT_BY_BATCHVID)}, "pattern": r"^[A-Za-z0-9_.\[\]-]{1,100}$"},
+        ),
+        "Further text fields of the request, passed through.",
+    ),
+    Key("first_frame", TEXT, "An image file, relative to the manifest: the clip begins with it."),
+    Key("last_frame", TEXT, "An image file: the clip ends with it. Needs first_frame."),
+    Key(
+        "fit",
+        _one_of(Fit),
+        "Frames whose ratio is not the size's: pad puts black beside them, crop cuts from both sides, "
+        "none (the default) sends them as they are. No file is touched.",
+        default=Fit.NONE,
+    ),
+    Key("price", PRICE, "Of one attempt: 0.40 a clip, or 0.40/s a second. Wins over prices:."),
+)
+ROW = Section(
+    "Row",
+    "The job fields of one row of a table.",
+    *DEFAULTS.keys.values(),
+    Key(
+        "id",
+        ID,
+        "The job's name: letters, digits and . _ -, unique without regard to case. "
+        "When it changes, the clip that is paid gets the new name; nothing is bought again.",
+    ),
+    # 1000 are more clips of one content than anybody looks at; it keeps a slip of the finger from becoming a bill
+    Key("takes", _count(1, 1000), "How many clips of the same content: id, id-2, id-3. Raising it only adds."),
+    Key(
+        "continues",
+        TEXT,
+        "The id of another job: this clip begins with the last frame of that one's, once it is there.",
+    ),
+)
+ENTRY = Section(
+    "Entry",
+    "One wanted clip, or many: with takes, a matrix, a table of rows or a folder of frame pairs.",
+    *ROW.keys.values(),
+    Key(
+        "matrix",
+        _map_of(
+            _list_of(Kind(values.variable_value, {"type": ["string", "number"]})),
+            name=values.variable_name,
+            least=1,
+            names={"not": {"const": "take"}, "pattern": "^[^{}]+$"},
+        ),
+        "Variables and their values: every combination becomes a job, in order.",
+    ),
+    Key(
+        "from",
+        _shaped(
+            values.text,
+            r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
+            "write the path of a .csv, .tsv, .jsonl or .yaml file",
+        ),
+        "A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables.",
+    ),
+    Key("pairs", TEXT, "A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."),
+    Key(
+        "at",
+        Kind(values.moment_s, {"minLength": 2, "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "type": "string"}),
+        "With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning.",
+    ),
+    Key(
+        "storyboard",
+        _list_of(TEXT, least=2, too_short="has fewer than 2 frames: a clip needs two, write them in order"),
+        "Frames in order: N of them become N-1 jobs id-01, id-02 …, each from one frame to the next.",
+    ),
+    Key("prompts", _list_of(TEXT), "With storyboard: one prompt for each of its N-1 jobs, instead of prompt."),
+    Key("film", YES_NO, "With storyboard: also join its clips into the film <id>.mp4."),
+    more={"not": {"required": ["from", "pairs"]}},
+)
+FILM = Section(
+    "FilmEntry",
+    "Finished clips, joined into one.",
+    Key("id", TEXT, "The film's name, and its file's: <output>/<id>.mp4. Unique among jobs and films."),
+    Key("clips", _list_of(TEXT), "The ids of the jobs, in the film's order."),
+    required=("id", "clips"),
+)
+HEAD = Section(
+    "Head",
+    "A batchvid manifest.",
+    Key("version", Kind(values.version, {"const": 1}), "Of the manifest's format; 1."),
+    Key("service", _part(SERVICE), "Which service makes the clips."),
+    Key(
+        "output",
+        _shaped(values.folder, "^[^~]", "write the path in full: ~ is not expanded"),
+        "Folder of the clips, relative to the manifest; out/<manifest's name>.",
+    ),
+    Key(
+        "filename",
+        _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4"),
+        "Name of a clip; may hold {id} {model} {size} {take} and variables; / makes folders; ends in .mp4.",
+        default="{id}.mp4",
+    ),
+    Key("limits", _part(LIMITS), "What a run is allowed to do."),
+    Key(
+        "prices",
+        _map_of(PRICE_BY_SIZE),
+        'By model: 0.40 a clip or 0.40/s a second, or a map by size where "*" is any size.',
+    ),
+    Key("defaults", _part(DEFAULTS), "What every job has that does not say otherwise."),
+    Key(
+        "notify",
+        _list_of(
+            Kind(
+                values.hook,
+                {"pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$", "type": "string"},
+            ),
+            least=0,
+        ),
+        "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra).",
+    ),
+    Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),
+    Key("films", _entries(FILM), "Films to join of finished clips."),
+    required=("jobs",),
+)
 
 
 def json_schema() -> dict[str, Any]:
     """Return the manifest's JSON Schema, in the draft-07 subset that editors read."""
-    schema = Head.model_json_schema(ref_template="#/definitions/{model}")
-    entry = Entry.model_json_schema(ref_template="#/definitions/{model}")
-    schema["required"] = ["jobs"]
-    schema["properties"]["jobs"] |= {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/Entry"}}
-    film = FilmEntry.model_json_schema(ref_template="#/definitions/{model}") | {"required": ["id", "clips"]}
-    schema["properties"]["films"] |= {"type": "array", "items": {"$ref": "#/definitions/FilmEntry"}}
-    definitions = schema.pop("$defs") | entry.pop("$defs", {}) | {"Entry": entry, "FilmEntry": film}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **_tidy(schema), "definitions": _tidy(definitions)}
-
-
-def _tidy(schema: Any) -> Any:
-    """Leave out what only pydantic says: titles it made up, and defaults that mean "not given"."""
-    if not isinstance(schema, dict):
-        return schema
-    kept: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "properties":
-            kept[key] = {name: _tidy(inner) for name, inner in value.items()}
-        elif key not in {"default", "title"}:
-            kept[key] = _tidy(value)
-    if "$ref" in kept and "description" in kept:
-        kept["allOf"] = [{"$ref": kept.pop("$ref")}]
-    return kept
+    definitions = {section.name: section.json_schema() for section in (DEFAULTS, LIMITS, SERVICE, ENTRY, FILM)}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **HEAD.json_schema(), "definitions": definitions}

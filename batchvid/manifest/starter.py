@@ -65,7 +65,7 @@ _HILL = (18, 30, 34)
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write the starter files into *folder*, which is made if it is missing, and give their paths.
+    """Write the starter files into *folder*, which is made if it is missing, and return their paths.
 
     Raises `ConfigError`, with nothing written, when one of them exists already, and `StorageError`
     when they cannot be written.

@@ -28,7 +28,7 @@ def suffix(number: int) -> str:
 
 
 def mistakes(given: Mapping[str, Any], literal: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return what is wrong with an entry beside or without a storyboard: the key, and the text."""
+    """Yield what is wrong with an entry beside or without a storyboard: the key, and the text."""
     if "storyboard" not in given:
         for key, instead in (("film", "for other clips write films:"), ("prompts", "write prompt:")):
             if key in given:

@@ -63,6 +63,37 @@ def orientation(data: bytes, mime: str) -> int:
     return UPRIGHT
 
 
+def pixel_size(data: bytes, mime: str) -> tuple[int, int]:
+    """Return width and height as the file states them, not turned; raises `ValueError` where it states none."""
+    try:
+        for piece in _pieces(data, mime):
+            if (found := _size_in(data, piece, mime)) is not None:
+                return found
+    except (struct.error, IndexError):
+        pass
+    raise ValueError(f"is damaged: the {mime.removeprefix('image/').upper()} does not say how large the picture is")
+
+
+def _size_in(data: bytes, piece: Piece, mime: str) -> tuple[int, int] | None:
+    kind, start, _ = piece
+    if mime == JPEG:
+        if kind[0] not in _SOF:
+            return None
+        height, width = struct.unpack_from(">HH", data, _payload(data, piece) + 1)
+        return width, height
+    if mime == PNG:
+        width, height = struct.unpack_from(">II", data, start + 8)
+        return (width, height) if kind == b"IHDR" else None
+    if kind == b"VP8X":
+        wide, high = (int.from_bytes(data[at : at + 3], "little") for at in (start + 12, start + 15))
+        return wide + 1, high + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, start + 9)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, start + 14)
+    return (width & 0x3FFF, height & 0x3FFF) if kind == b"VP8 " else None
+
+
 def _pieces(data: bytes, mime: str) -> Iterator[Piece]:
     return {JPEG: _jpeg_pieces, PNG: _png_pieces, WEBP: _webp_pieces}[mime](data)
 
@@ -75,6 +106,8 @@ def _cut_off(what: str, position: int) -> ValueError:
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _SOS, _EOI, _COM, _APP0, _APP2, _APP14, _APP15 = 0xDA, 0xD9, 0xFE, 0xE0, 0xE2, 0xEE, 0xEF
+_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The frame headers, one for each way of coding."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """Inside coded data FF is followed by 00 or by a restart marker; anything else ends them."""
 

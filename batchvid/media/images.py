@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.job import Frame
-from batchvid.media.image_metadata import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, strip
+from batchvid.media.image_metadata import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, pixel_size, strip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,12 +137,16 @@ class ClipProbe:
     """Of the video."""
 
 
-def read_frame(path: Path) -> Frame:
-    """Return the frame in the file, decoded in full to prove that it is one; raises `ValueError` when it is none."""
+def read_frame(path: Path, *, decode: bool = True) -> Frame:
+    """Return the frame in the file; raises `ValueError` when it is none.
+
+    It is decoded in full to prove that it is one: before anything is paid for it. Who only looks at what was paid
+    does without (*decode*); the frame is the same.
+    """
     data = _read(path)
     mime = _mime(data)
     turned, plain = orientation(data, mime), strip(data, mime)
-    width, height = _decoded(data, mime).size
+    width, height = _decoded(data, mime).size if decode else pixel_size(data, mime)
     if turned in LYING:
         width, height = height, width
     return Frame(
@@ -234,7 +238,9 @@ def _read(path: Path | str) -> bytes:
             if status.st_size > FRAME_MAX_BYTES:
                 raise ValueError(_too_large(status.st_size))
             with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(FRAME_MAX_BYTES + 1)
+                data = file.read(status.st_size + 1)  # room for much more would be had from the system each time
+                if len(data) > status.st_size:
+                    data += file.read(FRAME_MAX_BYTES)
         finally:
             os.close(descriptor)
     except OSError as error:

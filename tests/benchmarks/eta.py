@@ -17,6 +17,7 @@ from batchvid import load
 from batchvid.domain.limits import Limits, Rate
 from batchvid.engine.observer import Silent
 from batchvid.engine.run import Account, Options, Order, run
+from batchvid.engine.target import journal_of
 from batchvid.sandbox.process import Options as SandboxOptions
 from batchvid.sandbox.process import running
 
@@ -67,7 +68,7 @@ def measured(limits: Limits, *, seed: int, folder: Path) -> tuple[float, list[fl
     clockwork = Clockwork()
     with running(SandboxOptions(seed=seed, speed=SPEED, clip="tiny")) as (api, key):
         manifest = replace(load(manifest_path), base_url=api, limits=at_speed(limits), output=folder / f"out-{seed}")
-        order = Order(manifest, "eta.yaml", api, lambda: Account(api, key), Options(), clockwork)
+        order = Order(manifest, "eta.yaml", api, lambda: Account(api, key), Options(), clockwork, journal_of(manifest))
         asyncio.run(run(order))
     total_s = clockwork.said[-1][0]
     foreseen = [

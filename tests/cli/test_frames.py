@@ -104,3 +104,18 @@ def test_an_upgrade_of_the_image_library_buys_nothing_again(framed: Project) -> 
     Image.new("RGB", (99, 201), "green").save(changed)
     assert framed.batchvid("run", "m.yaml", PYTHONPATH=path).code == 0
     assert framed.creates() == {f"upgrade of {framed.folder.name}": 2}
+
+
+def test_only_who_would_send_a_frame_decodes_it(framed: Project) -> None:
+    """What looks at paid jobs works beside a picture that is damaged inside; what would send it tells the damage."""
+    path = framed.folder / "wide.png"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(data[data.index(b"IDAT") + 6 :][:4], bytes(4)))
+    for command, *options in (["plan"], ["check"], ["run", "--sandbox"]):
+        ran = framed.batchvid(command, "m.yaml", *options)
+        assert ran.code == 65, ran
+        assert "jobs[0].first_frame: wide.png: is damaged: the PNG does not decode" in ran.err
+    for command, *options in (["status"], ["export"], ["report"], ["doubts"], ["verify"], ["retry", "--failed"]):
+        ran = framed.batchvid(command, "m.yaml", *options)
+        assert ran.code != 65, ran
+        assert "damaged" not in ran.err

@@ -232,7 +232,7 @@ class Owner:
     def _command(self, command: Any, *arguments: str) -> int:
         before = self.bench.rows()
         with pytest.MonkeyPatch.context() as patch, self._quickly():
-            patch.setattr("batchvid.cli.retry.time", SimpleNamespace(time=self.bench.clock))
+            patch.setattr("batchvid.cli.decisions.time", SimpleNamespace(time=self.bench.clock))
             code = int(command.main([str(self.path), *arguments], standalone_mode=False) or 0)
         self._follow_moves(before)
         return code

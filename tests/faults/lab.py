@@ -25,7 +25,7 @@ import yaml
 
 import batchvid
 from batchvid.cli.options import read_journal
-from batchvid.cli.output.status import status_object
+from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
 from batchvid.media.images import decode_clip
 from batchvid.sandbox.process import Options, running

@@ -17,6 +17,7 @@ from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
 from batchvid.journal import sqlite_file as journal_file
 from batchvid.journal.base import Change
+from batchvid.journal.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ from pathlib import Path
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.journal.group_commit import Recorder
 
 async def work(recorder, worker):
@@ -52,7 +53,7 @@ from pathlib import Path
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.domain.errors import StorageError
 
 journal = SqliteStore(Path(sys.argv[1])).open(service="s")
@@ -89,7 +90,7 @@ def test_a_killed_process_loses_nothing_that_it_was_told_is_kept(path: Path, ack
         for row in rows.values():
             events = list(journal.events(row.job_id))
             assert len(events) == row.version
-            assert journal.attempts(row.job_id)[0].task_id == row.task_id
+            assert next(journal.attempts(row.job_id)).task_id == row.task_id
 
 
 def test_a_limit_on_the_file_size_is_a_storage_error_and_costs_no_record(path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid import manifest
-from batchvid.manifest.template import has_braces, parse
+from batchvid.manifest.templates import has_braces, parse
 
 if TYPE_CHECKING:
     from random import Random

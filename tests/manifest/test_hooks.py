@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain.notice import Hook
-from batchvid.manifest import hooks
+from batchvid.manifest import values
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk
@@ -52,7 +52,7 @@ def test_other_schemes_need_the_extra_and_say_how_to_get_it(desk: Desk, monkeypa
     """Found when the manifest is checked, not at six in the morning."""
     text = f"notify: ['slack://s3cret/b/c']\n{JOBS}"
     assert desk.load(text).notify[0].scheme == "slack"
-    monkeypatch.setattr(hooks, "EXTRA", "a_module_that_is_not_there")
+    monkeypatch.setattr(values, "NOTIFY_EXTRA", "a_module_that_is_not_there")
     (complaint,) = desk.complaints(text)
     assert complaint.endswith(
         "slack:// needs the extra: pip install 'batchvid[notify]' (without it: json:// and jsons://)"

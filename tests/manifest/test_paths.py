@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.manifest.paths import MAX_PART_BYTES, clip_path, file_name, locale_trouble
+from batchvid.manifest.templates import MAX_PART_BYTES, clip_path, file_name
+from batchvid.manifest.values import locale_trouble
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

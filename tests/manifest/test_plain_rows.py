@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchvid.domain.errors import ManifestError
-from batchvid.manifest.plain_rows import PlainRows
+from batchvid.manifest.expand import PlainRows
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batchvid import manifest
 from batchvid.domain.errors import ManifestError
 from batchvid.domain.text import nfc
-from batchvid.manifest.read import MAX_BYTES, Document, Plain
+from batchvid.manifest.yaml_tree import MAX_BYTES, Document, Plain
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

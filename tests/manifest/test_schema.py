@@ -211,8 +211,8 @@ def test_starting_overwrites_nothing_and_writes_nothing_then(desk: Desk, there: 
 
 
 def test_importing_the_manifest_package_is_light() -> None:
-    """``--help`` needs neither pydantic nor YAML nor Pillow."""
-    code = "import sys, batchvid.manifest; print(sorted({'pydantic', 'yaml', 'PIL'} & set(sys.modules)))"
+    """``--help`` needs neither YAML nor Pillow."""
+    code = "import sys, batchvid.manifest; print(sorted({'yaml', 'PIL'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -221,7 +221,7 @@ def test_a_hundred_thousand_jobs_load_without_looking_for_positions(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second pass over the text is for messages only; a manifest of normal size stays quick."""
-    monkeypatch.setattr("batchvid.manifest.read._positions", None)
+    monkeypatch.setattr("batchvid.manifest.yaml_tree._positions", None)
     jobs = "".join(f"  - id: clip-{n}\n    prompt: A paper kite, number {n}\n" for n in range(100_000))
     loaded = desk.load("version: 1\njobs:\n" + jobs)
     assert len(loaded.jobs) == 100_000

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain.limits import InDoubt, Limits, OnChange, Rate
-from batchvid.manifest import units
-from batchvid.manifest.read import scalar
-from batchvid.manifest.service import base_url
+from batchvid.manifest import values
+from batchvid.manifest.values import base_url
+from batchvid.manifest.yaml_tree import scalar
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk
@@ -285,19 +285,19 @@ def test_a_price_that_nobody_means_is_refused(desk: Desk, price: str, complaint:
 @given(st.integers(0, 10**9 - 1), st.integers(0, 999_999))
 def test_money_is_exact(whole: int, micros: int) -> None:
     """No float comes near it."""
-    assert units.money_micros(scalar(f"{whole}.{micros:06}")) == whole * 10**6 + micros
+    assert values.money_micros(scalar(f"{whole}.{micros:06}")) == whole * 10**6 + micros
 
 
 def test_money_below_a_millionth_is_rounded_up() -> None:
     """A budget may be held a little too early, and a price never too low."""
-    assert units.money_micros("0.0000001") == 1
+    assert values.money_micros("0.0000001") == 1
 
 
 @given(st.integers(0, 20), st.integers(0, 23), st.integers(0, 59), st.integers(1, 59))
 def test_a_time_is_the_sum_of_its_parts(days: int, hours: int, minutes: int, seconds: int) -> None:
     """Every unit may be there or not."""
     text = "".join(f"{n}{unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")) if n)
-    assert units.duration_s(text) == ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    assert values.duration_s(text) == ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @pytest.mark.parametrize(
@@ -305,4 +305,4 @@ def test_a_time_is_the_sum_of_its_parts(days: int, hours: int, minutes: int, sec
 )
 def test_whole_numbers_are_read_as_yaml_does(written: str, number: int) -> None:
     """A number field takes what YAML 1.1 calls an integer."""
-    assert units.whole(scalar(written)) == number
+    assert values.whole(scalar(written)) == number

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     MakeClip = Callable[..., bytes]
 
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
@@ -268,6 +270,44 @@ def test_pixels_that_do_not_decode_are_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match="the PNG does not decode"):
         read_frame(path)
+
+
+LOOKS = [
+    *((kind, options) for kind in MIMES for options in ({}, {"exif": turned(6)}, {"icc_profile": PROFILE})),
+    ("JPEG", {"progressive": True, "quality": 40}),
+    ("JPEG", {"comment": "\u00ff" * 300}),
+    ("WEBP", {"lossless": True}),
+    ("WEBP", {"lossless": True, "exif": turned(8)}),
+]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (40, 24), (16383, 2), (3, 700)])
+@pytest.mark.parametrize(("kind", "options"), LOOKS)
+def test_a_frame_is_the_same_where_it_is_not_decoded(
+    tmp_path: Path, kind: str, options: dict[str, object], size: tuple[int, int], mode: str
+) -> None:
+    """Size, type and hash, and with them every fingerprint: a look at what was paid knows the same content."""
+    if (kind, mode) == ("JPEG", "RGBA"):
+        mode = "CMYK"
+    path = tmp_path / "frame"
+    path.write_bytes(coded(kind, Image.new(mode, size), **options))
+    looked_at = read_frame(path, decode=False)
+    assert {looked_at.width, looked_at.height} == set(size)
+    if mode != "CMYK":  # which is looked at, and refused where it would be sent
+        assert looked_at == read_frame(path)
+
+
+@pytest.mark.parametrize("kind", MIMES)
+def test_a_look_at_a_damaged_frame_tells_or_takes_what_its_file_says(tmp_path: Path, kind: str) -> None:
+    """Wherever a byte is wrong, and wherever the file ends, there is a frame or a reason."""
+    data = coded(kind, exif=turned(6))
+    path = tmp_path / "frame"
+    for place in range(len(data)):
+        for damaged in (data[:place], data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]):
+            path.write_bytes(damaged)
+            with suppress(ValueError):
+                assert read_frame(path, decode=False).path == str(path)
 
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:

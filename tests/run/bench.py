@@ -24,6 +24,7 @@ from batchvid.engine.moving import TO_RENAME
 from batchvid.engine.observer import Silent
 from batchvid.engine.run import Account, Interrupts, Options, Order
 from batchvid.engine.run import run as run_session
+from batchvid.engine.target import journal_of
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest.model import Manifest
 from batchvid.media.mp4 import probe
@@ -196,6 +197,7 @@ class Bench:
             account=lambda: Account(BASE_URL, KEY),
             options=Options(**options),
             view=self.view,
+            journal=journal_of(manifest),
             interrupts=self.interrupts,
             connect=lambda *_: self.service,
             wall=self.clock,
@@ -231,7 +233,7 @@ class Bench:
         if journal is None:
             return {}
         with journal:
-            return {row.job_id: journal.attempts(row.job_id) for row in list(journal.all_progress())}
+            return {row.job_id: list(journal.attempts(row.job_id)) for row in list(journal.all_progress())}
 
     def moved_since(self, seq: int) -> tuple[dict[str, str], int]:
         """Return the moves after the event with this number, old ids with new ones, and the number of the last."""
@@ -239,8 +241,8 @@ class Bench:
         if journal is None:
             return {}, seq
         with journal:
-            moves = [one for one in journal.events() if one.seq > seq and one.kind == MOVED]
-            return {one.data["moved_from"]: one.job_id for one in moves}, journal.last_seq()
+            moves = list(journal.events(after=seq, kinds=[MOVED]))
+            return {one.data["moved_from"]: one.job_id for one in moves}, moves[-1].seq if moves else seq
 
     def renaming(self) -> dict[str, str]:
         """Return the clips that are to be renamed, by their paths, with the new ones."""

@@ -6,6 +6,8 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from tests.benchmarks import child
 from tests.benchmarks.figures import Figure, Goal, ratios
 from tests.benchmarks.lab import FULL_SPEED, write_manifest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.lab import Lab
 
 JOBS, CHANGED = 100_000, 1_000
+PICTURES, PHOTOGRAPH = 40, (4000, 3000)
 PARTS = "tests.benchmarks.parts"
 NO_OPS = 3
 """In each repetition: they are short, so more of them tell more."""
@@ -95,14 +98,28 @@ def small_commands(lab: Lab) -> list[Figure]:
     """P13: how much longer than bare Python the commands take that people type all day."""
     walls: dict[str, list[float]] = defaultdict(list)
     path = lab.finished(10)
+    with lab.room() as room:
+        framed = write_framed(room / "m.yaml", pictures=lab.many(PICTURES))
     for _ in range(2 * lab.repetitions):
         bare_s = child.run(BARE, log=lab.log()).wall_s
         walls["--help"].append(1000 * (_wall_s(lab, "--help") - bare_s))
         walls["status"].append(1000 * (_wall_s(lab, "status", path) - bare_s))
+        walls["pictures"].append(_wall_s(lab, "status", framed))
     return [
         Figure("P13", "--help, above bare Python", "ms", tuple(walls["--help"]), Goal("<=", 80.0)),
         Figure("P13", "status of 10 jobs, above bare Python", "ms", tuple(walls["status"]), Goal("<=", 150.0)),
+        Figure("P13", "status beside 40 pictures of 12 megapixels", "s", tuple(walls["pictures"]), Goal("<=", 0.3)),
     ]
+
+
+def write_framed(path: Path, *, pictures: int) -> Path:
+    """Write a manifest of jobs that each begin with a photograph of their own."""
+    photograph = Image.effect_noise((400, 300), 60).resize(PHOTOGRAPH).convert("RGB")
+    for number in range(pictures):
+        photograph.save(path.with_name(f"{number}.jpg"), quality=88)
+    rows = "".join(f"  - {{id: j{number}, prompt: x, first_frame: {number}.jpg}}\n" for number in range(pictures))
+    path.write_text(f"version: 1\njobs:\n{rows}", encoding="utf-8")
+    return path
 
 
 def planning(lab: Lab) -> list[Figure]:

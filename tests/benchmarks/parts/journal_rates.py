@@ -15,6 +15,8 @@ from tests.benchmarks.parts.life import changes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batchvid.journal.base import Journal
+
 AT_ONCE = 500
 
 

@@ -21,7 +21,7 @@ def main() -> None:
             read = len(yaml.load(file, Loader=yaml.CSafeLoader)["jobs"])
     else:
         import batchvid  # noqa: PLC0415 as above
-        import batchvid.manifest.loading  # noqa: PLC0415 as above
+        import batchvid.manifest.loader  # noqa: PLC0415 as above
         import batchvid.media.images  # noqa: PLC0415 the time to import is not the time to read
 
         started = time.monotonic()

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.text import nfc
-from batchvid.manifest.problems import Diagnostics, Location, Source
-from batchvid.manifest.read import Document, Map, Plain, TextError, read_text, scalar
+from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.yaml_tree import Document, Map, Plain, TextError, read_text, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchvid.manifest.read import TreePath
+    from batchvid.manifest.diagnostics import Diagnostics, Source
+    from batchvid.manifest.yaml_tree import TreePath
 
 TYPED_COLUMNS = frozenset({"takes", "price"})
 """Job fields that are not text, and so are read from a cell as YAML would read them."""
@@ -42,7 +43,7 @@ class Rows:
     names: tuple[str, ...] = ()
     """Of the pairs."""
 
-    def spot(self, entry: int, row: int, *, field: str | None = None) -> Location:
+    def location(self, entry: int, row: int, *, field: str | None = None) -> Location:
         """Return the place of a row, or of one field of it, for a message."""
         label = f"pair {self.names[row]}" if self.names else f"row {row + 1} ({self.source.name})"
         path: TreePath = self.base or ((row, field) if field is not None else (row,))
@@ -88,14 +89,14 @@ class Table:
         return line, 1
 
 
-def read_table(path: Path, name: str, *, findings: Diagnostics, entry: int) -> Rows | None:
+def read_table(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -> Rows | None:
     """Read the table that an entry's ``from`` names; ``None`` when it cannot be read as one.
 
-    What is wrong inside it is added to *findings*. Raises `TextError` when the whole file is no table.
+    What is wrong inside it is added to *diagnostics*. Raises `TextError` when the whole file is no table.
     """
     suffix = path.suffix.lower()
     if suffix in {".yaml", ".yml"}:
-        return _yaml_rows(path, name, findings=findings, entry=entry)
+        return _yaml_rows(path, name, diagnostics=diagnostics, entry=entry)
     if suffix not in {*_DELIMITERS, ".jsonl"}:
         raise TextError("is no table that is read here: .csv, .tsv, .jsonl and .yaml are")
     text = read_text(path, bom_allowed=True)
@@ -105,22 +106,22 @@ def read_table(path: Path, name: str, *, findings: Diagnostics, entry: int) -> R
     read = _csv_rows(table, lines, _DELIMITERS[suffix]) if suffix in _DELIMITERS else _json_rows(table, lines)
     for row in read:
         if isinstance(row, TextError):
-            findings.add_error(row, file=name, where=f"jobs[{entry}] ({name})")
+            diagnostics.add_error(row, file=name, where=f"jobs[{entry}] ({name})")
         else:
             rows.append(row)
     return Rows(table, rows, frozenset().union(*rows))
 
 
-def _yaml_rows(path: Path, name: str, *, findings: Diagnostics, entry: int) -> Rows | None:
+def _yaml_rows(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -> Rows | None:
     document = Document(read_text(path), name=name)
     for slip in document.slips:
-        findings.add_error(slip, file=name, where=f"jobs[{entry}] ({name})")
+        diagnostics.add_error(slip, file=name, where=f"jobs[{entry}] ({name})")
     if not isinstance(document.tree, list):
         raise TextError("is not a list of maps: begin each row with a dash", line=1, column=1)
     for row, value in enumerate(document.tree):
         if not isinstance(value, Map):
             where = f"jobs[{entry}] row {row + 1} ({name})"
-            findings.add(Location(document, (row,), where), "is not a map (key: value)")
+            diagnostics.add(Location(document, (row,), where), "is not a map (key: value)")
     if not all(isinstance(value, Map) for value in document.tree):
         return None
     rows: list[Map] = document.tree
@@ -225,7 +226,7 @@ def _refuse_halves(text: str) -> None:
         raise ValueError("holds half a character (a lone surrogate)")
 
 
-def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry: int, findings: Diagnostics) -> Rows:
+def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry: int, diagnostics: Diagnostics) -> Rows:
     """Find the frame pairs of a folder: one row a NAME, in the order of their names.
 
     The rows' frames are paths relative to the manifest, as *relative* is; *name* is the folder for
@@ -244,7 +245,7 @@ def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry:
         sides = found.setdefault(match["name"], {})
         which = match["which"].lower()
         if which in sides:
-            findings.add(
+            diagnostics.add(
                 Location(source, base, f"jobs[{entry}].pairs"), f"{sides[which]} and {file} are both a {which} frame"
             )
         sides[which] = file
@@ -258,7 +259,7 @@ def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry:
             try:
                 row["prompt"] = read_text(folder / files[f"{pair}.txt"], bom_allowed=True).strip()
             except TextError as error:
-                findings.add_error(error, file=f"{name}/{pair}.txt", where=f"jobs[{entry}] pair {pair}")
+                diagnostics.add_error(error, file=f"{name}/{pair}.txt", where=f"jobs[{entry}] pair {pair}")
         rows.append(row)
     if not rows:
         raise TextError("holds no NAME_first.png (or .jpg, .webp)")

@@ -1,33 +1,92 @@
-"""Where a clip goes below the output folder: the rules of a file name.
+"""``{name}`` in the manifest's texts, and the names of files, which such texts make.
 
-Folders come only from the slashes of the template, never from a value, so all clips of a manifest lie
-equally deep, and none can be where another needs a folder.
+A template is plain substitution. This is not ``str.format``: a name is looked up among the variables and nowhere else,
+so that no attribute, index or conversion of anything can be reached from a manifest. Folders come only from the slashes
+of the ``filename`` template, never from a value. So all clips of a manifest lie equally deep, and none can be where
+another needs a folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 import unicodedata
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchvid.domain.text import nfc
-from batchvid.manifest.template import Template, parse
-from batchvid.manifest.units import shown
+from batchvid.manifest.values import locale_trouble, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-DEFAULT = "{id}.mp4"
 MAX_PART_BYTES = 200
 """File systems take 255; room is left for ``.part`` and an attempt's number."""
 MAX_PATH_BYTES = 1000
 """Below what the narrowest systems take, with room for the output folder."""
 
+_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+
+
+class UnknownVariableError(ValueError):
+    """A text names a variable that it does not have."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(f"{{{one}}}" for one in sorted(known))
+        super().__init__(
+            f"{shown(f'{{{name}}}')} is no variable here: known are {names}; a brace as text is {{{{ or }}}}"
+        )
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text that has been taken apart: literal pieces and, at the odd places, names of variables."""
+
+    pieces: tuple[str, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The variables that it wants."""
+        return frozenset(self.pieces[1::2])
+
+    def render(self, variables: Mapping[str, str]) -> str:
+        """Return the text with every variable filled in; raises `UnknownVariableError`."""
+        found = list(self.pieces)
+        for place in range(1, len(found), 2):
+            name = found[place]
+            if name not in variables:
+                raise UnknownVariableError(name, variables)
+            found[place] = variables[name]
+        return "".join(found)
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Template:
+    """Take *text* apart; raises `ValueError` for a single brace that belongs to nothing."""
+    pieces = [""]
+    end = 0
+    for part in _PART.finditer(text):
+        pieces[-1] += text[end : part.start()]
+        end = part.end()
+        match part[0]:
+            case "{{" | "}}":
+                pieces[-1] += part[0][0]
+            case "{" | "}":
+                raise ValueError(f'a single "{part[0]}" stands in the text: write {part[0] * 2} for a brace')
+            case _:
+                pieces += [nfc(part[1].strip()), ""]
+    pieces[-1] += text[end:]
+    return Template(tuple(pieces))
+
+
+def has_braces(text: str) -> bool:
+    """Whether *text* is more than a plain text."""
+    return "{" in text or "}" in text
 
 
 def file_name(text: str) -> Template:
@@ -38,7 +97,7 @@ def file_name(text: str) -> Template:
     if text.startswith("/"):
         raise ValueError(f"{shown(text)} is absolute: write a path inside the output folder")
     sample = template.render(dict.fromkeys(template.names, "x"))
-    if trouble := path_trouble(sample):
+    if trouble := _path_trouble(sample):
         raise ValueError(f"{shown(text)} {trouble}")
     return template
 
@@ -49,12 +108,12 @@ def clip_path(template: Template, variables: Mapping[str, str]) -> str:
     Raises `ValueError` when it is still no path inside the output folder, or an unknown variable is named.
     """
     path = nfc(template.render({name: _UNSAFE.sub("-", value) for name, value in variables.items()}))
-    if trouble := path_trouble(path):
+    if trouble := _path_trouble(path):
         raise ValueError(f"its file name {shown(path)} {trouble}")
     return path
 
 
-def path_trouble(path: str) -> str | None:
+def _path_trouble(path: str) -> str | None:
     """Return what keeps *path* from being a clip's path, or ``None``."""
     if "\\" in path or not path.isprintable():
         return "holds a backslash or a control character: write / for folders"
@@ -74,20 +133,6 @@ def path_trouble(path: str) -> str | None:
             return f"has a part of more than {MAX_PART_BYTES} bytes"
     if len(path.encode()) > MAX_PATH_BYTES:
         return f"has more than {MAX_PATH_BYTES} bytes"
-    return None
-
-
-def locale_trouble(path: str) -> str | None:
-    """Return what keeps *path* from being the name of a file under this locale, or ``None``.
-
-    It is asked before anything is paid: a clip whose file cannot be named could not be saved.
-    """
-    if path.isascii():
-        return None
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return f"holds letters that this locale ({sys.getfilesystemencoding()}) cannot write: set LC_ALL=C.UTF-8"
     return None
 
 

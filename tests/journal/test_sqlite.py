@@ -1,4 +1,4 @@
-"""Opening: what is certain to be our journal is opened, privately and durably; everything else is refused."""
+"""The journal's file: what is certain to be ours is opened, privately and durably; everything else is refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain.errors import ConfigError, Exit, StorageError
-from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, TaskFailed
+from batchvid.domain.job import Attempt, Progress
+from batchvid.domain.lifecycle import GaveUp, SubmitAccepted, SubmitStarted, TaskFailed
 from batchvid.journal import sqlite_file as journal_schema
-from batchvid.journal.sqlite import Journal, SqliteStore
+from batchvid.journal.sqlite import UNFINISHED, SqliteJournal, SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
 FAILED = TaskFailed("blocked")
+
+
+@pytest.fixture
+def store(path: Path) -> SqliteStore:
+    """Return where the file is."""
+    return SqliteStore(path)
+
+
+@pytest.fixture
+def journal(store: SqliteStore, service: str) -> Iterator[SqliteJournal]:
+    """Return a fresh journal, open for writing."""
+    with store.open(service=service) as opened:
+        yield opened
 
 
 @contextmanager
@@ -76,7 +90,7 @@ def test_rights_that_others_were_given_are_taken_back(path: Path, service: str) 
     assert S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_commits_survive_a_power_loss_and_readers_read_beside(journal: Journal) -> None:
+def test_commits_survive_a_power_loss_and_readers_read_beside(journal: SqliteJournal) -> None:
     """The log is synced at each commit: FULL, which WAL alone does not give."""
     pragmas = {name: journal._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}
@@ -84,15 +98,6 @@ def test_commits_survive_a_power_loss_and_readers_read_beside(journal: Journal) 
     assert journal._db.execute("PRAGMA busy_timeout").fetchone()[0] >= 5000
     assert journal._db.execute("PRAGMA application_id").fetchone()[0] == journal_schema.APPLICATION_ID
     assert journal._db.execute("PRAGMA user_version").fetchone()[0] == journal_schema.newest_version()
-
-
-def test_a_journal_stays_what_it_was_when_opened_again(path: Path, service: str) -> None:
-    """Opening never begins anew."""
-    with SqliteStore(path).open(service=service) as journal:
-        journal.meta_set("note", "kept")
-    with SqliteStore(path).open(service=service) as journal:
-        assert journal.meta_get("note") == "kept"
-        assert journal.meta_get("nothing") is None
 
 
 def test_a_reader_sees_what_is_committed_while_the_writer_goes_on(life: Life, path: Path) -> None:
@@ -149,8 +154,8 @@ def test_what_cannot_be_read_is_refused_and_left_alone(path: Path, service: str,
     path.parent.mkdir(parents=True, mode=0o700)
     path.write_bytes(content)
     openings: list[Callable[[], object]] = [
-        partial(Journal.open, path, service=service),
-        partial(JournalReader.open_readonly, path),
+        partial(SqliteStore(path).open, service=service),
+        SqliteStore(path).read,
     ]
     for opening in openings:
         with pytest.raises(StorageError, match=says) as caught:
@@ -175,11 +180,11 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path, service
     assert path.read_bytes() == content
 
 
-def test_a_journal_that_was_cut_off_is_refused(life: Life, path: Path, service: str) -> None:
+def test_a_journal_that_was_cut_off_is_refused(life: Life, journal: SqliteJournal, path: Path, service: str) -> None:
     """Half a journal knows half of what was paid."""
     for number in range(1, 40):
         life.goes(SubmitStarted(number, 1, "f" * 64), SubmitAccepted(f"task_{number}"), FAILED)
-    life.journal.backup(path.with_name("whole.db"))
+    journal.backup(path.with_name("whole.db"))
     cut = path.with_name("cut.db")
     whole = path.with_name("whole.db").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
@@ -187,12 +192,14 @@ def test_a_journal_that_was_cut_off_is_refused(life: Life, path: Path, service: 
         SqliteStore(cut).open(service=service)
 
 
-def test_after_an_unclean_end_every_page_is_checked(life: Life, path: Path, service: str) -> None:
+def test_after_an_unclean_end_every_page_is_checked(
+    life: Life, journal: SqliteJournal, path: Path, service: str
+) -> None:
     """A page that a failing disk has changed is found before anything is paid, though no query would touch it."""
     for number in range(1, 40):
         life.goes(SubmitStarted(number, 1, "f" * 64), SubmitAccepted(f"task_{number}"), FAILED)
     spoilt = path.with_name("spoilt.db")
-    life.journal.backup(spoilt)  # a copy of a journal in use is one that was not closed
+    journal.backup(spoilt)  # a copy of a journal in use is one that was not closed
     content = bytearray(spoilt.read_bytes())
     content[-4096:] = b"\x0d" + b"\xff" * 4095
     spoilt.write_bytes(content)
@@ -215,16 +222,6 @@ def test_an_unclean_end_is_noted(path: Path, service: str) -> None:
     assert reader is not None
     assert reader.meta_get("clean") == "0"
     reader.close()
-
-
-def test_a_journal_of_another_service_is_refused(path: Path, service: str) -> None:
-    """Task ids and payments mean nothing elsewhere; both services are named."""
-    SqliteStore(path).open(service=service).close()
-    with pytest.raises(ConfigError, match=r"belongs to the service https://api\.example\.com/v1") as caught:
-        SqliteStore(path).open(service="http://127.0.0.1:8000/v1")
-    assert "http://127.0.0.1:8000/v1" in str(caught.value)
-    assert caught.value.exit_code is Exit.CONFIG
-    SqliteStore(path).open(service=service).close()
 
 
 def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, service: str) -> None:
@@ -308,13 +305,13 @@ def test_a_forbidden_output_is_refused(public_folder: Path, service: str) -> Non
         public_folder.chmod(0o700)
 
 
-def test_a_copy_is_whole_private_and_a_journal(life: Life, path: Path, service: str) -> None:
+def test_a_copy_is_whole_private_and_a_journal(life: Life, journal: SqliteJournal, path: Path, service: str) -> None:
     """A backup may be taken while the journal is in use, and opens as one; an older copy is replaced."""
     life.goes(STARTED)
     copy = path.parent / "copy.db"
-    life.journal.backup(copy)
+    journal.backup(copy)
     life.goes(SubmitAccepted("task_1"))
-    life.journal.backup(copy)
+    journal.backup(copy)
     assert S_IMODE(copy.stat().st_mode) == 0o600
     with SqliteStore(copy).open(service=service) as opened:
         assert opened.progress("kite") == life.progress
@@ -365,12 +362,13 @@ def test_a_journal_is_sealed_only_when_it_knows_all(path: Path, service: str) ->
     """Somebody who opens it without holding it against what lies beside must not hide that it went back in time."""
     for knows_all in (False, True, True):
         with SqliteStore(path).open(service=service) as journal:
-            journal.is_sealed = journal.is_sealed or knows_all
+            if knows_all:
+                journal.seal()
     with SqliteStore(path).open(service=None) as journal:
         assert journal.is_sealed
     reader = SqliteStore(path).read()
     assert reader is not None
-    assert reader.is_as_sealed()
+    assert reader.is_sealed
     reader.close()
     assert SqliteStore(path).open(service=service).is_sealed
 
@@ -389,7 +387,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 def test_a_seal_holds_for_one_file_in_one_state(path: Path, service: str, what: str) -> None:
     """Whatever was put in its place is held against what lies beside it."""
     with SqliteStore(path).open(service=service) as journal:
-        journal.is_sealed = True
+        journal.seal()
     SPOILED[what](path)
     with SqliteStore(path).open(service=service) as journal:
         assert not journal.is_sealed
@@ -398,7 +396,7 @@ def test_a_seal_holds_for_one_file_in_one_state(path: Path, service: str, what: 
 def test_a_session_that_was_not_ended_leaves_no_seal(path: Path, service: str) -> None:
     """Nor does one whose journal was taken away under it; every copy of the file shows that it was not closed."""
     with SqliteStore(path).open(service=service) as journal:
-        journal.is_sealed = True
+        journal.seal()
     journal = SqliteStore(path).open(service=service)
     copy = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)  # the file alone, without its -wal
     assert copy.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone() == ("0",)
@@ -406,7 +404,43 @@ def test_a_session_that_was_not_ended_leaves_no_seal(path: Path, service: str) -
     journal.close(clean=False)
     assert not path.with_name("seal.json").exists()
     with SqliteStore(path).open(service=service) as journal:
-        journal.is_sealed = True
+        journal.seal()
         shutil.copy2(path, path.with_name("copy"))
         path.with_name("copy").replace(path)
     assert not path.with_name("seal.json").exists()
+
+
+@pytest.mark.parametrize(("table", "value"), [("jobs", Progress), ("attempts", Attempt)])
+def test_every_field_is_a_column(journal: SqliteJournal, table: str, value: type[Progress | Attempt]) -> None:
+    """A field that is added to the value needs a new version of the schema."""
+    columns = [row[1] for row in journal._db.execute(f"PRAGMA table_info({table})")]
+    assert columns == list(value._fields)
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_journal_that_was_moved_or_removed_takes_nothing_more(life: Life, path: Path, *, put_back: bool) -> None:
+    """SQLite would go on writing to a file without a name, and a run would go on buying; put back, it is whole."""
+    life.goes(STARTED)
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    with pytest.raises(StorageError, match="removed or unmounted"):
+        life.goes(SubmitAccepted("task_kite"))
+    if put_back:
+        away.rename(path.parent)
+        life.goes(SubmitAccepted("task_kite"))
+        return
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(StorageError, match="replaced"):
+        life.goes(SubmitAccepted("task_kite"))
+
+
+def test_unfinished_jobs_are_found_without_reading_the_finished(
+    life: Life, other: Life, journal: SqliteJournal
+) -> None:
+    """The partial index answers, so that a journal of 100,000 clips costs nothing to go on with."""
+    life.goes(STARTED)
+    other.goes(STARTED, GaveUp("lost"))
+    assert [progress.job_id for progress in journal.open_progress()] == ["kite"]
+    plan = journal._db.execute(f"EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE {UNFINISHED} ORDER BY job_id").fetchall()  # noqa: S608 a constant
+    assert "jobs_unfinished" in plan[0][-1]

@@ -1,4 +1,4 @@
-"""Collects every problem and warning, and finds the lines that they stand on when all are known."""
+"""Every problem and warning of a manifest; the lines that they stand on are looked for when all are known."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batchvid.domain.errors import Problem
-from batchvid.manifest.service import without_keys
+from batchvid.manifest.values import without_keys
 
 if TYPE_CHECKING:
-    from batchvid.manifest.read import TextError, TreePath
+    from collections.abc import Iterable
+
+    from batchvid.manifest.schema import Mistake
+    from batchvid.manifest.yaml_tree import TextError, TreePath
 
 _LONGEST_TEXT = 500
 """A message that repeats what somebody wrote stays readable."""
@@ -34,50 +37,55 @@ class Location:
     path: TreePath
     where: str
 
-
-def dotted(path: TreePath) -> str:
-    """Return ``jobs[3].first_frame`` for a path in a tree."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    @classmethod
+    def of(cls, source: Source, *path: str | int) -> Location:
+        """Return the location that is called by its path: ``jobs[3].first_frame``."""
+        where = ""
+        for part in path:
+            where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
+        return cls(source, path, where)
 
 
 class Diagnostics:
     """What was found wrong, or strange, so far."""
 
     def __init__(self) -> None:
-        self._spotted: list[tuple[Location, str]] = []
+        self._problems: list[tuple[Location, str]] = []
         self._located: list[Problem] = []
         self._warnings: list[tuple[Location, str]] = []
 
     def __bool__(self) -> bool:
         """Whether anything is wrong; warnings do not count."""
-        return bool(self._spotted or self._located)
+        return bool(self._problems or self._located)
 
-    def add(self, spot: Location, text: str) -> None:
-        """Note that something is wrong at *spot*."""
-        self._spotted.append((spot, text))
+    def add(self, location: Location, text: str) -> None:
+        """Add what is wrong at *location*."""
+        self._problems.append((location, text))
 
-    def warn(self, spot: Location, text: str) -> None:
-        """Note that something at *spot* is allowed, but probably not meant."""
-        self._warnings.append((spot, text))
+    def add_all(self, mistakes: Iterable[Mistake], source: Source, *base: str | int) -> None:
+        """Add what is wrong inside of what stands at *base*."""
+        for mistake in mistakes:
+            self.add(Location.of(source, *base, *mistake.path), mistake.text)
+
+    def warn(self, location: Location, text: str) -> None:
+        """Add what is allowed at *location*, but probably not meant."""
+        self._warnings.append((location, text))
 
     def add_error(self, error: TextError, *, file: str, where: str) -> None:
-        """Note what kept *file* from being read."""
+        """Add what kept *file* from being read."""
         self._located.append(_problem(file, error.line, error.column, where, str(error)))
 
     def problems(self) -> list[Problem]:
         """Return everything that is wrong, by file, line and column, each once."""
-        return _in_order(self._located + [_located(spot, text) for spot, text in self._spotted])
+        return _in_order(self._located + [_found(*one) for one in self._problems])
 
     def warnings(self) -> list[Problem]:
         """Return everything that is strange, in the same order."""
-        return _in_order([_located(spot, text) for spot, text in self._warnings])
+        return _in_order([_found(*one) for one in self._warnings])
 
 
-def _located(spot: Location, text: str) -> Problem:
-    return _problem(spot.source.name, *spot.source.position(spot.path), spot.where, text)
+def _found(location: Location, text: str) -> Problem:
+    return _problem(location.source.name, *location.source.position(location.path), location.where, text)
 
 
 def _in_order(found: list[Problem]) -> list[Problem]:
@@ -89,7 +97,7 @@ def _problem(file: str, line: int, column: int, where: str, text: str) -> Proble
 
 
 def _shown(text: str) -> str:
-    """Make *text* safe to show: no key, nothing that moves a terminal's cursor, no endless line."""
+    """Return *text* safe to show: no key, nothing that moves a terminal's cursor, no endless line."""
     text = without_keys(text)
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + "…"

@@ -1,0 +1,430 @@
+"""Loads a manifest: reads it, checks its sections, expands its entries, makes the jobs, and tells every problem.
+
+The making of a job: its id, its frames, its price, its path and its fingerprint, and no two jobs in each other's way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import re
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchvid.domain import fingerprint
+from batchvid.domain.addresses import is_readable_on_the_way
+from batchvid.domain.errors import ManifestError
+from batchvid.domain.image_fit import Fit, ratio_of
+from batchvid.domain.job import Continuation, Frame, Job
+from batchvid.domain.limits import Limits
+from batchvid.domain.text import nfc
+from batchvid.manifest.diagnostics import Diagnostics, Location
+from batchvid.manifest.expand import Expander, JobSpec
+from batchvid.manifest.model import Manifest
+from batchvid.manifest.references import ID, NO_ID, Films, Frames, check_chains, frame_troubles, size_trouble
+from batchvid.manifest.schema import DEFAULTS, HEAD, LIMITS, SERVICE, Section, what
+from batchvid.manifest.storyboards import FRAMES, suffix
+from batchvid.manifest.templates import UnknownVariableError, clip_path, file_name, on_disk, parse, same_file
+from batchvid.manifest.values import ANY_SIZE, holds_key, names_another_secret, shown
+from batchvid.manifest.yaml_tree import Document, Map, TextError, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from batchvid.domain.film import Film
+    from batchvid.manifest.templates import Template
+    from batchvid.manifest.values import Price
+
+_SLUG_LENGTH = 40
+_CONTENT_DIGITS = 6
+_WORD = re.compile(r"[a-z0-9]+")
+_PRICED_BY = frozenset({"model", "size", "seconds", "price"})
+_MODEL = DEFAULTS.defaults["model"]
+_ID_IS_PATH = parse(HEAD.defaults["filename"])
+
+
+def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
+    """Read, check and expand the manifest at *path*; see `batchvid.manifest.load`."""
+    with _no_collection():
+        return _load(Path(path), name=str(path), read_frame=read_frame)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the cycle collector away: it would walk a growing tree again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Manifest:
+    diagnostics = Diagnostics()
+    absolute = path.absolute()
+    document = _document(path, name, diagnostics)
+    head, broken_head, mistakes = HEAD.check(document.tree)
+    diagnostics.add_all(mistakes, document)
+    defaults, broken_defaults = _section(DEFAULTS, document, "defaults", diagnostics)
+    limits, _ = _section(LIMITS, document, "limits", diagnostics)
+    service = SERVICE.defaults | _section(SERVICE, document, "service", diagnostics)[0]
+    _warn_of_service(document, service, diagnostics)
+    template = None
+    if "filename" not in broken_head:
+        try:
+            template = file_name(head.get("filename", HEAD.defaults["filename"]))
+        except ValueError as error:
+            diagnostics.add(Location.of(document, "filename"), str(error))
+    expander = Expander(
+        document,
+        absolute.parent,
+        defaults=defaults,
+        broken_defaults=broken_defaults | broken_head & {"defaults"},
+        diagnostics=diagnostics,
+    )
+    maker = JobMaker(
+        expander,
+        Frames(absolute.parent, read_frame),
+        prices=head.get("prices", {}),
+        priced="budget" in limits and "prices" not in broken_head,
+        template=template,
+        diagnostics=diagnostics,
+    )
+    jobs = maker.jobs()
+    films = maker.films(document, jobs)
+    if diagnostics:
+        raise ManifestError(diagnostics.problems())
+    return Manifest(
+        path=absolute,
+        base_url=service["base_url"],
+        key_env=service["key_env"],
+        allow_http=service["allow_http"],
+        output=on_disk(absolute.parent / head.get("output", f"out/{path.stem}")),
+        limits=_limits(limits),
+        jobs=tuple(jobs),
+        notify=tuple(head.get("notify", ())),
+        films=films,
+        warnings=tuple(map(str, diagnostics.warnings())),
+        reads=tuple(expander.reads),
+    )
+
+
+def _document(path: Path, name: str, diagnostics: Diagnostics) -> Document:
+    """Read the manifest's text into a tree whose top is a map that has jobs; raises `ManifestError`."""
+    try:
+        document = Document(read_text(path), name=name)
+    except TextError as error:
+        diagnostics.add_error(error, file=name, where="manifest")
+        raise ManifestError(diagnostics.problems()) from error
+    for slip in document.slips:
+        diagnostics.add_error(slip, file=name, where="manifest")
+    top = document.tree
+    if not isinstance(top, Map):
+        text = f"is {what(top)}, and a map is wanted: write version: 1 and jobs:"
+        diagnostics.add(Location(document, (), "manifest"), text)
+        raise ManifestError(diagnostics.problems())
+    jobs = top.get("jobs")
+    if not isinstance(jobs, list) or not jobs:
+        found = "is missing" if "jobs" not in top else f"is {what(jobs)}" if jobs != [] else "is empty"
+        diagnostics.add(Location.of(document, "jobs"), f"{found}: write a list, a dash before each job")
+        top["jobs"] = []
+    return document
+
+
+def _section(
+    section: Section, document: Document, name: str, diagnostics: Diagnostics
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """Check one section; return what is right of it, and the wrong keys."""
+    tree = document.tree.get(name, {})
+    if not isinstance(tree, dict):
+        return {}, frozenset()
+    if section is SERVICE and holds_key(tree):
+        text = (
+            "holds what looks like a key: write the NAME of a variable in key_env, and replace the key at the service"
+        )
+        diagnostics.add(Location.of(document, name), text)
+        return {}, frozenset()
+    found, broken, mistakes = section.check(tree)
+    diagnostics.add_all(mistakes, document, name)
+    return found, broken
+
+
+def _warn_of_service(document: Document, service: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Warn of what may give a secret away."""
+    if strange := names_another_secret(service["key_env"]):
+        diagnostics.warn(Location.of(document, "service", "key_env"), strange)
+    if service["allow_http"]:
+        now = is_readable_on_the_way(service["base_url"])
+        text = "everybody on the way can read the key" if now else "base_url does not need it; remove it"
+        diagnostics.warn(Location.of(document, "service", "allow_http"), f"is on: {text}")
+
+
+def _limits(given: Mapping[str, Any]) -> Limits:
+    """Return the limits as values; what the manifest does not say is the default."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        fields = LIMITS.keys[name].fields or (name,)
+        found |= zip(fields, value if len(fields) > 1 else (value,), strict=True)
+    return Limits(**found)
+
+
+class JobMaker:
+    """Makes the jobs of one manifest, and remembers what ids and paths are taken."""
+
+    def __init__(
+        self,
+        expander: Expander,
+        frames: Frames,
+        *,
+        prices: Mapping[str, Mapping[str, Price]],
+        priced: bool,
+        template: Template | None,
+        diagnostics: Diagnostics,
+    ) -> None:
+        """Prepare to make jobs.
+
+        *prices* are by model and size. *priced*: every job needs a price, because there is a budget to keep.
+        *template* is of the file names (``None``: wrong, and reported).
+        """
+        self._expander = expander
+        self._frames = frames
+        self._prices = prices
+        self._priced = priced
+        self._template = template
+        self._id_is_path = template == _ID_IS_PATH
+        self._diagnostics = diagnostics
+        self._ids: dict[str, JobSpec] = {}
+        self._paths: dict[str, tuple[str, str, JobSpec]] = {}
+        self._known_prices: dict[tuple[str, str | None, str | None], int | None] = {}
+        self._contents: dict[str, str] = {}
+        self._base = ""
+        self._unpriced: dict[tuple[str, str | None], tuple[JobSpec, int]] = {}
+        self._warned: set[tuple[str, ...]] = set()
+        self._continued: dict[str, JobSpec] = {}
+        self._boards: dict[str, tuple[list[str], JobSpec]] = {}
+
+    def jobs(self) -> list[Job]:
+        """Make every job; the list is complete when nothing was found wrong."""
+        found = [job for spec in self._expander.specs() if (job := self._job(spec)) is not None]
+        for (model, size), (spec, count) in self._unpriced.items():
+            more = f" (and {count - 1:,} more jobs)" if count > 1 else ""
+            what = f"{model} at size {size}" if size else model
+            text = f"has no price, and there is a budget: add {what} to prices, or price: to the job{more}"
+            self._diagnostics.add(self._expander.place(spec), text)
+        if self._continued:
+            check_chains(
+                found,
+                self._known(found),
+                location_of=lambda job_id: self._expander.location(self._continued[job_id], "continues"),
+                diagnostics=self._diagnostics,
+            )
+        return found
+
+    def films(self, document: Document, jobs: Sequence[Job]) -> tuple[Film, ...]:
+        """Return the films of the storyboards and of ``films``, once the *jobs* are made."""
+        if not self._boards and "films" not in document.tree:
+            return ()
+        boards = {film: (clips, self._expander.location(spec, "film")) for film, (clips, spec) in self._boards.items()}
+        taken = {key: job_id for key, (_, job_id, _) in self._paths.items()}
+        return Films(document, self._known(jobs), diagnostics=self._diagnostics).all(boards, taken)
+
+    def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Return all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
+        found = {key: spec.fields.get("id", key) for key, spec in self._ids.items() if spec.take == 1}
+        return found | {job.id.lower(): job.id for job in jobs}
+
+    def _job(self, spec: JobSpec) -> Job | None:
+        fields = spec.fields
+        model: str = nfc(fields.get("model", _MODEL))
+        size: str | None = fields.get("size")
+        seconds: str | None = fields.get("seconds")
+        sound = not spec.broken
+        prompt: str = fields.get("prompt", "")
+        if not prompt and "prompt" not in spec.broken:
+            self._diagnostics.add(self._expander.place(spec), "has no prompt: write prompt: and what the clip shows")
+            sound = False
+        if "id" in fields:
+            sound = self._take_id(spec, _id_of_take(spec, fields["id"])) and sound
+        frames: tuple[Frame, ...] | None = ()
+        if "first_frame" in fields or "last_frame" in fields:
+            frames = self._frames_of(spec)
+        if "continues" in fields or "at" in fields:
+            sound = self._may_continue(spec) and sound
+        if size is not None and self._is_news(size) and (text := size_trouble(size)):
+            self._diagnostics.warn(self._expander.location(spec, "size"), text)
+        price = self._price(spec, model, size, seconds)
+        if not sound or frames is None or self._template is None:
+            return None
+        form = tuple(fields["form"].items()) if "form" in fields else ()
+        written = fingerprint.fields(prompt=prompt, model=model, size=size, seconds=seconds, form=form)
+        hashes = [fingerprint.of_frame(frame) for frame in frames]
+        above: str | None = fields.get("continues")
+        if above is not None:
+            hashes.insert(0, fingerprint.taken_frame(above, fields.get("at")))
+        content, also = fingerprint.spelled(written, hashes)
+        if also:
+            prompt, form = nfc(prompt), tuple((name, nfc(value)) for name, value in form)
+            size, seconds = size and nfc(size), seconds and nfc(seconds)
+        named = "id" in fields
+        job_id = _id_of_take(spec, fields["id"]) if named else self._derived_id(spec, prompt, content)
+        if job_id is None or (path := self._path(spec, job_id, self._template)) is None:
+            return None
+        where = self._expander.line(spec)
+        job = Job(
+            job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named
+        )
+        return job if above is None and not spec.film else self._linked(spec, job)
+
+    def _linked(self, spec: JobSpec, job: Job) -> Job:
+        """Remember what the job is a part of: its storyboard's film (the first take is), or a chain."""
+        if spec.film and (spec.take == 1 or spec.id_tells_takes):
+            self._boards.setdefault(job.id.removesuffix(suffix(spec.part)), ([], spec))[0].append(job.id)
+        if "continues" not in spec.fields:
+            return job
+        self._continued[job.id] = spec
+        own = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)} | {"fingerprint": ""}
+        return Continuation(**own, continues=spec.fields["continues"], at_s=spec.fields.get("at"))
+
+    def _may_continue(self, spec: JobSpec) -> bool:
+        """Whether what is written of another clip to go on from can be."""
+        if "continues" not in spec.fields:
+            if "continues" not in spec.broken:
+                text = "stands without continues: name the clip that is meant"
+                self._diagnostics.add(self._expander.location(spec, "at"), text)
+            return False
+        if "first_frame" in spec.fields:
+            text = "stands beside first_frame, and the clip can begin with one frame only: remove one of the two"
+            self._diagnostics.add(self._expander.location(spec, "continues"), text)
+        return "first_frame" not in spec.fields
+
+    def _take_id(self, spec: JobSpec, job_id: str) -> bool:
+        """Take an id that was written; ``False`` when it is none, or somebody has it."""
+        if not ID.fullmatch(job_id):
+            self._diagnostics.add(self._expander.location(spec, "id"), f"{shown(job_id)} {NO_ID}")
+            return False
+        holder = self._ids.setdefault(job_id.lower(), spec)
+        if holder is not spec:
+            text = f"{shown(job_id)} is the id of {self._named(holder)} too: ids are unique, without regard to case"
+            self._diagnostics.add(self._expander.location(spec, "id"), text)
+        return holder is spec
+
+    def _derived_id(self, spec: JobSpec, prompt: str, content: str) -> str | None:
+        """Return the id of a job that was given none: it follows from the content, and so survives re-ordering."""
+        if spec.take == 1:
+            self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
+        job_id = _id_of_take(spec, self._base)
+        holder = self._ids.setdefault(job_id.lower(), spec)
+        if holder is spec:
+            self._contents[job_id] = content
+            return job_id
+        if self._contents.get(job_id) == content:
+            text = f"is the same as {self._named(holder)}: for more clips of one content write takes: 2"
+        else:
+            text = f'would get the id "{job_id}", which {self._named(holder)} has: write an id: of its own'
+        self._diagnostics.add(self._expander.place(spec), text)
+        return None
+
+    def _frames_of(self, spec: JobSpec) -> tuple[Frame, ...] | None:
+        """Return the job's frames in order; ``None`` when one of them is wrong."""
+        frames: list[Frame] = []
+        wanted = [field for field in FRAMES if field in spec.fields]
+        fit, ratio = spec.fields.get("fit", Fit.NONE), ratio_of(spec.fields.get("size"))
+        if fit is not Fit.NONE and ratio is None and "size" not in spec.broken:
+            text = f"{fit} needs a size: that names a ratio, such as 16x9 or 1280x720: write one beside it"
+            self._diagnostics.add(self._expander.location(spec, "fit"), text)
+            return None
+        begun = "first_frame" in wanted or "continues" in spec.fields
+        if not begun and not spec.broken & {"first_frame", "continues"}:
+            text = "stands without first_frame: write first_frame too, or name this one first_frame"
+            self._diagnostics.add(self._expander.location(spec, "last_frame"), text)
+        for field in wanted:
+            try:
+                frames.append(self._frames.get(spec.fields[field], fit=fit, ratio=ratio))
+            except ValueError as error:
+                self._diagnostics.add(self._expander.location(spec, field), str(error))
+        if not begun or len(frames) < len(wanted):
+            return None
+        found = tuple(frames)
+        for field, text in frame_troubles(dict(zip(wanted, found, strict=True)), spec.fields.get("size")):
+            if self._is_news(field, spec.fields[field], text):
+                self._diagnostics.warn(self._expander.location(spec, field), text)
+        return found
+
+    def _is_news(self, *what: str) -> bool:
+        """Whether this is met for the first time: a thousand jobs may share one frame, and one size."""
+        if what in self._warned:
+            return False
+        self._warned.add(what)
+        return True
+
+    def _price(self, spec: JobSpec, model: str, size: str | None, seconds: str | None) -> int | None:
+        own: Price | None = spec.fields.get("price")
+        key = model, size, seconds
+        if own is None and key in self._known_prices:
+            return self._known_prices[key]
+        if not _PRICED_BY.isdisjoint(spec.broken):
+            return None
+        by_size = self._prices.get(model, {})
+        price = own or by_size.get(size or ANY_SIZE) or by_size.get(ANY_SIZE)
+        if price is None:
+            if self._priced:
+                first, count = self._unpriced.get((model, size), (spec, 0))
+                self._unpriced[model, size] = first, count + 1
+            else:
+                self._known_prices[key] = None
+            return None
+        try:
+            micros = price.of_clip(seconds)
+        except ValueError as error:
+            self._diagnostics.add(self._expander.location(spec, "seconds"), str(error))
+            return None
+        if own is None:
+            self._known_prices[key] = micros
+        return micros
+
+    def _path(self, spec: JobSpec, job_id: str, template: Template) -> str | None:
+        """Return the clip's path; ``None`` when it is none, or in another's way."""
+        if self._id_is_path:
+            return job_id + ".mp4"
+        own = {"id": job_id, "model": _MODEL, "size": "default"}
+        own |= {name: spec.fields[name] for name in ("model", "size") if name in spec.fields}
+        try:
+            path = clip_path(template, {**spec.variables, **own, "take": str(spec.take)})
+        except UnknownVariableError as error:
+            if self._is_news("filename", error.name):
+                self._diagnostics.add(self._expander.at("filename"), f'{error} (in job "{job_id}")')
+            return None
+        except ValueError as error:
+            self._diagnostics.add(self._expander.place(spec), str(error))
+            return None
+        holder = self._paths.setdefault(same_file(path), (path, job_id, spec))
+        if holder[2] is not spec:
+            text = (
+                f'job "{job_id}" would be written to {shown(path)}, and so would job "{holder[1]}" of '
+                f"{self._named(holder[2])}: write {{id}} into filename"
+            )
+            self._diagnostics.add(self._expander.place(spec), text)
+            return None
+        return path
+
+    def _named(self, spec: JobSpec) -> str:
+        return f"{self._expander.place(spec).where} ({self._expander.line(spec)})"
+
+
+def _id_of_take(spec: JobSpec, job_id: str) -> str:
+    return job_id if spec.take == 1 or spec.id_tells_takes else f"{job_id}-{spec.take}"
+
+
+def _slug(prompt: str) -> str:
+    """Return the first words of *prompt* as letters, digits and dashes."""
+    words = _WORD.findall(unicodedata.normalize("NFKD", prompt[:200]).encode("ascii", "ignore").decode().lower())
+    slug = words[0][:_SLUG_LENGTH] if words else "clip"
+    for word in words[1:]:
+        if len(slug) + 1 + len(word) > _SLUG_LENGTH:
+            break
+        slug += "-" + word
+    return slug
