@@ -69,6 +69,7 @@ def verify_command(
 
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
+    from batchvid.providers.registry import PROVIDERS
     from batchvid.storage.local import Outputs, wrong_clips
 
     loaded = load(manifest, output=output, base_url=base_url)
@@ -85,7 +86,11 @@ def verify_command(
             stack.enter_context(outputs.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Repairer(
-                outputs, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
+                outputs,
+                PROVIDERS[loaded.provider],
+                base_url=account.base_url,
+                key=account.key,
+                ca_file=None if ca_file is None else str(ca_file),
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits
-from batchvid.domain.reopening import Wishes
+from batchvid.domain.options import RunOptions
 from batchvid.engine.policy import sends_at_most
 from batchvid.providers.response import LostAt, NoResponse, Response
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
 from tests.run.memory import MemoryService
 
 if TYPE_CHECKING:
-    from batchvid.providers.multipart import Multipart
+    from batchvid.providers.base import Request
 
 CLEAR = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
 """The statuses that refuse a request before any work is done: the only answers that this service never lies with."""
@@ -79,10 +79,10 @@ class Liar(MemoryService):
         self._deadly = deadly
         self._liking = (chance.choice([0.0, 0.5, 5.0]), chance.choice([0.2, 5.0]))
 
-    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
+    async def post(self, request: Request) -> Response | NoResponse:
         """Answer a paid request with anything."""
-        self._called("post", path)
-        text = b"".join(body.pieces).decode()
+        self._called("post", request.path)
+        text = b"".join(request.body).decode()
         prompt = text.partition('name="prompt"')[2].split("\r\n")[2]
         await asyncio.sleep(self._chance.choice([0.1, 1.0, 30.0]))
         answer = self._lost_one() or Response(*self._anything(prompt))
@@ -124,11 +124,11 @@ class Liar(MemoryService):
         headers = {"location": f"/v1/videos/{name}"} if chance.random() < 0.2 and status not in CLEAR else {}
         return status, headers, json.dumps(chance.choice(shapes)).encode()
 
-    async def get(self, path: str) -> Response | NoResponse:
+    async def get(self, request: Request) -> Response | NoResponse:
         """Answer a poll with anything."""
-        self._called("get", path)
+        self._called("get", request.path)
         await asyncio.sleep(0.1)
-        chance, task_id = self._chance, path.rpartition("/")[2]
+        chance, task_id = self._chance, request.path.rpartition("/")[2]
         word = chance.choice(["queued", "failed", "failed", "completed", "expired", "pondering", ""])
         task = {"id": task_id, "status": word, "video_url": f"https://files.sandbox.example/{task_id}"}
         shapes = [task, task, task, {"error": {"message": "busy"}}, {"id": task_id, "error": "x"}, {"status": word}]
@@ -154,9 +154,9 @@ def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa
         chance = random.Random(seed)  # noqa: S311 chance, not a secret
         bench.service = service = Liar(bench, chance, deadly=deadly)
         limits = replace(QUICK, budget_micros=budget * PRICE, attempts=attempts, in_doubt=in_doubt, task_timeout_s=120)
-        wishes = Wishes(retry_failed=True, rebuy=True, resubmit_in_doubt=seed % 2 == 0)
+        options = RunOptions(retry_failed=True, rebuy=True, resubmit_in_doubt=seed % 2 == 0)
         for service.run in range(runs):
-            run_until_it_ends_or_dies(bench, service, limits, wishes)
+            run_until_it_ends_or_dies(bench, service, limits, options)
             unclear = sum(not post.is_clear for post in service.posts)
             assert unclear <= budget, f"{unclear} requests were sent under a budget of {budget}"
             of_run = Counter(post.prompt for post in service.posts if post.run == service.run)
@@ -164,11 +164,11 @@ def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa
         assert not [row for row in bench.rows().values() if row.state is State.DONE]
 
 
-def run_until_it_ends_or_dies(bench: Bench, service: Liar, limits: Limits, wishes: Wishes) -> None:
+def run_until_it_ends_or_dies(bench: Bench, service: Liar, limits: Limits, options: RunOptions) -> None:
     """Run once; a kill leaves what is on disk."""
     service.is_dead = False
     try:
-        bench.run(jobs(3), limits, wishes=wishes, checked=False)
+        bench.run(jobs(3), limits, options=options, checked=False)
     except BaseException:  # the death that the service made; whatever else is raised again
         if not service.is_dead:
             raise
