@@ -12,7 +12,7 @@ import pytest
 
 from batchvid.engine.films import FilmFile
 from batchvid.media.concat import NotJoinedError, StoppedError, join
-from batchvid.media.images import decode_clip
+from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
 from batchvid.storage.names import ForeignFileError
