@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
-from batchvid.engine.stats import MINUTE_S, Lookout
+from batchvid.engine.stats import MINUTE_S, WatchStatistics
 from batchvid.storage.lock import held_since
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Watching:
         self._manifest = manifest
         self._store = store
         self._wall = wall
-        self._lookout = Lookout(manifest.jobs, manifest.limits)
+        self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
         self._journal: JournalReader | None = None
         self._seen = 0
         self._money = Money(budget_micros=manifest.limits.budget_micros)
@@ -62,7 +62,7 @@ class Watching:
             self._begin(at)
         elif self._follow():
             self._sum_up(at)
-        return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
+        return self._statistics.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
         journal = self._journal = self._store.read()
@@ -75,9 +75,9 @@ class Watching:
                 break
             recent.append(event)
         for event in reversed(recent):
-            self._lookout.took_place(event.kind, event.at)
+            self._statistics.took_place(event.kind, event.at)
         for row in journal.all_progress():
-            self._lookout.stands(row)
+            self._statistics.stands(row)
         self._sum_up(at)
 
     def _follow(self) -> bool:
@@ -88,11 +88,11 @@ class Watching:
         for event in journal.events(after=self._seen):
             self._seen = event.seq
             changed.add(event.job_id)
-            self._lookout.took_place(event.kind, event.at)
+            self._statistics.took_place(event.kind, event.at)
         for job_id in changed:
             row = journal.progress(job_id)
             if row is not None:
-                self._lookout.stands(row)
+                self._statistics.stands(row)
         return bool(changed)
 
     def _sum_up(self, at: float) -> None:
