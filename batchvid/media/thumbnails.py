@@ -25,8 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import batchvid
-from batchvid.storage.fs import leave_room, open_folder, open_regular, write_whole
-from batchvid.storage.names import Names
+from batchvid.storage.fs import leave_room, open_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,16 +106,9 @@ def _make(wanted: Wanted, *, root: str, folder: int, mode: int) -> None:
 
 def _of_clip(root: str, path: str) -> Image:
     """Return the first frame: it is what the player begins with, so that nothing jumps."""
-    import av
+    from batchvid.media.frames import decoder, image_of, open_clip
 
-    names = Names.of(path)
-    folder = open_folder(root, *names.folders, create=False)
-    try:
-        descriptor = open_regular(folder, names.clip, os.O_RDONLY)
-    finally:
-        os.close(folder)
-    with open(descriptor, "rb") as file, av.open(file, "r", format="mp4") as container:
-        video = container.streams.video[0]
+    with open_clip(root, path) as file, decoder(file) as (container, video):
         video.codec_context.thread_count = 1
         if video.width * video.height > PIXELS_AT_MOST:
             raise ValueError("is too large")
@@ -124,9 +116,8 @@ def _of_clip(root: str, path: str) -> Image:
         first = next(container.demux(video)).decode() or video.codec_context.decode(None)
         frame = first[0]
         scale = min(1.0, SIDE / max(frame.width, frame.height))
-        size = {"width": max(1, round(frame.width * scale)), "height": max(1, round(frame.height * scale))}
-        small: Image = frame.reformat(**size, format="rgb24").to_image()  # type: ignore[no-untyped-call]  # PyAV's own gap
-        return small
+        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+        return image_of(frame, width=width, height=height)
 
 
 def _of_frame(path: str) -> Image:
