@@ -85,6 +85,8 @@ class Bench:
     def created(self, *frames: bytes) -> Created | Fault:
         """Send a create, and read its answer."""
         request = self.provider.create(job(self.name, *frames), frames, boundary=BOUNDARY)
+        assert request.method == "POST"
+        assert any(request.body)
         return self.provider.read_create(self.send(request), now=self.now)
 
     def task_id(self) -> str:
@@ -320,6 +322,7 @@ def test_no_answer_whatever_raises(name: ProviderName, answer: Response, known: 
 def test_an_id_never_leaves_its_path_segment(name: ProviderName, task_id: str) -> None:
     """An opaque id may hold ``/../``, ``?`` or ``#``: it stays one segment, and comes back as it was."""
     shape = [PROVIDERS[name].poll("X"), PROVIDERS[name].content("X")]
+    assert {request.method for request in shape if request} == {"GET"}
     for known, request in zip(shape, [PROVIDERS[name].poll(task_id), PROVIDERS[name].content(task_id)], strict=True):
         assert known is not None
         assert request is not None
