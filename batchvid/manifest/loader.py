@@ -169,7 +169,7 @@ def _service(document: Document, diagnostics: Diagnostics, *, base_url: str | No
     if strange := names_another_secret(service["key_env"]):
         diagnostics.warn(Location.of(document, "service", "key_env"), strange)
     if service["allow_http"]:
-        now = is_readable_on_the_way(service["base_url"])
+        now = bool(service["key_env"]) and is_readable_on_the_way(service["base_url"])
         text = "everybody on the way can read the key" if now else "base_url does not need it; remove it"
         diagnostics.warn(Location.of(document, "service", "allow_http"), f"is on: {text}")
     return service
