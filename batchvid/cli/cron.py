@@ -12,13 +12,12 @@ import getpass
 import re
 import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import key_file_option, load, manifests_argument
+from batchvid.cli.options import key_file_option, load, manifests_argument, time_of_day
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 
@@ -245,10 +244,9 @@ class TimeOfDay(click.ParamType[tuple[int, int]]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Read it."""
         try:
-            found = datetime.strptime(str(value), "%H:%M")  # noqa: DTZ007 local by meaning
+            return time_of_day(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time of day: write 22:00", param, ctx)
-        return found.hour, found.minute
 
 
 @click.command("cron")

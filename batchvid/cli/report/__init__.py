@@ -93,8 +93,9 @@ class Reporter(Silent):
         self._observer = observer
         self._named = named
 
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Ask for the picture of a clip that was saved, so that the end of the run need not wait for all of them."""
+        super().event(job_id, event, progress)
         if isinstance(event, ClipSaved):
             self._posters.want(Wanted(event.path, event.sha256))
 
