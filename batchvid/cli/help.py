@@ -1,4 +1,4 @@
-"""``batchvid help``: the documentation that comes with the program, topic by topic."""
+"""``help``: the documentation that comes with the program, topic by topic."""
 
 from __future__ import annotations
 

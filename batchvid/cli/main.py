@@ -21,7 +21,7 @@ COMMANDS = {
     "status": ("status", "Show how the jobs stand; works beside a running run."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
-    "adopt": ("adopt", "Give an in-doubt job the task id found on the service's dashboard."),
+    "adopt": ("adopt", "Adopt for an in-doubt job the task found on the service's dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),

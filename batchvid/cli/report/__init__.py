@@ -1,4 +1,4 @@
-"""``batchvid report``, and the same page at the end of a run: everything that an output holds, to look at."""
+"""``report``, and the same page at the end of a run: everything that an output holds, to look at."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Reporter(Silent):
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
-    """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
+    """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
     outputs = Outputs(manifest.output)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.job import Frame
-    from batchvid.domain.report import Night, Paid, Report, Row
+    from batchvid.domain.report import ActivityPeriod, Paid, Report, Row
 
 
 PROMPT_SHOWN = 4000
@@ -279,7 +279,7 @@ def _said(kind: str, reason: str) -> str:
     return f"{words}: {_shown(reason, text.REASON_SHOWN)}"
 
 
-def _night(night: Night) -> dict[str, Any]:
+def _night(night: ActivityPeriod) -> dict[str, Any]:
     return {
         "from": night.from_at,
         "to": night.to_at,
@@ -307,7 +307,7 @@ MARK_WITHIN_BYTES = 4096
 
 
 def write_page(output: Path, page: bytes, *, mode: int) -> Path:
-    """Put the page in place, and give its path; whoever looks sees the old one or all of the new one.
+    """Put the page in place, and return its path; whoever looks sees the old one or all of the new one.
 
     Raises `ForeignFileError` when a file of that name is not ours, and `StorageError` when the disk does not take it.
     """
