@@ -3,9 +3,8 @@
 They are made by a process of its own, ``python -m batchvid.media.thumbnails``: what a decoder does with a hostile or
 broken clip (crash, hang, swell) then happens there, and the run that pays goes on. The child reads a line of JSON for
 each picture from its standard input, puts the picture in place, and answers with a line, until the input ends.
-A picture is named after the content that it shows, so one that is there is never made again.
-
-The parent's side of `batchvid.media.thumbnails`: asks for pictures and never waits longer than it was told to.
+A picture is named after the content that it shows, so one that is there is never made again. The parent's side is
+`Posters`, which never waits longer than it was told to.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -48,6 +48,8 @@ ONE_TAKES_AT_MOST_S = 20
 """A clip that takes longer hangs the decoder; the alarm ends the process, and the next one leaves it out."""
 MEMORY_BYTES = 4 * 1024**3
 PIXELS_AT_MOST = 100_000_000
+BESIDE_A_RUN, WAITED_FOR = 19, 0
+"""How far a child steps back for others: a run that is at work goes first in everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,79 +65,14 @@ class Wanted:
         """Of the picture, in `FOLDER`."""
         return picture_name(self.sha256)
 
+    def line(self) -> bytes:
+        """Return it as the child reads it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
 
 def picture_name(sha256: str) -> str:
-    """Name the picture of the content with this hash."""
+    """Return the name of the picture of the content with this hash."""
     return sha256[:NAMED_BY] + SUFFIX
-
-
-def request_line(wanted: Wanted) -> bytes:
-    """Return *wanted* as the child reads it."""
-    return json.dumps(asdict(wanted)).encode() + b"\n"
-
-
-def main() -> None:
-    """Make what standard input asks for; ``argv``: the output folder, the mode of new files, the niceness."""
-    root, mode = sys.argv[1], int(sys.argv[2], 8)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        os.nice(int(sys.argv[3]))
-    folder = open_folder(root, FOLDER, create=True)
-    _say(READY)
-    for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_REAL, ONE_TAKES_AT_MOST_S)  # nobody catches it: it ends the process
-        with suppress(
-            OSError, ValueError, MemoryError, LookupError, SyntaxError
-        ):  # no picture is no trouble: the page has a way
-            _make(Wanted(**json.loads(line)), root=root, folder=folder, mode=mode)
-        _say(DONE)
-
-
-def _say(word: bytes) -> None:
-    sys.stdout.buffer.write(word)
-    sys.stdout.buffer.flush()
-
-
-def _make(wanted: Wanted, *, root: str, folder: int, mode: int) -> None:
-    picture = _of_frame(wanted.source) if wanted.source.startswith("/") else _of_clip(root, wanted.source)
-    out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=2)
-    leave_room(folder, len(out.getvalue()))
-    write_whole(folder, wanted.name, [out.getvalue()], mode=mode, durable=False)
-
-
-def _of_clip(root: str, path: str) -> Image:
-    """Return the first frame: it is what the player begins with, so that nothing jumps."""
-    from batchvid.media.frames import decoder, image_of, open_clip
-
-    with open_clip(root, path) as file, decoder(file) as (container, video):
-        video.codec_context.thread_count = 1
-        if video.width * video.height > PIXELS_AT_MOST:
-            raise ValueError("is too large")
-        # The first packet alone, and then the end: else the decoder holds the frame back until it has seen more.
-        first = next(container.demux(video)).decode() or video.codec_context.decode(None)
-        frame = first[0]
-        scale = min(1.0, SIDE / max(frame.width, frame.height))
-        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-        return image_of(frame, width=width, height=height)
-
-
-def _of_frame(path: str) -> Image:
-    from PIL.ImageOps import exif_transpose
-
-    from batchvid.media.images import picture
-
-    found = exif_transpose(picture(path)).convert("RGB")  # held upright, as it is sent
-    found.thumbnail((SIDE, SIDE))
-    return found
-
-
-if __name__ == "__main__":
-    main()
-
-
-BESIDE_A_RUN, WAITED_FOR = 19, 0
-"""How far a child steps back for others: a run that is at work goes first in everything."""
 
 
 class Posters:
@@ -162,7 +99,7 @@ class Posters:
             if self._child is None:
                 self._child = self._start(stdout=subprocess.DEVNULL, niceness=BESIDE_A_RUN)
                 os.set_blocking(_stdin(self._child), False)
-            line = request_line(wanted)
+            line = wanted.line()
             if len(line) <= select.PIPE_BUF:  # up to here a pipe takes all of it, or nothing
                 os.write(_stdin(self._child), line)
         except BlockingIOError:
@@ -171,7 +108,7 @@ class Posters:
             self._given_up = True
 
     def complete(self, pictures: Iterable[Wanted], *, patience_s: float) -> frozenset[str]:
-        """Make what is missing of *pictures*, in their order, while *patience_s* lasts; give the names that are there.
+        """Make what is missing of *pictures* in their order, while *patience_s* lasts; return the names of all.
 
         A clip that brings the child down is left out, and a new child goes on behind it.
         """
@@ -187,13 +124,13 @@ class Posters:
         return self.ready()
 
     def _make(self, missing: Sequence[Wanted], *, patience_s: float) -> int | None:
-        """Let one child make them; give how many it came to look at, ``None`` when no further child would help."""
+        """Let one child make them; return how many it looked at, ``None`` when no further child would help."""
         try:
             child = self._start(stdout=subprocess.PIPE, niceness=WAITED_FOR)
         except OSError:
             return None
         try:
-            answers, _ = child.communicate(b"".join(map(request_line, missing)), timeout=patience_s)
+            answers, _ = child.communicate(b"".join(map(Wanted.line, missing)), timeout=patience_s)
         except (subprocess.TimeoutExpired, OSError):
             return None
         finally:
@@ -235,3 +172,63 @@ def _stdin(child: subprocess.Popen[bytes]) -> int:
     if child.stdin is None:
         raise BrokenPipeError
     return child.stdin.fileno()
+
+
+def main() -> None:
+    """Make what standard input asks for; ``argv``: the output folder, the mode of new files, the niceness."""
+    root, mode = sys.argv[1], int(sys.argv[2], 8)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        os.nice(int(sys.argv[3]))
+    folder = open_folder(root, FOLDER, create=True)
+    _say(READY)
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_REAL, ONE_TAKES_AT_MOST_S)  # nobody catches it: it ends the process
+        # No picture is no trouble: the page has a way to show that there is none.
+        with suppress(OSError, ValueError, MemoryError, LookupError, SyntaxError):
+            _make(Wanted(**json.loads(line)), root=root, folder=folder, mode=mode)
+        _say(DONE)
+
+
+def _say(word: bytes) -> None:
+    sys.stdout.buffer.write(word)
+    sys.stdout.buffer.flush()
+
+
+def _make(wanted: Wanted, *, root: str, folder: int, mode: int) -> None:
+    picture = _of_frame(wanted.source) if wanted.source.startswith("/") else _of_clip(root, wanted.source)
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=QUALITY, method=2)
+    leave_room(folder, len(out.getvalue()))
+    write_whole(folder, wanted.name, [out.getvalue()], mode=mode, durable=False)
+
+
+def _of_clip(root: str, path: str) -> Image:
+    """Return the first frame: it is what the player begins with, so that nothing jumps."""
+    from batchvid.media.frames import decoder, image_of, open_clip
+
+    with open_clip(root, path) as file, decoder(file) as (container, video):
+        video.codec_context.thread_count = 1
+        if video.width * video.height > PIXELS_AT_MOST:
+            raise ValueError("is too large")
+        # The first packet alone, and then the end: else the decoder holds the frame back until it has seen more.
+        packet = next(container.demux(video))
+        first = packet.decode() or ([] if packet.is_discard else video.codec_context.decode(None))
+        frame = (first or list(islice(container.decode(video), 1)))[0]
+        scale = min(1.0, SIDE / max(frame.width, frame.height))
+        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+        return image_of(frame, width=width, height=height)
+
+
+def _of_frame(path: str) -> Image:
+    from PIL.ImageOps import exif_transpose
+
+    from batchvid.media.images import picture
+
+    found = exif_transpose(picture(path)).convert("RGB")  # held upright, as it is sent
+    found.thumbnail((SIDE, SIDE))
+    return found
+
+
+if __name__ == "__main__":
+    main()
