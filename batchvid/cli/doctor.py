@@ -10,6 +10,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,7 +170,7 @@ async def _service(provider: Provider, url: str, key: str, ca_file: str | None, 
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]
-    if answer.status == 401 and (key or not has_key):  # noqa: PLR2004 HTTP's word for it
+    if answer.status == HTTPStatus.UNAUTHORIZED and (key or not has_key):
         text = f"{url}: " + ("the key is refused" if key else "it wants a key: name its variable in service.key_env")
         return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.ACCOUNT)]
     if answer.json() is None:
