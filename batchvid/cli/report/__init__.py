@@ -1,4 +1,4 @@
-"""``batchvid report``, and the same page at the end of a run: everything that an output holds, to look at."""
+"""``report``, and the same page at the end of a run: everything that an output holds, to look at."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
-from batchvid.domain.report import FilmRow, Kept, report
+from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
 from batchvid.engine.films import FilmFile, film_reports
 from batchvid.engine.observer import Silent
 from batchvid.engine.planning import as_a_run_finds, lost_of
-from batchvid.engine.target import journal_path
-from batchvid.journal.event_log import LOG_FILE, pace_changes
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import journal_of
 from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.local import Outputs
@@ -93,8 +91,9 @@ class Reporter(Silent):
         self._observer = observer
         self._named = named
 
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Ask for the picture of a clip that was saved, so that the end of the run need not wait for all of them."""
+        super().event(job_id, event, progress)
         if isinstance(event, ClipSaved):
             self._posters.want(Wanted(event.path, event.sha256))
 
@@ -115,7 +114,7 @@ class Reporter(Silent):
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
-    """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
+    """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
     outputs = Outputs(manifest.output)
@@ -127,8 +126,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
-    path = journal_path(manifest)
-    journal = JournalReader.open_readonly(path)
+    journal = journal_of(manifest).read()
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:
@@ -137,9 +135,9 @@ def _kept(manifest: Manifest) -> Kept:
         return Kept(
             progress=progress,
             films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
-            paid=list(journal.paid()),
-            troubles=list(journal.troubles()),
-            pace=pace_changes(path.with_name(LOG_FILE)),
+            paid=list(journal.attempts()),
+            troubles=[Trouble.of(event) for event in journal.events(kinds=TROUBLES)],
+            pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )
