@@ -14,12 +14,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from batchvid.domain.history import MOVED
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.domain.records import rfc3339
-from batchvid.journal.event_log import EventLog
 from batchvid.manifest.templates import on_disk
 from batchvid.storage.local import Outputs
 from batchvid.storage.renaming import Known, Renamed, rename_clip
@@ -32,8 +29,7 @@ if TYPE_CHECKING:
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
 
 
 Renaming = tuple[str, str, str]
@@ -137,16 +133,11 @@ def _move(
         places = dict.fromkeys(place for place in (row.path, unrecorded) if place is not None)
         clips += [(job_id, place, path) for place in places if _clip_at(outputs, row, place) is not None]
     journal.move(list(new_ids.items()), at=at, remark=(TO_RENAME, json.dumps(clips)))
-    log = EventLog(outputs.state_folder / "log.jsonl")
-    for row in rows:
-        line = {"at": rfc3339(at), "job": new_ids[row.job_id], "attempt": row.attempt, "event": MOVED}
-        log.append(line | {"moved_from": row.job_id})
-    log.flush()
 
 
 def _respell(journal: Journal, outputs: Outputs) -> None:
     """Return clips whose names a copy has spelt in another Unicode form the names that the journal knows."""
-    for row in list(journal.clips_beyond_ascii()):
+    for row in [row for row in journal.done_progress() if not (row.path or "").isascii()]:
         path = outputs.folder / (row.path or "")
         if (found := on_disk(path)) != path and found.exists():
             clip = Known(row.job_id, row.size_bytes or 0, row.sha256 or "")

@@ -18,13 +18,11 @@ from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
-from batchvid.domain.report import FilmRow, Kept, report
+from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
 from batchvid.engine.films import FilmFile, film_reports
-from batchvid.engine.observer import Silent
+from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
-from batchvid.engine.target import journal_path
-from batchvid.journal.event_log import LOG_FILE, pace_changes
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import journal_of
 from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.local import Outputs
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.report import Report
     from batchvid.domain.results import Summary
-    from batchvid.engine.observer import View
     from batchvid.manifest.model import Manifest
 
 
@@ -81,13 +78,13 @@ def posters_of(manifest: Manifest) -> Posters:
     return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
 
 
-class Reporter(Silent):
+class Reporter(Observer):
     """Watches a run: has a picture made of each new clip, and can write the report at its end.
 
     A report that cannot be written is a warning, and never the run's failure.
     """
 
-    def __init__(self, manifest: Manifest, posters: Posters, *, observer: View, named: str) -> None:
+    def __init__(self, manifest: Manifest, posters: Posters, *, observer: Observer, named: str) -> None:
         self._manifest = manifest
         self._posters = posters
         self._observer = observer
@@ -128,8 +125,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
-    path = journal_path(manifest)
-    journal = JournalReader.open_readonly(path)
+    journal = journal_of(manifest).read()
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     with journal:
@@ -138,9 +134,9 @@ def _kept(manifest: Manifest) -> Kept:
         return Kept(
             progress=progress,
             films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
-            paid=list(journal.paid()),
-            troubles=list(journal.troubles()),
-            pace=pace_changes(path.with_name(LOG_FILE)),
+            paid=list(journal.attempts()),
+            troubles=[Trouble.of(event) for event in journal.events(kinds=TROUBLES)],
+            pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )
