@@ -104,17 +104,22 @@ class CronSpec:
         return ((until_h - at_h) * 60 + until_m - at_m) % DAY_MIN
 
 
+HELD = "a run that is still at work holds its output, and a second one ends with exit 75"
+
+
 def crontab(spec: CronSpec) -> str:
     """Return the line for ``crontab -e``, with what must be there first as comments."""
-    words = [*spec.run, *(() if spec.key_file is None else ("--api-key-file", spec.key_file))]
+    words, once = list(spec.run), ""
+    if spec.key_file is not None:
+        words += ["--api-key-file", spec.key_file]
+        folder, key = shell_word(_parent(spec.key_file)), shell_word(spec.key_file)
+        once = f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})\n"
     line = " ".join(map(shell_word, words)) + f" >> {shell_word(spec.log)} 2>&1"
     hour, minute = spec.at
-    folder, key = shell_word(_parent(spec.key_file or "")), shell_word(spec.key_file or "")
     return "\n".join(
         [
             f"# {', '.join(spec.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
-            f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})",
-            "# flock is not needed: a run that is still at work holds its output, and a second one ends with exit 75.",
+            once + f"# flock is not needed: {HELD}.",
             f"{minute} {hour} * * * {cron_text(line)}",
             "",
         ]
@@ -273,15 +278,16 @@ def cron_command(
     if at == until:
         raise click.UsageError("--at and --until are the same: there is no window between them")
     loaded = [load(path) for path in manifests]
+    has_key = api_key_file is not None or any(manifest.key_env for manifest in loaded)
     spec = CronSpec(
         at=at,
         until=until,
         program=_program(),
         manifests=tuple(_straight(manifest.path) for manifest in loaded),
         outputs=_once(_straight(manifest.output) for manifest in loaded),
-        key_envs=_once(manifest.key_env for manifest in loaded),
+        key_envs=_once(manifest.key_env for manifest in loaded if manifest.key_env),
         hook_envs=_once(hook.env for manifest in loaded for hook in manifest.notify if hook.env),
-        key_file=_straight(api_key_file or Path.home() / KEY_FILE),
+        key_file=_straight(api_key_file or Path.home() / KEY_FILE) if has_key else None,
         log=_straight(log or loaded[0].path.with_suffix(".log")),
         metrics=None if metrics is None else _straight(metrics),
         user=getpass.getuser(),
