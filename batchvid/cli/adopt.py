@@ -18,14 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.decisions import confirmed, writing
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
 from batchvid.cli.reading import bound_account, load
@@ -69,9 +62,7 @@ offline_option = click.option(
 @offline_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where a person should think twice, for scripts.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def adopt_command(
     manifest: Path,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option
+from batchvid.cli.options import json_option, service_options
 from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
@@ -55,9 +55,7 @@ class Finding:
 
 @click.command("doctor")
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doctor_command(
     manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool

@@ -15,12 +15,10 @@ from batchvid.cli.options import (
     DURATION,
     MOMENT,
     SPEED,
-    base_url_option,
-    ca_file_option,
     json_option,
-    key_file_option,
     manifests_argument,
     output_option,
+    service_options,
 )
 from batchvid.cli.reading import load
 from batchvid.cli.streams import complain
@@ -105,9 +103,7 @@ if TYPE_CHECKING:
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @click.option(
     "--no-report",
     is_flag=True,

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.reading import bound_account, load, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
@@ -40,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
 @click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def verify_command(
     manifest: Path,
