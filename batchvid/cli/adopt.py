@@ -75,7 +75,7 @@ def adopt_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Adopt for the job ID the task TASK_ID from the service's dashboard; the next run collects its clip.
@@ -144,7 +144,7 @@ class Adopting:
     journal: Journal
     stack: ExitStack
     key_file: Path | None
-    ca_file: Path | None
+    ca_file: str | None
 
     def known(self, wanted: Iterable[Adoption]) -> Known:
         """Return what the journal knows of these jobs."""
@@ -165,9 +165,10 @@ class Adopting:
             return {}
         try:
             account = bound_account(self.manifest, self.stack, key_file=self.key_file)
-            ca_file = None if self.ca_file is None else str(self.ca_file)
             provider, pace = PROVIDERS[self.manifest.provider], self.manifest.limits.requests
-            asking = ask_for(task_ids, provider, base_url=account.base_url, key=account.key, ca_file=ca_file, pace=pace)
+            asking = ask_for(
+                task_ids, provider, base_url=account.base_url, key=account.key, ca_file=self.ca_file, pace=pace
+            )
             return asyncio.run(asking)
         except (ConfigError, ServiceError) as error:
             raise type(error)(f"{error}; nothing was recorded (--offline adopts without asking)") from None

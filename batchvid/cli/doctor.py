@@ -58,16 +58,14 @@ class Finding:
 @service_options
 @json_option
 def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: str | None, as_json: bool
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
     loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(
-        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
-    )
+    findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
     for finding in findings:
         _print(finding, as_json=as_json)
     return worst(finding.exit_code for finding in findings if finding.exit_code)

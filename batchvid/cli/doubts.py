@@ -62,7 +62,7 @@ def doubts_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Go through what is in doubt: paid requests of which nobody knows whether they made a task.

@@ -42,7 +42,7 @@ key_file_option = click.option(
 )
 ca_file_option = click.option(
     "--ca-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False),
     envvar=f"{PREFIX}CA_FILE",
     metavar="FILE",
     show_envvar=True,

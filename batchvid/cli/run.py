@@ -140,7 +140,7 @@ def run_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     metrics: Path | None,
     no_report: bool,
     as_json: bool,
@@ -188,7 +188,7 @@ def run_command(
             moved=moved,
             sandbox_speed=sandbox_speed if sandbox else None,
             key_file=None if api_key_file is None else str(api_key_file),
-            ca_file=None if ca_file is None else str(ca_file),
+            ca_file=ca_file,
         )
         if not sandbox and not is_bounded_or_accepted(loaded, options, yes=yes, as_json=as_json):
             ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")

@@ -44,7 +44,7 @@ def verify_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
@@ -79,7 +79,7 @@ def verify_command(
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
-                ca_file=None if ca_file is None else str(ca_file),
+                ca_file=ca_file,
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))
