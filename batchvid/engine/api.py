@@ -49,7 +49,7 @@ class Settings(TypedDict, total=False):
     ca_file: Path | str | None
     """Certificate authorities to trust instead of the system's."""
     sandbox: bool
-    """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
+    """Use the sandbox instead of the service: nothing is paid. It wants an output of its own."""
     sandbox_speed: float
     """How many times as fast as the service it generates."""
     only: str | Sequence[str] | None

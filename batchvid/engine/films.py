@@ -124,7 +124,7 @@ async def _damage(rows: Iterable[Progress], outputs: Outputs) -> str:
         size_bytes, sha256 = row.size_bytes or 0, row.sha256 or ""
         trouble = await outputs.check(row.path or "", size_bytes=size_bytes, sha256=sha256, full=True)
         if trouble is not None:
-            return f"its clip {row.path} {trouble}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            return f"its clip {row.path} {trouble}: batchvid verify MANIFEST --repair fetches it again, free"
     return ""
 
 

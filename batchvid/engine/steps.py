@@ -132,7 +132,7 @@ class Steps:
                 job = await self._with_first_frame(index, job)
             request = await create_request(self.ports.provider, job, self.ports.read_frame)
         except ClipNotUsableError as error:
-            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, free"
             self.scheduler.hold_back(index, reason)
             self.ports.observer.warn(f"{job.id} is not sent: {reason}")
             return None
