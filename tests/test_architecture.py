@@ -249,6 +249,7 @@ def test_libraries_come_when_they_are_needed() -> None:
     """``import batchvid`` and ``batchvid --help`` stay fast; what decides can be tested in milliseconds."""
     assert not loaded_by("import batchvid") & HEAVY
     assert not loaded_by("import batchvid.cli.main") & {*HEAVY, "asyncio", "sqlite3"}
+    assert not loaded_by("import batchvid.engine.api") & {*HEAVY - {"yaml"}, "asyncio"}  # check, plan, status
     deciding = "; ".join(f"import {name}" for name in sorted(PURE_MODULES))
     assert not loaded_by(deciding) & {*HEAVY, "asyncio", "sqlite3", "subprocess"}
 

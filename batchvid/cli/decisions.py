@@ -31,9 +31,7 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.engine.moving import move_jobs
-    from batchvid.engine.recovery import take_back, take_up
+    from batchvid.engine.recovery import recover
     from batchvid.storage.local import Outputs
 
     if not journal_of(manifest).exists():
@@ -41,20 +39,7 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
     outputs, at = Outputs(manifest.output), time.time()
     refused = None
     with outputs.lock(), journal_of(manifest).open(service=None) as journal:
-        named = {job.id: job for job in manifest.jobs}
-        journal.settle(None, moved=False, note=complain)
-        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
-        take_up(journal, outputs, at=at, warn=complain)
-        move_jobs(
-            journal,
-            outputs,
-            jobs=manifest.jobs,
-            dependencies=DependencyGraph(manifest.jobs),
-            limits=manifest.limits,
-            at=at,
-            note=complain,
-            warn=complain,
-        )
+        recover(journal, outputs, manifest, None, at=at, note=complain, warn=complain)
         try:
             yield journal
         except click.ClickException as error:

@@ -83,7 +83,7 @@ def verify_command(
         with ExitStack() as stack:
             stack.enter_context(outputs.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
-            mender = Repairer(
+            repairer = Repairer(
                 outputs,
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
@@ -91,8 +91,8 @@ def verify_command(
                 ca_file=None if ca_file is None else str(ca_file),
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
-            told = asyncio.run(mender.mend(wanted))
-            _keep_replaced(loaded, mender.replaced)
+            told = asyncio.run(repairer.fetch_again(wanted))
+            _keep_replaced(loaded, repairer.replaced)
     for job_id, wrong in told.items():
         if as_json:
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))

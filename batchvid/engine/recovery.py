@@ -1,16 +1,11 @@
-"""How a run takes up what the one before it left: interrupted submits and orphaned task ids.
+"""What comes before a run, or before a person's decision: the journal learns what is true now. Nothing is bought.
 
-A journal that went back in time: its paid tasks are taken back in from what lies beside it, or the run refuses.
-
-A backup was restored, the -wal was lost, the file was deleted: whatever happened to a journal, its seal does not hold
-any more (`batchvid.journal.sqlite_file`). Then, before anything else is recorded, what lies beside it is read and held
-against it by the rules of `batchvid.domain.history`. What it does not know is recorded as it happened. Nothing is
-bought for it.
-
-Reads all that lies beside a journal and tells of paid attempts: log, sidecars, ``clips.jsonl``, orphans.
-
-Nothing is changed. What cannot be read as a file is an error, because it may be what knows of a paid task; a line that
-makes no sense tells what can still be read in it.
+* Interrupted submits become doubts, and paid task ids that could not be journaled are given to their jobs.
+* A journal that went back in time (a backup was restored, the -wal was lost, the file was deleted) is no longer sealed
+  (`batchvid.journal.sqlite_file`). What lies beside it tells of paid attempts: log, sidecars, ``clips.jsonl``, orphans.
+  It is compared by the rules of `batchvid.domain.history`, and what the journal does not know is recorded as it
+  happened, or the run refuses. A file that cannot be read is an error, because it may be what knows of a paid task; a
+  line that makes no sense tells what can still be read in it.
 """
 
 from __future__ import annotations
@@ -21,13 +16,14 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.domain.dependencies import as_it_stands
+from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.errors import StorageError
 from batchvid.domain.history import ContradictionError, Found, Known, Retelling, Witnesses, contested, needs_look
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
 from batchvid.domain.reopening import interrupted
 from batchvid.domain.text import clean
+from batchvid.engine.moving import move_jobs
 from batchvid.journal import orphans
 from batchvid.journal.base import Change, TaskOwnedError
 from batchvid.journal.event_log import LOG_FILE, PACE_MARK, rotated
@@ -49,15 +45,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.job import Job
+    from batchvid.domain.options import RunOptions
     from batchvid.journal.base import Journal, JournalReader
     from batchvid.journal.orphans import Orphans
+    from batchvid.manifest.model import Manifest
     from batchvid.storage.local import Outputs
 
 
 ROWS_AT_ONCE = 500
 """How many rows are taken up in one transaction."""
+
+
+def recover(
+    journal: Journal,
+    outputs: Outputs,
+    manifest: Manifest,
+    options: RunOptions | None,
+    *,
+    at: float,
+    note: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> DependencyGraph:
+    """Bring the journal up to date before anything else is recorded, and return the links among the jobs.
+
+    In this order: is the output at home here, what has the journal forgotten, what did the run before leave, and
+    which jobs have other ids now. *options* are a run's; ``None`` stands for a person's decision without one.
+    Raises `StorageError`.
+    """
+    jobs, moved = {job.id: job for job in manifest.jobs}, options is not None and options.moved
+    journal.settle(None if options is None else jobs.keys(), moved=moved, note=warn)
+    take_back(journal, outputs, jobs=jobs, leave_aside=moved, at=at, warn=warn)
+    take_up(journal, outputs, at=at, warn=warn)
+    dependencies = DependencyGraph(manifest.jobs)
+    move_jobs(
+        journal, outputs, jobs=manifest.jobs, dependencies=dependencies, limits=manifest.limits, at=at,
+        note=note, warn=warn, rebuy=options is not None and options.rebuy,
+    )  # fmt: skip
+    return dependencies
 
 
 def take_up(journal: Journal, outputs: Outputs, *, at: float, warn: Callable[[str], None]) -> None:

@@ -132,7 +132,7 @@ class Steps:
                 job = await self._with_first_frame(index, job)
             request = await create_request(self.ports.provider, job, self.ports.read_frame)
         except ClipNotUsableError as error:
-            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, free"
             self.scheduler.hold_back(index, reason)
             self.ports.observer.warn(f"{job.id} is not sent: {reason}")
             return None
@@ -343,7 +343,7 @@ class Steps:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
                 ports.service, ports.provider, ports.outputs, path=job.path, task_id=task_id, source=source,
-                sidecar=await self._story(index, job, one.progress), wall=ports.wall,
+                sidecar=await self._sidecar(index, job, one.progress), wall=ports.wall,
                 fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
             )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
@@ -371,7 +371,7 @@ class Steps:
                     made[frame] = hashlib.sha256(data).hexdigest()
         return made
 
-    async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
+    async def _sidecar(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
         """Return what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
         if not isinstance(job, Continuation):
             return sidecar(job, progress, made=await self._made(job, progress))
