@@ -17,7 +17,7 @@ from batchvid.engine.target import has_journal
 if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Progress
-    from batchvid.engine.run import Interrupts
+    from batchvid.engine.context import Interrupts
     from batchvid.manifest.model import Manifest
     from batchvid.storage.local import Outputs
 
@@ -34,7 +34,7 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     """
     from batchvid.cli.output.summary import film_json, film_lines
     from batchvid.domain.film import FilmReport, FilmState, missing
-    from batchvid.engine.run import Interrupts
+    from batchvid.engine.context import Interrupts
     from batchvid.storage.local import Outputs
 
     loaded = load(manifest, output=output)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
-    from batchvid.engine.run import Account
+    from batchvid.engine.target import Account
     from batchvid.manifest.model import Manifest
 
 

@@ -205,9 +205,8 @@ def run_command(
     with _Ending(as_json=as_json) as ending:
         verbosity = -1 if quiet else int(verbose)
         from batchvid.cli.work import Asked, do, unbounded
-        from batchvid.domain.reopening import Wishes, matching
+        from batchvid.domain.options import RunOptions, matching
         from batchvid.engine.observer import Verbosity
-        from batchvid.engine.run import Options
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
@@ -218,18 +217,20 @@ def run_command(
         chosen = matching(ids, only)
         for pattern in (one for one in only if not matching(ids, [one])):
             complain(f"warning: no job's id matches --only {pattern!r}")
-        until_s = min(
-            (moment for moment in (until, None if for_s is None else time.time() + for_s) if moment is not None),
-            default=None,
-        )
-        options = Options(
-            wishes=Wishes(retry_failed=retry_failed, rebuy=rebuy, resubmit_in_doubt=resubmit_in_doubt),
-            stop_submitting_at=until_s,
+        ends = [] if until is None else [until]
+        ends += [] if for_s is None else [time.time() + for_s]
+        options = RunOptions(
+            retry_failed=retry_failed,
+            rebuy=rebuy,
+            resubmit_in_doubt=resubmit_in_doubt,
+            only=only or None,
+            until_at=min(ends, default=None),
             max_cost_micros=max_cost,
             max_jobs=max_jobs,
-            only=only or None,
-            ca_file=None if ca_file is None else str(ca_file),
             moved=moved,
+            sandbox_speed=sandbox_speed if sandbox else None,
+            key_file=None if api_key_file is None else str(api_key_file),
+            ca_file=None if ca_file is None else str(ca_file),
         )
         if not sandbox and not _accepted(unbounded(loaded, options), yes=yes, as_json=as_json):
             ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
@@ -237,8 +238,6 @@ def run_command(
             return ending.code
         asked = Asked(
             options=options,
-            sandbox_speed=sandbox_speed if sandbox else None,
-            key_file=api_key_file,
             as_json=as_json,
             verbosity=Verbosity(verbosity),
             metrics=metrics,

@@ -20,37 +20,35 @@ from batchvid.cli.streams import complain, unfailing
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
 from batchvid.domain.plan import cost_of_plan
-from batchvid.domain.reopening import matching, reopenings
+from batchvid.domain.reopening import reopenings
 from batchvid.engine.account import SpendCap
+from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.planning import planned
-from batchvid.engine.run import Interrupts, Order, run_many
-from batchvid.engine.target import SANDBOX, has_journal, journal_path, sandbox_account, service_account
+from batchvid.engine.run import run_many
+from batchvid.engine.target import as_run, has_journal, journal_path
 from batchvid.journal.sqlite_reader import JournalReader
-from batchvid.providers.credentials import find_key, find_url, terminal_can_draw
+from batchvid.providers.credentials import find_url, terminal_can_draw
 from batchvid.storage.lock import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batchvid.cli.report import Reporter
     from batchvid.domain.notice import Hook
+    from batchvid.domain.options import RunOptions
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Money, Summary
     from batchvid.engine.observer import View
-    from batchvid.engine.run import Account, Options
     from batchvid.manifest.model import Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How the person wants the manifests to be run."""
+    """What is to be done, and how it is to be told."""
 
-    options: Options
-    sandbox_speed: float | None
-    """``None`` is the real service."""
-    key_file: Path | None
+    options: RunOptions
     as_json: bool
     verbosity: Verbosity
     metrics: Path | None = None
@@ -86,7 +84,7 @@ def do(asked: Asked, named: Sequence[str], manifests: Sequence[Manifest]) -> lis
     One that cannot begin is told on standard error and does not stop the others. Raises `ConfigError` when there is no
     key for one that was never run: nothing is sent then.
     """
-    manifests = [_as_run(asked, manifest) for manifest in manifests]
+    manifests = [as_run(manifest, asked.options) for manifest in manifests]
     metrics = None if asked.metrics is None else _metrics(asked.metrics)
     with ExitStack() as stack:
         watched = []
@@ -120,7 +118,7 @@ def _is_said_to_be_moved(asked: Asked, manifest: Manifest) -> bool:
     return question is not None and click.confirm(question, err=True)
 
 
-def unbounded(manifests: Sequence[Manifest], options: Options) -> int:
+def unbounded(manifests: Sequence[Manifest], options: RunOptions) -> int:
     """Count the jobs without a known price that a run may buy although nothing bounds what it may cost."""
     if options.max_cost_micros is not None:
         return 0
@@ -131,10 +129,10 @@ def unbounded(manifests: Sequence[Manifest], options: Options) -> int:
     return found if options.max_jobs is None else min(found, options.max_jobs)
 
 
-def _plan(manifest: Manifest, options: Options) -> Plan:
+def _plan(manifest: Manifest, options: RunOptions) -> Plan:
     """Return what a run would do, as far as that can be read without holding the output."""
     jobs = {job.id: job for job in manifest.jobs}
-    only = None if options.only is None else matching(jobs, options.only)
+    only = options.chosen(jobs)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
     try:
         journal = JournalReader.open_readonly(journal_path(manifest))
@@ -142,8 +140,8 @@ def _plan(manifest: Manifest, options: Options) -> Plan:
         journal = None
     with journal or nullcontext():
         rows = () if journal is None else journal.all_progress()
-        again = reopenings(chosen, rows, wishes=options.wishes, limits=manifest.limits)
-        return planned(manifest, journal, rebuy=options.wishes.rebuy, again=again, only=only)[0]
+        again = reopenings(chosen, rows, options=options, limits=manifest.limits)
+        return planned(manifest, journal, rebuy=options.rebuy, again=again, only=only)[0]
 
 
 def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> Reporter:
@@ -154,19 +152,10 @@ def _reporter(manifest: Manifest, named: str, view: View, stack: ExitStack) -> R
     return Reporter(manifest, posters, view=view, named=named)
 
 
-def _as_run(asked: Asked, manifest: Manifest) -> Manifest:
-    if asked.sandbox_speed is not None:
-        return replace(manifest, limits=manifest.limits.sped_up(asked.sandbox_speed))
-    if not has_journal(manifest):
-        # Without a key the first run ends here, before it leaves a folder or a journal behind.
-        service_account(manifest, key_file=asked.key_file)
-    return manifest
-
-
 async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | None) -> list[Summary | BatchvidError]:
     interrupts = Interrupts()
     interrupts.install()
-    ration = SpendCap(asked.options.max_cost_micros, asked.options.max_jobs)
+    spend_cap = SpendCap(asked.options.max_cost_micros, asked.options.max_jobs)
     found: list[Summary | BatchvidError] = []
 
     async def ended(place: int, outcome: Summary | BatchvidError) -> None:
@@ -180,8 +169,7 @@ async def _do(asked: Asked, watched: Sequence[Watched], metrics: MetricsFile | N
             await _notify(one, outcome)
         one.stack.close()
 
-    orders = [_order(asked, one, interrupts, ration) for one in watched]
-    await run_many(orders, [_account_id(asked, one.manifest) for one in watched], ended)
+    await run_many([_context(asked, one, interrupts, spend_cap) for one in watched], ended)
     return found
 
 
@@ -239,35 +227,17 @@ def _known(hook: Hook) -> Hook | None:
     return replace(hook, url=url)
 
 
-def _order(asked: Asked, one: Watched, interrupts: Interrupts, ration: SpendCap) -> Order:
-    return Order(
-        manifest=one.manifest,
+def _context(asked: Asked, one: Watched, interrupts: Interrupts, spend_cap: SpendCap) -> RunContext:
+    return RunContext(
+        one.manifest,
         named=one.named,
-        identity=one.manifest.base_url if asked.sandbox_speed is None else SANDBOX,
-        account=lambda: _account(asked, one),
         options=replace(asked.options, moved=one.moved),
-        view=one.view if one.reporter is None else Several([one.reporter, one.view]),
+        observer=one.view if one.reporter is None else Several([one.reporter, one.view]),
         interrupts=interrupts,
-        ration=ration,
+        spend_cap=spend_cap,
         planned=lambda plan, money: _tell_plan(plan, money, one, asked.options),
         before_summary=None if one.reporter is None else one.reporter.write,
     )
-
-
-def _account(asked: Asked, one: Watched) -> Account:
-    if asked.sandbox_speed is None:
-        return service_account(one.manifest, key_file=asked.key_file)
-    return sandbox_account(one.manifest, one.stack, speed=asked.sandbox_speed)
-
-
-def _account_id(asked: Asked, manifest: Manifest) -> Hashable:
-    """Tell accounts apart: by address and key. The sandboxes of a rehearsal stand for one."""
-    if asked.sandbox_speed is not None:
-        return SANDBOX
-    try:
-        return manifest.base_url, find_key(manifest.key_env, key_file=asked.key_file)
-    except ConfigError:  # told when it is needed: there may be nothing to do
-        return manifest.base_url, None
 
 
 def _draws(asked: Asked) -> bool:
@@ -298,7 +268,7 @@ def _views(asked: Asked, named: Sequence[str]) -> list[tuple[View, JsonLines | N
     ]
 
 
-def _tell_plan(plan: Plan, money: Money, one: Watched, options: Options) -> None:
+def _tell_plan(plan: Plan, money: Money, one: Watched, options: RunOptions) -> None:
     """Begin the run's story: its plan for programs, for people what it may cost and what they might not expect."""
     cost = cost_of_plan(plan, money, max_cost_micros=options.max_cost_micros, max_jobs=options.max_jobs)
     if one.told is not None:

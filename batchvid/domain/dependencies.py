@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain import fingerprint
 from batchvid.domain.job import Continuation, Job, Progress, State
-from batchvid.domain.reopening import Wishes, reopened
+from batchvid.domain.options import RunOptions
+from batchvid.domain.reopening import reopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -157,7 +158,7 @@ class DependencyTracker:
         self._clips: dict[int, Progress] = {}
         self._closed: dict[int, Progress] = {}
         self._limits = limits
-        self._wishes = Wishes(rebuy=rebuy)
+        self._options = RunOptions(rebuy=rebuy)
 
     def place(self, jobs: Sequence[Job], rows: Mapping[str, Progress], *, only: frozenset[str] | None) -> None:
         """Record how the jobs of the chains stand when the run begins."""
@@ -191,7 +192,7 @@ class DependencyTracker:
                 self.waiting.discard(child)
                 yield child, None, None
             elif row is not None and isinstance(job, Continuation) and clip.sha256 is not None:
-                event = reopened(bound(job, clip.sha256), row, wishes=self._wishes, limits=self._limits)
+                event = reopened(bound(job, clip.sha256), row, options=self._options, limits=self._limits)
                 if event is not None:
                     del self._closed[child]
                     yield child, row, event

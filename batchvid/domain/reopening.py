@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain import lifecycle as life
@@ -11,27 +9,14 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits, OnChange
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
+    from batchvid.domain.options import RunOptions
 
 
 CRASHED = "a run ended after this paid request was begun and before its answer was recorded"
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the person asked this run to do beyond going on."""
-
-    retry_failed: bool = False
-    rebuy: bool = False
-    resubmit_in_doubt: bool = False
-
-
-def matching(ids: Collection[str], patterns: Iterable[str]) -> frozenset[str]:
-    """Return the ids that match one of the patterns of ``--only`` (``*``, ``?``, ``[…]``)."""
-    return frozenset(job_id for pattern in patterns for job_id in fnmatch.filter(ids, pattern))
 
 
 def interrupted(progress: Progress, *, orphans: Mapping[tuple[str, int], str]) -> tuple[Event, ...]:
@@ -52,29 +37,31 @@ def interrupted(progress: Progress, *, orphans: Mapping[tuple[str, int], str]) -
 
 
 def reopenings(
-    jobs: Mapping[str, Job], rows: Iterable[Progress], *, wishes: Wishes, limits: Limits
+    jobs: Mapping[str, Job], rows: Iterable[Progress], *, options: RunOptions, limits: Limits
 ) -> dict[str, life.Reopened]:
     """Return the events that would open closed jobs and doubts again, by job id: of *jobs*, what a run may submit.
 
     Nobody records them now. A run may end before a job's turn comes, and then the next one must not buy it unasked.
     """
     found = {
-        row.job_id: reopened(jobs[row.job_id], row, wishes=wishes, limits=limits) for row in rows if row.job_id in jobs
+        row.job_id: reopened(jobs[row.job_id], row, options=options, limits=limits)
+        for row in rows
+        if row.job_id in jobs
     }
     return {job_id: event for job_id, event in found.items() if event is not None}
 
 
-def reopened(job: Job, progress: Progress, *, wishes: Wishes, limits: Limits) -> life.Reopened | None:
+def reopened(job: Job, progress: Progress, *, options: RunOptions, limits: Limits) -> life.Reopened | None:
     """Return the event that opens a job again which is closed or in doubt, when there is a reason to."""
     changed = job.has_changed(progress.fingerprint)
     match progress.state:
-        case State.IN_DOUBT if wishes.resubmit_in_doubt:
+        case State.IN_DOUBT if options.resubmit_in_doubt:
             return life.Reopened("--resubmit-in-doubt")
         case State.IN_DOUBT if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
             return life.Reopened("in_doubt: resubmit", by_person=False)
-        case State.DONE if changed and (wishes.rebuy or limits.on_change is OnChange.REBUY):
+        case State.DONE if changed and (options.rebuy or limits.on_change is OnChange.REBUY):
             return life.Reopened("its content changed, and rebuying was asked for")
-        case State.FAILED if wishes.retry_failed:
+        case State.FAILED if options.retry_failed:
             return life.Reopened("--retry-failed")
         case State.FAILED if changed and progress.attempt == 0:
             return life.Reopened("its content changed, and nothing had been paid for it")

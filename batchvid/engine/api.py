@@ -18,26 +18,16 @@ from typing import TYPE_CHECKING, TypedDict
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
+from batchvid.domain.options import RunOptions
 from batchvid.domain.records import dollars
-from batchvid.domain.reopening import Wishes, matching
+from batchvid.engine.context import RunContext
 from batchvid.engine.observer import Logged, Several, Silent
-from batchvid.engine.run import Options, Order
-from batchvid.engine.target import (
-    FASTEST,
-    SANDBOX,
-    SANDBOX_SPEED,
-    SLOWEST,
-    has_journal,
-    journal_path,
-    sandbox_account,
-    service_account,
-)
+from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_path
 from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from contextlib import ExitStack
     from decimal import Decimal
     from types import TracebackType
     from typing import Self, Unpack
@@ -46,8 +36,8 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Summary
+    from batchvid.engine.context import Interrupts
     from batchvid.engine.observer import View
-    from batchvid.engine.run import Account, Interrupts
     from batchvid.engine.thread import Engine
     from batchvid.manifest.model import Manifest
 
@@ -257,64 +247,50 @@ def _engine(manifest: Manifest, settings: Settings, *, tap: Callable[[Clip], Non
 
     if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
         raise TypeError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(Settings.__annotations__)}")
-    options = options_of(settings)
-    return Engine(partial(order_of, manifest, settings, options=options, tap=tap))
+    view = settings.get("view") or Logged()
+    return Engine(partial(context_of, manifest, options_of(settings), view=view, tap=tap))
 
 
-def options_of(settings: Settings) -> Options:
+def options_of(settings: Settings) -> RunOptions:
     """Return the settings as the engine takes them; raises `ValueError` for a number that means nothing."""
     speed, max_jobs = settings.get("sandbox_speed", SANDBOX_SPEED), settings.get("max_jobs")
     if not SLOWEST <= speed <= FASTEST:
         raise ValueError(f"sandbox_speed is {speed}: write a number from {SLOWEST} to {FASTEST:.0f}")
     if max_jobs is not None and max_jobs < 0:
         raise ValueError(f"max_jobs is {max_jobs}: write 0 or more")
-    until, cost, ca_file = settings.get("until"), settings.get("max_cost"), settings.get("ca_file")
-    return Options(
-        wishes=Wishes(
-            retry_failed=settings.get("retry_failed", False),
-            rebuy=settings.get("rebuy", False),
-            resubmit_in_doubt=settings.get("resubmit_in_doubt", False),
-        ),
-        stop_submitting_at=until.timestamp() if until is not None else None,
+    until, cost, only = settings.get("until"), settings.get("max_cost"), settings.get("only")
+    key_file, ca_file = settings.get("key_file"), settings.get("ca_file")
+    return RunOptions(
+        retry_failed=settings.get("retry_failed", False),
+        rebuy=settings.get("rebuy", False),
+        resubmit_in_doubt=settings.get("resubmit_in_doubt", False),
+        only=(only,) if isinstance(only, str) else None if only is None else tuple(only),
+        until_at=until.timestamp() if until is not None else None,
         max_cost_micros=None if cost is None else money_micros(str(cost)),
         max_jobs=max_jobs,
-        only=(only,) if isinstance(only := settings.get("only"), str) else None if only is None else tuple(only),
-        ca_file=None if ca_file is None else str(ca_file),
         moved=settings.get("moved", False),
+        sandbox_speed=speed if settings.get("sandbox", False) else None,
+        key_file=None if key_file is None else str(key_file),
+        ca_file=None if ca_file is None else str(ca_file),
     )
 
 
-def order_of(
+def context_of(
     manifest: Manifest,
-    settings: Settings,
-    stack: ExitStack,
+    options: RunOptions,
     interrupts: Interrupts,
     *,
-    options: Options,
+    view: View,
     tap: Callable[[Clip], None] | None,
-) -> Order:
-    """Return the run's order; raises `ConfigError` when there is no key, before anything is left on the disk."""
-    in_sandbox, speed = settings.get("sandbox", False), settings.get("sandbox_speed", SANDBOX_SPEED)
-    key_file = settings.get("key_file")
-
-    def account() -> Account:
-        if in_sandbox:
-            return sandbox_account(manifest, stack, speed=speed)
-        return service_account(manifest, key_file=None if key_file is None else Path(key_file))
-
-    if in_sandbox:
-        manifest = replace(manifest, limits=manifest.limits.sped_up(speed))
-    elif not has_journal(manifest):
-        account()
-    view = settings.get("view") or Logged()
-    taps = None if tap is None else _Tap(manifest, tap, only=options.only)
-    return Order(
-        manifest=manifest,
+) -> RunContext:
+    """Return what the run works with; raises `ConfigError` when there is no key, before anything is on the disk."""
+    manifest = as_run(manifest, options)
+    taps = None if tap is None else _Tap(manifest, tap, options)
+    return RunContext(
+        manifest,
         named=str(manifest.path),
-        identity=SANDBOX if in_sandbox else manifest.base_url,
-        account=account,
+        observer=view if taps is None else Several([taps, view]),
         options=options,
-        view=view if taps is None else Several([taps, view]),
         interrupts=interrupts,
         planned=None if taps is None else taps.planned,
     )
@@ -323,11 +299,12 @@ def order_of(
 class _Tap(Silent):
     """Watches a run for clips, and hands each one out once."""
 
-    def __init__(self, manifest: Manifest, hand_out: Callable[[Clip], None], *, only: tuple[str, ...] | None) -> None:
+    def __init__(self, manifest: Manifest, hand_out: Callable[[Clip], None], options: RunOptions) -> None:
         self._manifest = manifest
-        ids = [job.id for job in manifest.jobs]
-        chosen = frozenset(ids) if only is None else matching(ids, only)
-        self._jobs = {job.id: job for job in manifest.jobs if job.id in chosen}
+        self._jobs = {job.id: job for job in manifest.jobs}
+        chosen = options.chosen(self._jobs)
+        if chosen is not None:
+            self._jobs = {job_id: job for job_id, job in self._jobs.items() if job_id in chosen}
         self._hand_out = hand_out
 
     def planned(self, *_: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchvid.domain.addresses import is_readable_on_the_way
@@ -10,10 +13,9 @@ from batchvid.providers.credentials import find_key, without_secrets
 from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from batchvid.engine.run import Account
+    from batchvid.domain.options import RunOptions
     from batchvid.manifest.model import Manifest
 
 
@@ -24,6 +26,14 @@ SLOWEST, FASTEST = 0.01, 1_000_000.0
 """Of a sandbox: beyond them, times are none."""
 SANDBOX = "sandbox"
 """What a journal is bound to that the embedded sandbox served, and its folder of state beside the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the paid requests go, and with which key. Its repr does not show the key."""
+
+    base_url: str
+    key: str = field(repr=False)
 
 
 def journal_path(manifest: Manifest) -> Path:
@@ -39,16 +49,41 @@ def has_journal(manifest: Manifest) -> bool:
         return True
 
 
-def service_account(manifest: Manifest, *, key_file: Path | None) -> Account:
+def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
+    """Return the manifest as a run takes it: in a sandbox, its times are those of the sandbox.
+
+    Raises `ConfigError` when there is no key for one that was never run: before anything is left on the disk.
+    """
+    if options.sandbox_speed is not None:
+        return replace(manifest, limits=manifest.limits.sped_up(options.sandbox_speed))
+    if not has_journal(manifest):
+        service_account(manifest, key_file=options.key_file)
+    return manifest
+
+
+@contextmanager
+def account_of(manifest: Manifest, options: RunOptions) -> Iterator[Account]:
+    """Yield the account that a run pays with: at the service, or in a sandbox that lasts as long as the block."""
+    with ExitStack() as stack:
+        if options.sandbox_speed is None:
+            yield service_account(manifest, key_file=options.key_file)
+        else:
+            yield sandbox_account(manifest, stack, speed=options.sandbox_speed)
+
+
+def key_of(manifest: Manifest, key_file: Path | str | None) -> str:
+    """Return the manifest's key; raises `ConfigError` when there is none."""
+    return find_key(manifest.key_env, key_file=None if key_file is None else Path(key_file))
+
+
+def service_account(manifest: Manifest, *, key_file: Path | str | None) -> Account:
     """Return the account at the manifest's service.
 
     Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
     """
-    from batchvid.engine.run import Account
-
     if is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
         raise ConfigError(clear_text(manifest.base_url))
-    return Account(manifest.base_url, find_key(manifest.key_env, key_file=key_file))
+    return Account(manifest.base_url, key_of(manifest, key_file))
 
 
 def clear_text(base_url: str) -> str:
@@ -61,7 +96,6 @@ def clear_text(base_url: str) -> str:
 
 def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SANDBOX_SPEED) -> Account:
     """Start the embedded sandbox, which remembers the output's tasks, for as long as *stack* lasts."""
-    from batchvid.engine.run import Account
     from batchvid.sandbox.process import Options, running
 
     state = manifest.output / STATE_FOLDER / SANDBOX

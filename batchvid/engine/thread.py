@@ -20,8 +20,9 @@ from selectors import DefaultSelector
 from typing import TYPE_CHECKING, TypeVar
 
 from batchvid.domain.errors import Exit
+from batchvid.engine.context import Interrupts
 from batchvid.engine.observer import LOG
-from batchvid.engine.run import Interrupts, run
+from batchvid.engine.run import run
 from batchvid.storage.threads import Workers, kept_from_children
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from batchvid.domain.results import Summary
-    from batchvid.engine.run import Order
+    from batchvid.engine.context import RunContext
 
-    MakeOrder = Callable[[ExitStack, Interrupts], Order]
+    MakeContext = Callable[[Interrupts], RunContext]
     T = TypeVar("T")
 
 
@@ -42,10 +43,10 @@ LOOK_S = 0.25
 
 
 class Engine:
-    """One run, from its start to its summary. *make_order* is called in the run's own thread, and may raise."""
+    """One run, from its start to its summary. *make_context* is called in the run's own thread, and may raise."""
 
-    def __init__(self, make_order: MakeOrder) -> None:
-        self._make_order = make_order
+    def __init__(self, make_context: MakeContext) -> None:
+        self._make_context = make_context
         self._interrupts = Interrupts()
         self._process = os.getpid()
         # The workers of a `ThreadPoolExecutor` end when the interpreter begins to end, before anything else does.
@@ -59,8 +60,8 @@ class Engine:
         thread.shutdown(wait=False)
 
     def _run(self) -> Summary:
-        with self._bell, self._runner, ExitStack() as stack:
-            return self._runner.run(run(self._make_order(stack, self._interrupts)))
+        with self._bell, self._runner:
+            return self._runner.run(run(self._make_context(self._interrupts)))
 
     def _listen(self) -> None:
         if self._ringer.is_alive():

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from batchvid import load
 from batchvid.domain.limits import Limits, Rate
+from batchvid.engine.context import RunContext
 from batchvid.engine.observer import Silent
-from batchvid.engine.run import Account, Options, Order, run
+from batchvid.engine.run import run
+from batchvid.providers.http import Service
 from batchvid.sandbox.process import Options as SandboxOptions
 from batchvid.sandbox.process import running
 
@@ -67,8 +69,7 @@ def measured(limits: Limits, *, seed: int, folder: Path) -> tuple[float, list[fl
     clockwork = Clockwork()
     with running(SandboxOptions(seed=seed, speed=SPEED, clip="tiny")) as (api, key):
         manifest = replace(load(manifest_path), base_url=api, limits=at_speed(limits), output=folder / f"out-{seed}")
-        order = Order(manifest, "eta.yaml", api, lambda: Account(api, key), Options(), clockwork)
-        asyncio.run(run(order))
+        asyncio.run(run(RunContext(manifest, "eta.yaml", clockwork, connect=lambda _: Service(api, key))))
     total_s = clockwork.said[-1][0]
     foreseen = [
         next((gone + left) / total_s for gone, left in clockwork.said if gone >= share * total_s) for share in SHARES

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from batchvid.domain.reopening import Wishes
+from batchvid.domain.options import RunOptions
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.edits import NAMES, Amid, Edit, Entry, How
 from tests.crash.effect import DiskTroubleAt, Effect, KillAt, PressAt
@@ -113,13 +113,13 @@ class Machine(RuleBasedStateMachine):
     # ---- runs
 
     @rule(
-        wishes=st.builds(Wishes, retry_failed=st.booleans(), rebuy=st.booleans(), resubmit_in_doubt=st.booleans()),
+        options=st.builds(RunOptions, retry_failed=st.booleans(), rebuy=st.booleans(), resubmit_in_doubt=st.booleans()),
         amid=AMID,
     )
-    def run(self, *, wishes: Wishes, amid: Amid) -> None:
+    def run(self, *, options: RunOptions, amid: Amid) -> None:
         """Run to the end."""
         with self.owner.amid(amid):
-            self.owner.run(wishes)
+            self.owner.run(options)
 
     @rule(
         options=st.one_of(
@@ -134,19 +134,19 @@ class Machine(RuleBasedStateMachine):
         """Run with less than everything allowed."""
         until = None if for_s is None else self.owner.bench.clock() + for_s
         with self.owner.amid(amid):
-            self.owner.run(stop_submitting_at=until, **options)
+            self.owner.run(until_at=until, **options)
 
     @rule(at=DEADLY, rebuy=st.booleans(), amid=AMID)
     def die(self, *, at: Effect, rebuy: bool, amid: Amid) -> None:
         """Run, and die just before an effect."""
         with self.owner.amid(amid):
-            self.owner.run(Wishes(rebuy=rebuy), fuse=KillAt(at))
+            self.owner.run(rebuy=rebuy, fuse=KillAt(at))
 
     @rule(at=DISKS, for_ever=st.booleans(), rebuy=st.booleans(), amid=AMID)
     def run_on_a_broken_disk(self, *, at: Effect, for_ever: bool, rebuy: bool, amid: Amid) -> None:
         """Run, while an effect on the disk fails."""
         with self.owner.amid(amid):
-            self.owner.run(Wishes(rebuy=rebuy), fuse=DiskTroubleAt(at, for_ever=for_ever))
+            self.owner.run(rebuy=rebuy, fuse=DiskTroubleAt(at, for_ever=for_ever))
 
     @rule(at=DEADLY, again_after=st.none() | st.integers(0, 6), amid=AMID)
     def interrupt(self, *, at: Effect, again_after: int | None, amid: Amid) -> None:

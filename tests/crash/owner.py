@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from batchvid.cli.retry import retry_command
 from batchvid.cli.verify import verify_command
 from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.domain.job import State
-from batchvid.domain.reopening import Wishes
+from batchvid.domain.options import RunOptions
 from batchvid.engine.planning import lost_clips
 from batchvid.engine.run import run as run_session
 from batchvid.manifest import load
@@ -88,26 +88,26 @@ class Owner:
 
     def run(
         self,
-        wishes: Wishes | None = None,
+        options: RunOptions | None = None,
         *,
         fuse: Fuse | None = None,
         meanwhile: Callable[[], None] | None = None,
-        **options: Any,
+        **asked: Any,
     ) -> Summary | None:
         """Run, and check what a run may change; ``None`` when *fuse* ended it."""
-        wishes = wishes or Wishes()
+        options = replace(options or RunOptions(), **asked)
         manifest = self.manifest()
         rows, jobs = self.bench.rows(), {job.id: job for job in manifest.jobs}
         lost = frozenset(lost_clips(self.bench.folder, rows.values(), rows.keys()))
-        wanted = Wanted(jobs, rows, wishes, manifest.limits, lost, options.get("only"))
-        if wishes.resubmit_in_doubt:
+        wanted = Wanted(jobs, rows, options, manifest.limits, lost)
+        if options.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
         renaming = self.bench.renaming()
         summary = None
         with self._quickly(), wired(fuse or Fuse(), self.bench):
             try:
                 summary = self.bench.run(
-                    manifest.jobs, manifest.limits, meanwhile=meanwhile, checked=False, wishes=wishes, **options
+                    manifest.jobs, manifest.limits, meanwhile=meanwhile, checked=False, options=options
                 )
             except BatchvidError:
                 if not (isinstance(fuse, DiskTrouble) and fuse.blown):
@@ -167,11 +167,11 @@ class Owner:
         """Run; somebody else tries to run, to retry and to adopt into the same output meanwhile, and is refused."""
         manifest = self.manifest()
         attempts: list[asyncio.Task[None]] = []
-        order = self.bench.order(manifest.jobs, manifest.limits)
+        context = self.bench.context(manifest.jobs, manifest.limits)
 
         async def intrude() -> None:
             with pytest.raises(OutputBusyError):
-                await run_session(order)
+                await run_session(context)
             with pytest.raises(OutputBusyError):
                 self._command(retry_command, "--failed", "--timed-out", "--in-doubt", "--yes")
 

@@ -17,11 +17,11 @@ from batchvid.journal.sqlite_reader import Outcome
 from batchvid.media.mp4 import probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
-    from batchvid.domain.reopening import Wishes
+    from batchvid.domain.options import RunOptions
     from batchvid.domain.results import Summary
     from batchvid.journal.sqlite_reader import Attempt
     from tests.run.bench import Bench
@@ -173,11 +173,10 @@ class Wanted:
 
     jobs: Mapping[str, Job]
     rows: Mapping[str, Progress]
-    wishes: Wishes
+    options: RunOptions
     limits: Limits
     lost: frozenset[str]
     """Jobs that were done, and whose clips were gone or of another size."""
-    only: Sequence[str] | None = None
 
     def check_purchases(
         self, after: Mapping[str, Progress], moved: Mapping[str, str], *, renaming: Mapping[str, str]
@@ -197,7 +196,8 @@ class Wanted:
                 assert now.state is not State.PENDING or now.reason != "--retry-failed", f"opened for nothing: {now}"
 
     def _is_chosen(self, job_id: str) -> bool:
-        return self.only is None or any(fnmatch(job_id, pattern) for pattern in self.only)
+        patterns = self.options.only
+        return patterns is None or any(fnmatch(job_id, pattern) for pattern in patterns)
 
     def _may_buy(self, row: Progress, now: Progress) -> bool:
         job = self.jobs.get(now.job_id)
@@ -206,12 +206,12 @@ class Wanted:
         changed = row.fingerprint is not None and row.fingerprint != job.fingerprint
         match row.state:
             case State.DONE:
-                return changed and (self.wishes.rebuy or self.limits.on_change is OnChange.REBUY)
+                return changed and (self.options.rebuy or self.limits.on_change is OnChange.REBUY)
             case State.FAILED:
-                return self.wishes.retry_failed or (changed and not row.attempt)
+                return self.options.retry_failed or (changed and not row.attempt)
             case State.IN_DOUBT | State.SUBMITTING:
                 adopted = now.task_id is not None  # an orphan, whose task may have failed since
-                return adopted or self.wishes.resubmit_in_doubt or self.limits.in_doubt is InDoubt.RESUBMIT
+                return adopted or self.options.resubmit_in_doubt or self.limits.in_doubt is InDoubt.RESUBMIT
             case _:
                 return True
 

@@ -18,7 +18,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.reopening import Wishes
 from tests.crash.edits import Entry
 from tests.crash.effect import DiskTroubleAt, Effect
 from tests.crash.machine import Machine, same_clips
@@ -69,7 +68,7 @@ def test_a_task_that_could_not_be_journaled_is_not_bought_again_by_a_retry(owner
 def test_resubmitting_in_doubt_leaves_a_task_that_could_not_be_journaled(owner: Owner) -> None:
     """The same word given to a run: what is known is adopted, and only the rest is bought again."""
     owner.run(fuse=DiskTroubleAt(Effect("record", 2), for_ever=True))
-    summary = owner.run(Wishes(resubmit_in_doubt=True))
+    summary = owner.run(resubmit_in_doubt=True)
     assert summary is not None
     assert summary.exit_code is Exit.OK
     owner.check()

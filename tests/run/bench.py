@@ -19,10 +19,11 @@ from batchvid.domain.fingerprint import fields, fingerprint
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Continuation, Job, State
 from batchvid.domain.limits import Limits, Rate
+from batchvid.domain.options import RunOptions
 from batchvid.engine import workers as runner
+from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.moving import TO_RENAME
 from batchvid.engine.observer import Silent
-from batchvid.engine.run import Account, Interrupts, Options, Order
 from batchvid.engine.run import run as run_session
 from batchvid.journal.sqlite_reader import JournalReader, Outcome
 from batchvid.manifest.model import Manifest
@@ -30,7 +31,7 @@ from batchvid.media.mp4 import probe
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.world import Terms, World
-from tests.run.memory import KEY, MemoryService
+from tests.run.memory import MemoryService
 from tests.run.virtual import run as run_virtually
 
 if TYPE_CHECKING:
@@ -156,11 +157,12 @@ class Bench:
         *,
         meanwhile: Callable[[], None] | None = None,
         checked: bool = True,
-        **options: Any,
+        options: RunOptions | None = None,
+        **asked: Any,
     ) -> Summary:
         """Run, and check what must hold after every run. *meanwhile* is called when the loop has started."""
         self.view, self.interrupts = Watcher(), Interrupts()
-        order = self.order(wanted, limits, **options)
+        context = self.context(wanted, limits, options, **asked)
 
         async def main() -> Summary:
             loop = asyncio.get_running_loop()
@@ -168,7 +170,7 @@ class Bench:
             try:
                 if meanwhile is not None:
                     meanwhile()
-                return await run_session(order)
+                return await run_session(context)
             finally:
                 self.now, self._loop_began = self.wall(), None
 
@@ -179,8 +181,10 @@ class Bench:
             if checked:
                 self.check()
 
-    def order(self, wanted: Sequence[Job], limits: Limits = QUICK, **options: Any) -> Order:
-        """Return the order for a run."""
+    def context(
+        self, wanted: Sequence[Job], limits: Limits = QUICK, options: RunOptions | None = None, **asked: Any
+    ) -> RunContext:
+        """Return what a run works with; *asked* is added to *options*."""
         manifest = Manifest(
             path=self.folder.parent / "test.yaml",
             base_url=BASE_URL,
@@ -190,15 +194,13 @@ class Bench:
             jobs=tuple(wanted),
             films=self.films,
         )
-        return Order(
-            manifest=manifest,
+        return RunContext(
+            manifest,
             named="test.yaml",
-            identity=BASE_URL,
-            account=lambda: Account(BASE_URL, KEY),
-            options=Options(**options),
-            view=self.view,
+            options=replace(options or RunOptions(), **asked),
+            observer=self.view,
             interrupts=self.interrupts,
-            connect=lambda *_: self.service,
+            connect=lambda _: self.service,
             wall=self.clock,
         )
 

@@ -12,7 +12,7 @@ from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits
-from batchvid.domain.reopening import Wishes
+from batchvid.domain.options import RunOptions
 from batchvid.journal.sqlite_reader import Outcome
 from batchvid.sandbox.render import instant_clips
 from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from tests.run.conftest import MakeBench
 
 ONCE = replace(QUICK, attempts=1, in_flight=1)
-WISHES = {
-    State.FAILED: Wishes(retry_failed=True),
-    State.DONE: Wishes(rebuy=True),
-    State.IN_DOUBT: Wishes(resubmit_in_doubt=True),
+ASKED = {
+    State.FAILED: RunOptions(retry_failed=True),
+    State.DONE: RunOptions(rebuy=True),
+    State.IN_DOUBT: RunOptions(resubmit_in_doubt=True),
 }
 RULES: dict[State, dict[str, Any]] = {
     State.FAILED: {"on": "create", "nth": 1, "fail": "blocked"},
@@ -59,28 +59,28 @@ def stop_after(bench: Bench, seconds: float, *, times: int) -> Callable[[], None
     return begin
 
 
-@pytest.mark.parametrize("state", WISHES)
+@pytest.mark.parametrize("state", ASKED)
 @pytest.mark.parametrize("bound", ["max_jobs", "max_cost", "budget", "window", "only", "drained", "stopped"])
 def test_a_wish_opens_only_what_its_run_submits(make_bench: MakeBench, state: State, bound: str) -> None:
     """The others stay failed, done or in doubt, with their clips and their money, and no later run buys them."""
     bench, wanted = left_in(state, make_bench)
     before, bought = bench.rows(), len(bench.creates)
     limits, meanwhile = ONCE, None
-    options: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     match bound:
         case "max_jobs":
-            options = {"max_jobs": 1}
+            bounds = {"max_jobs": 1}
         case "max_cost":
-            options = {"max_cost_micros": PRICE}
+            bounds = {"max_cost_micros": PRICE}
         case "budget":
             limits = replace(ONCE, budget_micros=(NUMBER + 1) * PRICE)
         case "window":
-            options = {"stop_submitting_at": bench.wall() + 10}
+            bounds = {"until_at": bench.wall() + 10}
         case "only":
-            options = {"only": ("job-01",)}
+            bounds = {"only": ("job-01",)}
         case _:
             meanwhile = stop_after(bench, 10, times=2 if bound == "stopped" else 1)
-    bench.run(wanted, limits, wishes=WISHES[state], meanwhile=meanwhile, checked=False, **options)
+    bench.run(wanted, limits, options=ASKED[state], meanwhile=meanwhile, checked=False, **bounds)
     assert len(bench.creates) == bought + 1
     rows = bench.rows()
     assert [rows[name] == before[name] for name in sorted(rows)] == [False, True, True, True]
@@ -90,11 +90,11 @@ def test_a_wish_opens_only_what_its_run_submits(make_bench: MakeBench, state: St
     assert {row.state for name, row in bench.rows().items() if name != "job-01"} == {state}
 
 
-@pytest.mark.parametrize("state", WISHES)
+@pytest.mark.parametrize("state", ASKED)
 def test_without_a_bound_all_are_submitted_once(make_bench: MakeBench, state: State) -> None:
     """What was open before costs what it did, and the journal's money is the run's."""
     bench, wanted = left_in(state, make_bench)
-    summary = bench.run(wanted, replace(ONCE, in_flight=2), wishes=WISHES[state], checked=False)
+    summary = bench.run(wanted, replace(ONCE, in_flight=2), options=ASKED[state], checked=False)
     assert summary.exit_code is Exit.OK
     assert len(bench.creates) == 2 * NUMBER
     assert (summary.money.spent_micros, summary.money.reserved_micros) == (2 * NUMBER * PRICE, 0)
@@ -121,10 +121,10 @@ def test_a_link_that_is_made_again_after_its_parent_stays_done_when_the_run_does
     bench.run(chain("kite", "dive"))
     link = bench.row("dive")
     edited = [changed(job("kite"), "Another kite."), *chain("kite", "dive")[1:]]
-    summary = bench.run(edited, wishes=Wishes(rebuy=True), max_jobs=1, checked=False)
+    summary = bench.run(edited, rebuy=True, max_jobs=1, checked=False)
     assert (bench.row("kite").attempt, bench.row("dive")) == (2, link)
     assert summary.counts[State.DONE] == 2
-    bench.run(edited, wishes=Wishes(rebuy=True), checked=False)
+    bench.run(edited, rebuy=True, checked=False)
     assert bench.row("dive").attempt == 2
     assert len(bench.creates) == 4
 
@@ -135,7 +135,7 @@ def test_a_new_link_waits_for_the_clip_that_is_made_again(make_bench: MakeBench)
     bench.run([job("kite")])
     old = bench.row("kite").sha256
     edited = [changed(job("kite"), "Another kite."), after("kite", "dive")]
-    assert bench.run(edited, wishes=Wishes(rebuy=True), checked=False).exit_code is Exit.OK
+    assert bench.run(edited, rebuy=True, checked=False).exit_code is Exit.OK
     new = bench.row("kite").sha256
     assert new is not None
     assert new != old
@@ -148,7 +148,7 @@ def test_a_job_that_cannot_be_sent_again_stays_as_it_was(make_bench: MakeBench) 
     bench.run(jobs(1))
     (bench.folder / "job-01.mp4").write_bytes(b"another's")
     before = bench.row("job-01")
-    summary = bench.run(jobs(1), wishes=Wishes(resubmit_in_doubt=True))
+    summary = bench.run(jobs(1), resubmit_in_doubt=True)
     assert (summary.exit_code, bench.row("job-01")) == (Exit.IN_DOUBT, before)
     assert any("job-01 is not sent again, and stays as it is" in note for note in bench.view.notes)
     assert summary.money.reserved_micros == PRICE

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits
-from batchvid.domain.reopening import Wishes
+from batchvid.domain.options import RunOptions
 from batchvid.engine.policy import sends_at_most
 from batchvid.providers.response import LostAt, NoResponse, Response
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
@@ -154,9 +154,9 @@ def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa
         chance = random.Random(seed)  # noqa: S311 chance, not a secret
         bench.service = service = Liar(bench, chance, deadly=deadly)
         limits = replace(QUICK, budget_micros=budget * PRICE, attempts=attempts, in_doubt=in_doubt, task_timeout_s=120)
-        wishes = Wishes(retry_failed=True, rebuy=True, resubmit_in_doubt=seed % 2 == 0)
+        options = RunOptions(retry_failed=True, rebuy=True, resubmit_in_doubt=seed % 2 == 0)
         for service.run in range(runs):
-            run_until_it_ends_or_dies(bench, service, limits, wishes)
+            run_until_it_ends_or_dies(bench, service, limits, options)
             unclear = sum(not post.is_clear for post in service.posts)
             assert unclear <= budget, f"{unclear} requests were sent under a budget of {budget}"
             of_run = Counter(post.prompt for post in service.posts if post.run == service.run)
@@ -164,11 +164,11 @@ def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa
         assert not [row for row in bench.rows().values() if row.state is State.DONE]
 
 
-def run_until_it_ends_or_dies(bench: Bench, service: Liar, limits: Limits, wishes: Wishes) -> None:
+def run_until_it_ends_or_dies(bench: Bench, service: Liar, limits: Limits, options: RunOptions) -> None:
     """Run once; a kill leaves what is on disk."""
     service.is_dead = False
     try:
-        bench.run(jobs(3), limits, wishes=wishes, checked=False)
+        bench.run(jobs(3), limits, options=options, checked=False)
     except BaseException:  # the death that the service made; whatever else is raised again
         if not service.is_dead:
             raise

@@ -14,7 +14,6 @@ from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.domain.reopening import Wishes
 from batchvid.engine.planning import planned
 from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.media.frames import picture_of
@@ -35,7 +34,7 @@ REBUY = replace(QUICK, on_change=OnChange.REBUY)
 def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan:
     """Return the plan that a person would see now."""
     journal = JournalReader.open_readonly(bench.folder / ".batchvid" / "journal.db")
-    manifest = bench.order(wanted, limits).manifest  # type: ignore[arg-type] # as given
+    manifest = bench.context(wanted, limits).manifest  # type: ignore[arg-type] # as given
     if journal is None:
         return planned(manifest, None)[0]
     with journal:
@@ -99,7 +98,7 @@ def test_a_failed_link_that_is_retried_lets_the_rest_come(make_bench: MakeBench)
         {"on": "create", "prompt": "*kite*", "nth": 2, "fail": "blocked"},
     )
     assert bench.run(chain("kite", "dive")).exit_code is Exit.FAILED
-    assert bench.run(chain("kite", "dive"), wishes=Wishes(retry_failed=True)).exit_code is Exit.OK
+    assert bench.run(chain("kite", "dive"), retry_failed=True).exit_code is Exit.OK
     assert bench.bought()["The clip dive."] == 1
 
 
@@ -241,7 +240,7 @@ def test_a_rebuy_that_is_asked_for_in_one_run_reaches_the_end_of_the_chain(make_
     wanted = chain("a", "b")
     bench.run(wanted)
     edited = [changed(wanted[0], "Another a."), wanted[1]]
-    assert bench.run(edited, wishes=Wishes(rebuy=True), checked=False).submits == 2
+    assert bench.run(edited, rebuy=True, checked=False).submits == 2
 
 
 def test_a_clip_bought_anew_with_the_same_content_opens_nothing(make_bench: MakeBench) -> None:

@@ -15,7 +15,6 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.image_fit import Fit, fitting
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.domain.reopening import Wishes
 from batchvid.engine.stats import WORDS_TOLD
 from batchvid.media.images import frame_bytes, read_frame
 from batchvid.sandbox.cometapi import new_id
@@ -240,7 +239,7 @@ def test_a_clip_whose_name_is_taken_is_not_bought(make_bench: MakeBench) -> None
     assert bench.clip("job-01.mp4") == b"my own film"
     assert "move it away" in (bench.row("job-01").reason or "")
     (bench.folder / "job-01.mp4").unlink()
-    assert bench.run(jobs(2), wishes=Wishes(retry_failed=True)).exit_code is Exit.OK
+    assert bench.run(jobs(2), retry_failed=True).exit_code is Exit.OK
     assert len(bench.creates) == 2
 
 
@@ -272,7 +271,7 @@ def test_a_clip_that_is_bought_again_stands_beside_the_old_one(make_bench: MakeB
     new_kite = job("kite", size="9x16")
     assert bench.run([new_kite]).exit_code is Exit.OK
     assert len(bench.creates) == 1
-    assert bench.run([new_kite], wishes=Wishes(rebuy=True)).exit_code is Exit.OK
+    assert bench.run([new_kite], rebuy=True).exit_code is Exit.OK
     assert len(bench.creates) == 2
     assert bench.clip("kite.attempt-1.mp4") == old
     assert bench.clip("kite.mp4") != old
@@ -297,7 +296,7 @@ def test_a_rebuy_that_fails_keeps_the_old_clip_in_its_place(make_bench: MakeBenc
     bench.run([job("kite", size="16x9")])
     old = bench.clip("kite.mp4")
     bench.script({"on": "create", "fail": "blocked"})
-    summary = bench.run([job("kite", size="9x16")], wishes=Wishes(rebuy=True))
+    summary = bench.run([job("kite", size="9x16")], rebuy=True)
     assert summary.exit_code is Exit.FAILED
     assert bench.clip("kite.mp4") == old
 

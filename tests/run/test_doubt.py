@@ -11,7 +11,6 @@ import pytest
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Rate
-from batchvid.domain.reopening import Wishes
 from batchvid.sandbox.cometapi import new_id
 from tests.run.bench import QUICK, jobs
 
@@ -108,7 +107,7 @@ def test_a_person_may_resubmit_what_is_in_doubt(make_bench: MakeBench) -> None:
     """``--resubmit-in-doubt`` is a person's word, for one run, and grants one more purchase."""
     bench = make_bench({"on": "create", "prompt": "*job-02*", "nth": 1, "reset": "after-effect"})
     bench.run(jobs(3))
-    assert bench.run(jobs(3), wishes=Wishes(resubmit_in_doubt=True)).exit_code is Exit.OK
+    assert bench.run(jobs(3), resubmit_in_doubt=True).exit_code is Exit.OK
     assert bench.bought()["The clip job-02."] == 2
 
 

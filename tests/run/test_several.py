@@ -18,14 +18,15 @@ from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.results import Summary
 from batchvid.engine import workers as runner
 from batchvid.engine.account import SpendCap
-from batchvid.engine.run import Interrupts, run_many
+from batchvid.engine.context import Interrupts
+from batchvid.engine.run import run_many
 from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.storage.local import Outputs
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tests.run.conftest import MakeBench
 
@@ -40,10 +41,10 @@ class Call:
     bench: Bench
     wanted: dict[str, tuple[int, Limits]]
     """By the name of the manifest: how many jobs it has, and its limits."""
-    accounts: Sequence[int] | None = None
+    is_one_account: bool = True
     output: str | None = None
     """Of all manifests, when they share one."""
-    ration: SpendCap = field(default_factory=SpendCap)
+    spend_cap: SpendCap = field(default_factory=SpendCap)
     interrupts: Interrupts = field(default_factory=Interrupts)
     views: dict[str, Watcher] = field(default_factory=dict)
     found: dict[str, Summary | BatchvidError] = field(default_factory=dict)
@@ -53,20 +54,21 @@ class Call:
     def run(self, meanwhile: Callable[[], None] | None = None) -> dict[str, Summary | BatchvidError]:
         """Run them; each create of the world must belong to one attempt of one journal afterwards."""
         names = list(self.wanted)
-        orders = []
+        contexts = []
         for name, (number, limits) in self.wanted.items():
             watcher = self.views[name] = Watcher()
             watcher.at_event = lambda _job, event, name=name: self.sent.append((name, type(event)))
-            order = self.bench.order([job(f"{name}-{n:02}") for n in range(1, number + 1)], limits)
+            context = self.bench.context([job(f"{name}-{n:02}") for n in range(1, number + 1)], limits)
             folder = self.bench.folder / (self.output or name)
-            orders.append(
+            base_url = context.manifest.base_url if self.is_one_account else f"https://{name}.example.com"
+            contexts.append(
                 replace(
-                    order,
-                    manifest=replace(order.manifest, output=folder),
+                    context,
+                    manifest=replace(context.manifest, output=folder, base_url=base_url),
                     named=name,
-                    view=watcher,
+                    observer=watcher,
                     interrupts=self.interrupts,
-                    ration=self.ration,
+                    spend_cap=self.spend_cap,
                 )
             )
 
@@ -77,7 +79,7 @@ class Call:
             self.bench._loop_began = asyncio.get_running_loop().time()
             if meanwhile is not None:
                 meanwhile()
-            await run_many(orders, self.accounts or [0] * len(orders), ended)
+            await run_many(contexts, ended)
 
         with patch.object(runner, "STATS_EVERY_S", LOOK_EVERY_S):
             run_virtually(main())
@@ -215,17 +217,17 @@ def test_too_fast_slows_all_manifests(make_bench: MakeBench) -> None:
 def test_accounts_that_differ_share_nothing(make_bench: MakeBench) -> None:
     """Another key has another pace, and its own refusals."""
     bench = make_bench({"on": "create", "prompt": "*a-*", "status": 403, "body": NO_QUOTA})
-    call = Call(bench, {"a": (5, WIDE), "b": (5, WIDE)}, accounts=[0, 1])
+    call = Call(bench, {"a": (5, WIDE), "b": (5, WIDE)}, is_one_account=False)
     call.run()
     assert call.codes() == {"a": Exit.ACCOUNT, "b": Exit.OK}
 
 
 def test_the_calls_own_bounds_hold_over_all_manifests(make_bench: MakeBench) -> None:
     """``--max-jobs 5`` is five jobs in all, ``--max-cost`` the money of all, under any concurrency."""
-    for ration, code in ((SpendCap(max_jobs=5), Exit.STOPPED), (SpendCap(max_cost_micros=5 * PRICE), Exit.BUDGET)):
+    for spend_cap, code in ((SpendCap(max_jobs=5), Exit.STOPPED), (SpendCap(max_cost_micros=5 * PRICE), Exit.BUDGET)):
         bench = make_bench()
         bench.folder = bench.folder / code.name
-        call = Call(bench, {"a": (4, WIDE), "b": (4, WIDE)}, ration=ration)
+        call = Call(bench, {"a": (4, WIDE), "b": (4, WIDE)}, spend_cap=spend_cap)
         call.run()
         assert len(bench.creates) == 5
         assert code in call.codes().values()

@@ -12,7 +12,6 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
-from batchvid.domain.reopening import Wishes
 from batchvid.storage import download as transfer
 from tests.run import memory
 from tests.run.bench import PRICE, QUICK, STARTS_AT, Bench, jobs
@@ -167,7 +166,7 @@ def test_a_wish_concerns_only_the_jobs_that_were_chosen(make_bench: MakeBench) -
     bench = make_bench({"on": "create", "scope": "call", "times": 2, "fail": "blocked"})
     limits = replace(QUICK, attempts=1)
     assert bench.run(jobs(2), limits).counts[State.FAILED] == 2
-    bench.run(jobs(2), limits, only=("job-01",), wishes=Wishes(retry_failed=True))
+    bench.run(jobs(2), limits, only=("job-01",), retry_failed=True)
     assert bench.run(jobs(2), limits).counts == {**dict.fromkeys(State, 0), State.DONE: 1, State.FAILED: 1}
     assert len(bench.creates) == 3
 
@@ -198,7 +197,7 @@ def test_when_the_window_closes_what_is_out_is_collected(make_bench: MakeBench) 
     """``--until``: nothing is submitted after that moment, what was is fetched, exit 5."""
     bench = make_bench()
     closes_at = STARTS_AT + 4.5
-    summary = bench.run(jobs(20), stop_submitting_at=closes_at)
+    summary = bench.run(jobs(20), until_at=closes_at)
     assert summary.exit_code is Exit.STOPPED
     assert max(call.at for call in bench.service.sent("post")) < closes_at
     assert summary.counts[State.DONE] == len(bench.creates) == 5
@@ -207,7 +206,7 @@ def test_when_the_window_closes_what_is_out_is_collected(make_bench: MakeBench) 
 def test_a_window_that_closed_before_submits_nothing(make_bench: MakeBench) -> None:
     """A run that starts too late only collects."""
     bench = make_bench()
-    summary = bench.run(jobs(3), stop_submitting_at=STARTS_AT - 1)
+    summary = bench.run(jobs(3), until_at=STARTS_AT - 1)
     assert summary.exit_code is Exit.STOPPED
     assert bench.service.calls == []
 
@@ -215,7 +214,7 @@ def test_a_window_that_closed_before_submits_nothing(make_bench: MakeBench) -> N
 def test_a_window_that_closes_after_the_last_submit_is_no_early_stop(make_bench: MakeBench) -> None:
     """Everything was submitted in time: 0."""
     bench = make_bench()
-    assert bench.run(jobs(3), stop_submitting_at=STARTS_AT + 10).exit_code is Exit.OK
+    assert bench.run(jobs(3), until_at=STARTS_AT + 10).exit_code is Exit.OK
 
 
 def signals(bench: Bench, *after_s: float, code: Exit = Exit.INTERRUPTED) -> Callable[[], None]:
@@ -304,5 +303,5 @@ def test_failed_jobs_are_bought_again_only_when_asked(make_bench: MakeBench) -> 
     assert bench.run(jobs(2)).exit_code is Exit.FAILED
     assert bench.run(jobs(2)).exit_code is Exit.FAILED
     assert bench.bought()["The clip job-01."] == 2
-    assert bench.run(jobs(2), wishes=Wishes(retry_failed=True)).exit_code is Exit.OK
+    assert bench.run(jobs(2), retry_failed=True).exit_code is Exit.OK
     assert bench.bought()["The clip job-01."] == 3
