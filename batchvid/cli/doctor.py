@@ -94,12 +94,12 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
     from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.fs import network_file_system, on_network
-    from batchvid.storage.local import Outputs
     from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
 
-    outputs = Outputs(manifest.output)
+    output = Output.of(manifest.output)
     try:
-        outputs.prepare()
+        output.prepare()
         text = f"{manifest.output} can be written to"
         if kind := network_file_system(manifest.output):
             text += f", but {on_network(kind)}"
@@ -107,14 +107,14 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
-        journal = JournalReader.open_readonly(outputs.state_folder / "journal.db")
+        journal = JournalReader.open_readonly(output.state.folder / "journal.db")
         with journal or nullcontext():
             if journal is not None:
                 number = sum(journal.counts().values())
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
             if not is_held(manifest.output):
                 jobs = {job.id: job for job in manifest.jobs}
-                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                lines, is_refused = forgotten(journal, output, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None
                 findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
     except BatchvidError as error:

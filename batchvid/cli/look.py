@@ -206,11 +206,11 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
 def _warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
     """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
     from batchvid.engine.recovery import forgotten
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.output import Output
 
     jobs = {job.id: job for job in manifest.jobs}
     try:
-        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
+        found = forgotten(journal, Output.of(manifest.output), jobs=jobs, at=time.time())
     except StorageError as error:
         complain(f"warning: {error}")
         return

@@ -105,7 +105,7 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest.output).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 

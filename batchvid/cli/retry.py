@@ -44,21 +44,21 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
     from batchvid.engine.recovery import take_back, take_up
     from batchvid.journal import home
     from batchvid.journal.sqlite import Journal
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.output import Output
 
     path = journal_path(manifest)
     if not has_journal(manifest):
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    outputs, at = Outputs(manifest.output), time.time()
+    output, at = Output.of(manifest.output), time.time()
     refused = None
-    with outputs.lock(), Journal.reopen(path) as journal:
+    with output.state.lock(), Journal.reopen(path) as journal:
         named = {job.id: job for job in manifest.jobs}
         home.settle(journal, None, moved=False, note=complain)
-        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
-        take_up(journal, outputs, at=at, warn=complain)
+        take_back(journal, output, jobs=named, leave_aside=False, at=at, warn=complain)
+        take_up(journal, output.state, at=at, warn=complain)
         move_jobs(
             journal,
-            outputs,
+            output,
             jobs=manifest.jobs,
             dependencies=DependencyGraph(manifest.jobs),
             limits=manifest.limits,

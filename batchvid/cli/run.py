@@ -54,7 +54,7 @@ def without_refused(manifest: Manifest) -> Manifest:
     journal = JournalReader.open_readonly(journal_path(manifest))
     with journal or nullcontext():
         found = (
-            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output) if journal else None
+            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips_of(manifest)) if journal else None
         )
     if found is None or not found.resembling:
         return manifest

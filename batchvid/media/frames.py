@@ -5,37 +5,23 @@ Every refusal of a clip is a `ValueError` whose text completes "this clip …". 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from batchvid.domain.job import Frame
-from batchvid.media.image_metadata import PNG
-from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER, doing, open_folder, open_regular, reason, write_whole
-from batchvid.storage.names import Names
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from batchvid.domain.job import Progress
 
-
-STILLS_FOLDER = "frames"
-"""Below the state folder: the frames that were taken from clips to be sent, by the fingerprint of their job."""
 SEEK_BEFORE_S = 0.5
 """So far before the wanted frame decoding begins: an index may be off by some frames."""
 SLACK_S = 0.001
 """Times in a file are rounded to its own ticks; less than any frame lasts."""
-
-
-class ClipNotUsableError(Exception):
-    """The clip is not the file that the journal says it is, so nothing of it may be sent; the text says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,59 +33,6 @@ class Picture:
     height: int
     at_s: float
     """When the clip shows it, counted from its beginning."""
-
-
-def take_still(folder: Path, clip: Progress, at_s: float | None, name: str) -> Frame:
-    """Take a frame out of the finished *clip* below the output *folder*, and keep it as the still *name*. Blocks.
-
-    The clip is read through one descriptor: first held against the journal's size and SHA-256, then decoded.
-    Raises `ClipNotUsableError` when it is another file, `ValueError` when it shows no such frame, and
-    `StorageError` when the still cannot be written.
-    """
-    names = Names.of(clip.path or "")
-    try:
-        held = open_folder(str(folder), *names.folders, create=False)
-        try:
-            descriptor = open_regular(held, names.clip, os.O_RDONLY)
-        finally:
-            os.close(held)
-    except FileNotFoundError:
-        raise ClipNotUsableError("is missing") from None
-    except OSError as error:
-        raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
-    with open(descriptor, "rb") as file:
-        try:
-            if os.fstat(descriptor).st_size != clip.size_bytes:
-                raise ClipNotUsableError("has another size than the journal says")
-            if hashlib.file_digest(file, "sha256").hexdigest() != clip.sha256:
-                raise ClipNotUsableError("was changed since it was saved")
-        except OSError as error:
-            raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
-        file.seek(0)
-        picture = picture_of(file, at_s=at_s)
-    still = f"{name}.png"
-    with doing(f"write the frame {STATE_FOLDER}/{STILLS_FOLDER}/{still}"):
-        kept = open_folder(str(folder), STATE_FOLDER, STILLS_FOLDER, create=True)
-        try:
-            write_whole(kept, still, [picture.png], mode=STATE_FILE_MODE, durable=True)
-        finally:
-            os.close(kept)
-    return Frame(
-        path=str(folder / STATE_FOLDER / STILLS_FOLDER / still),
-        sha256=hashlib.sha256(picture.png).hexdigest(),
-        size_bytes=len(picture.png),
-        mime=PNG,
-        width=picture.width,
-        height=picture.height,
-    )
-
-
-def still_sha256(folder: Path, name: str) -> str | None:
-    """Return the SHA-256 of a still that was taken before; ``None`` when it is gone."""
-    try:
-        return hashlib.sha256((folder / STATE_FOLDER / STILLS_FOLDER / f"{name}.png").read_bytes()).hexdigest()
-    except OSError:
-        return None
 
 
 def picture_of(clip: Path | IO[bytes], *, at_s: float | None) -> Picture:

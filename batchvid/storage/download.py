@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from batchvid.providers.http import Transfer
     from batchvid.providers.response import Response
-    from batchvid.storage.local import Outputs, Part
+    from batchvid.storage.base import ClipStore, Part
 
 
 CLIP_MAX_BYTES = 4 * 1024**3
@@ -189,7 +189,7 @@ class Fetches(Protocol):
 
 async def download(
     service: Fetches,
-    outputs: Outputs,
+    clips: ClipStore,
     *,
     path: str,
     task_id: str,
@@ -205,7 +205,7 @@ async def download(
     a transfer ends soon after that, and what came of it is kept. Raises `batchvid.domain.errors.StorageError` when the
     disk does not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
     """
-    async with outputs.part(path, source=task_id, fresh=fresh) as part:
+    async with clips.part(path, source=task_id, fresh=fresh) as part:
         rest: Fault | Body | bytes = b""
         if not part.complete:
             rest = await _transfer(service, part, source=source, wall=wall, draining_s=draining_s)
@@ -217,9 +217,9 @@ async def download(
         if isinstance(rest, Fault):
             return rest
         try:
-            saved = await part.finish(sidecar | {"saved_at": rfc3339(wall())}, rest)
+            saved = await part.commit(sidecar | {"saved_at": rfc3339(wall())}, rest)
         except NotAClip as reason:
-            return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason} (kept as {path}.bad)")
+            return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason}")
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
 
 

@@ -466,11 +466,11 @@ class LocalPart:
     def _probed(self, file: HashingFile) -> Clip:
         try:
             return probe(file.size_bytes, file.content)
-        except NotAClip:
+        except NotAClip as error:
             with suppress(FileNotFoundError):
                 os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             _remove(self._folder, self._names.note)
-            raise
+            raise NotAClip(f"{error} (kept as {self._path}.bad)") from None
 
     def _sync(self, file: HashingFile) -> None:
         try:

@@ -1,7 +1,8 @@
-"""The state folder beside the clips, always on this machine: private, held by one run; and the list of clips."""
+"""The state folder beside the clips, always on this machine: private, held by one run. And the list of clips."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.storage import lock
 from batchvid.storage.fs import (
+    STATE_FILE_MODE,
     STATE_FOLDER,
     STATE_FOLDER_MODE,
     doing,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 
 CLIPS_FILE = "clips.jsonl"
+FRAMES_FOLDER = "frames"
+"""Below the state folder: the frames that were taken from clips to be sent, by the fingerprint of their job."""
 
 
 class StateFolder:
@@ -58,3 +62,20 @@ class StateFolder:
         """Replace ``clips.jsonl``, in one step. Blocks."""
         with doing(f"write {self.output / CLIPS_FILE}"), folder_below(self.output) as folder:
             write_whole(folder, CLIPS_FILE, map(json_line, lines), mode=public_mode(), durable=True)
+
+    def keep_frame(self, name: str, png: bytes) -> Path:
+        """Keep a frame that was taken from a clip to be sent, durably, and return where it is. Blocks."""
+        path = self.folder / FRAMES_FOLDER / f"{name}.png"
+        with (
+            doing(f"write the frame {STATE_FOLDER}/{FRAMES_FOLDER}/{path.name}"),
+            folder_below(self.output, STATE_FOLDER, FRAMES_FOLDER, create=True) as folder,
+        ):
+            write_whole(folder, path.name, [png], mode=STATE_FILE_MODE, durable=True)
+        return path
+
+    def frame_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 of a frame that was kept; ``None`` when it is gone. Blocks."""
+        try:
+            return hashlib.sha256((self.folder / FRAMES_FOLDER / f"{name}.png").read_bytes()).hexdigest()
+        except OSError:
+            return None

@@ -25,7 +25,7 @@ from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.media.thumbnails import FOLDER, picture_name
 from batchvid.storage.fs import doing, leave_room, open_folder, open_regular, write_whole
-from batchvid.storage.names import ForeignFileError
+from batchvid.domain.errors import ForeignFileError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
