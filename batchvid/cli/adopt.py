@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchvid.cli.decisions import confirmed, writing
 from batchvid.cli.options import (
     base_url_option,
     bound_account,
@@ -29,7 +30,6 @@ from batchvid.cli.options import (
 )
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
-from batchvid.cli.retry import confirmed, writing
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples

@@ -1,7 +1,9 @@
-"""What ``batchvid doctor`` looks at: everything outside the manifest that can keep a run from going well."""
+"""``doctor``: looks at everything outside the manifest that can keep a run from going well."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import platform
 import sqlite3
 import time
@@ -9,11 +11,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from batchvid import __version__
+from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.results import worst
 from batchvid.engine.target import clear_text
 from batchvid.manifest.schema import SERVICE
 from batchvid.manifest.values import names_another_secret
@@ -21,8 +29,6 @@ from batchvid.providers.credentials import find_key
 from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from batchvid.manifest.model import Manifest
 
 
@@ -41,6 +47,35 @@ class Finding:
     ok: bool
     text: str
     exit_code: Exit | None = None
+
+
+@click.command("doctor")
+@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@base_url_option
+@key_file_option
+@ca_file_option
+@json_option
+def doctor_command(
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+) -> int:
+    """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
+
+    With a MANIFEST, for that one; sends one request that costs nothing.
+    """
+    loaded = None if manifest is None else load(manifest, base_url=base_url)
+    findings = asyncio.run(
+        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
+    )
+    for finding in findings:
+        _print(finding, as_json=as_json)
+    return worst(finding.exit_code for finding in findings if finding.exit_code)
+
+
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
+        return
+    tell(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
 
 
 async def checkup(

@@ -7,11 +7,12 @@ import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
+from batchvid.cli.decisions import record, writing
 from batchvid.cli.options import (
     base_url_option,
     ca_file_option,
@@ -23,23 +24,21 @@ from batchvid.cli.options import (
     read_doubts,
     read_journal,
 )
-from batchvid.cli.output.advice import command
-from batchvid.cli.output.doubts import doubt_json, doubt_lines, list_lines
-from batchvid.cli.output.plan import cost_words
-from batchvid.cli.output.text import count
-from batchvid.cli.output.text import money as amount
-from batchvid.cli.retry import record, writing
+from batchvid.cli.output import text
+from batchvid.cli.output.advice import command, doubt_details
+from batchvid.cli.output.costs import cost_words
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, doubts_of, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError
 from batchvid.domain.plan import cost_again, left_micros
-from batchvid.domain.records import dollars
+from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.task import TASK_ID_MAX
 from batchvid.domain.text import clean
 from batchvid.storage.lock import is_held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from batchvid.domain.doubts import Doubt
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
 
 QUESTION = "[a]dopt its task, [b]uy it again, [l]eave it, [q]uit"
+PROMPT_SHOWN = 200
 WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 
 
@@ -118,7 +118,7 @@ def _tell_unproven(money: Money, named: str) -> None:
     """Tell of the refused requests that the budget counts, because nothing proves that they were not billed."""
     if money.unproven_micros:
         tell(
-            f"The budget counts {amount(money.unproven_micros)} for requests refused only at somebody's word. "
+            f"The budget counts {text.money(money.unproven_micros)} for requests refused only at somebody's word. "
             f"Where the dashboard shows none of them: {command('doubts', named)} --not-billed"
         )
 
@@ -131,12 +131,58 @@ def _count_no_more(manifest: Manifest) -> None:
             record(journal, row, life.RefusalsProven("batchvid doubts --not-billed"))
     given_back = sum(row.unproven_micros for row in rows)
     tell(
-        f"{amount(given_back)} of {count(len(rows), 'job')} is counted no more." if rows else "Nothing was counted so."
+        f"{text.money(given_back)} of {text.count(len(rows), 'job')} is counted no more."
+        if rows
+        else "Nothing was counted so."
     )
 
 
 def _is_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def doubt_lines(doubt: Doubt) -> Iterator[str]:
+    """Yield what is known of a doubt, so that the request can be found on the service's dashboard."""
+    yield f"{text.job_name(doubt.job_id)}: {doubt_details(doubt, prompt=False)}"
+    if doubt.prompt:
+        yield f"  prompt: {clean(doubt.prompt, PROMPT_SHOWN)}"
+    yield f"  reason: {text.why(doubt.reason)}"
+
+
+def list_lines(doubts: Sequence[Doubt], manifest: str) -> Iterator[str]:
+    """Yield all doubts, each with the commands that end it."""
+    yield f"{_number(doubts)} in doubt: each may be paid, and only the service's dashboard can tell."
+    for doubt in doubts:
+        yield ""
+        yield from doubt_lines(doubt)
+        task_id = doubt.seen_ids[0] if doubt.seen_ids else "TASK_ID"
+        adopt = command("adopt", manifest, doubt.job_id, task_id)
+        yield f"  adopt:     {adopt}"
+        yield f"  buy again: {command('retry', manifest, doubt.job_id, '--in-doubt')}  # may be paid twice"
+    yield ""
+    yield f"Many at once: write id,task_id lines to a file, then {command('adopt', manifest, '--from', 'FILE')}"
+
+
+def _number(doubts: Sequence[Doubt]) -> str:
+    prices = [doubt.price_micros for doubt in doubts]
+    known = sum(price for price in prices if price is not None)
+    return f"{text.count(len(doubts), 'paid request')}{f' of {text.money(known)}' if known else ''}"
+
+
+def doubt_json(doubt: Doubt) -> dict[str, Any]:
+    """Return a doubt as an object of ``"type": "doubt"``."""
+    return {
+        "type": "doubt",
+        "id": doubt.job_id,
+        "attempt": doubt.attempt,
+        "sent_at": rfc3339(doubt.sent_at),
+        "prompt": doubt.prompt,
+        "model": doubt.model,
+        "price": dollars(doubt.price_micros),
+        "request_id": doubt.request_id,
+        "reason": doubt.reason,
+        "seen_ids": [clean(one, TASK_ID_MAX) for one in doubt.seen_ids],
+    }
 
 
 class Walk:
@@ -184,7 +230,7 @@ class Walk:
             return False
         one = Adoption(doubt.job_id, task_id)
         known = self._adopting.known([one])
-        wrong = next((text for _, text in mistakes([one], known)), None)
+        wrong = next((trouble for _, trouble in mistakes([one], known)), None)
         if wrong is not None:
             tell(f"Not adopted: {wrong}.")
             return False
@@ -225,7 +271,7 @@ class Walk:
             return
         left = len(self._doubts) - self._done["a"] - self._done["b"]
         deeds = [f"{self._done[letter]:,} {WORDS[letter]}" for letter in ("a", "b") if self._done[letter]]
-        tell(f"\n{count(len(self._doubts), 'doubt')}: {', '.join([*deeds, f'{left:,} left in doubt'])}.")
+        tell(f"\n{text.count(len(self._doubts), 'doubt')}: {', '.join([*deeds, f'{left:,} left in doubt'])}.")
         named = self._adopting.named
         if deeds:
             tell(f"Next: {command('run', named)} collects what was adopted, and buys what is to be bought again.")

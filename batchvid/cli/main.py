@@ -14,11 +14,11 @@ from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit, ManifestError
 
 COMMANDS = {
-    "init": ("setup", "Write a commented manifest, its schema and two frames to start from."),
-    "check": ("look", "Read, expand and validate manifests; nothing is sent or written."),
-    "plan": ("look", "Show what a run would do, and what it would cost."),
+    "init": ("init", "Write a commented manifest, its schema and two frames to start from."),
+    "check": ("check", "Read, expand and validate manifests; nothing is sent or written."),
+    "plan": ("plan", "Show what a run would do, and what it would cost."),
     "run": ("run", "Do what is left to do, then exit."),
-    "status": ("look", "Show how the jobs stand; works beside a running run."),
+    "status": ("status", "Show how the jobs stand; works beside a running run."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
     "adopt": ("adopt", "Give an in-doubt job the task id found on the service's dashboard."),
@@ -26,11 +26,11 @@ COMMANDS = {
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),
     "frame": ("films", "Take one frame out of a clip, as a PNG."),
-    "export": ("look", "Write one row a job, as CSV or JSON lines."),
+    "export": ("export", "Write one row a job, as CSV or JSON lines."),
     "cron": ("cron", "Print what starts a run every night; installs nothing."),
-    "sandbox": ("setup", "Serve the stand-in for the paid service."),
-    "schema": ("setup", "Print the manifest's JSON Schema, for editors."),
-    "doctor": ("setup", "Check versions, key, output, clock and service."),
+    "sandbox": ("sandbox", "Serve the stand-in for the paid service."),
+    "schema": ("init", "Print the manifest's JSON Schema, for editors."),
+    "doctor": ("doctor", "Check versions, key, output, clock and service."),
     "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),
 }
 """In the order of a first week with batchvid: the module and the line in the list of commands."""

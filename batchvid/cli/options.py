@@ -7,6 +7,7 @@ The values that options take, as people write them: moments, lengths of time, am
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ import click
 
 import batchvid
 from batchvid.cli.streams import complain
-from batchvid.domain.errors import ConfigError
+from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.engine.target import journal_path
 from batchvid.providers.credentials import PREFIX
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
     from batchvid.engine.target import Account
+    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -99,13 +101,15 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     from batchvid.domain.results import Money
     from batchvid.engine.moving import as_moved, identity_of
     from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.output import Output
 
     journal = JournalReader.open_readonly(journal_path(manifest))
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest.output).clips)
+        clips = Output.of(manifest.output).clips
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 
@@ -124,6 +128,21 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     with journal:
         found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
     return doubts_of(manifest.jobs, found)
+
+
+def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
+    """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
+    from batchvid.engine.recovery import forgotten
+    from batchvid.storage.output import Output
+
+    jobs = {job.id: job for job in manifest.jobs}
+    try:
+        found = forgotten(journal, Output.of(manifest.output), jobs=jobs, at=time.time())
+    except StorageError as error:
+        complain(f"warning: {error}")
+        return
+    for line in found.lines:
+        complain(f"warning: {line}")
 
 
 def bound_service(manifest: Manifest) -> str | None:

@@ -50,12 +50,11 @@ def without_refused(manifest: Manifest) -> Manifest:
     from batchvid.domain.identity import advice
     from batchvid.engine.moving import TOLD_AT_MOST, identity_of
     from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.output import Output
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal, clips = JournalReader.open_readonly(journal_path(manifest)), Output.of(manifest.output).clips
     with journal or nullcontext():
-        found = (
-            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips_of(manifest)) if journal else None
-        )
+        found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
     if found is None or not found.resembling:
         return manifest
     for new, old in found.resembling[:TOLD_AT_MOST]:

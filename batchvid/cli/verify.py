@@ -85,7 +85,10 @@ def verify_command(
             stack.enter_context(held.state.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Repairer(
-                held.clips, base_url=account.base_url, key=account.key, ca_file=None if ca_file is None else str(ca_file)
+                held.clips,
+                base_url=account.base_url,
+                key=account.key,
+                ca_file=None if ca_file is None else str(ca_file),
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(mender.mend(wanted))

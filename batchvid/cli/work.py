@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchvid.cli.output.costs import notes_of, plan_sums_json, run_words
 from batchvid.cli.output.jsonl import JsonLines
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.metrics import MetricsFile
-from batchvid.cli.output.plan import notes_of, plan_sums_json, run_words
 from batchvid.cli.streams import complain, unfailing
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice

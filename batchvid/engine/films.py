@@ -64,7 +64,8 @@ def _seen(film: Film, progress: Mapping[str, Progress], clips: ClipStore) -> Fil
     if _is_current(film, clips, told, recipe(film, progress), full=False):
         return FilmReport(film, FilmState.DONE)
     if not is_film(told) and clips.is_taken(film.path):
-        return FilmReport(film, FilmState.FAILED, f"{film.path} is there already, and batchvid did not make it: move it away")
+        text = f"{film.path} is there already, and batchvid did not make it, or not as it is now: move it away"
+        return FilmReport(film, FilmState.FAILED, text)
     return FilmReport(film, FilmState.DUE, "its clips are there")
 
 
@@ -74,7 +75,9 @@ def _is_current(
     """Whether the film is there, made of what is *wanted*; *told* is its sidecar, and *full* reads the film."""
     if not is_film(told) or not is_made_of(told, wanted):
         return False
-    return clips.check(film.path, size_bytes=told.get("size_bytes", 0), sha256=told.get("sha256", ""), full=full) is None
+    return (
+        clips.check(film.path, size_bytes=told.get("size_bytes", 0), sha256=told.get("sha256", ""), full=full) is None
+    )
 
 
 async def _made(

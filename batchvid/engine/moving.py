@@ -43,7 +43,9 @@ TOLD_AT_MOST = 20
 """Moves of which each gets a line."""
 
 
-def identity_of(jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, clips: ClipStore) -> Identity:
+def identity_of(
+    jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, clips: ClipStore
+) -> Identity:
     """Return which jobs the journal has under other ids. Quick where no id is new."""
     ids = {job.id for job in jobs}
     orphans: list[str] = []

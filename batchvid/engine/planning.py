@@ -119,7 +119,8 @@ def planned(
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest.output).clips)
+        clips = Output.of(manifest.output).clips
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
     rows = as_a_run_finds(rows, lost)
     if run_active:

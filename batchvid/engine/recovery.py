@@ -19,7 +19,7 @@ import json
 import os
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.domain.dependencies import as_it_stands
 from batchvid.domain.errors import StorageError

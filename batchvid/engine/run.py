@@ -33,7 +33,7 @@ from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_path
 from batchvid.engine.workers import InFlightPool, Runner
-from batchvid.journal import home
+from batchvid.journal import home, orphans
 from batchvid.journal.group_commit import Recorder
 from batchvid.journal.sqlite import Journal
 from batchvid.media.images import frame_bytes
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
     from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
 
     Ended = Callable[[int, Summary | BatchvidError], Awaitable[None]]
 

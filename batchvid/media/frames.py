@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame

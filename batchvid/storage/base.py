@@ -5,12 +5,13 @@ State (journal, lock, event log, orphans) is not in it: see `batchvid.storage.st
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
@@ -64,6 +65,10 @@ class WrongClip(NamedTuple):
     """Whether it is missing or has another size, and so has to be fetched again. What else lies there is left alone."""
 
 
+Accepts = Callable[[Mapping[str, Any]], bool]
+"""Says whether a sidecar is of the kind that may be replaced."""
+
+
 class Part(Protocol):
     """A clip on its way into the store. Every method raises `StorageError` when the store does not do its part."""
 
@@ -110,12 +115,7 @@ class ClipStore(Protocol):
         """Make the store, and prove by doing it that it takes clips."""
 
     def part(
-        self,
-        path: str,
-        *,
-        source: str,
-        fresh: bool = False,
-        replaces: Callable[[Mapping[str, Any]], bool] | None = None,
+        self, path: str, *, source: str, fresh: bool = False, replaces: Accepts | None = None
     ) -> AbstractAsyncContextManager[Part]:
         """Open the part of the clip at *path*, with what is there of the same *source*, such as the task's id.
 

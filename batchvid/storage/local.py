@@ -40,7 +40,9 @@ from batchvid.storage.part import Finisher, LocalPart, Names, is_sidecar, read_s
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from batchvid.storage.base import Accepts
 
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -77,7 +79,7 @@ class LocalStore:
         *,
         source: str,
         fresh: bool = False,
-        replaces: Callable[[Mapping[str, Any]], bool] | None = None,
+        replaces: Accepts | None = None,
     ) -> AsyncIterator[LocalPart]:
         """Open the part of the clip at *path*, beside its place."""
         part = LocalPart(

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from batchvid.media.mp4 import Clip
+    from batchvid.storage.base import Accepts
 
 
 T = TypeVar("T")
@@ -279,7 +280,7 @@ class LocalPart:
         source: str,
         boot: str,
         mode: int,
-        replaces: Callable[[Mapping[str, Any]], bool] | None = None,
+        replaces: Accepts | None = None,
     ) -> None:
         self._finisher = finisher
         self._root, self._path, self._names, self._mode = str(root), path, Names.of(path), mode

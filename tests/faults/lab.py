@@ -25,11 +25,11 @@ import yaml
 
 import batchvid
 from batchvid.cli.options import read_journal
-from batchvid.cli.output.status import status_object
+from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
 from batchvid.media.images import decode_clip
 from batchvid.sandbox.process import Options, running
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.raw import serving
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 from batchvid.cli.output.live import console_on
-from batchvid.cli.output.plan import ROWS_SHOWN, plan_json, plan_lines, print_plan
+from batchvid.cli.plan import ROWS_SHOWN, plan_json, plan_lines, print_plan
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits, OnChange
 from batchvid.domain.plan import Plan, plan

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.cli.output.advice import LISTED_AT_MOST, needs_person_lines
-from batchvid.cli.output.status import needs_person, status_object, status_text
+from batchvid.cli.status import needs_person, status_object, status_text
 from batchvid.domain.job import Progress, State
 from batchvid.domain.results import Money
 

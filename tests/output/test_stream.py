@@ -134,8 +134,8 @@ def test_a_process_whose_stdout_breaks_keeps_its_exit_code(target: str) -> None:
 
 def test_plain_views_do_not_load_rich() -> None:
     """A run from cron pays nothing for pictures that nobody sees."""
-    names = ["lines", "jsonl", "summary", "status", "plan", "text"]
-    program = f"import sys, {', '.join(f'batchvid.views.{name}' for name in names)}; print('rich' in sys.modules)"
+    names = ["output.lines", "output.jsonl", "output.summary", "output.text", "status", "plan"]
+    program = f"import sys, {', '.join(f'batchvid.cli.{name}' for name in names)}; print('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -50,7 +50,7 @@ class JsonLines:
         self._beat = Interval(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
-        """Write one object, such as those of `batchvid.cli.output.plan.plan_json`."""
+        """Write one object, such as those of `batchvid.cli.output.costs.plan_sums_json`."""
         self._out.line(json.dumps({**value, **self._named}))
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
@@ -137,23 +137,6 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
-    }
-
-
-def watch_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
-    told = stats_json(snapshot)
-    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
-        del told[unknown]
-    return told | {
-        "run_active": snapshot.active,
-        "newest": [
-            {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
-            for clip in snapshot.newest
-        ],
-        "needs_person": [
-            {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person
-        ],
     }
 
 

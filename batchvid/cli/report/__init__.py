@@ -21,10 +21,10 @@ from batchvid.domain.report import FilmRow, Kept, report
 from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Silent
 from batchvid.engine.planning import as_a_run_finds, lost_of
+from batchvid.engine.posters import Posters, Wanted
 from batchvid.engine.target import journal_path
 from batchvid.journal.event_log import LOG_FILE, pace_changes
 from batchvid.journal.sqlite_reader import JournalReader
-from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.fs import public_mode
 from batchvid.storage.lock import is_held

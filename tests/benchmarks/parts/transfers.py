@@ -13,7 +13,7 @@ from batchvid.domain.fault import Fault
 from batchvid.providers.http import Service
 from batchvid.storage import part as hashing
 from batchvid.storage.download import download
-from batchvid.storage.local import Outputs
+from batchvid.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +32,14 @@ class NoHash:
 
 async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
     """Download every clip, and give the seconds."""
-    outputs = Outputs(folder)
-    outputs.prepare()
+    store = LocalStore(folder)
+    store.prepare()
     waiting: Iterator[tuple[int, str]] = iter(enumerate(urls))
 
     async def work() -> None:
         for number, url in waiting:
             saved = await download(
-                service, outputs, path=f"{number}.mp4", task_id=f"task_{number}", source=url, sidecar={}, wall=time.time
+                service, store, path=f"{number}.mp4", task_id=f"task_{number}", source=url, sidecar={}, wall=time.time
             )
             if isinstance(saved, Fault):
                 raise SystemExit(str(saved))

@@ -1,21 +1,29 @@
-"""The frames of a manifest as ``check`` shows them: the file, what goes out of it, and whether that fits its clips."""
+"""``check``: reads, expands and validates manifests, and shows whether their frames fit their clips."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from batchvid.cli.options import json_option, load, manifests_argument
 from batchvid.cli.output import text
+from batchvid.cli.streams import tell
+from batchvid.domain.errors import Exit, ManifestError
 from batchvid.domain.image_fit import ratio_of
 from batchvid.domain.text import clean
 from batchvid.manifest.references import suits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from batchvid.domain.errors import Problem
     from batchvid.domain.job import Frame
     from batchvid.manifest.model import Manifest
 
@@ -24,6 +32,41 @@ FRAMES_SHOWN = 20
 FILE_SHOWN = 60
 PLAIN_RATIO_MAX = 32
 """16:9 and 21:9 say something to people; 683:384 does not."""
+
+
+@click.command("check")
+@manifests_argument
+@json_option
+def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
+    """Read, expand and validate manifests, with every file and frame they name. Nothing is sent or written.
+
+    Shows a table of the frames: what is in each file, and whether its ratio fits the clips that it is for.
+    """
+    problems: list[Problem] = []
+    frames: list[dict[str, Any]] = []
+    for path in manifests:
+        try:
+            manifest = load(path, decode=True)
+        except ManifestError as error:
+            problems.extend(error.problems)
+            continue
+        uses = frame_uses(manifest)
+        if as_json:
+            frames += [{"manifest": str(path)} | frame_json(use) for use in uses]
+            continue
+        tell(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
+        if uses:
+            tell("\n".join(frame_lines(uses)))
+    if as_json:
+        rows = [
+            {"file": one.file, "line": one.line, "column": one.column, "where": one.where, "text": one.text}
+            for one in problems
+        ]
+        tell(json.dumps({"problems": rows, "frames": frames}))
+        return Exit.MANIFEST if problems else Exit.OK
+    if problems:
+        raise ManifestError(problems)
+    return Exit.OK
 
 
 @dataclass(frozen=True, slots=True)

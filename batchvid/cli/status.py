@@ -1,32 +1,106 @@
-"""How the jobs of a manifest stand, by the journal: for programs (``status --json``) and for people."""
+"""``status``: how the jobs of a manifest stand, by the journal; once, or as the live view of a run beside it."""
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections import Counter
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from batchvid.cli.options import (
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_doubts,
+    read_journal,
+    warn_of_forgotten,
+)
 from batchvid.cli.output import advice, text
+from batchvid.cli.output.jsonl import stats_json
+from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.summary import ORDER, film_json, film_lines, money_json, money_line
+from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
+from batchvid.domain.errors import Exit
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
+from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.watch import Watching
+from batchvid.providers.credentials import terminal_can_draw
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Job
-    from batchvid.domain.results import Money
+    from batchvid.domain.results import Money, Snapshot
     from batchvid.manifest.model import Manifest
 
 
 NEWEST_SHOWN = 5
+WATCH_EVERY_S = 2.0
+
+
+@click.command("status")
+@manifest_argument
+@output_option
+@json_option
+@click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
+def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
+    """Show how the jobs stand: states, money, what needs a person. Works beside a running run."""
+    loaded = load(manifest, output=output)
+    if not watch:
+        _print_status(loaded, str(manifest), as_json=as_json)
+        return Exit.OK
+    _watch(loaded, str(manifest), as_json=as_json)
+    return Exit.OK
+
+
+def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
+    from batchvid.engine.planning import lost_clips
+    from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
+
+    rows, money = read_journal(manifest)
+    clips = Output.of(manifest.output).clips
+    films: list[FilmReport] = []
+    if manifest.films:
+        from batchvid.engine.films import film_reports
+
+        films = film_reports(manifest.films, rows, clips)
+    active = is_held(manifest.output)
+    if not active:
+        from batchvid.journal.sqlite_reader import JournalReader
+
+        journal = JournalReader.open_readonly(journal_path(manifest))
+        with journal or nullcontext():
+            warn_of_forgotten(manifest, journal)
+    lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
+    if as_json:
+        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
+        return
+    doubts = read_doubts(manifest, rows, run_active=active)
+    for line in status_text(
+        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
+    ):
+        tell(line)
+    if not has_journal(manifest):
+        tell(
+            f"Nothing was ever run into this output. Next: {advice.command('plan', named)} tells what it would cost, "
+            f"{advice.command('run', named)} does it."
+        )
 
 
 def status_object(
@@ -147,3 +221,46 @@ def _newest(progress: Mapping[str, Progress]) -> list[tuple[str, Progress]]:
     clips = [(job_id, row) for job_id, row in progress.items() if row.state is State.DONE]
     clips.sort(key=lambda clip: clip[1].finished_at or 0.0, reverse=True)
     return clips[:NEWEST_SHOWN]
+
+
+def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
+    """Show how the run stands every two seconds, until Ctrl-C."""
+    from batchvid.cli.output.live import LiveView, Screen, console_on
+
+    draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
+    with suppress(KeyboardInterrupt), Watching(manifest, journal_path(manifest)) as watching:
+        if not draws:
+            while True:
+                _tell(watching.look(), named, as_json=as_json)
+                time.sleep(WATCH_EVERY_S)
+        view = LiveView(Screen(console_on(sys.stdout)), manifest=named, every_s=0.0)
+        try:
+            while True:
+                view.stats(watching.look())
+                time.sleep(WATCH_EVERY_S)
+        finally:
+            view.close()
+
+
+def watch_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
+    told = stats_json(snapshot)
+    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
+        del told[unknown]
+    return told | {
+        "run_active": snapshot.active,
+        "newest": [
+            {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
+            for clip in snapshot.newest
+        ],
+        "needs_person": [
+            {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person
+        ],
+    }
+
+
+def _tell(snapshot: Snapshot, named: str, *, as_json: bool) -> None:
+    if as_json:
+        tell(json.dumps({**watch_json(snapshot), "manifest": named}))
+    else:
+        tell(f"{text.clock(time.time())} {stats_line(snapshot)}")

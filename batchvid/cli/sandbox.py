@@ -1,81 +1,17 @@
-"""``init``, ``schema``, ``sandbox`` and ``doctor``: what is needed before the first run."""
+"""``sandbox``: serves what plays the paid service, for rehearsals and for other programs."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
-from batchvid.cli.options import Speed, base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.cli.options import Speed
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
-
-if TYPE_CHECKING:
-    from batchvid.cli.doctor import Finding
-
-
-@click.command("init")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
-def init_command(folder: Path) -> int:
-    """Write a commented manifest, its schema and two frames to start from into FOLDER; never overwrites."""
-    from batchvid.cli.output.advice import command
-    from batchvid.manifest import write_starter
-
-    written = write_starter(folder)
-    for path in written:
-        tell(f"wrote {path}")
-    manifest = next(path for path in written if path.suffix == ".yaml")
-    rehearsal = command("run", str(manifest), "--sandbox", "--output", str(folder / "rehearsal"))
-    tell(f"Next: {rehearsal} makes the clips with a stand-in, at no price.")
-    return Exit.OK
-
-
-@click.command("schema")
-def schema_command() -> int:
-    """Print the JSON Schema (draft-07) of the manifest, for editors.
-
-    Written into a file, it serves manifests that begin with  # yaml-language-server: $schema=./FILE
-    """
-    from batchvid.manifest import json_schema
-
-    tell(json.dumps(json_schema(), indent=2))
-    return Exit.OK
-
-
-@click.command("doctor")
-@click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@base_url_option
-@key_file_option
-@ca_file_option
-@json_option
-def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
-) -> int:
-    """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
-
-    With a MANIFEST, for that one; sends one request that costs nothing.
-    """
-    from batchvid.cli.doctor import checkup
-    from batchvid.domain.results import worst
-
-    loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(
-        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
-    )
-    for finding in findings:
-        _print(finding, as_json=as_json)
-    return worst(finding.exit_code for finding in findings if finding.exit_code)
-
-
-def _print(finding: Finding, *, as_json: bool) -> None:
-    if as_json:
-        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
-        return
-    tell(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
 
 
 @click.command("sandbox")

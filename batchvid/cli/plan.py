@@ -1,20 +1,38 @@
-"""A plan as people read it, and as a program does."""
+"""``plan``: what a run would do, as people read it, and as a program does."""
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from batchvid.cli.options import (
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_journal,
+    warn_of_forgotten,
+)
 from batchvid.cli.output import text
+from batchvid.cli.output.costs import cost_words, missing_micros, more_words, plan_sums_json
+from batchvid.cli.streams import tell
+from batchvid.domain.errors import Exit
 from batchvid.domain.plan import Action, cost_of_plan
 from batchvid.domain.records import dollars
 from batchvid.domain.text import clean
+from batchvid.engine.target import journal_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
-    from batchvid.domain.plan import Cost, Plan, PlanRow
+    from batchvid.domain.plan import Plan, PlanRow
     from batchvid.domain.results import Money
 
 
@@ -24,9 +42,6 @@ LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FA
 """In this order. What is done needs no line."""
 REASON_SHOWN = 300
 """A sentence that names two ids of the longest that are made of a prompt, and what to do."""
-NAMED_AT_MOST = 5
-"""Of the jobs that a note is about."""
-SECOND = 2
 
 MARKS = {
     Action.NEW: "+",
@@ -48,6 +63,57 @@ STYLES = {
     Action.MOVED: "green",
     Action.ORPHANED: "dim",
 }
+
+
+@click.command("plan")
+@manifest_argument
+@click.option(
+    "--rebuy", is_flag=True, help="As run --rebuy would do it: with changed jobs, and all that hangs on them."
+)
+@output_option
+@json_option
+def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: bool) -> int:
+    """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
+
+    A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
+    """
+    from batchvid.cli.output.summary import film_json, film_lines
+    from batchvid.engine.films import film_reports
+    from batchvid.engine.planning import (
+        lost_of,
+        missing_line,
+        planned,
+    )
+    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
+
+    loaded = load(manifest, output=output, decode=True)
+    journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
+    with journal or nullcontext():
+        lost = lost_of(loaded, journal)
+        made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
+        if not active:
+            warn_of_forgotten(loaded, journal)
+    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded.output).clips) if loaded.films else []
+    if as_json:
+        for report in films:
+            tell(json.dumps({"type": "film", **film_json(report)}))
+        for row in plan_json(made, money, missing=lost):
+            tell(json.dumps(row))
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from batchvid.cli.output.live import console_on, finish
+
+        console = console_on(sys.stdout)
+        print_plan(console, made, money)
+        finish(console)
+    else:
+        for line in plan_lines(made, money):
+            tell(line)
+    if not as_json:
+        for line in (*film_lines(films), *([missing_line(lost)] if lost else ())):
+            tell(line)
+    return Exit.OK
 
 
 def plan_lines(plan: Plan, money: Money | None = None) -> Iterator[str]:
@@ -120,37 +186,6 @@ def plan_json(plan: Plan, money: Money | None = None, *, missing: Collection[str
     yield plan_sums_json(plan, money)
 
 
-def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None = None) -> dict[str, Any]:
-    """Return what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
-
-    ``price_at_most`` is ``None`` when nothing bounds it. *cost* is what the run costs within the bounds of its call.
-    """
-    cost = cost or cost_of_plan(plan, money)
-    return {
-        "type": "plan",
-        "counts": {action.value: number for action, number in plan.counts.items()},
-        "submits": plan.submits,
-        "price": dollars(plan.price_micros),
-        "price_at_most": dollars(cost.at_most_micros),
-        "unpriced": plan.unpriced,
-        "estimated_s": round(plan.wall_s),
-        "fits_budget": None if money is None else _missing_micros(plan, money) <= 0,
-    }
-
-
-def notes_of(plan: Plan) -> list[str]:
-    """Return what people might not expect of a run that begins with this plan."""
-    notes = []
-    names = [row.job_id for row in plan.rows if row.action is Action.CHANGED and not row.submits]
-    if changed := len(names):
-        shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
-        what = text.count(changed, "job")
-        notes.append(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")
-    if orphaned := plan.counts[Action.ORPHANED]:
-        notes.append(f"{text.count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")
-    return notes
-
-
 def _shown(plan: Plan) -> Iterator[PlanRow]:
     for action in LISTED:
         left = ROWS_SHOWN
@@ -191,56 +226,14 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
     if plan.submits:
         deeds.append(f"submit {text.count(plan.submits, 'job')} for {cost_words(cost)}")
     if plan.counts[Action.RUNNING]:
-        deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid{_more_words(cost)}")
+        deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid{more_words(cost)}")
     yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
-    if money is not None and (short := _missing_micros(plan, money)) > 0:
+    if money is not None and (short := missing_micros(plan, money)) > 0:
         yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
     if plan.unpriced and money is not None and money.budget_micros is not None:
         yield "A budget needs every price: state the missing ones under prices: (a run refuses to start without)."
 
 
-def run_words(plan: Plan, cost: Cost) -> str | None:
-    """Return what a run says at its start of what it is going to buy; ``None`` when it cannot buy anything."""
-    if not cost.jobs:
-        return f"submits nothing new{_more_words(cost)}" if _more_words(cost) else None
-    if not cost.left_out:
-        return f"submits {text.count(cost.jobs, 'job')} for {cost_words(cost)}"
-    return f"submits {cost.jobs:,} of {text.count(plan.submits, 'job')} (--max-jobs) for up to {cost_words(cost)}"
-
-
-def cost_words(cost: Cost) -> str:
-    """Return ``$1.20, at most $2.40 with second attempts``; the most is not told where a price is unknown."""
-    if cost.jobs and cost.unpriced == cost.jobs:
-        return "an unknown price"
-    known = text.money(cost.price_micros)
-    if cost.unpriced:
-        return f"{known} and {text.count(cost.unpriced, 'unknown price')}"
-    if cost.at_most_micros is None:  # the price of a task that is under way, should it be bought again
-        return known
-    most = text.money(cost.at_most_micros)
-    if cost.is_cut:
-        return f"{known}, at most {most} by what may be spent"
-    return f"{known} at most" if cost.at_most_micros == cost.price_micros else f"{known}, at most {most} {_with(cost)}"
-
-
-def _more_words(cost: Cost) -> str:
-    """Return what tasks that are under way may still cost, where nothing else is bought."""
-    if cost.jobs or not cost.at_most_micros:
-        return ""
-    return f", at most {text.money(cost.at_most_micros)} more {_with(cost)}"
-
-
-def _with(cost: Cost) -> str:
-    return "with further attempts" if cost.attempts > SECOND else "with second attempts"
-
-
 def _budget(money: Money) -> str:
     gone = money.spent_micros + money.reserved_micros
     return f"{text.money(money.budget_micros or 0)}, of which {text.money(gone)} is spent or reserved"
-
-
-def _missing_micros(plan: Plan, money: Money) -> int:
-    """Return by how much the requests' known prices exceed what the budget has left."""
-    if money.budget_micros is None:
-        return 0
-    return plan.price_micros - max(0, money.budget_micros - money.spent_micros - money.reserved_micros)
