@@ -41,10 +41,14 @@ PURE_MODULES = {
     if name.startswith("batchvid.domain")
     or name
     in {
+        "batchvid.providers.base",
         "batchvid.providers.cometapi",
         "batchvid.providers.multipart",
+        "batchvid.providers.openai",
         "batchvid.providers.payment",
+        "batchvid.providers.registry",
         "batchvid.providers.response",
+        "batchvid.providers.status",
         "batchvid.engine.scheduler",
         "batchvid.engine.policy",
         "batchvid.engine.circuit_breaker",

@@ -170,14 +170,15 @@ class Adopting:
         import asyncio
 
         from batchvid.engine.repair import ask_for
+        from batchvid.providers.registry import PROVIDERS
 
         if not task_ids:
             return {}
         try:
             account = bound_account(self.manifest, self.stack, key_file=self.key_file)
             ca_file = None if self.ca_file is None else str(self.ca_file)
-            pace = self.manifest.limits.requests
-            asking = ask_for(task_ids, base_url=account.base_url, key=account.key, ca_file=ca_file, pace=pace)
+            provider, pace = PROVIDERS[self.manifest.provider], self.manifest.limits.requests
+            asking = ask_for(task_ids, provider, base_url=account.base_url, key=account.key, ca_file=ca_file, pace=pace)
             return asyncio.run(asking)
         except (ConfigError, ServiceError) as error:
             raise type(error)(f"{error}; nothing was recorded (--offline adopts without asking)") from None

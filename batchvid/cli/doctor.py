@@ -21,15 +21,17 @@ from batchvid.cli.options import base_url_option, ca_file_option, json_option, k
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.providers import FACTS, ProviderName
 from batchvid.domain.results import worst
 from batchvid.engine.target import clear_text
-from batchvid.manifest.schema import SERVICE
 from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import find_key
+from batchvid.providers.registry import PROVIDERS
 from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
+    from batchvid.providers.base import Provider
 
 
 PACKAGES = ("aiohttp", "aiofiles", "aiolimiter", "PyYAML", "av", "Pillow")
@@ -83,8 +85,9 @@ async def checkup(
 ) -> list[Finding]:
     """Look at everything, and go on after what is found wrong. Sends one request that costs nothing."""
     findings = [_versions(), _sqlite()]
-    key_env = manifest.key_env if manifest is not None else SERVICE.defaults["key_env"]
-    url = manifest.base_url if manifest is not None else base_url or SERVICE.defaults["base_url"]
+    provider = ProviderName.COMETAPI if manifest is None else manifest.provider
+    key_env = manifest.key_env if manifest is not None else FACTS[provider].key_env
+    url = manifest.base_url if manifest is not None else base_url or FACTS[provider].base_url
     try:
         key = find_key(key_env, key_file=key_file)
         strange = names_another_secret(key_env)
@@ -100,7 +103,7 @@ async def checkup(
             return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
         text = f"service.allow_http is on: everybody on the way to {url} can read the key"
         findings.append(Finding("service", ok=False, text=text))
-    findings += await _service(url, key, ca_file)
+    findings += await _service(PROVIDERS[provider], url, key, ca_file)
     return findings
 
 
@@ -157,11 +160,11 @@ def _output(manifest: Manifest) -> list[Finding]:
     return findings
 
 
-async def _service(url: str, key: str, ca_file: str | None) -> list[Finding]:
+async def _service(provider: Provider, url: str, key: str, ca_file: str | None) -> list[Finding]:
     from batchvid.providers.http import Service
 
     async with Service(url, key or "none", ca_file=ca_file) as service:
-        answer = await service.get("/models")
+        answer = await service.get(provider.hello())
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]

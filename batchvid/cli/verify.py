@@ -69,6 +69,7 @@ def verify_command(
 
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
+    from batchvid.providers.registry import PROVIDERS
     from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, base_url=base_url)
@@ -86,6 +87,7 @@ def verify_command(
             account = bound_account(loaded, stack, key_file=api_key_file)
             mender = Repairer(
                 held.clips,
+                PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
                 ca_file=None if ca_file is None else str(ca_file),
@@ -155,7 +157,7 @@ def _damaged(clips: ClipStore, done: list[tuple[Job, Progress]], *, deep: bool) 
 
 
 def _undecodable(clips: ClipStore, path: str) -> str | None:
-    from batchvid.media.images import decode_clip
+    from batchvid.media.frames import decode_clip
 
     try:
         with clips.file(path) as file:

@@ -47,6 +47,13 @@ class TaskReport:
     error: str | None
     other_id: str | None = None
     """The id that the answer gives the task, where it is not the one that was asked for: proxies rename tasks."""
+    url_may_follow: bool = True
+    """Whether a finished task without a URL may get one a little later."""
+
+    @property
+    def waits_for_url(self) -> bool:
+        """Whether the next look may name the URL that is missing."""
+        return self.url is None and self.url_may_follow
 
 
 def id_text(value: Any) -> str | None:

@@ -112,7 +112,9 @@ def after_report(
     can be fetched or is left to a person, and is never bought again.
     """
     match report.phase:
-        case Phase.SUCCEEDED if report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS:
+        case Phase.SUCCEEDED if (
+            report.url_may_follow and report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS
+        ):
             return Verdict((life.StillRunning("completed, without a URL yet", report.progress_percent),))
         case Phase.SUCCEEDED:
             return Verdict((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))

@@ -16,7 +16,6 @@ from batchvid.domain.records import sidecar
 from batchvid.domain.task import Phase
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.steps import poll
-from batchvid.providers.cometapi import content_path
 from batchvid.providers.http import Service
 from batchvid.storage.download import download
 from batchvid.storage.threads import settled
@@ -28,14 +27,16 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import ClipSaved
     from batchvid.domain.limits import Rate
     from batchvid.domain.task import TaskReport
+    from batchvid.providers.base import Provider
     from batchvid.storage.base import ClipStore
 
 
 class Repairer:
     """Fetches clips of one output again."""
 
-    def __init__(self, clips: ClipStore, *, base_url: str, key: str, ca_file: str | None) -> None:
+    def __init__(self, clips: ClipStore, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
         self._clips = clips
+        self._provider = provider
         self._base_url = base_url
         self._key = key
         self._ca_file = ca_file
@@ -57,7 +58,7 @@ class Repairer:
 
     async def _mend_one(self, service: Service, job: Job, row: Progress) -> str | None:
         task_id, path = row.task_id or "", row.path or ""
-        report = await poll(service, task_id, wall=time.time)
+        report = await poll(service, self._provider, task_id, wall=time.time)
         if isinstance(report, Fault):
             return str(report)
         if report.phase is not Phase.SUCCEEDED:
@@ -70,10 +71,11 @@ class Repairer:
             await settled(partial(self._clips.retire, path, row.attempt))
             outcome = await download(
                 service,
+                self._provider,
                 self._clips,
                 path=path,
                 task_id=task_id,
-                source=report.url or content_path(task_id),
+                source=report.url or self._provider.content(task_id),
                 sidecar=story,
                 wall=time.time,
             )
@@ -94,7 +96,13 @@ WAIT_AT_MOST_S = 30.0
 
 
 async def ask_for(
-    task_ids: Iterable[str], *, base_url: str, key: str, ca_file: str | None, pace: Rate | None
+    task_ids: Iterable[str],
+    provider: Provider,
+    *,
+    base_url: str,
+    key: str,
+    ca_file: str | None,
+    pace: Rate | None,
 ) -> dict[str, TaskReport | Fault]:
     """Return what the service says of each task; a `Fault` says that it does not know the task.
 
@@ -104,16 +112,16 @@ async def ask_for(
     said: dict[str, TaskReport | Fault] = {}
     async with Service(base_url, key, ca_file=ca_file) as service:
         for task_id in task_ids:
-            said[task_id] = await _ask(service, task_id, limit)
+            said[task_id] = await _ask(service, provider, task_id, limit)
     return said
 
 
-async def _ask(service: Service, task_id: str, limit: Pace) -> TaskReport | Fault:
+async def _ask(service: Service, provider: Provider, task_id: str, limit: Pace) -> TaskReport | Fault:
     times_left = ASKED_AT_MOST
     while True:
         times_left -= 1
         await limit.acquire()
-        answer = await poll(service, task_id, wall=time.time)
+        answer = await poll(service, provider, task_id, wall=time.time)
         if not isinstance(answer, Fault) or answer.kind is FaultKind.UNKNOWN_TASK:
             return answer
         if answer.kind in {FaultKind.ACCOUNT, FaultKind.MISCONFIGURED}:

@@ -37,6 +37,7 @@ from batchvid.journal import home, orphans
 from batchvid.journal.group_commit import Recorder
 from batchvid.journal.sqlite import Journal
 from batchvid.media.images import frame_bytes
+from batchvid.providers.registry import PROVIDERS
 from batchvid.storage.output import Output
 from batchvid.storage.threads import settled
 
@@ -226,6 +227,7 @@ async def _work(
     """Let the runner work until it is over."""
     async with AsyncExitStack() as stack:
         edges = Ports(
+            provider=PROVIDERS[context.manifest.provider],
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
             clips=output.clips,

@@ -6,7 +6,7 @@ the wait until the job's next one, or ``None`` to leave that to the schedule.
 The submit stage: one paid request for one attempt of a job.
 
 - The body is complete, and every frame has been checked against the job's fingerprint, before anything is recorded.
-- The caller has recorded ``SubmitStarted`` before `submit` is awaited, and records what comes back before all else.
+- The caller has recorded ``SubmitStarted`` before the request is sent, and records what comes back before all else.
 - The request is sent once. Whatever happens to it, the answer is a value: a task, or a fault that says whether money
   may be gone.
 
@@ -29,7 +29,6 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
 from batchvid.domain.fault import Fault, FaultKind, Proof
-from batchvid.domain.fingerprint import fields
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
@@ -38,14 +37,12 @@ from batchvid.domain.text import clean
 from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
-from batchvid.providers.cometapi import content_path, create_path, read_poll, task_path
-from batchvid.providers.multipart import create_body
-from batchvid.providers.payment import read_create
+from batchvid.providers.base import Request
 from batchvid.storage.download import Fetches, download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from batchvid.domain.job import Frame, Job, Progress
     from batchvid.domain.lifecycle import Event
@@ -57,7 +54,7 @@ if TYPE_CHECKING:
     from batchvid.engine.stats import RunStatistics
     from batchvid.journal.event_log import EventLog
     from batchvid.journal.group_commit import Records
-    from batchvid.providers.multipart import Multipart
+    from batchvid.providers.base import Provider
     from batchvid.providers.response import NoResponse, Response
     from batchvid.storage.base import ClipStore
 
@@ -65,39 +62,30 @@ if TYPE_CHECKING:
 class Gets(Protocol):
     """What can ask for something that costs nothing."""
 
-    async def get(self, path: str) -> Response | NoResponse:
+    async def get(self, request: Request) -> Response | NoResponse:
         """Ask once."""
 
 
-async def poll(service: Gets, task_id: str, *, wall: Callable[[], float]) -> TaskReport | Fault:
+async def poll(service: Gets, provider: Provider, task_id: str, *, wall: Callable[[], float]) -> TaskReport | Fault:
     """Ask how the task stands."""
-    result = await service.get(task_path(task_id))
-    return read_poll(result, task_id=task_id, now=wall())
+    result = await service.get(provider.poll(task_id))
+    return provider.read_poll(result, task_id=task_id, now=wall())
 
 
 class Posts(Protocol):
     """What can send a paid request."""
 
-    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
+    async def post(self, request: Request) -> Response | NoResponse:
         """Send it once."""
 
 
-async def request_body(job: Job, read_frame: Callable[[Frame], bytes]) -> Multipart:
-    """Return the body of the job's create request.
+async def create_request(provider: Provider, job: Job, read_frame: Callable[[Frame], bytes]) -> Request:
+    """Return the job's create request, complete.
 
-    Raises ValueError when a frame is gone or is no longer the one that the job was made with.
+    Raises ValueError when a frame is gone, is no longer the one that the job was made with, or cannot be sent.
     """
-    frames = [(frame.mime, await asyncio.to_thread(read_frame, frame)) for frame in job.frames]
-    texts = fields(prompt=job.prompt, model=job.model, size=job.size, seconds=job.seconds, form=job.form)
-    return create_body(texts, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
-
-
-async def submit(
-    service: Posts, body: Multipart, *, frames: Sequence[Frame], known: bool, wall: Callable[[], float]
-) -> Created | Fault:
-    """Send the paid request, once; *frames* are those in *body*. *known*: the service has taken a request before."""
-    result = await service.post(create_path(), body)
-    return read_create(result, now=wall(), frames=frames, known=known)
+    frames = [await asyncio.to_thread(read_frame, frame) for frame in job.frames]
+    return provider.create(job, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
 
 
 GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
@@ -110,8 +98,9 @@ class ServicePort(Posts, Gets, Fetches, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What touches the world on behalf of a run."""
+    """What touches the world on behalf of a run, and what the service there speaks."""
 
+    provider: Provider
     service: ServicePort
     records: Records
     clips: ClipStore
@@ -146,7 +135,7 @@ class Steps:
             await self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
                 job = await self._with_first_frame(index, job)
-            body = await request_body(job, self.edges.read_frame)
+            request = await create_request(self.edges.provider, job, self.edges.read_frame)
         except ClipNotUsableError as error:
             reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
             self.scheduler.hold_back(index, reason)
@@ -174,7 +163,8 @@ class Steps:
             raise
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
-        outcome = await submit(self.edges.service, body, frames=job.frames, known=known, wall=self.edges.wall)
+        result = await self.edges.service.post(request)
+        outcome = self.edges.provider.read_create(result, now=self.edges.wall(), frames=job.frames, known=known)
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
             self.scheduler.was_sent(index)
         if not isinstance(outcome, Fault):
@@ -279,7 +269,7 @@ class Steps:
         one = scheduler.active[index]
         sent = self._now()
         self.statistics.polls += 1
-        report = await poll(self.edges.service, one.progress.task_id or "", wall=self.edges.wall)
+        report = await poll(self.edges.service, self.edges.provider, one.progress.task_id or "", wall=self.edges.wall)
         if not isinstance(report, Fault) and report.other_id is not None:
             report = await self._of_this_task(one.progress, report, report.other_id)
         now, jitter = self._now(), self.edges.jitter()
@@ -355,14 +345,14 @@ class Steps:
         """Fetch the job's clip, or what is left of it, once."""
         scheduler, edges = self.scheduler, self.edges
         job, one = scheduler.jobs[index], scheduler.active[index]
-        source = one.progress.url
-        if source is None or one.other_source:
-            source = content_path(one.progress.task_id or "")
+        task_id, url = one.progress.task_id or "", one.progress.url
+        source = url if url is not None and not one.other_source else edges.provider.content(task_id) or url
+        if isinstance(source, Request):
             await edges.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
-                edges.service, edges.clips, path=job.path, task_id=one.progress.task_id or "", source=source,
+                edges.service, edges.provider, edges.clips, path=job.path, task_id=task_id, source=source,
                 sidecar=await self._story(index, job, one.progress), wall=edges.wall,
                 fresh=one.started and not one.tally.download_faults, draining_s=self.draining_s,
             )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchvid.domain.providers import ProviderName
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,3 +39,5 @@ class Manifest:
     """Whether the key may be sent to another machine without encryption."""
     reads: tuple[Path, ...] = ()
     """The tables and folders of frame pairs that its entries name, absolute."""
+    provider: ProviderName = ProviderName.COMETAPI
+    """What the service speaks."""

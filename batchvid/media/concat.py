@@ -1,4 +1,4 @@
-"""Joins clips into one film with PyAV: packet by packet where their streams are alike, else coded anew, once.
+"""Joins clips into one film with FFmpeg: its concat demuxer where their tracks are alike, else its filters and x264.
 
 A part begins where the one before it has ended, picture and sound: whatever is shorter of the two leaves a gap, in most
 clips of less than a frame, so that no part is cut and picture and sound never drift apart. What is written begins with
@@ -7,13 +7,19 @@ its index (faststart), so that a browser plays it while it loads. All of it bloc
 
 from __future__ import annotations
 
+import io
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import av
-from av.audio.fifo import AudioFifo
-from av.audio.resampler import AudioResampler
+from av.filter import Graph
+from av.video.frame import PictureType
+
+from batchvid.media.frames import decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,16 +27,23 @@ if TYPE_CHECKING:
 
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
+    from av.filter.context import FilterContext
+    from av.packet import Packet
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 
 CODING = {"preset": "medium", "crf": "16"}
 """Where clips must be coded again: hardly told from the original, and about its size."""
-SOUND_SAMPLES = 1024
-"""Of one AAC frame."""
 USUAL_RATE = Fraction(24)
 """Frames a second of a clip that does not say it."""
 MP4 = {"movflags": "+faststart"}
+LIST = {"safe": "0", "auto_convert": "0", "format_whitelist": "concat,mp4", "protocol_whitelist": "file"}
+"""For the concat demuxer: any path, packets as they are, and nothing opened that is not a clip on this machine."""
+UPRIGHT = {90: "transpose=cclock,", -90: "transpose=clock,", 180: "hflip,vflip,", -180: "hflip,vflip,"}
+"""By how many degrees against the clock a clip wants to be turned."""
+MATRICES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020"}
+"""FFmpeg's names of how colours become numbers (ISO/IEC 23091-2, MatrixCoefficients)."""
 
 
 class NotJoinedError(ValueError):
@@ -49,203 +62,205 @@ class Joined:
     """In what the clips differ, so that they were coded again; nothing when every packet was copied as it was."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    path: Path
+    kind: dict[str, Any]
+    """What two clips must have in common for their packets to follow each other in one track."""
+    length_s: Fraction
+    """Of the longer of picture and sound."""
+    size: tuple[int, int]
+    """As it is shown: turned upright, with square pixels."""
+    turn: int
+
+
 def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool]) -> Joined:
     """Join the clips into the file *target*, which is overwritten.
 
-    Raises `NotJoinedError` when a clip is damaged or the disk takes no more, and `StoppedError` as soon as
+    Raise `NotJoinedError` when a clip is damaged or the disk takes no more, and `StoppedError` as soon as
     *is_stopped* says so. What is in *target* then is no film.
     """
     try:
-        difference = _difference([_kind(part) for part in parts])
+        known = {path: _part(path, is_stopped) for path in dict.fromkeys(parts)}
+        ready = [known[path] for path in parts]
+        difference = _difference([part.kind for part in ready])
         with av.open(str(target), "w", format="mp4", options=MP4) as film:
-            if difference:
-                _Coder(film, parts, is_stopped).code()
-            else:
-                _copy(film, parts, is_stopped)
+            (_code if difference else _copy)(film, ready, is_stopped)
     except (av.FFmpegError, OSError) as error:
         raise NotJoinedError(f"its clips could not be joined: {error.strerror or error}") from None
     return Joined(difference)
 
 
-def _opened(part: Path) -> InputContainer:
-    # The format is named, so that no playlist in disguise makes the library open something else.
-    return av.open(str(part), "r", format="mp4")
+def _part(path: Path, is_stopped: Callable[[], bool]) -> _Part:
+    """Look at every packet of a clip: what its index says of its length is wrong in pieces of a stream."""
+    try:
+        with decoder(path) as (clip, video):
+            return _looked_at(path, clip, video, is_stopped)
+    except ValueError as error:
+        if isinstance(error, av.FFmpegError):
+            raise
+        raise NotJoinedError(f"{path.name} {error}") from None
 
 
-def _kind(part: Path) -> dict[str, Any]:
-    """Return what two clips must have in common for their packets to follow each other in one track."""
-    with _opened(part) as clip:
-        if not clip.streams.video:
-            raise NotJoinedError(f"{part.name} has no video track")
-        video = clip.streams.video[0]
-        kind: dict[str, Any] = {
-            "codec": video.codec_context.name,
-            "size": (video.width, video.height),
-            "colours": (video.pix_fmt, video.codec_context.colorspace, video.codec_context.color_range),
-            "rate": video.average_rate,
-            "sound": None,
-            "coding": (video.codec_context.extradata, video.time_base),
-        }
-        if clip.streams.audio:
-            sound = clip.streams.audio[0]
-            context = sound.codec_context
-            kind["sound"] = context.name, sound.rate, sound.layout.name, context.extradata
-        return kind
+def _looked_at(path: Path, clip: InputContainer, video: VideoStream, is_stopped: Callable[[], bool]) -> _Part:
+    sounds = clip.streams.audio[:1]
+    begins_s = Fraction(clip.start_time or 0, av.time_base)
+    ends_s, shown, hides = begins_s, None, False
+    for packet in _packets(clip, [video, *sounds], is_stopped):
+        if packet.stream is video and shown is None:
+            shown = next(iter(packet.decode()), None)
+        if packet.pts is None:
+            continue
+        if packet.is_discard:
+            hides |= packet.stream is video
+        else:
+            ends_s = max(ends_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    if shown is None:
+        raise ValueError("has a video track without a single frame")
+    turn = shown.rotation
+    square = video.sample_aspect_ratio or 1
+    size = round(video.width * square), video.height
+    kind = {
+        "codec": (video.codec_context.name, video.codec_context.codec_tag),
+        "size": (video.width, video.height),
+        "colours": (video.pix_fmt, video.colorspace, video.color_range),
+        "rate": video.average_rate,
+        "sound": [(one.codec_context.name, one.rate, one.layout.name, one.codec_context.extradata) for one in sounds],
+        "rotation": turn,
+        "shape of a pixel": square,
+        "tracks": [(one.type, one.time_base) for one in clip.streams],
+        "coding": video.codec_context.extradata,
+        "hidden frames": path if hides else None,  # never alike: a copy would show them
+    }
+    return _Part(path, kind, ends_s - begins_s, size[::-1] if turn % 180 else size, turn)
 
 
 def _difference(kinds: Sequence[dict[str, Any]]) -> str:
-    first = kinds[0]
+    first = kinds[0] | {"hidden frames": None}
     return next((what for kind in kinds for what, value in kind.items() if value != first[what]), "")
 
 
-def _copy(film: OutputContainer, parts: Sequence[Path], is_stopped: Callable[[], bool]) -> None:
-    """Copy every packet as it is, moved to its place in time."""
-    tracks: dict[str, Any] = {}
-    begins_at = Fraction(0)
-    for number, part in enumerate(parts):
-        ends_at = begins_at
-        with _opened(part) as clip:
-            streams = [clip.streams.video[0], *clip.streams.audio[:1]]
-            if not tracks:
-                tracks = {stream.type: film.add_stream_from_template(stream) for stream in streams}
-            for packet in clip.demux(streams):
+def _packets(clip: InputContainer, streams: Sequence[Stream], is_stopped: Callable[[], bool]) -> Iterator[Packet[Any]]:
+    for packet in clip.demux(*streams):
+        if is_stopped():
+            raise StoppedError
+        yield packet
+
+
+def _copy(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[], bool]) -> None:
+    """Copy every packet as it is, at the place that the demuxer names."""
+    with (
+        av.open(io.BytesIO(_list_of(parts)), "r", format="concat", options=LIST) as clips,
+        decoder(parts[0].path) as one,
+    ):
+        streams = [clips.streams[stream.index] for stream in (one[1], *one[0].streams.audio[:1])]
+        tracks: dict[int, Any] = {}
+        for stream in streams:
+            tracks[stream.index] = film.add_stream_from_template(stream, opaque=True)
+            if stream.codec_context.codec_tag == "hvc1":  # what the muxer would choose does not play on a Mac
+                tracks[stream.index].codec_context.codec_tag = "hvc1"
+        last: dict[int, int] = {}
+        for packet in _packets(clips, streams, is_stopped):
+            if packet.dts is None:
+                continue  # the end of a track, not a packet of it
+            index = packet.stream.index
+            if packet.stream.type == "audio" and index in last and (packet.is_discard or packet.dts <= last[index]):
+                continue  # what the decoder needs before the first sound; here the clip before has it running
+            last[index] = packet.dts
+            packet.stream = tracks[index]
+            film.mux(packet)
+
+
+def _list_of(parts: Sequence[_Part]) -> bytes:
+    lines = [b"ffconcat version 1.0"]
+    for part in parts:
+        path = os.path.abspath(part.path)  # noqa: PTH100 the words of a path as they are
+        if "\n" in path:
+            raise NotJoinedError("its clips lie in a folder with a line break in its name")
+        lines.append(b"file '%s'" % os.fsencode(path).replace(b"'", rb"'\''"))
+        lines += [b"duration %.6f" % float(part.length_s), b"option format_whitelist mp4"]
+    return b"\n".join(lines)
+
+
+def _code(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[], bool]) -> None:
+    """Code all parts as one film of the first one's size, rate and colours, and of the first sound that there is."""
+    with decoder(parts[0].path) as (_, like):
+        rates = [like.average_rate or USUAL_RATE]
+        video = film.add_stream("libx264", rate=rates[0], options=CODING)
+        video.width, video.height = (max(2, side // 2 * 2) for side in parts[0].size)
+        video.pix_fmt = "yuv420p"
+        video.colorspace, video.color_primaries, video.color_trc = like.colorspace, like.color_primaries, like.color_trc
+    tracks: list[Any] = [video]
+    if heard := next((sound for part in parts for sound in part.kind["sound"]), None):
+        rates.append(Fraction(heard[1]))
+        tracks.append(film.add_stream("aac", rate=heard[1], layout=heard[2]))
+    ends_s, done = Fraction(0), [0, 0]
+    for part in parts:
+        ends_s += part.length_s
+        until_s = max(done[0] + 1, round(ends_s * rates[0])) / rates[0]  # the sound ends where a frame does
+        until = [round(until_s * rate) for rate in rates]
+        with decoder(part.path) as (clip, source):
+            source.thread_type = "AUTO"
+            sounds, graph, sinks = clip.streams.audio[: len(tracks) - 1], Graph(), []
+            for track, begin, end in zip(tracks, done, until, strict=False):
+                fill = _pictures(part, source, track, rates[0]) if track is video else _sound(sounds, track)
+                zero = f"setpts=PTS-{clip.start_time or 0}/{av.time_base}/TB"
+                sinks.append(_chain(graph, fill.format(zero=zero, begin=begin, length=end - begin)))
+            graph.configure()
+            for frame in chain(clip.decode(source, *sounds), [None]):
                 if is_stopped():
                     raise StoppedError
-                if packet.dts is None or packet.pts is None:
-                    continue  # the end of a track, not a packet of it
-                length = packet.duration or 0
-                kind = packet.stream.type
-                if number and kind == "audio" and packet.pts + length <= 0:
-                    continue  # what the decoder needs before the first sound; here the clip before has it running
-                ends_at = max(ends_at, begins_at + (packet.pts + length) * packet.time_base)
-                shift = round(begins_at / packet.time_base)
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                packet.stream = tracks[kind]
-                film.mux(packet)
-        begins_at = ends_at
+                graph.push(cast("av.VideoFrame | av.AudioFrame | None", frame))
+                for track, sink in zip(tracks, sinks, strict=True):
+                    for coded in _pulled(sink):
+                        film.mux(track.encode(coded))
+        done = until
+    for track in tracks:
+        film.mux(track.encode(None))
 
 
-class _Coder:
-    """Codes clips of different kinds as one film of the first one's size, rate and sound."""
+def _pictures(part: _Part, source: VideoStream, film: VideoStream, rate: Fraction) -> str:
+    """Return the filters that bring pictures upright to the film's size, with bars where the shape differs, and rate.
 
-    def __init__(self, film: OutputContainer, parts: Sequence[Path], is_stopped: Callable[[], bool]) -> None:
-        self._film = film
-        self._parts = parts
-        self._is_stopped = is_stopped
-        self._frames = 0
-        self._samples = 0
-        self._sound: AudioStream | None = None
-        self._waiting = AudioFifo()
-        with _opened(parts[0]) as first:
-            video = first.streams.video[0]
-            self._rate = video.average_rate or USUAL_RATE
-            self._video = film.add_stream("libx264", rate=self._rate, options=CODING)
-            self._video.width, self._video.height = video.width // 2 * 2, video.height // 2 * 2
-            self._video.pix_fmt = "yuv420p"
-        for part in parts:
-            with _opened(part) as clip:
-                if clip.streams.audio:
-                    like = clip.streams.audio[0]
-                    self._sound = film.add_stream("aac", rate=like.rate, layout=like.layout.name)
-                    break
-
-    def code(self) -> None:
-        """Code all parts."""
-        for part in self._parts:
-            with _opened(part) as clip:
-                self._code_pictures(clip)
-            if self._sound is not None:
-                with _opened(part) as clip:
-                    self._code_sound(clip, self._sound)
-        self._film.mux(self._video.encode(None))
-        if self._sound is not None:
-            self._send_sound(self._sound, to_the_end=True)
-            self._film.mux(self._sound.encode(None))
-
-    def _code_pictures(self, clip: InputContainer) -> None:
-        video = clip.streams.video[0]
-        video.thread_type = "AUTO"
-        graph = self._fitting(video)
-        for frame in clip.decode(video):
-            if self._is_stopped():
-                raise StoppedError
-            graph.push(frame)
-            self._send_pictures(graph)
-        graph.push(None)
-        self._send_pictures(graph)
-
-    def _fitting(self, video: VideoStream) -> av.filter.Graph:
-        """Return the filters that bring a clip to the film's size, with bars where its shape differs, and rate."""
-        width, height = self._video.width, self._video.height
-        chain = (
-            ("scale", f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2"),
-            ("pad", f"{width}:{height}:(ow-iw)/2:(oh-ih)/2"),
-            ("setsar", "1"),
-            ("fps", f"{self._rate.numerator}/{self._rate.denominator}"),
-            ("format", "yuv420p"),
-            ("buffersink", None),
-        )
-        graph = av.filter.Graph()
-        last = graph.add_buffer(template=video)
-        for name, arguments in chain:
-            step = graph.add(name, arguments)
-            last.link_to(step)
-            last = step
-        graph.configure()
-        return graph
-
-    def _send_pictures(self, graph: av.filter.Graph) -> None:
-        for picture in _pulled(graph):
-            picture.pts, picture.time_base = self._frames, 1 / self._rate
-            picture.pict_type = 0
-            self._frames += 1
-            self._film.mux(self._video.encode(picture))
-
-    def _code_sound(self, clip: InputContainer, sound: AudioStream) -> None:
-        """Add the clip's sound, as long as its pictures are: the rest of it is cut, or filled with silence."""
-        wanted = round(self._frames / self._rate * sound.rate) - self._samples
-        heard = AudioFifo()
-        if clip.streams.audio:
-            resampler = AudioResampler(format="fltp", layout=sound.layout.name, rate=sound.rate)
-            for frame in clip.decode(clip.streams.audio[0]):
-                if self._is_stopped():
-                    raise StoppedError
-                for piece in resampler.resample(frame):
-                    piece.pts = None
-                    heard.write(piece)
-            for piece in resampler.resample(None):
-                piece.pts = None
-                heard.write(piece)
-        if (there := min(wanted, heard.samples)) and (chunk := heard.read(there, partial=True)) is not None:
-            chunk.pts = None
-            self._waiting.write(chunk)
-        if wanted > there:
-            self._waiting.write(_silence(sound, wanted - there))
-        self._samples += wanted
-        self._send_sound(sound, to_the_end=False)
-
-    def _send_sound(self, sound: AudioStream, *, to_the_end: bool) -> None:
-        sent = self._samples - self._waiting.samples
-        while self._waiting.samples >= SOUND_SAMPLES or (to_the_end and self._waiting.samples):
-            chunk = self._waiting.read(SOUND_SAMPLES, partial=True)
-            if chunk is None:
-                return
-            chunk.pts, chunk.time_base, chunk.sample_rate = sent, Fraction(1, sound.rate), sound.rate
-            sent += chunk.samples
-            self._film.mux(sound.encode(chunk))
+    The last one is held until the part ends.
+    """
+    scale = min(Fraction(film.width, part.size[0]), Fraction(film.height, part.size[1]))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in part.size)
+    matrix = f":out_color_matrix={MATRICES[film.colorspace]}" if film.colorspace in MATRICES else ""
+    return (
+        f"buffer=video_size={source.width}x{source.height}:pix_fmt={source.pix_fmt}:time_base={source.time_base}"
+        f":colorspace={source.colorspace}:range={source.color_range},{{zero}},{UPRIGHT.get(part.turn, '')}"
+        f"scale={width}:{height}:out_range=tv{matrix},pad={film.width}:{film.height}:(ow-iw)/2:(oh-ih)/2,setsar=1,"
+        f"format=yuv420p,fps={rate}:start_time=0,tpad=stop=-1:stop_mode=clone,"
+        "trim=end_frame={length},setpts=N+{begin},buffersink"
+    )
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield cast("av.VideoFrame", graph.pull())
-        except (av.BlockingIOError, av.EOFError):
-            return
+def _sound(sounds: Sequence[AudioStream], film: AudioStream) -> str:
+    """Return the filters that bring sound to the film's kind, with silence before, behind or instead of it."""
+    begins = f"anullsrc=channel_layout={film.layout.name}:sample_rate={film.rate}"
+    for one in sounds:
+        begins = f"abuffer=sample_rate={one.rate}:sample_fmt={one.format.name}:channel_layout={one.layout.name}"
+        begins += f":time_base={one.time_base}"
+    return (
+        f"{begins},a{{zero}},aresample={film.rate}:async=1:first_pts=0,"
+        f"aformat=sample_fmts=fltp:channel_layouts={film.layout.name},apad,"
+        "atrim=end_sample={length},asetpts=N+{begin},abuffersink"
+    )
 
 
-def _silence(sound: AudioStream, samples: int) -> av.AudioFrame:
-    frame = av.AudioFrame(format="fltp", layout=sound.layout.name, samples=samples)
-    frame.sample_rate = sound.rate
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    return frame
+def _chain(graph: Graph, text: str) -> FilterContext:
+    """Add the filters to the graph, and return the last one."""
+    filters = [graph.add(*step.split("=", 1)) for step in text.split(",")]
+    for one, following in pairwise(filters):
+        one.link_to(following)
+    return filters[-1]
+
+
+def _pulled(sink: FilterContext) -> Iterator[Any]:
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            frame = sink.pull()
+            if isinstance(frame, av.VideoFrame):
+                frame.pict_type = PictureType.NONE  # else the key frames of the clip would be key frames of the film
+            yield frame

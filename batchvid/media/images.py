@@ -15,7 +15,6 @@ import hashlib
 import io
 import os
 import stat
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -125,18 +124,6 @@ class FrameChangedError(ValueError):
     """The frame is not what it was when the job was made from it, so nothing of it may be sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipProbe:
-    """What a clip turned out to hold when every frame of it was decoded."""
-
-    width: int
-    height: int
-    duration_s: float
-    codec: str
-    frames: int
-    """Of the video."""
-
-
 def read_frame(path: Path, *, decode: bool = True) -> Frame:
     """Return the frame in the file; raises `ValueError` when it is none.
 
@@ -197,31 +184,6 @@ def picture(path: Path | str) -> ImageFile:
     if mime is None:
         raise ValueError(_not_taken(data))
     return _decoded(data, mime)
-
-
-def decode_clip(path: Path) -> ClipProbe:
-    """Decode every frame of the clip's video and sound; raises `ValueError` where it is damaged."""
-    import av
-
-    frames = 0
-    try:
-        # The format is named, so that no playlist in disguise makes the library open something else.
-        with av.open(str(path), format="mp4") as container:
-            if not container.streams.video:
-                raise ValueError("has no video track")
-            video = container.streams.video[0]
-            for frame in container.decode(video, *container.streams.audio[:1]):
-                if isinstance(frame, av.VideoFrame | av.AudioFrame) and frame.is_corrupt:
-                    raise ValueError(f"is damaged: frame {frames} does not decode")
-                frames += isinstance(frame, av.VideoFrame)
-            if video.frames and frames < video.frames:
-                raise ValueError(f"is damaged: {frames} of {video.frames} frames decode")
-            if not frames:
-                raise ValueError("has a video track without a single frame")
-            duration = video.duration * video.time_base if video.duration and video.time_base else 0
-            return ClipProbe(video.width, video.height, float(duration), video.codec_context.name, frames)
-    except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"does not decode to its end: {error.strerror or error}") from None
 
 
 def _read(path: Path | str) -> bytes:

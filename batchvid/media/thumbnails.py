@@ -17,10 +17,9 @@ PIXELS_AT_MOST = 100_000_000
 
 def thumbnail_of_clip(file: IO[bytes]) -> bytes:
     """Return the first frame as WebP: it is what the player begins with, so that nothing jumps."""
-    import av
+    from batchvid.media.frames import decoder, image_of
 
-    with av.open(file, "r", format="mp4") as container:
-        video = container.streams.video[0]
+    with decoder(file) as (container, video):
         video.codec_context.thread_count = 1
         if video.width * video.height > PIXELS_AT_MOST:
             raise ValueError("is too large")
@@ -28,9 +27,8 @@ def thumbnail_of_clip(file: IO[bytes]) -> bytes:
         first = next(container.demux(video)).decode() or video.codec_context.decode(None)
         frame = first[0]
         scale = min(1.0, SIDE / max(frame.width, frame.height))
-        size = {"width": max(1, round(frame.width * scale)), "height": max(1, round(frame.height * scale))}
-        small: Image = frame.reformat(**size, format="rgb24").to_image()  # type: ignore[no-untyped-call]  # PyAV's own gap
-        return _webp(small)
+        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+        return _webp(image_of(frame, width=width, height=height))
 
 
 def thumbnail_of_frame(path: str) -> bytes:

@@ -22,6 +22,7 @@ from batchvid import __version__
 from batchvid.domain.addresses import is_loopback, is_public
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.secrecy import secret_of
+from batchvid.providers.base import Request
 from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batchvid.domain.secrecy import Secret
-    from batchvid.providers.multipart import Multipart
 
 
 READ_TIMEOUT_S = 60.0
@@ -108,7 +108,8 @@ class Service:
 
     def __init__(self, base_url: str, key: str, *, ca_file: str | None = None, downloads: int = 4) -> None:
         self._base = base_url
-        self._key = key
+        self._headers = PLAIN | ({"Authorization": f"Bearer {key}"} if key else {})
+        """Of every request to the API; a service of one's own may want no key."""
         self._secret = secret_of(key)
         self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
         self._tls = _tls(ca_file)
@@ -124,7 +125,7 @@ class Service:
         common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
-            headers=PLAIN | {"Authorization": f"Bearer {self._key}"},
+            headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             **common,
         )
@@ -148,19 +149,20 @@ class Service:
         await self._api.close()
         await self._files.close()
 
-    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
+    async def post(self, request: Request) -> Response | NoResponse:
         """Send a paid request, once."""
-        url = self._url(path)
-        headers = PLAIN | {"Accept": "*/*", "Authorization": f"Bearer {self._key}"}
-        result = await send_once(url, headers, body, tls=self._tls if url.scheme == "https" else None)
+        url = self._url(request.path)
+        headers = {**self._headers, "Accept": "*/*", **request.headers}
+        result = await send_once(url, headers, request.body, tls=self._tls if url.scheme == "https" else None)
         if isinstance(result, NoResponse):
             return NoResponse(result.lost, self._secret.masked(result.detail, cut=True))
         return result.unpacked().without(self._secret)
 
-    async def get(self, path: str) -> Response | NoResponse:
+    async def get(self, request: Request) -> Response | NoResponse:
         """Ask for something that costs nothing."""
+        url, headers = self._url(request.path), request.headers
         try:
-            async with self._api.get(self._url(path), timeout=self._get_bounds, allow_redirects=False) as response:
+            async with self._api.get(url, headers=headers, timeout=self._get_bounds, allow_redirects=False) as response:
                 return (await _answer(response)).unpacked().without(self._secret)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return _lost(error)
@@ -169,14 +171,16 @@ class Service:
         return URL(self._base + path, encoded=True)
 
     @asynccontextmanager
-    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
-        """Ask for a clip: at a URL that the service named (without the key), or at a path of the service (with it).
+    async def fetch(self, source: str | Request, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
+        """Ask for a clip: at a URL that the service named (without the key), or at the service itself (with it).
 
         Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
         """
-        session, url = self._files, source
-        if source.startswith("/"):
-            session, url = self._api, self._base + source
+        own: Mapping[str, str] = {}
+        if isinstance(source, Request):
+            session, url, own = self._api, self._base + source.path, source.headers
+        else:
+            session, url = self._files, source
         until = asyncio.get_running_loop().time() + HEAD_S
         for hop in range(REDIRECTS_AT_MOST + 1):
             target = _url(url)
@@ -185,7 +189,7 @@ class Service:
             try:
                 async with asyncio.timeout_at(until):
                     response = await session.get(
-                        target, headers=headers, timeout=self._fetch_bounds, allow_redirects=False
+                        target, headers={**own, **headers}, timeout=self._fetch_bounds, allow_redirects=False
                     )
             except aiohttp.InvalidURL:
                 raise self._forbidden(f"the clip's URL is not allowed: its host is {target.host}") from None
@@ -200,7 +204,7 @@ class Service:
                     yield Transfer(response, secret=self._secret, block_bytes=self._block_bytes)
                     return
                 url = str(response.url.join(_url(location)))
-                session = self._files
+                session, own = self._files, {}
         raise ForbiddenAddressError("the clip's URL redirects in circles")
 
     def _refuse_forbidden(self, parts: URL, *, redirected: bool) -> None:

@@ -1,35 +1,26 @@
-"""The create request's body, built by hand: the same bytes for the same job, both frames in order, their true types."""
+"""A create request as a form, built by hand: the same bytes for the same job, its frames in order with true types."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from batchvid.providers.base import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+FRAME = "input_reference"
+"""The field of a frame: several of them bear this one name, and only their order tells first from last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Multipart:
-    """A ``multipart/form-data`` body (RFC 7578) as pieces, so that large frames are never copied together."""
+def form(
+    fields: Iterable[tuple[str, str]], frames: Iterable[tuple[str, bytes]], *, path: str, boundary: str
+) -> Request:
+    """Return the ``multipart/form-data`` request (RFC 7578) with the text *fields* and the *frames* (type and bytes).
 
-    content_type: str
-    pieces: tuple[bytes, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Return the length of the whole body."""
-        return sum(map(len, self.pieces))
-
-
-def create_body(fields: Iterable[tuple[str, str]], frames: Iterable[tuple[str, bytes]], *, boundary: str) -> Multipart:
-    """Return the body for the text *fields* and the *frames* (type and bytes; the first one, then the last one).
-
-    Both frames bear the same field name, ``input_reference``: the service tells first from last by
-    their order alone. File names are our own, because a user's could hold anything. *boundary* must be random.
+    File names are our own, because a user's could hold anything. *boundary* must be random.
     """
     pieces = []
     head = "".join(
@@ -38,13 +29,13 @@ def create_body(fields: Iterable[tuple[str, str]], frames: Iterable[tuple[str, b
     )
     for place, (mime, data) in zip(("first", "last"), frames, strict=False):
         head += (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="input_reference"; '
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{FRAME}"; '
             f'filename="{place}.{EXTENSIONS[mime]}"\r\nContent-Type: {mime}\r\n\r\n'
         )
         pieces += [head.encode(), data]
         head = "\r\n"
     pieces.append(f"{head}--{boundary}--\r\n".encode())
-    return Multipart(f"multipart/form-data; boundary={boundary}", tuple(pieces))
+    return Request("POST", path, {"Content-Type": f"multipart/form-data; boundary={boundary}"}, tuple(pieces))
 
 
 def _quoted(name: str) -> str:

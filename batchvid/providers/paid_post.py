@@ -28,11 +28,9 @@ import h11
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from yarl import URL
-
-    from batchvid.providers.multipart import Multipart
 
 
 CONNECT_TIMEOUT_S = 20.0
@@ -63,9 +61,12 @@ EYEBALLS_S = 0.25
 
 
 async def send_once(
-    url: URL, headers: dict[str, str], body: Multipart, *, tls: ssl.SSLContext | None
+    url: URL, headers: Mapping[str, str], body: Sequence[bytes], *, tls: ssl.SSLContext | None
 ) -> Response | NoResponse:
-    """Send *body* to *url*, once, and return what came back; *tls* is the verifying context of an https URL."""
+    """Post *body*, in pieces, to *url*, once, and return what came back.
+
+    *tls* is the verifying context of an https URL.
+    """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             line = await _connected(url, tls)
@@ -159,7 +160,7 @@ async def _ready(line: socket.socket, *, read: bool, write: bool, within_s: floa
 class _Exchange:
     """One request and its answer on one connection."""
 
-    def __init__(self, line: socket.socket, url: URL, headers: dict[str, str], body: Multipart) -> None:
+    def __init__(self, line: socket.socket, url: URL, headers: Mapping[str, str], body: Sequence[bytes]) -> None:
         self._line = line
         block = TLS_BLOCK if isinstance(line, ssl.SSLSocket) else PLAIN_BLOCK
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
@@ -316,20 +317,19 @@ class _Exchange:
         return self._broken(None) if not self._can_send else NoResponse(LostAt.SILENT)
 
 
-def _request(http: h11.Connection, url: URL, headers: dict[str, str], body: Multipart) -> list[bytes]:
+def _request(http: h11.Connection, url: URL, headers: Mapping[str, str], body: Sequence[bytes]) -> list[bytes]:
     """Return the request in pieces: its head, then those of *body*, which are not copied."""
     fields = {
         "Host": url.host_port_subcomponent or "",
         **headers,
         "Connection": "close",
-        "Content-Type": body.content_type,
-        "Content-Length": str(body.size_bytes),
+        "Content-Length": str(sum(map(len, body))),
     }
     head = http.send(h11.Request(method="POST", target=url.raw_path_qs, headers=list(fields.items())))
-    for piece in body.pieces:
+    for piece in body:
         http.send_with_data_passthrough(h11.Data(data=piece))
     http.send(h11.EndOfMessage())
-    return [head or b"", *body.pieces]
+    return [head or b"", *body]
 
 
 def _blocks(pieces: Sequence[bytes], size: int) -> Iterator[memoryview]:

@@ -22,7 +22,6 @@ from urllib.parse import unquote, urlsplit
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.task import Created, Phase, id_text, usable_id
 from batchvid.domain.text import clean
-from batchvid.providers.cometapi import NO_CHANNEL_CODES, PHASES, QUOTA_CODES
 from batchvid.providers.response import (
     RAW_KEPT_BYTES,
     Envelope,
@@ -30,6 +29,7 @@ from batchvid.providers.response import (
     NoResponse,
     Response,
     envelope,
+    is_flat_403,
     request_id,
     retry_after_s,
 )
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batchvid.domain.job import Frame
+    from batchvid.providers.base import Vocabulary
 
 
 REFUSED_BEFORE_WORK = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
@@ -47,7 +48,9 @@ NEVER_AGAIN = {410, 451}
 """Gone, and forbidden by law: no proof, but the same request is of no use again."""
 GATEWAY_GAVE_UP = {504, *range(520, 531)}
 """Somebody on the way gave up waiting: no code in such a body tells what became of the request."""
-RATE_CODES = {"rate_limit_exceeded", "rate_limit_error", "too_many_requests"}
+NO_ROUTE = ({"detail": "Not Found"}, {"detail": "Method Not Allowed"})
+"""What FastAPI says of an address that its program does not have."""
+RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests"})
 TASK_NAMES = ("task_id", "taskId", "video_id")
 """The fields that name a task and nothing else; ``id`` may be a request's."""
 PLACES = ("data", "output", "task")
@@ -63,6 +66,8 @@ class Evidence:
     """What came back of a paid request: all that a row of the table may ask of it."""
 
     answer: Response
+    words: Vocabulary
+    """Of the service that was asked."""
     payload: Any
     error: Envelope | None
     task: Created | None
@@ -82,31 +87,31 @@ class Evidence:
         """Whether it is a 2xx."""
         return 200 <= self.status < 300
 
-    @property
-    def code(self) -> str:
-        """The code of an error that stands beside a status of the list, in lower case; else ``""``."""
-        return self.error.code if self.error and self.status in REFUSED_BEFORE_WORK else ""
+    def names(self, codes: frozenset[str]) -> bool:
+        """Whether an error beside a status of the list has one of these as its code or type."""
+        return self.error is not None and self.status in REFUSED_BEFORE_WORK and self.error.names(codes)
 
     @property
     def own_code(self) -> str:
-        """The code of a 5xx in the service's own envelope: flat, or nested beside a ``type``; else ``""``."""
+        """The code of a 5xx in the service's own envelope, flat or nested beside a ``type``, if it proves something."""
         if self.status < 500 or self.status in GATEWAY_GAVE_UP or not isinstance(self.payload, dict):
             return ""
         error = self.payload.get("error") or self.payload
         is_own = error is self.payload or (isinstance(error, dict) and bool(error.get("type")))
         code = error.get("code") if is_own else None
-        return code.lower() if isinstance(code, str) else ""
+        found = code.lower() if isinstance(code, str) else ""
+        return found if found in self.words.before_work else ""
 
     @property
     def is_flat_403(self) -> bool:
         """Whether it is how the service says that the quota is used up when it names no code."""
-        error = self.error
-        return self.status == 403 and error is not None and not error.nested and not error.code
+        return self.words.is_flat_403_quota and is_flat_403(self.answer, self.error)
 
     @property
     def is_nobody(self) -> bool:
         """Whether a 404 or 405 comes from no service: it holds no error of one, and none was ever reached here."""
-        return self.status in {404, 405} and self.error is None and not self.known
+        is_bare = self.error is None or self.payload in NO_ROUTE
+        return self.status in {404, 405} and is_bare and not self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +138,14 @@ TABLE: tuple[Row, ...] = (
     Row("301 307 308", lambda it: it.status in NOT_PROCESSED, MISCONFIGURED, WORD),
     Row("401", lambda it: it.status == 401, ACCOUNT, CLEAR),
     Row("402, a quota code, a flat 403 without a code",
-        lambda it: it.status == 402 or it.code in QUOTA_CODES or it.is_flat_403, ACCOUNT, CLEAR),
-    Row("429, a rate code", lambda it: it.status == 429 or it.code in RATE_CODES, THROTTLED, CLEAR),
-    Row("4xx of the list with a channel's code", lambda it: it.code in NO_CHANNEL_CODES, NO_CHANNEL, CLEAR),
+        lambda it: it.status == 402 or it.is_flat_403 or it.names(it.words.quota), ACCOUNT, CLEAR),
+    Row("429, a rate code", lambda it: it.status == 429 or it.names(RATE_CODES), THROTTLED, CLEAR),
+    Row("4xx of the list with a channel's code", lambda it: it.names(it.words.no_channel), NO_CHANNEL, CLEAR),
     Row("404 405 of no service", lambda it: it.is_nobody, MISCONFIGURED, CLEAR),
     Row("400 403 404 405 409 413 415 422", lambda it: it.status in REFUSED_BEFORE_WORK, REJECTED, CLEAR),
-    Row("5xx, own envelope, a channel's code", lambda it: it.own_code in NO_CHANNEL_CODES, NO_CHANNEL, WORD),
+    Row("5xx, own envelope, a channel's code", lambda it: it.own_code in it.words.no_channel, NO_CHANNEL, WORD),
     Row("5xx, own envelope, invalid_request", lambda it: it.own_code == "invalid_request", REJECTED, WORD),
-    Row("5xx, own envelope, a quota code", lambda it: it.own_code in QUOTA_CODES, ACCOUNT, WORD),
+    Row("5xx, own envelope, a quota code", lambda it: it.own_code in it.words.quota, ACCOUNT, WORD),
     Row("410 451", lambda it: it.status in NEVER_AGAIN, REJECTED),
     Row("everything else", lambda _: True, UNSURE),
 )  # fmt: skip
@@ -155,7 +160,12 @@ NO_ANSWER: tuple[tuple[Callable[[LostAt], bool], FaultKind, Proof], ...] = (
 
 
 def read_create(
-    result: Response | NoResponse, *, now: float, frames: Sequence[Frame] = (), known: bool = False
+    result: Response | NoResponse,
+    words: Vocabulary,
+    *,
+    now: float,
+    frames: Sequence[Frame] = (),
+    known: bool = False,
 ) -> Created | Fault:
     """Return what became of a paid request, which sent *frames*: its task, or the fault that the table names.
 
@@ -165,8 +175,8 @@ def read_create(
         kind, proof = next((kind, proof) for fits, kind, proof in NO_ANSWER if fits(result.lost))
         return Fault(kind, str(result), proof=proof)
     payload = result.json()
-    task, seen = _tasks(result, payload)
-    it = Evidence(result, payload, envelope(payload), task, seen, known)
+    task, seen = _tasks(result, payload, words)
+    it = Evidence(result, words, payload, envelope(payload), task, seen, known)
     row = next(row for row in TABLE if row.fits(it))
     if row.kind is None and task is not None:
         return task
@@ -229,11 +239,11 @@ def _too_large(said: str, frames: Sequence[Frame]) -> str:
     return f"the request is too large for the service (HTTP 413: {clean(said, 200) or 'no reason given'}){advice}"
 
 
-def _tasks(answer: Response, payload: Any) -> tuple[Created | None, str | None]:
+def _tasks(answer: Response, payload: Any, words: Vocabulary) -> tuple[Created | None, str | None]:
     """Return the task that the answer names for certain, and else an id that may be a task's."""
     is_yes = 200 <= answer.status < 300
     objects = list(_objects(payload))
-    found = next(_certain(objects, payload, is_yes=is_yes), None)
+    found = next(_certain(objects, payload, words, is_yes=is_yes), None)
     location = answer.headers.get("location", "") if is_yes or answer.status in SEE_OTHER else ""
     found = found or _task_in(location)
     if found is not None:
@@ -255,13 +265,13 @@ def _objects(payload: Any) -> Iterator[dict[str, Any]]:
             yield inner
 
 
-def _certain(objects: Sequence[dict[str, Any]], payload: Any, *, is_yes: bool) -> Iterator[str]:
+def _certain(objects: Sequence[dict[str, Any]], payload: Any, words: Vocabulary, *, is_yes: bool) -> Iterator[str]:
     """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task."""
     error = objects[0].get("error") if objects else None
     for one in (*objects, error if isinstance(error, dict) else {}):
         yield from _ids(one, TASK_NAMES)
     for one in objects:
-        if is_yes or _is_task(one):
+        if is_yes or _is_task(one, words):
             yield from _ids(one, ("id",))
     if is_yes and isinstance(payload, dict):
         text = payload.get("data")
@@ -282,11 +292,11 @@ def _possible(answer: Response, objects: Sequence[dict[str, Any]], location: str
         yield last
 
 
-def _is_task(one: dict[str, Any]) -> bool:
+def _is_task(one: dict[str, Any], words: Vocabulary) -> bool:
     """Whether an object is a video task, and not an error with an id."""
     kind, status = one.get("object"), one.get("status")
-    is_under_way = isinstance(status, str) and PHASES.get(status.strip().lower(), Phase.FAILED) is not Phase.FAILED
-    return (isinstance(kind, str) and kind.startswith("video")) or (bool(status) and is_under_way)
+    phase = words.phases.get(status.strip().lower(), Phase.FAILED) if isinstance(status, str) else Phase.FAILED
+    return (isinstance(kind, str) and kind.startswith("video")) or (bool(status) and phase is not Phase.FAILED)
 
 
 def _ids(one: dict[str, Any], names: Sequence[str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from batchvid.domain.secrecy import KEY_WAS_HERE
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from batchvid.domain.secrecy import Secret
 
@@ -165,6 +165,12 @@ class Envelope:
     message: str
     nested: bool
     """Whether it stood in an ``error`` object: some meanings differ by that."""
+    kind: str = ""
+    """Its ``type``, in lower case: some services name there what others name in the code."""
+
+    def names(self, codes: Collection[str]) -> bool:
+        """Whether its code or its type is one of these."""
+        return self.code in codes or self.kind in codes
 
 
 def envelope(payload: Any) -> Envelope | None:
@@ -175,7 +181,8 @@ def envelope(payload: Any) -> Envelope | None:
     if is_none(error):
         error = None
     if isinstance(error, dict):
-        return Envelope(_code(error.get("code")), _text(error.get("message")) or _text(error), nested=True)
+        message = _text(error.get("message")) or _text(error)
+        return Envelope(_code(error.get("code")), message, nested=True, kind=_code(error.get("type")))
     if isinstance(error, str):
         return Envelope(_code(payload.get("code")), error, nested=True)
     if payload.get("detail"):
@@ -200,6 +207,11 @@ def is_none(error: Any) -> bool:
         says_so = message is None or (isinstance(message, str) and message.strip().lower() in NO_ERROR_WORDS)
         return not rest and says_so and _code(error.get("code")) in NO_ERROR_CODES
     return not error or (isinstance(error, str) and error.strip().lower() in NO_ERROR_WORDS)
+
+
+def is_flat_403(result: Response, error: Envelope | None) -> bool:
+    """Whether it is how some say that the quota is used up: a 403 with a flat message, and no code."""
+    return result.status == 403 and error is not None and not error.nested and not error.code
 
 
 def _code(value: Any) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,15 +21,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import rfc3339
-from batchvid.domain.text import clean
 from batchvid.media.mp4 import NotAClip
 from batchvid.providers.http import ForbiddenAddressError
-from batchvid.providers.response import NoResponse, envelope, retry_after_s
+from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from batchvid.providers.base import Provider, Request
     from batchvid.providers.http import Transfer
     from batchvid.providers.response import Response
     from batchvid.storage.base import ClipStore, Part
@@ -45,8 +46,6 @@ DRAINING_S = 60.0
 """What a transfer still has when the run was told to stop: systemd waits 330 s for all of it."""
 DIGITS_MAX = 18
 """Of a length in a header; no clip needs more, and Python refuses to convert thousands."""
-GONE = {403, 404, 410}
-"""What storage hosts answer when a signed URL has expired."""
 
 
 class Body(StrEnum):
@@ -108,24 +107,7 @@ def read_headers(status: int, headers: Mapping[str, str], held: Held) -> Reading
     return None
 
 
-def read_refusal(answer: Response, *, now: float) -> Fault:
-    """Return what an error in place of a clip means."""
-    error = envelope(answer.json())
-    reason = f"HTTP {answer.status}: {clean(error.message if error else answer.excerpt(), 300) or 'no reason given'}"
-    if answer.status == 400 and error is not None:  # noqa: PLR2004
-        return Fault(FaultKind.NOT_READY, reason)
-    if answer.status == 401:  # noqa: PLR2004
-        return Fault(FaultKind.ACCOUNT, reason)
-    upstream_gone = answer.status == 502 and error is not None and "upstream" in error.message.lower()  # noqa: PLR2004
-    if answer.status in GONE or upstream_gone:
-        return Fault(FaultKind.EXPIRED, reason)
-    wait_s = retry_after_s(answer.headers, now=now)
-    if answer.status == 429:  # noqa: PLR2004
-        return Fault(FaultKind.THROTTLED, reason, retry_after_s=wait_s)
-    return Fault(FaultKind.UNAVAILABLE, reason, retry_after_s=wait_s)
-
-
-def read_beginning(first: bytes, show: Callable[[bytes], Response]) -> Fault | None:
+def read_beginning(first: bytes, show: Callable[[bytes], Response], refused: Refused) -> Fault | None:
     """Return what is wrong with a body that begins so, when it surely is no MP4: an error page sent with status 200.
 
     *first* holds at least 8 bytes unless the body has fewer; *show* returns them without the key. What the box walk
@@ -136,12 +118,7 @@ def read_beginning(first: bytes, show: Callable[[bytes], Response]) -> Fault | N
     text, shown = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1], show(first)
     if shown.body != first:  # on the disk, for people to look at, it would be the key that lies there
         return Fault(FaultKind.BROKEN, f"not a clip but something that repeats the key: {shown.excerpt()}")
-    if text not in {b"<", b"{", b"["}:
-        return None
-    error = envelope(shown.json())
-    if error is not None and "not completed" in error.message.lower():
-        return Fault(FaultKind.NOT_READY, clean(error.message, 300))
-    return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if text == b'<' else 'JSON'}: {shown.excerpt()}")
+    return refused(shown) if text in {b"<", b"{", b"["} else None
 
 
 def too_large(size_bytes: int | None) -> Fault | None:
@@ -183,17 +160,24 @@ ENOUGH_TO_JUDGE_BYTES = 12
 class Fetches(Protocol):
     """What can ask for a clip."""
 
-    def fetch(self, source: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Transfer | NoResponse]:
-        """Ask for the clip at a URL, or at a path of the service."""
+    def fetch(
+        self, source: str | Request, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[Transfer | NoResponse]:
+        """Ask for the clip at a URL, or at the service itself."""
+
+
+Refused = Callable[["Response"], Fault]
+"""Says what an answer in place of a clip means."""
 
 
 async def download(
     service: Fetches,
+    provider: Provider,
     clips: ClipStore,
     *,
     path: str,
     task_id: str,
-    source: str,
+    source: str | Request | None,
     sidecar: dict[str, Any],
     wall: Callable[[], float],
     fresh: bool = False,
@@ -205,13 +189,19 @@ async def download(
     a transfer ends soon after that, and what came of it is kept. Raises `batchvid.domain.errors.StorageError` when the
     disk does not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
     """
+    if source is None:
+        return Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
+
+    def refused(answer: Response) -> Fault:
+        return provider.read_refused_download(answer, now=wall())
+
     async with clips.part(path, source=task_id, fresh=fresh) as part:
         rest: Fault | Body | bytes = b""
         if not part.complete:
-            rest = await _transfer(service, part, source=source, wall=wall, draining_s=draining_s)
+            rest = await _transfer(service, part, source=source, refused=refused, draining_s=draining_s)
             if rest is Body.ASK_AGAIN:
                 await part.restart()
-                rest = await _transfer(service, part, source=source, wall=wall, draining_s=draining_s)
+                rest = await _transfer(service, part, source=source, refused=refused, draining_s=draining_s)
         if isinstance(rest, Body):
             return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
         if isinstance(rest, Fault):
@@ -227,8 +217,8 @@ async def _transfer(
     service: Fetches,
     part: Part,
     *,
-    source: str,
-    wall: Callable[[], float],
+    source: str | Request,
+    refused: Refused,
     draining_s: Callable[[], float | None],
 ) -> Fault | Body | bytes:
     """Bring the rest of the clip into *part*, all but the last block, which is given.
@@ -242,7 +232,7 @@ async def _transfer(
                 return Fault(FaultKind.UNAVAILABLE, str(answer))
             reading = read_headers(answer.status, answer.headers, held)
             if reading is None:
-                return read_refusal(await answer.answer(), now=wall())
+                return refused(await answer.answer())
             if reading.body is Body.ASK_AGAIN:
                 return Body.ASK_AGAIN
             if wrong := too_large(reading.total_bytes):
@@ -250,17 +240,17 @@ async def _transfer(
             if reading.body is Body.FROM_ZERO and part.offset_bytes:
                 await part.restart()
             part.remember(reading.validator)
-            return await _copy(answer, part, reading, draining_s)
+            return await _copy(answer, part, reading, refused, draining_s)
     except ForbiddenAddressError as error:
         return Fault(FaultKind.FORBIDDEN, str(error))
 
 
 async def _copy(
-    answer: Transfer, part: Part, reading: Reading, draining_s: Callable[[], float | None]
+    answer: Transfer, part: Part, reading: Reading, refused: Refused, draining_s: Callable[[], float | None]
 ) -> Fault | bytes:
     """Copy the body into *part* block by block; give the last block, which is written when the part is finished."""
     speed = _Speed(asyncio.get_running_loop().time, draining_s)
-    last, fault = await _received(answer, part, reading, speed)
+    last, fault = await _received(answer, part, reading, refused, speed)
     if fault is None:
         return last
     if fault.kind is FaultKind.UNAVAILABLE:
@@ -270,7 +260,9 @@ async def _copy(
     return fault
 
 
-async def _received(answer: Transfer, part: Part, reading: Reading, speed: _Speed) -> tuple[bytes, Fault | None]:
+async def _received(
+    answer: Transfer, part: Part, reading: Reading, refused: Refused, speed: _Speed
+) -> tuple[bytes, Fault | None]:
     """Write the body to *part*, all but its last block; give that block, and what ended the transfer before its end."""
     is_judged, last = part.offset_bytes > 0, b""
     while True:
@@ -287,7 +279,7 @@ async def _received(answer: Transfer, part: Part, reading: Reading, speed: _Spee
             last += block
             if block and len(last) < ENOUGH_TO_JUDGE_BYTES:
                 continue
-            is_judged, wrong = True, read_beginning(last, answer.beginning)
+            is_judged, wrong = True, read_beginning(last, answer.beginning, refused)
         arrived = part.offset_bytes + len(last)
         if wrong := wrong or too_large(arrived) or (speed.fault(len(block)) if block else None):
             return last, wrong

@@ -15,7 +15,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.job import Progress
 from batchvid.journal.base import Change
 from batchvid.journal.sqlite import Journal
-from batchvid.media.images import decode_clip
+from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
 from tests.cli.project import QUICK, ended, read_until

@@ -15,7 +15,7 @@ from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.film import Film
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
-from batchvid.media.images import decode_clip
+from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.run.bench import QUICK, Bench, chain, quick_folder

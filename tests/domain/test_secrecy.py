@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.secrecy import KEY_WAS_HERE, bare, secret_of
 from batchvid.domain.text import clean
-from batchvid.providers.cometapi import read_poll
-from batchvid.providers.payment import read_create
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import ANSWER_MAX_BYTES, RAW_KEPT_BYTES, Response, envelope
 
 KEY = "sk-red+team/key=0123456789~abc"
@@ -61,7 +60,7 @@ def test_no_spelling_of_the_key_gets_through(spelling: str, status: int) -> None
     """Not in the reason that people see, not in what is kept, not in a header."""
     body = json.dumps({"error": {"message": f"bad key {spelling}, sorry", "code": "x"}}).encode()
     answer = Response(status, {"location": f"https://host/{spelling}", "via": "me"}, body).without(SECRET)
-    fault = read_create(answer, now=0.0)
+    fault = CometAPI().read_create(answer, now=0.0)
     assert isinstance(fault, Fault)
     for told in (fault.reason, fault.raw.decode("latin-1"), answer.body.decode("latin-1"), *answer.headers.values()):
         assert not gives_away(told), told
@@ -84,7 +83,7 @@ def test_no_spelling_of_the_key_gets_through(spelling: str, status: int) -> None
 )
 def test_no_body_gives_the_key_away(body: bytes) -> None:
     """Whatever its charset, however it is escaped, and whether or not it can be read."""
-    fault = read_create(Response(500, {}, body).without(SECRET), now=0.0)
+    fault = CometAPI().read_create(Response(500, {}, body).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert not gives_away(fault.reason)
     assert not gives_away(fault.raw.decode("latin-1"))
@@ -100,7 +99,7 @@ def test_a_body_that_is_cut_off_in_the_middle_of_the_key_does_not_end_in_it(size
 @pytest.mark.parametrize("named", [{"id": KEY}, {"task_id": f"task_{KEY}"}, {"data": {"task_id": KEY.upper()}}])
 def test_an_id_that_holds_the_key_is_no_id(named: dict[str, Any]) -> None:
     """It would stand in the journal for ever: the attempt is in doubt instead."""
-    fault = read_create(Response(200, {}, json.dumps(named).encode()).without(SECRET), now=0.0)
+    fault = CometAPI().read_create(Response(200, {}, json.dumps(named).encode()).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
     assert "[key" in fault.reason
@@ -116,7 +115,7 @@ def test_an_id_that_is_all_of_a_key_of_digits_is_no_id_even_as_a_number() -> Non
 def test_a_url_that_holds_the_key_is_none_and_the_rest_of_the_task_is_understood() -> None:
     """The clip is asked for behind ``/content`` then."""
     body = json.dumps({"id": "task_1", "status": "completed", "video_url": f"https://files.example/?k={KEY}"})
-    report = read_poll(Response(200, {}, body.encode()).without(SECRET), task_id="task_1", now=0.0)
+    report = CometAPI().read_poll(Response(200, {}, body.encode()).without(SECRET), task_id="task_1", now=0.0)
     assert not isinstance(report, Fault)
     assert (report.status, report.url) == ("completed", None)
 
@@ -124,7 +123,7 @@ def test_a_url_that_holds_the_key_is_none_and_the_rest_of_the_task_is_understood
 def test_a_part_of_the_key_in_an_id_is_left_alone() -> None:
     """Only all of the key is a secret; the id of a paid task is not to be lost."""
     body = json.dumps({"id": f"task_{KEY[:7]}", "note": KEY}).encode()
-    created = read_create(Response(200, {}, body).without(SECRET), now=0.0)
+    created = CometAPI().read_create(Response(200, {}, body).without(SECRET), now=0.0)
     assert not isinstance(created, Fault)
     assert created.task_id == f"task_{KEY[:7]}"
 
@@ -224,6 +223,6 @@ def test_an_empty_body_is_whole_whatever_its_headers_say() -> None:
 def test_what_is_kept_of_a_large_answer_is_masked_before_it_is_cut() -> None:
     """The cut could fall into the middle of the key, of which the rest would be kept."""
     body = b"x" * (RAW_KEPT_BYTES - 20) + b" " + KEY.encode() + b" and more"
-    fault = read_create(Response(500, {}, body).without(SECRET), now=0.0)
+    fault = CometAPI().read_create(Response(500, {}, body).without(SECRET), now=0.0)
     assert isinstance(fault, Fault)
     assert KEY[:8].encode() not in fault.raw

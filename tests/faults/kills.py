@@ -12,7 +12,7 @@ from shutil import which
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from batchvid.media.images import decode_clip
+from batchvid.media.frames import decode_clip
 from tests.faults.cases import NotHereError, fault
 from tests.faults.lab import Lab, quick
 from tests.faults.process import as_a_person, goes_on

@@ -27,7 +27,7 @@ import batchvid
 from batchvid.cli.options import read_journal
 from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
-from batchvid.media.images import decode_clip
+from batchvid.media.frames import decode_clip
 from batchvid.sandbox.process import Options, running
 from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.raw import serving

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from batchvid.domain.image_fit import Fit, fitting
+from batchvid.media.frames import decode_clip
 from batchvid.media.image_metadata import mime_of, strip
-from batchvid.media.images import FrameChangedError, decode_clip, frame_bytes, read_frame
+from batchvid.media.images import FrameChangedError, frame_bytes, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.task import Phase, TaskReport
-from batchvid.providers.cometapi import is_http_url, read_poll
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import LostAt, NoResponse, Response
+from batchvid.providers.status import is_http_url
 
 NOW = 784_111_777.0
 ID = "task_1"
@@ -22,7 +23,7 @@ URL = "https://files.example/clip.mp4?sig=a%20b"
 def poll(status: int, body: bytes | dict[str, Any], *, complete: bool = True) -> TaskReport | Fault:
     """Read the answer to a poll of task_1."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_poll(Response(status, {}, raw, complete), task_id=ID, now=NOW)
+    return CometAPI().read_poll(Response(status, {}, raw, complete), task_id=ID, now=NOW)
 
 
 def report(**task: Any) -> TaskReport:
@@ -391,7 +392,7 @@ def test_a_body_over_the_limit_is_broken_and_no_more() -> None:
 @pytest.mark.parametrize("lost", LostAt)
 def test_a_lost_poll_is_repeated(lost: LostAt) -> None:
     """F31: retried freely."""
-    found = read_poll(NoResponse(lost), task_id=ID, now=NOW)
+    found = CometAPI().read_poll(NoResponse(lost), task_id=ID, now=NOW)
     assert isinstance(found, Fault)
     assert found.kind is FaultKind.UNAVAILABLE
 
@@ -477,7 +478,7 @@ def test_no_poll_answer_at_all_makes_reading_it_fail(
     whole: bool,  # noqa: FBT001 hypothesis gives values by place
 ) -> None:
     """Any status, headers and bytes become a report or a fault that can be shown and stored."""
-    found = read_poll(Response(status, headers, body, whole), task_id=ID, now=NOW)
+    found = CometAPI().read_poll(Response(status, headers, body, whole), task_id=ID, now=NOW)
     if isinstance(found, Fault):
         assert found.reason.isprintable()
     else:

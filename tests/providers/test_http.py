@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.providers.http import ForbiddenAddressError, Service
-from batchvid.providers.multipart import create_body
+from batchvid.providers.multipart import form
 from batchvid.providers.response import NoResponse, Response
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_a_chunk_that_cannot_be_read_leaves_a_create_in_doubt() -> None:
 
     async def sent() -> Response | NoResponse:
         async with serving(BROKEN_CHUNK) as (service, _):
-            return await service.post("/videos", create_body([("prompt", "A kite.")], [], boundary="b"))
+            return await service.post(form([("prompt", "A kite.")], [], path="/videos", boundary="b"))
 
     result = asyncio.run(sent())
     assert isinstance(result, NoResponse) or not result.complete
@@ -81,7 +81,7 @@ def test_an_answer_that_is_cut_off_keeps_what_came() -> None:
 
     async def sent() -> Response | NoResponse:
         async with serving(HEAD + b'Content-Length: 999\r\n\r\n{"id": "task_kite"}') as (service, _):
-            return await service.post("/videos", create_body([("prompt", "A kite.")], [], boundary="b"))
+            return await service.post(form([("prompt", "A kite.")], [], path="/videos", boundary="b"))
 
     result = asyncio.run(sent())
     assert isinstance(result, Response)

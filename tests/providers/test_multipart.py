@@ -6,6 +6,7 @@ import asyncio
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import MultipartReader
@@ -15,7 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchvid.domain.fingerprint import fields
-from batchvid.providers.multipart import Multipart, create_body
+from batchvid.providers.multipart import form
+
+if TYPE_CHECKING:
+    from batchvid.providers.base import Request
 
 BOUNDARY = "batchvid-0123456789abcdef"
 PNG = b"\x89PNG\r\n\x1a\n\x00--" + BOUNDARY[:-1].encode() + b"\r\n\x00\xff"
@@ -26,15 +30,15 @@ Part = tuple[str | None, str | None, str | None, bytes]
 """Field name, file name, type and content of a part."""
 
 
-def read_back(body: Multipart) -> list[Part]:
+def read_back(body: Request) -> list[Part]:
     """Read the body with aiohttp's own parser, as a server would."""
 
     async def read() -> list[Part]:
         stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
-        stream.feed_data(b"".join(body.pieces))
+        stream.feed_data(b"".join(body.body))
         stream.feed_eof()
         found: list[Part] = []
-        reader = MultipartReader({"Content-Type": body.content_type}, stream)
+        reader = MultipartReader({"Content-Type": body.headers["Content-Type"]}, stream)
         while (part := await reader.next()) is not None:
             assert not isinstance(part, MultipartReader)
             found.append((part.name, part.filename, part.headers.get("Content-Type"), bytes(await part.read())))
@@ -46,7 +50,7 @@ def read_back(body: Multipart) -> list[Part]:
 def test_the_fields_and_both_frames_arrive_in_order() -> None:
     """First frame, then last frame, under one name: the service tells them apart by order alone."""
     texts = fields(prompt="A kite — 风筝.", model="veo3-fast", size="16x9", seconds="8", form=[("seed", "7")])
-    body = create_body(texts, [("image/png", PNG), ("image/jpeg", JPEG)], boundary=BOUNDARY)
+    body = form(texts, [("image/png", PNG), ("image/jpeg", JPEG)], path="/videos", boundary=BOUNDARY)
     assert read_back(body) == [
         ("prompt", None, None, "A kite — 风筝.".encode()),
         ("model", None, None, b"veo3-fast"),
@@ -60,9 +64,11 @@ def test_the_fields_and_both_frames_arrive_in_order() -> None:
 
 def test_another_parser_reads_the_same() -> None:
     """The standard library agrees, so the form is not one parser's taste."""
-    body = create_body([("prompt", "kite")], [("image/webp", b"RIFF\x00\xff"), ("image/png", PNG)], boundary=BOUNDARY)
-    head = f"Content-Type: {body.content_type}\r\n\r\n".encode()
-    message = BytesParser(policy=policy.HTTP).parsebytes(head + b"".join(body.pieces))
+    body = form(
+        [("prompt", "kite")], [("image/webp", b"RIFF\x00\xff"), ("image/png", PNG)], path="/videos", boundary=BOUNDARY
+    )
+    head = f"Content-Type: {body.headers['Content-Type']}\r\n\r\n".encode()
+    message = BytesParser(policy=policy.HTTP).parsebytes(head + b"".join(body.body))
     assert isinstance(message, EmailMessage)
     assert not message.defects
     parts = [part for part in message.iter_parts() if isinstance(part, EmailMessage)]
@@ -77,7 +83,7 @@ def test_another_parser_reads_the_same() -> None:
 
 def test_a_job_of_text_alone_has_no_file_part() -> None:
     """What is not given is not sent."""
-    body = create_body(fields(prompt="p", model="m", size=None, seconds=None, form=[]), [], boundary=BOUNDARY)
+    body = form(fields(prompt="p", model="m", size=None, seconds=None, form=[]), [], path="/videos", boundary=BOUNDARY)
     assert [name for name, *_ in read_back(body)] == ["prompt", "model"]
 
 
@@ -86,7 +92,7 @@ def test_a_job_of_text_alone_has_no_file_part() -> None:
 @example([("prompt", ""), ("prompt", "\r\n"), ("prompt", "\n\r")])
 def test_any_text_comes_back_as_it_was(texts: list[tuple[str, str]]) -> None:
     """Line ends, quotes and almost-boundaries in a prompt survive to the byte."""
-    body = create_body(texts, [("image/png", PNG)], boundary=BOUNDARY)
+    body = form(texts, [("image/png", PNG)], path="/videos", boundary=BOUNDARY)
     found = read_back(body)
     assert [(name, content.decode()) for name, _, _, content in found[:-1]] == texts
     assert found[-1][3] == PNG
@@ -98,7 +104,7 @@ def test_any_text_comes_back_as_it_was(texts: list[tuple[str, str]]) -> None:
 )
 def test_a_hostile_name_cannot_leave_its_quotes(name: str) -> None:
     """A field name adds no header, no file name and no part of its own."""
-    body = create_body([(name, "v"), ("prompt", "p")], [], boundary=BOUNDARY)
+    body = form([(name, "v"), ("prompt", "p")], [], path="/videos", boundary=BOUNDARY)
     found = read_back(body)
     assert [(filename, kind, content) for _, filename, kind, content in found] == [
         (None, None, b"v"),
@@ -108,15 +114,14 @@ def test_a_hostile_name_cannot_leave_its_quotes(name: str) -> None:
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=4), st.lists(st.binary(max_size=50), max_size=2))
-def test_the_stated_size_is_the_size(texts: list[tuple[str, str]], frames: list[bytes]) -> None:
-    """Content-Length is computed from it; and the same job gives the same bytes."""
-    body = create_body(texts, [("image/png", frame) for frame in frames], boundary=BOUNDARY)
-    assert body.size_bytes == len(b"".join(body.pieces))
-    assert body == create_body(texts, [("image/png", frame) for frame in frames], boundary=BOUNDARY)
+def test_the_same_job_gives_the_same_bytes(texts: list[tuple[str, str]], frames: list[bytes]) -> None:
+    """So that a request can be compared with another one."""
+    body = form(texts, [("image/png", frame) for frame in frames], path="/videos", boundary=BOUNDARY)
+    assert body == form(texts, [("image/png", frame) for frame in frames], path="/videos", boundary=BOUNDARY)
 
 
 def test_frames_are_not_copied() -> None:
     """A frame of 50 MB is a piece of the body as it is."""
     frame = bytes(1000)
-    body = create_body([("prompt", "p")], [("image/png", frame)], boundary=BOUNDARY)
-    assert any(piece is frame for piece in body.pieces)
+    body = form([("prompt", "p")], [("image/png", frame)], path="/videos", boundary=BOUNDARY)
+    assert any(piece is frame for piece in body.body)

@@ -15,19 +15,19 @@ import pytest
 
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.providers import paid_post
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
-from batchvid.providers.multipart import create_body
-from batchvid.providers.payment import read_create
+from batchvid.providers.multipart import form
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchvid.providers.multipart import Multipart
+    from batchvid.providers.base import Request
 
 KEY = "sk-very/secret+0123456789"
-SMALL = create_body([("prompt", "A kite.")], [], boundary="b0undary")
-LARGE = create_body([("prompt", "A kite.")], [("image/png", bytes(8_000_000))], boundary="b0undary")
+SMALL = form([("prompt", "A kite.")], [], path="/videos", boundary="b0undary")
+LARGE = form([("prompt", "A kite.")], [("image/png", bytes(8_000_000))], path="/videos", boundary="b0undary")
 CREATED = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"id": "task_1"}'
 PATIENCE_S = 10.0
 
@@ -100,12 +100,12 @@ def serving(do: Callable[[Line], object]) -> Iterator[tuple[str, list[Line]]]:
                 one.join()
 
 
-def post(do: Callable[[Line], object], body: Multipart = SMALL) -> tuple[Response | NoResponse, list[Line]]:
+def post(do: Callable[[Line], object], body: Request = SMALL) -> tuple[Response | NoResponse, list[Line]]:
     """Send one create to a server that does this."""
 
     async def main(url: str) -> Response | NoResponse:
         async with Service(url, KEY) as service:
-            return await service.post("/videos", body)
+            return await service.post(body)
 
     with serving(do) as (url, lines):
         result = asyncio.run(main(url))
@@ -124,7 +124,7 @@ AT_ONCE = {
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("said", AT_ONCE.values(), ids=AT_ONCE)
 def test_who_speaks_before_being_asked_is_not_asked(
-    said: bytes, body: Multipart, monkeypatch: pytest.MonkeyPatch
+    said: bytes, body: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its words are nobody's answer; not one byte of the request leaves, and so nothing is in doubt."""
     monkeypatch.setattr(paid_post, "UNASKED_S", PATIENCE_S)
@@ -141,7 +141,7 @@ def test_who_speaks_before_being_asked_is_not_asked(
     assert result.lost.before_sending
     assert ended.is_set()
     assert lines[0].heard == b""
-    fault = read_create(result, now=0.0)
+    fault = CometAPI().read_create(result, now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNAVAILABLE
 
@@ -177,7 +177,7 @@ def test_a_refusal_that_comes_early_is_read_before_the_broken_pipe_is_judged(
     assert isinstance(result, Response)
     assert (result.status, result.body, result.complete, result.asked) == (status, b"late", True, False)
     assert len(lines) == 1
-    fault = read_create(result, now=0.0)
+    fault = CometAPI().read_create(result, now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is not FaultKind.UNSURE
 
@@ -395,7 +395,7 @@ def test_an_answer_is_read_although_the_process_stood_still_meanwhile(
 
     async def main(url: str) -> Response | NoResponse:
         async with Service(url, KEY) as service, asyncio.TaskGroup() as group:
-            sent = group.create_task(service.post("/videos", SMALL))
+            sent = group.create_task(service.post(SMALL))
             await asyncio.to_thread(asked.wait, PATIENCE_S)
             asyncio.get_running_loop().call_soon(stand_still)
         return sent.result()

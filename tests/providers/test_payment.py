@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Frame
 from batchvid.domain.task import TASK_ID_MAX, Created, usable_id
-from batchvid.providers.cometapi import content_path, create_path, task_path
-from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _tasks, read_create
+from batchvid.providers.cometapi import WORDS, CometAPI
+from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _tasks
 from batchvid.providers.response import RAW_KEPT_BYTES, LostAt, NoResponse, Response, envelope
 
 NOW = 784_111_777.0
@@ -44,7 +44,7 @@ def flat(code: Any, message: str = "boom") -> bytes:
 
 def read(status: int, body: bytes, headers: dict[str, str] | None = None, *, complete: bool = True) -> Created | Fault:
     """Read the answer to a create."""
-    return read_create(Response(status, headers or {}, body, complete), now=NOW)
+    return CometAPI().read_create(Response(status, headers or {}, body, complete), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ ROWS = {
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.looks)
 def test_every_row_of_the_table_decides_some_answer(row: Row) -> None:
     """A row that nothing reaches, or that another one shadows, would be a promise that nobody keeps."""
-    found = read_create(ROWS[row.looks], now=NOW)
+    found = CometAPI().read_create(ROWS[row.looks], now=NOW)
     if row.kind is None:
         assert found == Created("task_1", None)
     else:
@@ -292,8 +292,8 @@ def test_no_row_shadows_another() -> None:
     """Each example is decided by its own row: the first one that fits it."""
     for looks, answer in ROWS.items():
         payload = answer.json()
-        task, seen = _tasks(answer, payload)
-        it = Evidence(answer, payload, envelope(payload), task, seen, known=False)
+        task, seen = _tasks(answer, payload, WORDS)
+        it = Evidence(answer, WORDS, payload, envelope(payload), task, seen, known=False)
         assert next(row.looks for row in TABLE if row.fits(it)) == looks
 
 
@@ -379,7 +379,7 @@ def test_a_cut_off_body_with_a_task_in_it_leaves_doubt() -> None:
 @pytest.mark.parametrize("status", [200, 202, 500])
 def test_an_answer_that_came_before_the_request_had_left_is_nobodys(status: int) -> None:
     """A yes to another request names another's task; it is shown, and the attempt is in doubt."""
-    fault = read_create(Response(status, {}, b'{"task_id": "task_9"}', asked=False), now=NOW)
+    fault = CometAPI().read_create(Response(status, {}, b'{"task_id": "task_9"}', asked=False), now=NOW)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
     assert "before the whole request had left" in fault.reason
@@ -389,7 +389,7 @@ def test_an_answer_that_came_before_the_request_had_left_is_nobodys(status: int)
 @pytest.mark.parametrize("status", [401, 413, 429])
 def test_a_refusal_may_come_early(status: int) -> None:
     """A service that refuses 8 MB after the first one has said so all the same."""
-    fault = read_create(Response(status, asked=False), now=NOW)
+    fault = CometAPI().read_create(Response(status, asked=False), now=NOW)
     assert isinstance(fault, Fault)
     assert fault.proof is Proof.CLEAR
 
@@ -397,7 +397,7 @@ def test_a_refusal_may_come_early(status: int) -> None:
 def test_no_route_is_a_wrong_address_only_while_nothing_was_ever_taken() -> None:
     """Later it is this one job's trouble: one strange 404 must not stop a night."""
     for status in (404, 405):
-        fault = read_create(Response(status, {}, HTML), now=NOW, known=True)
+        fault = CometAPI().read_create(Response(status, {}, HTML), now=NOW, known=True)
         assert isinstance(fault, Fault)
         assert fault.kind is FaultKind.REJECTED
 
@@ -449,7 +449,7 @@ def test_a_request_without_an_answer_is_in_doubt_unless_it_never_left(
     lost: LostAt, kind: FaultKind, proof: Proof
 ) -> None:
     """F01 to F07: only what certainly did not leave is sent again."""
-    fault = read_create(NoResponse(lost, "why"), now=NOW)
+    fault = CometAPI().read_create(NoResponse(lost, "why"), now=NOW)
     assert isinstance(fault, Fault)
     assert (fault.kind, fault.proof, "why" in fault.reason) == (kind, proof, True)
 
@@ -499,7 +499,7 @@ HEADERS = st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "loc
 @given(st.integers(0, 999), HEADERS, BODIES, st.booleans())
 def test_no_answer_at_all_makes_reading_it_fail(status: int, headers: dict[str, str], body: bytes, whole: bool) -> None:  # noqa: FBT001 hypothesis gives values by place
     """Any status, headers and bytes become a task or a fault; reasons can be shown and stored."""
-    outcome = read_create(Response(status, headers, body, whole), now=NOW)
+    outcome = CometAPI().read_create(Response(status, headers, body, whole), now=NOW)
     if isinstance(outcome, Fault):
         assert outcome.reason.isprintable()
         assert len(outcome.raw) <= RAW_KEPT_BYTES
@@ -510,14 +510,14 @@ def test_no_answer_at_all_makes_reading_it_fail(status: int, headers: dict[str, 
 @given(st.integers(200, 299), HEADERS, BODIES, st.booleans())
 def test_every_2xx_is_a_task_or_in_doubt(status: int, headers: dict[str, str], body: bytes, whole: bool) -> None:  # noqa: FBT001 hypothesis gives values by place
     """A yes is never taken for a no: that is how a clip would be paid for twice."""
-    outcome = read_create(Response(status, headers, body, whole), now=NOW)
+    outcome = CometAPI().read_create(Response(status, headers, body, whole), now=NOW)
     assert isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE
 
 
 @given(st.sampled_from([408, 499, 504, 524]), HEADERS, BODIES)
 def test_a_gateway_that_gave_up_waiting_always_leaves_doubt(status: int, headers: dict[str, str], body: bytes) -> None:
     """Whatever it writes into the body, it does not know what became of the request."""
-    outcome = read_create(Response(status, headers, body), now=NOW)
+    outcome = CometAPI().read_create(Response(status, headers, body), now=NOW)
     assert isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE
 
 
@@ -533,7 +533,7 @@ def test_refused_is_said_only_with_the_proof_of_the_list(
     known: bool,  # noqa: FBT001 as above
 ) -> None:
     """Whatever a gateway invents: a clear refusal is a status of the list, a word a 5xx with a code or a redirect."""
-    outcome = read_create(Response(status, headers, body, whole), now=NOW, known=known)
+    outcome = CometAPI().read_create(Response(status, headers, body, whole), now=NOW, known=known)
     if isinstance(outcome, Created) or outcome.kind is FaultKind.UNSURE:
         return
     match outcome.proof:
@@ -550,7 +550,7 @@ def test_refused_is_said_only_with_the_proof_of_the_list(
 @given(st.text(min_size=1, max_size=60).filter(usable_id))
 def test_an_id_never_leaves_its_path_segment(task_id: str) -> None:
     """An opaque id may hold ``/../``, ``?`` or ``#``: it stays one segment, and comes back as it was."""
-    for path, tail in ((task_path(task_id), ""), (content_path(task_id), "/content")):
+    for path, tail in ((CometAPI().poll(task_id).path, ""), (CometAPI().content(task_id).path, "/content")):
         assert path.startswith("/videos/")
         assert path.endswith(tail)
         segment = path.removeprefix("/videos/").removesuffix(tail)
@@ -565,11 +565,6 @@ def test_what_cannot_be_an_id_is_refused(text: str) -> None:
     assert not usable_id(text)
 
 
-def test_the_create_path_is_the_documented_one() -> None:
-    """POST /v1/videos, below the base URL that ends in /v1."""
-    assert create_path() == "/videos"
-
-
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -581,14 +576,14 @@ def test_the_create_path_is_the_documented_one() -> None:
 def test_a_request_that_is_too_large_names_its_frames(body: bytes, said: str) -> None:
     """Nothing else in it is large, so the person is told which files to make smaller, and how large they are."""
     frame = Frame("/home/me/frames/dawn.png", "00", 81_200_000, "image/png", 9000, 9000)
-    found = read_create(
+    found = CometAPI().read_create(
         Response(413, {}, body), now=0.0, frames=[frame, replace(frame, path="/home/me/dusk\x1b[2J.png")]
     )
     assert isinstance(found, Fault)
     assert found.kind is FaultKind.REJECTED
     assert said in found.reason
     assert found.reason.endswith("; make its frames smaller: dawn.png (81.2 MB), dusk.png (81.2 MB)")
-    without = read_create(Response(413, {}, body), now=0.0)
+    without = CometAPI().read_create(Response(413, {}, body), now=0.0)
     assert isinstance(without, Fault)
     assert "frames" not in without.reason
 

@@ -84,11 +84,14 @@ def test_reading_a_body_never_raises(body: bytes, complete: bool) -> None:  # no
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
-        ({"error": {"code": "", "message": "m", "type": "comet_api_error"}}, Envelope("", "m", nested=True)),
+        (
+            {"error": {"code": "", "message": "m", "type": "Comet_api_error"}},
+            Envelope("", "m", nested=True, kind="comet_api_error"),
+        ),
         ({"error": {"code": "Invalid_Request", "message": "m"}}, Envelope("invalid_request", "m", nested=True)),
         ({"error": {"code": None, "message": "m"}}, Envelope("", "m", nested=True)),
         ({"error": {"code": 429, "message": "m"}}, Envelope("429", "m", nested=True)),
-        ({"error": {"type": "x"}}, Envelope("", '{"type": "x"}', nested=True)),
+        ({"error": {"type": "x"}}, Envelope("", '{"type": "x"}', nested=True, kind="x")),
         ({"error": {"message": ["a", 1]}}, Envelope("", '["a", 1]', nested=True)),
         ({"error": "boom"}, Envelope("", "boom", nested=True)),
         ({"error": "boom", "code": "c"}, Envelope("c", "boom", nested=True)),

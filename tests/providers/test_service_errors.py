@@ -15,10 +15,9 @@ import pytest
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.providers import http as edge
 from batchvid.providers import paid_post
-from batchvid.providers.cometapi import read_poll
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
-from batchvid.providers.multipart import create_body
-from batchvid.providers.payment import read_create
+from batchvid.providers.multipart import form
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 from tests.providers.raw import RawServer, Say, http
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "sk-very-secret"
-BODY = create_body([("prompt", "A kite.")], [("image/png", bytes(70_000))], boundary="b0undary")
+BODY = form([("prompt", "A kite.")], [("image/png", bytes(70_000))], path="/videos", boundary="b0undary")
 CREATED = http(200, b'{"id": "task_1", "status": "queued"}')
 
 
@@ -43,7 +42,7 @@ def ask(base_url: str, do: Callable[[Service], Awaitable[Any]]) -> Any:
 
 def post(base_url: str) -> Response | NoResponse:
     """Send one create."""
-    result: Response | NoResponse = ask(base_url, lambda service: service.post("/videos", BODY))
+    result: Response | NoResponse = ask(base_url, lambda service: service.post(BODY))
     return result
 
 
@@ -52,8 +51,8 @@ def talk(*answers: Say, posts: int = 1, gets: int = 0) -> tuple[list[Response | 
 
     async def main() -> tuple[list[Response | NoResponse], RawServer]:
         async with RawServer(list(answers)) as server, Service(f"{server.url}/v1", KEY) as service:
-            found: list[Response | NoResponse] = [await service.post("/videos", BODY) for _ in range(posts)]
-            found += [await service.get("/videos/task_1") for _ in range(gets)]
+            found: list[Response | NoResponse] = [await service.post(BODY) for _ in range(posts)]
+            found += [await service.get(CometAPI().poll("task_1")) for _ in range(gets)]
         return found, server
 
     return asyncio.run(main())
@@ -72,10 +71,10 @@ def test_a_create_goes_out_whole_with_the_key_and_comes_back_as_an_answer() -> N
     (received,) = server.received
     assert isinstance(answer, Response)
     assert (answer.status, answer.complete) == (200, True)
-    assert received.raw.endswith(b"".join(BODY.pieces))
+    assert received.raw.endswith(b"".join(BODY.body))
     assert (received.method, received.target) == ("POST", "/v1/videos")
     assert received.headers["authorization"] == f"Bearer {KEY}"
-    assert received.headers["content-type"] == BODY.content_type
+    assert received.headers["content-type"] == BODY.headers["Content-Type"]
     assert received.headers["accept-encoding"] == "identity"
     assert "cookie" not in received.headers
 
@@ -89,7 +88,7 @@ def certainly_not_sent(result: Response | NoResponse, lost: LostAt) -> None:
     assert result.lost is lost, result
     assert result.lost.before_sending
     assert KEY not in repr(result)
-    fault = read_create(result, now=0.0)
+    fault = CometAPI().read_create(result, now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is (FaultKind.MISCONFIGURED if lost is LostAt.TLS else FaultKind.UNAVAILABLE)
 
@@ -135,7 +134,7 @@ def test_a_server_that_speaks_no_tls_is_known_to_be_nothing_sent() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, Service(f"https://127.0.0.1:{port}/v1", KEY) as service:
-            return await service.post("/videos", BODY), b"".join(heard)
+            return await service.post(BODY), b"".join(heard)
 
     result, heard = asyncio.run(main())
     certainly_not_sent(result, LostAt.TLS)
@@ -160,10 +159,10 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, name: 
     async def main() -> tuple[Any, Any, int]:
         async with RawServer([Say(CREATED)], tls=context) as server:
             async with Service(f"{server.url}/v1", KEY) as service:
-                distrusted = await service.post("/videos", BODY)
+                distrusted = await service.post(BODY)
             sent = len(server.received)
             async with Service(f"{server.url}/v1", KEY, ca_file=str(certificate)) as service:
-                return distrusted, await service.post("/videos", BODY), sent
+                return distrusted, await service.post(BODY), sent
 
     distrusted, trusted, sent = asyncio.run(main())
     certainly_not_sent(distrusted, LostAt.TLS)
@@ -205,12 +204,12 @@ DOUBTFUL = {
 def test_whatever_comes_back_is_a_value_and_a_create_is_in_doubt(say: Say) -> None:
     """No answer raises; after the request was sent nothing but a clear answer settles what became of it."""
     (created, polled), server = talk(say, gets=1)
-    fault = read_create(created, now=0.0)
+    fault = CometAPI().read_create(created, now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE, fault
     assert fault.reason.isprintable()
     assert KEY not in repr(created)
-    assert isinstance(read_poll(polled, task_id="task_1", now=0.0), Fault)
+    assert isinstance(CometAPI().read_poll(polled, task_id="task_1", now=0.0), Fault)
     assert [request.method for request in server.received].count("POST") == 1
 
 
@@ -240,11 +239,11 @@ def test_an_upload_that_is_cut_off_is_in_doubt() -> None:
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        large = create_body([("prompt", "x")], [("image/png", bytes(30_000_000))], boundary="b")
+        large = form([("prompt", "x")], [("image/png", bytes(30_000_000))], path="/videos", boundary="b")
         async with server, Service(f"http://127.0.0.1:{port}/v1", KEY) as service:
-            return await service.post("/videos", large)
+            return await service.post(large)
 
-    fault = read_create(asyncio.run(main()), now=0.0)
+    fault = CometAPI().read_create(asyncio.run(main()), now=0.0)
     assert isinstance(fault, Fault)
     assert fault.kind is FaultKind.UNSURE
 
@@ -277,7 +276,7 @@ def test_a_packed_answer_is_understood() -> None:
     """A gateway that packs without being asked loses nobody a task id."""
     packed = gzip.compress(b'{"id": "task_1", "status": "queued"}')
     (result,), _ = talk(Say(http(200, packed, {"Content-Encoding": "gzip"})))
-    created = read_create(result, now=0.0)
+    created = CometAPI().read_create(result, now=0.0)
     assert not isinstance(created, Fault)
     assert created.task_id == "task_1"
 
@@ -293,7 +292,7 @@ def test_redirects_of_api_calls_are_not_followed(status: int) -> None:
         async with RawServer([Say(CREATED)]) as elsewhere:
             answer = Say(http(status, b"", {"Location": f"{elsewhere.url}/v1/videos"}))
             async with RawServer([answer]) as server, Service(f"{server.url}/v1", KEY) as service:
-                return await service.post("/videos", BODY), await service.get("/videos/task_1"), elsewhere
+                return await service.post(BODY), await service.get(CometAPI().poll("task_1")), elsewhere
 
     created, polled, elsewhere = asyncio.run(main())
     assert (created.status, polled.status) == (status, status)

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.secrecy import secret_of
+from batchvid.providers.base import Request
 from batchvid.providers.http import SILENCE_S, Transfer
 from batchvid.providers.paid_post import CREATE_SILENCE_S
 from batchvid.providers.response import LostAt, NoResponse, Response
-from batchvid.sandbox.messages import Reply, Request, Reset
+from batchvid.sandbox import messages
+from batchvid.sandbox.messages import Reply, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
-    from batchvid.providers.multipart import Multipart
     from batchvid.sandbox.world import World
 
 UPLOAD_S, ANSWER_S = 0.25, 0.15
@@ -117,9 +118,9 @@ class MemoryService:
         """Return the requests of one kind."""
         return [call for call in self.calls if call.what == what]
 
-    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
+    async def post(self, request: Request) -> Response | NoResponse:
         """Send a create."""
-        self._called("post", path)
+        self._called("post", request.path)
         under_way = object()
         self._unfinished.add(under_way)
         self.peak = max(self.peak, len(self._unfinished))
@@ -128,10 +129,8 @@ class MemoryService:
             if lost := await self._lost():
                 return lost
             self.effect("post")
-            headers = {"authorization": f"Bearer {self.key}", "content-type": body.content_type}
             before = set(self.world.tasks)
-            request = Request("POST", f"/v1{path}", headers, b"".join(body.pieces))
-            reply = self.world.answer(request, now=self._wall())
+            reply = self._answer(request)
             if created := self.world.tasks.keys() - before:
                 self._unfinished.discard(under_way)
                 self._unfinished |= created
@@ -139,15 +138,14 @@ class MemoryService:
         finally:
             self._unfinished.discard(under_way)
 
-    async def get(self, path: str) -> Response | NoResponse:
+    async def get(self, request: Request) -> Response | NoResponse:
         """Poll."""
-        self._called("get", path)
+        self._called("get", request.path)
         await asyncio.sleep(UPLOAD_S)
         if lost := await self._lost():
             return lost
         self.effect("get")
-        headers = {"authorization": f"Bearer {self.key}"}
-        reply = self.world.answer(Request("GET", f"/v1{path}", headers), now=self._wall())
+        reply = self._answer(request)
         answer = await _answered(reply, silence_s=SILENCE_S)
         self._unfinished = {one for one in self._unfinished if not self._is_over(one)}
         return answer
@@ -157,28 +155,35 @@ class MemoryService:
         return task is not None and not task.never and self._wall() >= task.created_at + task.took_s
 
     @asynccontextmanager
-    async def fetch(self, source: str, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
+    async def fetch(self, source: str | Request, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
         """Ask for a clip."""
-        self._called("fetch", source, headers)
+        self._called("fetch", source if isinstance(source, str) else source.path, headers)
         await asyncio.sleep(UPLOAD_S)
         lost = await self._lost()
         if lost:
             yield lost
             return
         self.effect("fetch")
-        asked = {name.lower(): value for name, value in headers.items()}
-        if source.startswith("/"):
-            asked["authorization"] = f"Bearer {self.key}"
-            reply = self.world.answer(Request("GET", f"/v1{source}", asked), now=self._wall())
+        if isinstance(source, Request):
+            reply = self._answer(source, headers)
         else:
+            asked = {name.lower(): value for name, value in headers.items()}
             path = source.removeprefix(self.world.files_url)
-            reply = self.world.answer_file(Request("GET", path, asked), now=self._wall())
+            reply = self.world.answer_file(messages.Request("GET", path, asked), now=self._wall())
         way = reply.transport
         await asyncio.sleep(ANSWER_S + way.delay_s)
         if way.hang or way.reset or way.raw is not None:
             yield NoResponse(LostAt.RESET)
             return
         yield MemoryTransfer(reply)
+
+    def _answer(self, request: Request, more: Mapping[str, str] | None = None) -> Reply:
+        """Return the world's answer to a request to the API, which goes out with the key."""
+        headers = {name.lower(): value for name, value in {**request.headers, **(more or {})}.items()}
+        headers["authorization"] = f"Bearer {self.key}"
+        path, _, query = request.path.partition("?")
+        asked = messages.Request(request.method, f"/v1{path}", headers, b"".join(request.body), query)
+        return self.world.answer(asked, now=self._wall())
 
     def _called(self, what: str, where: str, headers: Mapping[str, str] | None = None) -> None:
         self.calls.append(Call(self._wall(), what, where, dict(headers or {})))

@@ -22,7 +22,7 @@ from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
 from tests.run.memory import MemoryService
 
 if TYPE_CHECKING:
-    from batchvid.providers.multipart import Multipart
+    from batchvid.providers.base import Request
 
 CLEAR = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
 """The statuses that refuse a request before any work is done: the only answers that this service never lies with."""
@@ -79,10 +79,10 @@ class Liar(MemoryService):
         self._deadly = deadly
         self._liking = (chance.choice([0.0, 0.5, 5.0]), chance.choice([0.2, 5.0]))
 
-    async def post(self, path: str, body: Multipart) -> Response | NoResponse:
+    async def post(self, request: Request) -> Response | NoResponse:
         """Answer a paid request with anything."""
-        self._called("post", path)
-        text = b"".join(body.pieces).decode()
+        self._called("post", request.path)
+        text = b"".join(request.body).decode()
         prompt = text.partition('name="prompt"')[2].split("\r\n")[2]
         await asyncio.sleep(self._chance.choice([0.1, 1.0, 30.0]))
         answer = self._lost_one() or Response(*self._anything(prompt))
@@ -124,11 +124,11 @@ class Liar(MemoryService):
         headers = {"location": f"/v1/videos/{name}"} if chance.random() < 0.2 and status not in CLEAR else {}
         return status, headers, json.dumps(chance.choice(shapes)).encode()
 
-    async def get(self, path: str) -> Response | NoResponse:
+    async def get(self, request: Request) -> Response | NoResponse:
         """Answer a poll with anything."""
-        self._called("get", path)
+        self._called("get", request.path)
         await asyncio.sleep(0.1)
-        chance, task_id = self._chance, path.rpartition("/")[2]
+        chance, task_id = self._chance, request.path.rpartition("/")[2]
         word = chance.choice(["queued", "failed", "failed", "completed", "expired", "pondering", ""])
         task = {"id": task_id, "status": word, "video_url": f"https://files.sandbox.example/{task_id}"}
         shapes = [task, task, task, {"error": {"message": "busy"}}, {"id": task_id, "error": "x"}, {"status": word}]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from PIL import Image
 
-from batchvid.providers.multipart import create_body
+from batchvid.providers.multipart import form
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.messages import Reply, Request
 from batchvid.sandbox.render import tiny_clips
@@ -46,9 +46,11 @@ class Scene:
 
     def create(self, *frames: bytes, mime: str = "image/png", **fields: str) -> Reply:
         """Send a create as batchvid itself would, with any number of frames."""
-        body = b"".join(create_body(fields.items(), [(mime, frame) for frame in frames[:2]], boundary=BOUNDARY).pieces)
+        body = b"".join(
+            form(fields.items(), [(mime, frame) for frame in frames[:2]], path="/videos", boundary=BOUNDARY).body
+        )
         for frame in frames[2:]:
-            more = b"".join(create_body((), [(mime, frame)], boundary=BOUNDARY).pieces)
+            more = b"".join(form((), [(mime, frame)], path="/videos", boundary=BOUNDARY).body)
             body = body.removesuffix(f"--{BOUNDARY}--\r\n".encode()) + more
         return self.send("POST", "/v1/videos", body, content_type=f"multipart/form-data; boundary={BOUNDARY}")
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from batchvid.providers.multipart import create_body
+from batchvid.providers.multipart import form
 from batchvid.sandbox.process import Options, running
 from tests.sandbox.test_server import Client, ask
 
@@ -119,13 +119,13 @@ def test_a_gateway_can_lie_over_a_create_that_is_billed(tmp_path: Path) -> None:
         },
         {"on": "create", "model": "veo3", "status": 404, "body": {"error": {"code": "x", "message": "no such model"}}},
     ) as client:
-        form = create_body([("prompt", "A kite."), ("model", "veo3-fast")], [], boundary="b")
+        asked = form([("prompt", "A kite."), ("model", "veo3-fast")], [], path="/videos", boundary="b")
         lied, told = (
             ask(
                 f"{client.base}/videos",
-                data=b"".join(form.pieces),
+                data=b"".join(asked.body),
                 authorization=client.auth,
-                content_type=form.content_type,
+                content_type=asked.headers["Content-Type"],
             )
             for _ in range(2)
         )

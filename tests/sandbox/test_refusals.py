@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain.fault import Fault, FaultKind
-from batchvid.providers.payment import read_create
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import Response
 from batchvid.sandbox.cometapi import read_order, read_upload
 from batchvid.sandbox.messages import BODY_MAX_BYTES, FormError, Reply, Request, read_form
@@ -205,6 +205,6 @@ def test_an_unknown_route_is_an_error_under_v1_and_a_web_page_elsewhere(scene: S
 def test_batchvid_reads_every_refusal_as_nothing_created(scene: Scene, fields: dict[str, str], kind: FaultKind) -> None:
     """The client's reading of the sandbox's envelopes is never "in doubt"."""
     reply = scene.create(**fields)
-    fault = read_create(Response(reply.status, reply.headers, reply.body), now=scene.now)
+    fault = CometAPI().read_create(Response(reply.status, reply.headers, reply.body), now=scene.now)
     assert isinstance(fault, Fault)
     assert fault.kind is kind

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from batchvid.domain.errors import ConfigError
-from batchvid.providers.multipart import create_body
+from batchvid.providers.multipart import form
 from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:
@@ -55,12 +55,14 @@ class Client:
 
     def create(self, prompt: str, *frames: bytes, model: str = "veo3-fast") -> tuple[int, Any]:
         """Send a create; give status and decoded answer."""
-        body = create_body([("prompt", prompt), ("model", model)], [("image/png", one) for one in frames], boundary="b")
+        body = form(
+            [("prompt", prompt), ("model", model)], [("image/png", one) for one in frames], path="/videos", boundary="b"
+        )
         status, _, answer = ask(
             f"{self.base}/videos",
-            data=b"".join(body.pieces),
+            data=b"".join(body.body),
             authorization=self.auth,
-            content_type=body.content_type,
+            content_type=body.headers["Content-Type"],
         )
         return status, json.loads(answer)
 
@@ -190,10 +192,10 @@ def test_a_connection_dies_where_the_rule_says(
 def test_an_answer_that_never_comes_leaves_the_create_billed(faulty: Client) -> None:
     """The worst case for money: silence, and a task behind it."""
     parts = urlsplit(faulty.base)
-    body = create_body([("prompt", "hang")], [], boundary="b")
+    body = form([("prompt", "hang")], [], path="/videos", boundary="b")
     with closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=0.3)) as connection:
-        headers = {"Authorization": faulty.auth, "Content-Type": body.content_type}
-        connection.request("POST", "/v1/videos", b"".join(body.pieces), headers)
+        headers = {"Authorization": faulty.auth, "Content-Type": body.headers["Content-Type"]}
+        connection.request("POST", "/v1/videos", b"".join(body.body), headers)
         with pytest.raises(TimeoutError):
             connection.getresponse()
     assert faulty.ledger()["by_prompt"]["hang"] == 1
@@ -203,7 +205,7 @@ def test_other_damage_still_brings_an_answer(faulty: Client) -> None:
     """A web page with a gateway's status, a body that ends by closing, and one that pauses."""
     status, _, page = ask(
         f"{faulty.base}/videos",
-        data=b"".join(create_body([("prompt", "page")], [], boundary="b").pieces),
+        data=b"".join(form([("prompt", "page")], [], path="/videos", boundary="b").body),
         content_type="multipart/form-data; boundary=b",
     )
     assert (status, page) == (524, b"<html>")

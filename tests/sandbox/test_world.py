@@ -9,8 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from batchvid.domain.task import Created, Phase, TaskReport
-from batchvid.providers.cometapi import read_poll
-from batchvid.providers.payment import read_create
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import Response
 from batchvid.sandbox.cometapi import MODELS, Shape
 from batchvid.sandbox.render import tiny_clips
@@ -86,12 +85,14 @@ def test_a_task_is_queued_then_runs_with_growing_progress_then_is_completed(scen
 def test_batchvid_reads_each_models_form_to_the_clip(scene: Scene, alias: str) -> None:
     """Wherever a model's tasks hold their URL, the client finds it, or goes to /content for want of one."""
     created = scene.create(prompt="A kite.", model=alias)
-    task = read_create(Response(created.status, created.headers, created.body), now=scene.now)
+    task = CometAPI().read_create(Response(created.status, created.headers, created.body), now=scene.now)
     assert isinstance(task, Created)
     path = f"/v1/videos/{quote(task.task_id, safe='')}"
     scene.now += LONG_S
     polled = scene.send("GET", path)
-    report = read_poll(Response(polled.status, polled.headers, polled.body), task_id=task.task_id, now=scene.now)
+    report = CometAPI().read_poll(
+        Response(polled.status, polled.headers, polled.body), task_id=task.task_id, now=scene.now
+    )
     assert isinstance(report, TaskReport)
     assert report.phase is Phase.SUCCEEDED
     without_url = MODELS[alias].shape is Shape.CONTENT_ONLY

@@ -16,6 +16,7 @@ from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.providers import http as edge
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
 from batchvid.storage import download as transfer
 from batchvid.storage.download import download
@@ -46,7 +47,7 @@ class Fetch(Protocol):
         own: bool = False,
         draining_s: float | None = None,
     ) -> Outcome:
-        """Return the last outcome of so many tries; *own* asks for a path of the service instead of a URL."""
+        """Return the last outcome of so many tries; *own* asks the service itself instead of a URL."""
         ...
 
 
@@ -69,6 +70,9 @@ def seen() -> list[RawServer]:
     return []
 
 
+AT_THE_SERVICE = "the service itself"
+
+
 async def fetch_from(
     source: str, *, out: Path, base_url: str, times: int = 1, draining_s: float | None = None
 ) -> Outcome:
@@ -81,10 +85,11 @@ async def fetch_from(
         async with Service(base_url, KEY) as service:
             outcome = await download(
                 service,
+                CometAPI(),
                 store,
                 path="kite.mp4",
                 task_id="task_1",
-                source=source,
+                source=CometAPI().content("task_1") if source == AT_THE_SERVICE else source,
                 sidecar={"id": "kite", "task_id": "task_1"},
                 wall=time.time,
                 draining_s=lambda: draining_s,
@@ -107,7 +112,7 @@ def fetch(out: Path, seen: list[RawServer]) -> Fetch:
         async def main() -> Outcome:
             async with RawServer(list(answers)) as server:
                 seen.append(server)
-                asked = source if own or "://" in source else server.url + source
+                asked = AT_THE_SERVICE if own else source if "://" in source else server.url + source
                 api = f"{server.url}/v1"
                 return await fetch_from(asked, out=out, base_url=api, times=times, draining_s=draining_s)
 
@@ -151,7 +156,7 @@ def test_a_whole_clip_is_saved(fetch: Fetch, clip: bytes, out: Path, framing: st
 def test_the_key_goes_to_the_service_and_to_nobody_else(fetch: Fetch, clip: bytes, seen: list[RawServer]) -> None:
     """A URL is fetched without the key, ``/content`` with it."""
     fetch(Say(http(503)))
-    fetch(Say(http(200, clip)), source="/videos/task_1/content", own=True)
+    fetch(Say(http(200, clip)), own=True)
     assert KEY.encode() not in seen[0].received[0].raw
     assert "authorization" not in seen[0].received[0].headers
     assert seen[1].received[0].headers["authorization"] == f"Bearer {KEY}"
@@ -166,7 +171,7 @@ def test_a_redirect_to_another_host_is_followed_without_the_key(out: Path, clip:
         async with RawServer([Say(http(200, clip))]) as files:
             answer = http(status, b"", {"Location": f"{files.url}/there.mp4"})
             async with RawServer([Say(answer)]) as api:
-                outcome = await fetch_from("/videos/task_1/content", out=out, base_url=f"{api.url}/v1")
+                outcome = await fetch_from(AT_THE_SERVICE, out=out, base_url=f"{api.url}/v1")
             return outcome, files
 
     outcome, files = asyncio.run(main())

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain.fault import FaultKind
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import Response
 from batchvid.storage.download import (
     CLIP_MAX_BYTES,
@@ -24,7 +25,6 @@ from batchvid.storage.download import (
     out_of_time,
     read_beginning,
     read_headers,
-    read_refusal,
     request_headers,
     too_large,
     too_slow,
@@ -150,21 +150,21 @@ def answer(status: int, body: Any = b"", **headers: str) -> Response:
 )
 def test_an_error_in_place_of_a_clip_gets_its_meaning(refusal: Response, kind: FaultKind) -> None:
     """F35 and rows 10 to 12 of the service's errors: expired, too early, gone upstream, or down."""
-    fault = read_refusal(refusal, now=NOW)
+    fault = CometAPI().read_refused_download(refusal, now=NOW)
     assert fault.kind is kind
     assert fault.reason.startswith(f"HTTP {refusal.status}: ")
 
 
 def test_a_refusal_carries_the_wait_that_was_asked_for() -> None:
     """Of a throttled and of an absent host."""
-    assert read_refusal(answer(429, retry_after="7"), now=NOW).retry_after_s == 7.0
-    assert read_refusal(answer(503, retry_after="7"), now=NOW).retry_after_s == 7.0
+    assert CometAPI().read_refused_download(answer(429, retry_after="7"), now=NOW).retry_after_s == 7.0
+    assert CometAPI().read_refused_download(answer(503, retry_after="7"), now=NOW).retry_after_s == 7.0
 
 
 @given(st.integers(100, 599), st.binary(max_size=200))
 def test_no_refusal_makes_reading_it_fail(status: int, body: bytes) -> None:
     """Whatever stands in place of a clip can be told."""
-    fault = read_refusal(Response(status, {}, body), now=NOW)
+    fault = CometAPI().read_refused_download(Response(status, {}, body), now=NOW)
     assert fault.reason.isprintable()
     assert len(fault.reason) < 400
 
@@ -182,7 +182,7 @@ def test_no_refusal_makes_reading_it_fail(status: int, body: bytes) -> None:
 )
 def test_a_body_that_may_be_a_clip_is_taken(first: bytes) -> None:
     """What is wrong with it, the walk through its boxes finds."""
-    assert read_beginning(first, partial(Response, 200, {})) is None
+    assert read_beginning(first, partial(Response, 200, {}), partial(CometAPI().read_refused_download, now=NOW)) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_body_that_may_be_a_clip_is_taken(first: bytes) -> None:
 )
 def test_an_error_page_with_status_200_is_caught_and_quoted_clean(first: bytes, kind: FaultKind, words: str) -> None:
     """F43: HTML or JSON as ``video/mp4``."""
-    fault = read_beginning(first, partial(Response, 200, {}))
+    fault = read_beginning(first, partial(Response, 200, {}), partial(CometAPI().read_refused_download, now=NOW))
     assert fault is not None
     assert fault.kind is kind
     assert words in fault.reason

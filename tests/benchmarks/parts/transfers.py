@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from batchvid.domain.fault import Fault
+from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
 from batchvid.storage import part as hashing
 from batchvid.storage.download import download
@@ -39,7 +40,14 @@ async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
     async def work() -> None:
         for number, url in waiting:
             saved = await download(
-                service, store, path=f"{number}.mp4", task_id=f"task_{number}", source=url, sidecar={}, wall=time.time
+                service,
+                CometAPI(),
+                store,
+                path=f"{number}.mp4",
+                task_id=f"task_{number}",
+                source=url,
+                sidecar={},
+                wall=time.time,
             )
             if isinstance(saved, Fault):
                 raise SystemExit(str(saved))

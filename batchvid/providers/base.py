@@ -1,0 +1,94 @@
+"""What a provider is: a service's dialect as pure functions, from a job to a request and from an answer to its meaning.
+
+A third one is a module with such a class, its line in `batchvid.providers.registry`, and what a manifest may say of
+it in `batchvid.domain.providers`. It never sees the key, a socket or a clock. Whether a paid request was paid is
+decided by one table for all of them (`batchvid.providers.payment`); a provider has only its words for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from batchvid.domain.task import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchvid.domain.fault import Fault
+    from batchvid.domain.job import Frame, Job
+    from batchvid.domain.task import Created, TaskReport
+    from batchvid.providers.response import NoResponse, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to the service. Whoever sends it adds the key; nothing in it is secret."""
+
+    method: str
+    path: str
+    """Below the base URL, escaped, with its query if it has one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: tuple[bytes, ...] = ()
+    """In pieces, so that large frames are never copied together."""
+
+
+_STATUS_WORDS = {
+    Phase.WAITING: " queued pending submitted not_start not_started preparing waiting created starting unknown",
+    Phase.RUNNING: "in_progress processing running generating",
+    Phase.SUCCEEDED: "completed complete success succeeded succeed finished done",
+    Phase.FAILED: "failed failure fail error cancelled canceled expired rejected",
+}
+PHASES = {word: phase for phase, words in _STATUS_WORDS.items() for word in words.split(" ")}
+"""Every status word that some gateway has been seen to use; an empty one waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The words of a service: codes and types of errors in lower case, and status words."""
+
+    quota: frozenset[str]
+    """Nobody can pay any more."""
+    no_channel: frozenset[str] = frozenset()
+    """The model is unknown, or for the moment nobody serves it."""
+    no_task: frozenset[str]
+    """The task is unknown."""
+    before_work: frozenset[str] = frozenset()
+    """Those that it gives before it creates anything, also with a 5xx: they prove that nothing was created. A code
+    that it may give later, or that somebody on the way may give, must not be here: the clip would be bought twice."""
+    is_flat_403_quota: bool = False
+    """Whether a 403 with a flat message and no code says that the quota is used up."""
+    phases: Mapping[str, Phase] = field(default_factory=lambda: PHASES)
+
+
+class Provider(Protocol):
+    """What a service speaks."""
+
+    def sent_fields(self, job: Job) -> list[tuple[str, str]]:
+        """Return the text fields of the create request, in their order: what the fingerprint covers, with the frames.
+
+        They depend on the job alone, and never change: what is paid would be bought again.
+        """
+
+    def create(self, job: Job, frames: Sequence[bytes], *, boundary: str) -> Request:
+        """Return the paid request; *frames* are the bytes of ``job.frames``, *boundary* is random."""
+
+    def read_create(
+        self, result: Response | NoResponse, *, now: float, frames: Sequence[Frame] = (), known: bool = False
+    ) -> Created | Fault:
+        """Return what became of it, by the table of `batchvid.providers.payment`."""
+
+    def poll(self, task_id: str) -> Request:
+        """Return the question how a task stands; its id may hold any character."""
+
+    def read_poll(self, result: Response | NoResponse, *, task_id: str, now: float) -> TaskReport | Fault:
+        """Return how the task stands. A fault says that the look brought nothing, never that the task failed."""
+
+    def content(self, task_id: str) -> Request | None:
+        """Return the request for the clip's bytes at the service itself; ``None`` where it has none."""
+
+    def read_refused_download(self, response: Response, *, now: float) -> Fault:
+        """Return what an answer in place of a clip means, with an error's status or not."""
+
+    def hello(self) -> Request:
+        """Return a request that costs nothing and needs the key: whether the service is there."""
