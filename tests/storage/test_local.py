@@ -8,26 +8,20 @@ import hashlib
 import json
 import os
 import resource
-import signal
 import stat
-import subprocess
-import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.domain.errors import ForeignFileError, OutputBusyError, StorageError, TooManyFilesError
+from batchvid.domain.errors import ForeignFileError, StorageError, TooManyFilesError
 from batchvid.media.mp4 import NotAClip
 from batchvid.storage import part as part_module
 from batchvid.storage.fs import open_folder, place
 from batchvid.storage.local import LocalStore
-from batchvid.storage.state import StateFolder
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
@@ -107,7 +101,7 @@ def test_a_clip_is_saved_with_its_sidecar_and_nothing_else(outputs: LocalStore, 
 
 
 def test_the_modes_are_private_until_finished(outputs: LocalStore, clip: bytes) -> None:
-    """A part and the state folder are the user's own; the clip follows the umask."""
+    """A part is the user's own; the clip follows the umask."""
 
     async def modes() -> list[int]:
         async with outputs.part("kite.mp4", source="task_1") as part:
@@ -120,7 +114,6 @@ def test_the_modes_are_private_until_finished(outputs: LocalStore, clip: bytes) 
     umask = os.umask(0)
     os.umask(umask)
     assert asyncio.run(modes()) == [0o600, 0o666 & ~umask]
-    assert stat.S_IMODE(outputs.state_folder.stat().st_mode) == 0o700
 
 
 def test_folders_in_the_name_are_made(outputs: LocalStore, clip: bytes) -> None:
@@ -497,82 +490,11 @@ def test_a_damaged_clip_is_found(outputs: LocalStore, clip: bytes) -> None:
     assert outputs.check("none/kite.mp4", size_bytes=1, sha256="", full=True) == "is missing"
 
 
-@pytest.mark.parametrize("what", ["output", "state", "folder", "part", "lock", "orphans"])
-def test_symbolic_links_are_refused(tmp_path: Path, clip: bytes, what: str) -> None:
-    """Nothing is written through a link that leads elsewhere."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    target = elsewhere / "file"
-    target.write_text("mine")
-    outputs = LocalStore(tmp_path / "out")
-    if what == "output":
-        outputs._folder.symlink_to(elsewhere)
-        with pytest.raises(StorageError, match="it is a symbolic link; name the real folder"):
-            outputs.prepare()
-    elif what == "state":
-        outputs._folder.mkdir()
-        outputs.state_folder.symlink_to(elsewhere)
-        with pytest.raises(StorageError, match="a symbolic link or a file, not a folder"):
-            outputs.prepare()
-    else:
-        outputs.prepare()
-        if what == "folder":
-            (outputs._folder / "a").symlink_to(elsewhere)
-            with pytest.raises(StorageError, match="a symbolic link or a file, not a folder"):
-                asyncio.run(save(outputs, clip, path="a/kite.mp4"))
-        elif what == "part":
-            (outputs._folder / "kite.mp4.part").symlink_to(target)
-            with pytest.raises(StorageError, match="a symbolic link, which is never followed"):
-                asyncio.run(save(outputs, clip))
-        elif what == "lock":
-            (outputs.state_folder / "lock").symlink_to(target)
-            with pytest.raises(StorageError, match="a symbolic link, which is never followed"), outputs.lock():
-                pass
-        else:
-            (outputs.state_folder / "orphans.jsonl").symlink_to(target)
-            with pytest.raises(StorageError, match="a symbolic link, which is never followed"):
-                outputs.append_orphan({})
-    assert target.read_text() == "mine"
-    assert [path.name for path in elsewhere.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("name", ["kite.mp4.part", ".batchvid/orphans.jsonl"])
-def test_a_fifo_in_the_way_is_refused_without_waiting(outputs: LocalStore, clip: bytes, name: str) -> None:
-    """Opening a FIFO would wait for its other end for ever."""
-    os.mkfifo(outputs._folder / name)
-    touch = partial(outputs.append_orphan, {}) if name.startswith(".") else partial(asyncio.run, save(outputs, clip))
-    with pytest.raises(StorageError, match="something else has that name"):
-        touch()
-
-
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     """The message says what to move."""
     (tmp_path / "out").write_text("mine")
     with pytest.raises(StorageError, match="something else has that name"):
         LocalStore(tmp_path / "out").prepare()
-
-
-def test_runs_that_start_at_the_same_moment_do_not_make_each_other_fail(tmp_path: Path) -> None:
-    """Each proves that it can write; which of them goes on is the lock's business."""
-    ready = threading.Barrier(4)
-
-    def prepare_again_and_again(_: int) -> None:
-        outputs = LocalStore(tmp_path / "out")
-        ready.wait()
-        for _ in range(50):
-            outputs.prepare()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(prepare_again_and_again, range(4))) == [None] * 4
-
-
-def test_a_loose_state_folder_is_made_private(tmp_path: Path) -> None:
-    """Whoever made it, others may not look into it."""
-    outputs = LocalStore(tmp_path / "deep" / "out")
-    outputs.state_folder.mkdir(parents=True, mode=0o755)
-    outputs.prepare()
-    assert stat.S_IMODE(outputs.state_folder.stat().st_mode) == 0o700
-    assert names(outputs) == set()
 
 
 @pytest.mark.parametrize(
@@ -791,38 +713,6 @@ async def _again(outputs: LocalStore, clip: bytes) -> None:
             await save(outputs, clip, path=f"0.attempt-1.mp4/{number}.mp4")
 
 
-def test_clips_jsonl_is_replaced_in_one_step(outputs: LocalStore) -> None:
-    """One object a line, in the order given; a link in its place is not followed."""
-    (outputs._folder / "clips.jsonl").symlink_to("nowhere")
-    (StateFolder(outputs._folder).write_clips({"id": name} for name in ("kite", "dawn")))
-    lines = (outputs._folder / "clips.jsonl").read_text().splitlines()
-    assert [json.loads(line)["id"] for line in lines] == ["kite", "dawn"]
-    assert names(outputs) == {"clips.jsonl"}
-
-
-def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(outputs: LocalStore) -> None:
-    """Whoever reads sees the old list or the new one, never half of it."""
-
-    def broken() -> Iterator[dict[str, object]]:
-        yield {"id": "kite"}
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    (StateFolder(outputs._folder).write_clips([{"id": "old"}]))
-    with pytest.raises(StorageError, match="the disk is full"):
-        (StateFolder(outputs._folder).write_clips(broken()))
-    assert json.loads((outputs._folder / "clips.jsonl").read_text()) == {"id": "old"}
-    assert names(outputs) == {"clips.jsonl"}
-
-
-def test_orphans_are_appended_and_private(outputs: LocalStore) -> None:
-    """Every paid id that could not be journaled is a line of its own."""
-    outputs.append_orphan({"job_id": "kite", "task_id": "task_1"})
-    outputs.append_orphan({"job_id": "dawn", "task_id": "task_2"})
-    path = outputs.state_folder / "orphans.jsonl"
-    assert [json.loads(line)["task_id"] for line in path.read_text().splitlines()] == ["task_1", "task_2"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
 def test_a_taken_name_is_known_before_anything_is_paid(outputs: LocalStore) -> None:
     """A file, a folder or a broken link under the clip's name, a sidecar or a folder that is not ours; nothing else."""
     taken = {"file/a.mp4": "file/a.mp4", "side/a.mp4": "side/a.json", "folder/a.mp4": "folder"}
@@ -837,29 +727,6 @@ def test_a_taken_name_is_known_before_anything_is_paid(outputs: LocalStore) -> N
         assert not outputs.is_taken(path), path
 
 
-def test_an_output_is_held_by_one_run(outputs: LocalStore) -> None:
-    """Another process is refused at once and told whom to look for; a lock file without a holder means nothing."""
-    code = (
-        "import pathlib, sys; from batchvid.storage.local import Outputs\n"
-        "with LocalStore(pathlib.Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(outputs._folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputBusyError, match=rf"another run \(process {holder.pid}\) holds"), outputs.lock():
-            pass
-        holder.send_signal(signal.SIGKILL)
-    with outputs.lock():
-        assert (outputs.state_folder / "lock").read_text() == f"{os.getpid()}\n"
-        assert stat.S_IMODE((outputs.state_folder / "lock").stat().st_mode) == 0o600
-
-
 def test_a_placed_file_never_replaces_another(tmp_path: Path) -> None:
     """The primitive beneath all of it."""
     (tmp_path / "new").write_text("new")
@@ -870,3 +737,32 @@ def test_a_placed_file_never_replaces_another(tmp_path: Path) -> None:
     place(folder, "new", "third")
     os.close(folder)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old": "old", "third": "new"}
+
+
+@pytest.mark.parametrize("what", ["output", "folder", "part"])
+def test_symbolic_links_are_refused(tmp_path: Path, clip: bytes, what: str) -> None:
+    """Nothing is written through a link that leads elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("mine")
+    folder = tmp_path / "out"
+    store = LocalStore(folder)
+    if what == "output":
+        folder.symlink_to(elsewhere)
+        with pytest.raises(StorageError, match="it is a symbolic link; name the real folder"):
+            store.prepare()
+    else:
+        store.prepare()
+        name, path = ("a", "a/kite.mp4") if what == "folder" else ("kite.mp4.part", "kite.mp4")
+        (folder / name).symlink_to(elsewhere if what == "folder" else elsewhere / "file")
+        with pytest.raises(StorageError, match="a symbolic link"):
+            asyncio.run(save(store, clip, path=path))
+    assert (elsewhere / "file").read_text() == "mine"
+    assert [path.name for path in elsewhere.iterdir()] == ["file"]
+
+
+def test_a_fifo_in_the_way_is_refused_without_waiting(outputs: LocalStore, clip: bytes) -> None:
+    """Opening a FIFO would wait for its other end for ever."""
+    os.mkfifo(outputs._folder / "kite.mp4.part")
+    with pytest.raises(StorageError, match="something else has that name"):
+        asyncio.run(save(outputs, clip))
