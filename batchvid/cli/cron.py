@@ -143,7 +143,7 @@ def service(night: Night) -> str:
         f"ExecStart={unit_program(night.run[0])} {' '.join(map(unit_word, night.run[1:]))}",
         *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in credentials),
         "# SIGTERM drains: requests in flight end and are recorded. 5, 130 and 143 go on the next night;",
-        "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) want a person, and so count as failed.",
+        "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) need attention, and so count as failed.",
         "KillMode=mixed",
         "KillSignal=SIGTERM",
         f"TimeoutStopSec={STOP_S}",

@@ -14,36 +14,15 @@ import click
 from batchvid.cli.options import load, manifest_argument, output_option, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
+from batchvid.domain.records import EXPORT, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchvid.manifest.model import Manifest
 
-
-EXPORTED = (
-    "id",
-    "state",
-    "attempt",
-    "task_id",
-    "model",
-    "resolved_model",
-    "reason",
-    "path",
-    "size_bytes",
-    "sha256",
-    "price",
-    "submitted_at",
-    "finished_at",
-    "prompt",
-    "size",
-    "seconds",
-    "first_frame",
-    "last_frame",
-    "where",
-    "continues",
-)
+COLUMNS = (*(name for name in EXPORT if name != "continues"), "continues")
+"""Of a table, which a new column was added to at its end."""
 ROWS_AT_ONCE = 1000
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
@@ -70,7 +49,8 @@ def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells
     loaded = load(manifest, output=output)
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the locale's encoding may lack what is in a prompt
-    lines = map(json.dumps, _rows(loaded)) if form == "jsonl" else _csv_lines(_rows(loaded), safe_cells=safe_cells)
+    rows = records(EXPORT, loaded.jobs, read_journal(loaded)[0])
+    lines = map(json.dumps, rows) if form == "jsonl" else _csv_lines(rows, safe_cells=safe_cells)
     for first in lines:
         tell("\n".join([first, *itertools.islice(lines, ROWS_AT_ONCE - 1)]))
     return Exit.OK
@@ -79,7 +59,7 @@ def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells
 def _csv_lines(rows: Iterator[dict[str, Any]], *, safe_cells: bool) -> Iterator[str]:
     """Yield CSV (RFC 4180) row by row; its last line break is left to the caller."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, EXPORTED)  # ends rows with CR LF: only so does it quote a CR inside a cell
+    writer = csv.DictWriter(text, COLUMNS)  # ends rows with CR LF: only so does it quote a CR inside a cell
     writer.writeheader()
     for row in rows:
         yield _taken(text)
@@ -92,23 +72,6 @@ def _taken(text: io.StringIO) -> str:
     text.seek(0)
     text.truncate()
     return row
-
-
-def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    from batchvid.cli.status import status_object
-
-    known, money = read_journal(manifest)
-    objects = status_object(manifest, known, money)["jobs"]
-    for job, row in zip(manifest.jobs, objects, strict=True):
-        frames = dict(zip(("first_frame", "last_frame"), (frame.path for frame in job.frames), strict=False))
-        yield row | {
-            "prompt": job.prompt,
-            "size": job.size,
-            "seconds": job.seconds,
-            "first_frame": frames.get("first_frame"),
-            "last_frame": frames.get("last_frame"),
-            "where": job.where,
-        }
 
 
 def _defused(value: object) -> object:

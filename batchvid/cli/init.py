@@ -23,7 +23,7 @@ def init_command(folder: Path) -> int:
         tell(f"wrote {path}")
     manifest = next(path for path in written if path.suffix == ".yaml")
     rehearsal = command("run", str(manifest), "--sandbox", "--output", str(folder / "rehearsal"))
-    tell(f"Next: {rehearsal} makes the clips with a stand-in, at no price.")
+    tell(f"Next: {rehearsal} makes the clips in the sandbox, free.")
     return Exit.OK
 
 

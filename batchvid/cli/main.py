@@ -28,7 +28,7 @@ COMMANDS = {
     "frame": ("films", "Take one frame out of a clip, as a PNG."),
     "export": ("export", "Write one row a job, as CSV or JSON lines."),
     "cron": ("cron", "Print what starts a run every night; installs nothing."),
-    "sandbox": ("sandbox", "Serve the stand-in for the paid service."),
+    "sandbox": ("sandbox", "Serve the sandbox, which plays the paid service."),
     "schema": ("init", "Print the manifest's JSON Schema, for editors."),
     "doctor": ("doctor", "Check versions, key, output, clock and service."),
     "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),

@@ -235,5 +235,5 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
 
 
 def _budget(money: Money) -> str:
-    gone = money.spent_micros + money.reserved_micros
-    return f"{text.money(money.budget_micros or 0)}, of which {text.money(gone)} is spent or reserved"
+    used = money.spent_micros + money.reserved_micros
+    return f"{text.money(money.budget_micros or 0)}, of which {text.money(used)} is spent or reserved"

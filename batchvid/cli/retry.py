@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--timed-out",
     is_flag=True,
-    help="Buy again every job that is parked: its task timed out, or its clip could not be fetched. "
-    "Both are paid, and a plain run looks for them again at no price.",
+    help="Buy again every job that is deferred: its task timed out, or its clip could not be fetched. "
+    "Both are paid, and a plain run looks for them again, free.",
 )
 @click.option("--in-doubt", is_flag=True, help="Reopen every in-doubt job; some may be paid twice.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, for scripts.")
@@ -83,7 +83,7 @@ class Stuck(StrEnum):
     """Why a job goes no further until a person says so, in the order of the options that name it."""
 
     FAILED = "failed"
-    PARKED = "timed out or not fetched"
+    DEFERRED = "timed out or not fetched"
     IN_DOUBT = "in doubt"
 
 
@@ -91,7 +91,7 @@ def _stuck(row: Progress) -> Stuck | None:
     if row.state is State.IN_DOUBT:
         return Stuck.IN_DOUBT
     if row.parked:
-        return Stuck.PARKED
+        return Stuck.DEFERRED
     return Stuck.FAILED if row.state is State.FAILED else None
 
 
@@ -103,7 +103,7 @@ def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_d
     stuck = None if row is None else _stuck(row)
     if row is None or stuck is None:
         standing = "new" if row is None else word(row.state)
-        raise click.UsageError(f"job {job_id!r} is {standing}: only failed, parked and in-doubt jobs can be reopened")
+        raise click.UsageError(f"job {job_id!r} is {standing}: only failed, deferred and in-doubt jobs can be reopened")
     if stuck is Stuck.IN_DOUBT and not in_doubt:
         raise click.UsageError(f"job {job_id!r} is in doubt, and may be paid already: add --in-doubt to buy it again")
     return row
@@ -118,8 +118,8 @@ def _tell_cost(rows: list[Progress], cost: Cost) -> None:
     kinds = {_stuck(row) for row in rows}
     if Stuck.IN_DOUBT in kinds:
         tell("Jobs in doubt may have been paid already: look at the service's dashboard first.")
-    if Stuck.PARKED in kinds:
-        tell("What timed out or was not fetched is paid, and may still come: a plain run looks again at no price.")
+    if Stuck.DEFERRED in kinds:
+        tell("What timed out or was not fetched is paid, and may still come: a plain run looks again, free.")
 
 
 def _standing(row: Progress) -> str:

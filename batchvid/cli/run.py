@@ -129,7 +129,7 @@ def without_refused(manifest: Manifest) -> Manifest:
 @click.option(
     "--sandbox",
     is_flag=True,
-    help="Use the embedded stand-in for the service; nothing is paid. A real run needs another --output afterwards.",
+    help="Use the sandbox instead of the service; nothing is paid. A real run needs another --output afterwards.",
 )
 @click.option(
     "--sandbox-speed",

@@ -65,7 +65,7 @@ def sandbox_command(
     rate: int | None,
     clip: Literal["full", "tiny"],
 ) -> int:
-    """Serve the stand-in for the paid service, on this machine only. Nothing is paid.
+    """Serve the sandbox, which plays the paid service, on this machine only. Nothing is paid.
 
     It rejects what the real one would reject, and bills every create in a ledger: GET /_sandbox/ledger.
     """

@@ -24,12 +24,12 @@ from batchvid.cli.options import (
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.jsonl import stats_json
 from batchvid.cli.output.lines import stats_line
-from batchvid.cli.output.summary import ORDER, film_json, film_lines, money_json, money_line
+from batchvid.cli.output.summary import film_json, film_lines, money_line
 from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
-from batchvid.domain.job import Continuation, Progress, State
-from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.job import Progress, State
+from batchvid.domain.records import NEED_ATTENTION, STATUS, counts, records, rfc3339, standing, sums
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
-    from batchvid.domain.job import Job
     from batchvid.domain.results import Money, Snapshot
     from batchvid.manifest.model import Manifest
 
@@ -59,7 +58,7 @@ WATCH_EVERY_S = 2.0
 @json_option
 @click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
 def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
-    """Show how the jobs stand: states, money, what needs a person. Works beside a running run."""
+    """Show how the jobs stand: states, money, what needs attention. Works beside a running run."""
     loaded = load(manifest, output=output)
     if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
@@ -116,14 +115,13 @@ def status_object(
     Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
     The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
     """
-    counts = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
-    waits = {wait.job_id: wait.reason for wait in DependencyGraph(manifest.jobs).waits(progress)}
+    by_state = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
     return {
         "manifest": str(manifest.path),
         "output": str(manifest.output),
-        "counts": {state.value: counts[state] for state in State},
-        "money": money_json(_with_budget(money, manifest)),
-        "jobs": [_job_object(job, progress.get(job.id, _FRESH), waits) for job in manifest.jobs],
+        "counts": counts(by_state),
+        "money": sums(_with_budget(money, manifest)),
+        "jobs": list(records(STATUS, manifest.jobs, progress)),
         "films": [film_json(report) for report in films],
         "missing": sorted(missing),
     }
@@ -137,25 +135,6 @@ def _with_budget(money: Money, manifest: Manifest) -> Money:
     return replace(money, budget_micros=manifest.limits.budget_micros)
 
 
-def _job_object(job: Job, known: Progress, waits: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "state": known.state.value,
-        "attempt": known.attempt,
-        "task_id": known.task_id,
-        "model": job.model,
-        "resolved_model": known.resolved_model,
-        "reason": waits.get(job.id, known.reason) if waits else known.reason,
-        "path": known.path,
-        "size_bytes": known.size_bytes,
-        "sha256": known.sha256,
-        "price": dollars(known.price_micros if known.attempt else job.price_micros),
-        "submitted_at": rfc3339(known.submitted_at),
-        "finished_at": rfc3339(known.finished_at),
-        "continues": job.continues if isinstance(job, Continuation) else None,
-    }
-
-
 def status_text(
     manifest: Manifest,
     progress: Mapping[str, Progress],
@@ -167,15 +146,15 @@ def status_text(
     missing: Collection[str] = (),
     doubts: Sequence[Doubt] = (),
 ) -> Iterator[str]:
-    """Yield the status for people: counts, money, what needs a person with the next command, the newest clips.
+    """Yield the status for people: counts, money, what needs attention with the next command, the newest clips.
 
     *named* is the manifest as the person typed it, for the commands. While no run is active, a job
     whose paid request was under way is in doubt: nobody is waiting for its answer any more.
     """
     known = {job.id: progress.get(job.id, _FRESH) for job in manifest.jobs}
-    counts = Counter(row.state for row in known.values())
+    by_state = Counter(row.state for row in known.values())
     if not run_active:
-        counts[State.IN_DOUBT] += counts.pop(State.SUBMITTING, 0)
+        by_state[State.IN_DOUBT] += by_state.pop(State.SUBMITTING, 0)
     parked = sum(row.parked for row in known.values())
     told = {doubt.job_id: doubt for doubt in doubts}
     needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
@@ -183,7 +162,7 @@ def status_text(
     needing += tuple(NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
-    yield f"  {text.state_counts(counts, ORDER) or 'none'}" + (f" ({parked:,} parked)" if parked else "")
+    yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} deferred)" if parked else "")
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(str(manifest.output), 4096)}"
     if missing:
@@ -204,12 +183,11 @@ def status_text(
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
-    """Return the jobs that go no further until somebody decides: in doubt, failed, parked; in the order given."""
-    stuck = {State.IN_DOUBT, State.FAILED} | (set() if run_active else {State.SUBMITTING})
+    """Return the jobs that go no further until somebody decides: in doubt, failed, deferred; in the order given."""
     return tuple(
         NeedsAttention(job_id, row.state, row.reason or _unsaid(row.state))
         for job_id, row in progress.items()
-        if row.state in stuck or row.parked
+        if standing(row, run_active=run_active) in NEED_ATTENTION
     )
 
 

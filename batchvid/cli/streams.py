@@ -28,7 +28,7 @@ class Interval:
         self._due_s = first_at_s
 
     def due(self, elapsed_s: float) -> bool:
-        """Whether it is time, and if so count from now on. A clock that starts anew is followed."""
+        """Whether it is time, and if so count from now on. A clock that starts again is followed."""
         if self._due_s - self._every_s <= elapsed_s < self._due_s:
             return False
         self._due_s = elapsed_s + self._every_s

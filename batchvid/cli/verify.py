@@ -60,7 +60,7 @@ def verify_command(
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
 
-    --quick takes a second for a hundred thousand clips, and finds what is gone or cut off.
+    --quick takes a second for a hundred thousand clips, and finds what is missing or cut off.
 
     What --repair finds under a clip's name is kept beside it, with the attempt's number.
     """
@@ -103,7 +103,7 @@ def verify_command(
     mended = len(damaged) - len(told)
     _tell_sums(len(done), len(told), mended, as_json=as_json, quick=quick)
     if told and not repair and not as_json:
-        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, at no price.")
+        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
     return Exit.FAILED if told else Exit.OK
 
 

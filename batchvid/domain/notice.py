@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.records import dollars
+from batchvid.domain.records import counts, dollars, sums
 
 if TYPE_CHECKING:
     from batchvid.domain.results import Summary
@@ -59,12 +59,11 @@ def is_worth_telling(summary: Summary) -> bool:
 
 def notice(summary: Summary) -> dict[str, Any]:
     """Return the end of a run as an object: money in dollars, unknown values ``None``."""
-    counts = {state.value: summary.counts.get(state, 0) for state in State}
-    money = summary.money
-    done, jobs = counts[State.DONE], sum(counts.values())
-    stuck = counts[State.FAILED] + counts[State.IN_DOUBT] + summary.parked
-    spent = f"${(dollars(money.spent_micros) or 0):,.2f} spent"
-    parts = [f"{done:,} of {jobs:,} clips", spent, *([f"{stuck:,} need a person"] if stuck else [])]
+    counted = counts(summary.counts)
+    done, jobs = counted[State.DONE], sum(counted.values())
+    stuck = counted[State.FAILED] + counted[State.IN_DOUBT] + summary.parked
+    spent = f"${(dollars(summary.money.spent_micros) or 0):,.2f} spent"
+    parts = [f"{done:,} of {jobs:,} clips", spent, *([f"{stuck:,} need attention"] if stuck else [])]
     return {
         "event": "run_ended",
         "type": "success" if summary.exit_code is Exit.OK else "warning" if done == jobs or not stuck else "failure",
@@ -72,15 +71,10 @@ def notice(summary: Summary) -> dict[str, Any]:
         "message": ", ".join(parts),
         "manifest": summary.manifest,
         "exit_code": int(summary.exit_code),
-        "counts": counts,
+        "counts": counted,
         "parked": summary.parked,
         "needs_person": stuck,
-        "money": {
-            "spent": dollars(money.spent_micros),
-            "reserved": dollars(money.reserved_micros),
-            "unproven": dollars(money.unproven_micros),
-            "budget": dollars(money.budget_micros),
-        },
+        "money": sums(summary.money),
         "submits": summary.submits,
         "polls": summary.polls,
         "downloaded_bytes": summary.downloaded_bytes,

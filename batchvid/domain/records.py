@@ -1,6 +1,7 @@
-"""What is told of a clip beside it: its sidecar, and its line in ``clips.jsonl``.
+"""What programs are told of a job: every field is made here, and each output picks some of them, in its own order.
 
-Figures as programs read them: money as a decimal number, moments in RFC 3339.
+Names, order and meaning of the fields are a promise. Money is a decimal number, a moment is RFC 3339 in UTC, and what
+is unknown is ``None``. The order in which states are shown stands here, too.
 """
 
 from __future__ import annotations
@@ -9,16 +10,32 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.dependencies import bound
-from batchvid.domain.job import Continuation
+from batchvid.domain.dependencies import DependencyGraph, bound
+from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.limits import MICROS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batchvid.domain.job import Frame, Job, Progress
+    from batchvid.domain.job import Frame, Job
+    from batchvid.domain.results import Money
 
 
+DEFERRED = "parked"
+"""What programs are told of a job that was left for the next run; people read *deferred*."""
+ORDER: tuple[str, ...] = (
+    State.DONE,
+    State.READY,
+    State.RUNNING,
+    State.SUBMITTING,
+    State.PENDING,
+    DEFERRED,
+    State.FAILED,
+    State.IN_DOUBT,
+)
+"""From what is done over what is under way to what needs attention, wherever states are shown beside each other."""
+NEED_ATTENTION = (State.IN_DOUBT, State.FAILED, DEFERRED)
+"""In these a job goes no further until somebody decides; the most costly uncertainty stands first."""
 AMOUNT_MAX = 10**12
 """No price is like this, whatever a damaged line says."""
 
@@ -52,48 +69,129 @@ def _second(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-NOTHING: Mapping[Any, str] = {}
+def standing(row: Progress, *, run_active: bool) -> str:
+    """Return how a job stands: its state, or `DEFERRED`.
+
+    Without a run nobody waits any more for the answer to a paid request: its job is in doubt.
+    """
+    if row.parked:
+        return DEFERRED
+    return State.IN_DOUBT if row.state is State.SUBMITTING and not run_active else row.state
 
 
-def sidecar(job: Job, progress: Progress, *, made: Mapping[Frame, str] = NOTHING) -> dict[str, Any]:
-    """Return the story of a clip that stands beside it, but for what only the file itself can say.
+def counts(by_state: Mapping[State, int]) -> dict[str, int]:
+    """Return numbers of jobs by state; every state is there."""
+    return {state.value: by_state.get(state, 0) for state in State}
+
+
+def sums(money: Money) -> dict[str, float | None]:
+    """Return what was spent and what is reserved; no budget is ``None``."""
+    return {
+        "spent": dollars(money.spent_micros),
+        "reserved": dollars(money.reserved_micros),
+        "unproven": dollars(money.unproven_micros),
+        "budget": dollars(money.budget_micros),
+    }
+
+
+ROW: Mapping[str, Callable[[Progress], Any]] = {
+    "id": lambda row: row.job_id,
+    "state": lambda row: row.state.value,
+    "parked": lambda row: row.parked,
+    "attempt": lambda row: row.attempt,
+    "task_id": lambda row: row.task_id,
+    "resolved_model": lambda row: row.resolved_model,
+    "fingerprint": lambda row: row.fingerprint,
+    "reason": lambda row: row.reason,
+    "path": lambda row: row.path,
+    "size_bytes": lambda row: row.size_bytes,
+    "sha256": lambda row: row.sha256,
+    "price": lambda row: dollars(row.price_micros),
+    "submitted_at": lambda row: rfc3339(row.submitted_at),
+    "finished_at": lambda row: rfc3339(row.finished_at),
+}
+"""What the journal says of a job."""
+JOB: Mapping[str, Callable[[Job], Any]] = {
+    "id": lambda job: job.id,
+    "prompt": lambda job: job.prompt,
+    "model": lambda job: job.model,
+    "size": lambda job: job.size,
+    "seconds": lambda job: job.seconds,
+    "form": lambda job: dict(job.form),
+    "first_frame": lambda job: job.frames[0].path if job.frames else None,
+    "last_frame": lambda job: job.frames[1].path if job.frames[1:] else None,
+    "where": lambda job: job.where,
+    "continues": lambda job: job.continues if isinstance(job, Continuation) else None,
+}
+"""What the manifest says of it."""
+SENT = ("prompt", "model", "size", "seconds", "form", "frames")
+"""Of a sidecar: what went out with the paid request."""
+_MADE = ("path", "size_bytes", "sha256")
+_WHEN = ("price", "submitted_at", "finished_at")
+SIDECAR = (
+    *("id", *SENT, "manifest_changed"),
+    *("resolved_model", "fingerprint", "attempt", "task_id", "submitted_at", "price"),
+)
+CLIP = ("id", *_MADE, "model", "resolved_model", "task_id", "attempt", *_WHEN)
+STATUS = ("id", "state", "attempt", "task_id", "model", "resolved_model", "reason", *_MADE, *_WHEN, "continues")
+EXPORT = (*STATUS, "prompt", "size", "seconds", "first_frame", "last_frame", "where")
+EVENT = (
+    *("type", "at", "id", "event", "state", "parked", "attempt", "task_id", "resolved_model", "reason"),
+    *(*_MADE, *_WHEN),
+)
+
+
+def record(names: Iterable[str], row: Progress, job: Job | None = None, **others: Any) -> dict[str, Any]:
+    """Return these fields of a job in this order; *others* win, or are told as well."""
+    found = {}
+    for name in names:
+        if name in others:
+            found[name] = others[name]
+        elif job is not None and name in JOB:
+            found[name] = JOB[name](job)
+        else:
+            found[name] = ROW[name](row)
+    return found
+
+
+def records(names: Sequence[str], jobs: Iterable[Job], rows: Mapping[str, Progress]) -> Iterator[dict[str, Any]]:
+    """Yield these fields of each job of a manifest, in its order; a job that the journal does not know is new.
+
+    The price of a job without a paid attempt is what the manifest states, and the reason of one that waits for
+    another's clip is that clip.
+    """
+    jobs = list(jobs)
+    waits = {wait.job_id: wait.reason for wait in DependencyGraph(jobs).waits(rows)}
+    new = Progress.fresh("")
+    for job in jobs:
+        row = rows.get(job.id, new)
+        price = row.price_micros if row.attempt else job.price_micros
+        yield record(names, row, job, reason=waits.get(job.id, row.reason), price=dollars(price))
+
+
+def sidecar(job: Job, row: Progress, *, made: Mapping[Frame, str] | None = None) -> dict[str, Any]:
+    """Return what stands beside a clip, but for what only the file itself can say.
 
     *made* holds the hashes of what was sent of frames that were turned or fitted. Where the manifest says something
     else of the job now than what was paid for, what was sent is not known any more: it is ``None``, not the new words.
     """
-    changed = job.has_changed(progress.fingerprint)
-    sent: dict[str, Any] = {
-        "prompt": job.prompt,
-        "model": job.model,
-        "size": job.size,
-        "seconds": job.seconds,
-        "form": dict(job.form),
-        "frames": [
-            {
-                "file": frame.path,
-                "sha256": made.get(frame) if frame.recipe else frame.sha256,
-                "prepared": frame.recipe or None,
-            }
-            for frame in job.frames
-        ],
-    }
-    return {
-        "id": job.id,
-        **(dict.fromkeys(sent) if changed else sent),
-        "manifest_changed": changed,
-        "resolved_model": progress.resolved_model,
-        "fingerprint": progress.fingerprint,
-        "attempt": progress.attempt,
-        "task_id": progress.task_id,
-        "submitted_at": rfc3339(progress.submitted_at),
-        "price": dollars(progress.price_micros),
-    }
+    changed = job.has_changed(row.fingerprint)
+    frames = [
+        {
+            "file": frame.path,
+            "sha256": (made or {}).get(frame) if frame.recipe else frame.sha256,
+            "prepared": frame.recipe or None,
+        }
+        for frame in job.frames
+    ]
+    others = dict.fromkeys(SENT) if changed else {"frames": frames}
+    return record(SIDECAR, row, job, manifest_changed=changed, **others)
 
 
 def origin(job: Continuation, progress: Progress, clip: Progress | None, *, frame_sha256: str | None) -> dict[str, Any]:
     """Return what the sidecar tells of the clip that the job went on from, and of the frame that was sent of it.
 
-    *clip* is that clip's row as it is now: when it was made anew since, it is not the one that the frame was of.
+    *clip* is that clip's row as it is now: when it was made again since, it is not the one that the frame was of.
     """
     clip_sha256 = clip.sha256 if clip is not None else None
     same = clip_sha256 is not None and not bound(job, clip_sha256).has_changed(progress.fingerprint)
@@ -107,19 +205,7 @@ def origin(job: Continuation, progress: Progress, clip: Progress | None, *, fram
     }
 
 
-def clip_line(job: Job, progress: Progress) -> dict[str, Any]:
+def clip_line(job: Job, row: Progress) -> dict[str, Any]:
     """Return a clip's line of ``clips.jsonl``."""
     line = {"continues": job.continues} if isinstance(job, Continuation) else {}
-    return line | {
-        "id": job.id,
-        "path": progress.path,
-        "size_bytes": progress.size_bytes,
-        "sha256": progress.sha256,
-        "model": job.model,
-        "resolved_model": progress.resolved_model,
-        "task_id": progress.task_id,
-        "attempt": progress.attempt,
-        "price": dollars(progress.price_micros),
-        "submitted_at": rfc3339(progress.submitted_at),
-        "finished_at": rfc3339(progress.finished_at),
-    }
+    return line | record(CLIP, row, job)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from batchvid.domain.job import Progress, State
+from batchvid.domain.records import NEED_ATTENTION, standing
 from batchvid.domain.results import Money
 
 if TYPE_CHECKING:
@@ -186,9 +187,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-PARKED = "parked"
-HELD = {"open", "in_doubt"}
-"""Outcomes of attempts for which money is held, and not spent yet."""
+RESERVED = {"open", "in_doubt"}
+"""Outcomes of attempts for which money is reserved, and not spent yet."""
 TROUBLES_SHOWN = 6
 """Of one job, the newest: a download that failed a hundred times is told by its end."""
 
@@ -218,11 +218,11 @@ class Row:
     @property
     def needs_person(self) -> bool:
         """Whether it goes no further until somebody decides."""
-        return self.state in {State.IN_DOUBT, State.FAILED, PARKED}
+        return self.state in NEED_ATTENTION
 
     @property
     def paid_micros(self) -> int | None:
-        """What its attempts cost, held money included; ``None`` when no price is known."""
+        """What its attempts cost, reserved money included; ``None`` when no price is known."""
         prices = [one.price_micros for one in self.attempts if one.price_micros is not None]
         return sum(prices) if prices else None
 
@@ -244,7 +244,7 @@ class ModelMoney:
     """On attempts that are over."""
     without_clip_micros: int
     """The part of it that brought no clip."""
-    held_micros: int
+    reserved_micros: int
     unpriced: int
 
 
@@ -315,8 +315,9 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
     for job in jobs:
         known = kept.progress.get(job.id) or Progress.fresh(job.id)
         attempts, troubles = attempts_of.get(job.id, ()), troubles_of.get(job.id, ())
-        state = _state(known, run_active=run_active)
-        rows.append(Row(job, state, known, tuple(attempts), tuple(troubles[-TROUBLES_SHOWN:])))
+        rows.append(
+            Row(job, standing(known, run_active=run_active), known, tuple(attempts), tuple(troubles[-TROUBLES_SHOWN:]))
+        )
     named = {job.id: job.model for job in jobs}
     saved = [row.finished_at for row in kept.progress.values() if row.state is State.DONE and row.finished_at]
     return Report(
@@ -334,15 +335,6 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
     )
 
 
-def _state(known: Progress, *, run_active: bool) -> str:
-    """Return how a job stands; without a run, nobody waits any more for the answer to a paid request."""
-    if known.parked:
-        return PARKED
-    if known.state is State.SUBMITTING and not run_active:
-        return State.IN_DOUBT
-    return known.state
-
-
 def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:
     groups: dict[str, list[Paid]] = defaultdict(list)
     for one in paid:
@@ -352,13 +344,13 @@ def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMone
             model=model,
             attempts=len(ones),
             clips=sum(one.outcome == "succeeded" for one in ones),
-            spent_micros=sum(one.price_micros or 0 for one in ones if one.outcome not in HELD),
+            spent_micros=sum(one.price_micros or 0 for one in ones if one.outcome not in RESERVED),
             without_clip_micros=sum(
-                one.price_micros or 0 for one in ones if one.outcome not in HELD and one.outcome != "succeeded"
+                one.price_micros or 0 for one in ones if one.outcome not in RESERVED and one.outcome != "succeeded"
             ),
-            held_micros=sum(one.price_micros or 0 for one in ones if one.outcome in HELD),
+            reserved_micros=sum(one.price_micros or 0 for one in ones if one.outcome in RESERVED),
             unpriced=sum(one.price_micros is None for one in ones),
         )
         for model, ones in groups.items()
     ]
-    return tuple(sorted(sums, key=lambda one: (-one.spent_micros - one.held_micros, -one.attempts, one.model)))
+    return tuple(sorted(sums, key=lambda one: (-one.spent_micros - one.reserved_micros, -one.attempts, one.model)))

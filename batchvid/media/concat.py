@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.filter.context import FilterContext
-    from av.packet import Packet
-    from av.stream import Stream
     from av.video.stream import VideoStream
 
 
@@ -71,7 +69,7 @@ class _Part:
     """Of the longer of picture and sound."""
     size: tuple[int, int]
     """As it is shown: turned upright, with square pixels."""
-    turn: int
+    tracks: list[int]
 
 
 def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool]) -> Joined:
@@ -83,7 +81,8 @@ def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool])
     try:
         known = {path: _part(path, is_stopped) for path in dict.fromkeys(parts)}
         ready = [known[path] for path in parts]
-        difference = _difference([part.kind for part in ready])
+        first = ready[0].kind | {"hidden frames": None}
+        difference = next((what for part in ready for what in first if part.kind[what] != first[what]), "")
         with av.open(str(target), "w", format="mp4", options=MP4) as film:
             (_code if difference else _copy)(film, ready, is_stopped)
     except (av.FFmpegError, OSError) as error:
@@ -103,22 +102,22 @@ def _part(path: Path, is_stopped: Callable[[], bool]) -> _Part:
 
 
 def _looked_at(path: Path, clip: InputContainer, video: VideoStream, is_stopped: Callable[[], bool]) -> _Part:
-    sounds = clip.streams.audio[:1]
-    begins_s = Fraction(clip.start_time or 0, av.time_base)
-    ends_s, shown, hides = begins_s, None, False
-    for packet in _packets(clip, [video, *sounds], is_stopped):
-        if packet.stream is video and shown is None:
-            shown = next(iter(packet.decode()), None)
+    sounds, shown, hides = clip.streams.audio[:1], list[av.VideoFrame](), False
+    begins_s = ends_s = Fraction(clip.start_time or 0, av.time_base)
+    for packet in clip.demux(video, *sounds):
+        if is_stopped():
+            raise StoppedError
+        if packet.stream is video and not shown:
+            shown = video.decode(packet)
         if packet.pts is None:
             continue
         if packet.is_discard:
             hides |= packet.stream is video
         else:
             ends_s = max(ends_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
-    if shown is None:
+    if not shown:
         raise ValueError("has a video track without a single frame")
-    turn = shown.rotation
-    square = video.sample_aspect_ratio or 1
+    turn, square = shown[0].rotation, video.sample_aspect_ratio or 1
     size = round(video.width * square), video.height
     kind = {
         "codec": (video.codec_context.name, video.codec_context.codec_tag),
@@ -132,38 +131,25 @@ def _looked_at(path: Path, clip: InputContainer, video: VideoStream, is_stopped:
         "coding": video.codec_context.extradata,
         "hidden frames": path if hides else None,  # never alike: a copy would show them
     }
-    return _Part(path, kind, ends_s - begins_s, size[::-1] if turn % 180 else size, turn)
-
-
-def _difference(kinds: Sequence[dict[str, Any]]) -> str:
-    first = kinds[0] | {"hidden frames": None}
-    return next((what for kind in kinds for what, value in kind.items() if value != first[what]), "")
-
-
-def _packets(clip: InputContainer, streams: Sequence[Stream], is_stopped: Callable[[], bool]) -> Iterator[Packet[Any]]:
-    for packet in clip.demux(*streams):
-        if is_stopped():
-            raise StoppedError
-        yield packet
+    tracks = [one.index for one in (video, *sounds)]
+    return _Part(path, kind, ends_s - begins_s, size[::-1] if turn % 180 else size, tracks)
 
 
 def _copy(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[], bool]) -> None:
     """Copy every packet as it is, at the place that the demuxer names."""
-    with (
-        av.open(io.BytesIO(_list_of(parts)), "r", format="concat", options=LIST) as clips,
-        decoder(parts[0].path) as one,
-    ):
-        streams = [clips.streams[stream.index] for stream in (one[1], *one[0].streams.audio[:1])]
+    with av.open(io.BytesIO(_list_of(parts)), "r", format="concat", options=LIST) as clips:
         tracks: dict[int, Any] = {}
-        for stream in streams:
+        for stream in (clips.streams[index] for index in parts[0].tracks):
             tracks[stream.index] = film.add_stream_from_template(stream, opaque=True)
             if stream.codec_context.codec_tag == "hvc1":  # what the muxer would choose does not play on a Mac
                 tracks[stream.index].codec_context.codec_tag = "hvc1"
         last: dict[int, int] = {}
-        for packet in _packets(clips, streams, is_stopped):
+        for packet in clips.demux(*(clips.streams[index] for index in tracks)):
+            if is_stopped():
+                raise StoppedError
+            index = packet.stream_index
             if packet.dts is None:
                 continue  # the end of a track, not a packet of it
-            index = packet.stream.index
             if packet.stream.type == "audio" and index in last and (packet.is_discard or packet.dts <= last[index]):
                 continue  # what the decoder needs before the first sound; here the clip before has it running
             last[index] = packet.dts
@@ -174,11 +160,11 @@ def _copy(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[]
 def _list_of(parts: Sequence[_Part]) -> bytes:
     lines = [b"ffconcat version 1.0"]
     for part in parts:
-        path = os.path.abspath(part.path)  # noqa: PTH100 the words of a path as they are
-        if "\n" in path:
+        path = os.fsencode(part.path.absolute())
+        if b"\n" in path:
             raise NotJoinedError("its clips lie in a folder with a line break in its name")
-        lines.append(b"file '%s'" % os.fsencode(path).replace(b"'", rb"'\''"))
-        lines += [b"duration %.6f" % float(part.length_s), b"option format_whitelist mp4"]
+        lines += [b"file '%s'" % path.replace(b"'", rb"'\''"), b"option format_whitelist mp4"]
+        lines.append(b"duration %.6f" % float(part.length_s))
     return b"\n".join(lines)
 
 
@@ -220,16 +206,13 @@ def _code(film: OutputContainer, parts: Sequence[_Part], is_stopped: Callable[[]
 
 
 def _pictures(part: _Part, source: VideoStream, film: VideoStream, rate: Fraction) -> str:
-    """Return the filters that bring pictures upright to the film's size, with bars where the shape differs, and rate.
-
-    The last one is held until the part ends.
-    """
+    """Return the filters that bring pictures upright to the film's size, in bars, and rate, until the part ends."""
     scale = min(Fraction(film.width, part.size[0]), Fraction(film.height, part.size[1]))
     width, height = (max(2, round(side * scale / 2) * 2) for side in part.size)
     matrix = f":out_color_matrix={MATRICES[film.colorspace]}" if film.colorspace in MATRICES else ""
     return (
         f"buffer=video_size={source.width}x{source.height}:pix_fmt={source.pix_fmt}:time_base={source.time_base}"
-        f":colorspace={source.colorspace}:range={source.color_range},{{zero}},{UPRIGHT.get(part.turn, '')}"
+        f":colorspace={source.colorspace}:range={source.color_range},{{zero}},{UPRIGHT.get(part.kind['rotation'], '')}"
         f"scale={width}:{height}:out_range=tv{matrix},pad={film.width}:{film.height}:(ow-iw)/2:(oh-ih)/2,setsar=1,"
         f"format=yuv420p,fps={rate}:start_time=0,tpad=stop=-1:stop_mode=clone,"
         "trim=end_frame={length},setpts=N+{begin},buffersink"
@@ -238,12 +221,12 @@ def _pictures(part: _Part, source: VideoStream, film: VideoStream, rate: Fractio
 
 def _sound(sounds: Sequence[AudioStream], film: AudioStream) -> str:
     """Return the filters that bring sound to the film's kind, with silence before, behind or instead of it."""
-    begins = f"anullsrc=channel_layout={film.layout.name}:sample_rate={film.rate}"
-    for one in sounds:
-        begins = f"abuffer=sample_rate={one.rate}:sample_fmt={one.format.name}:channel_layout={one.layout.name}"
-        begins += f":time_base={one.time_base}"
+    begins = [
+        f"abuffer=sample_rate={one.rate}:sample_fmt={one.format.name}:channel_layout={one.layout.name}:time_base={one.time_base}"
+        for one in sounds
+    ] or ["anullsrc"]
     return (
-        f"{begins},a{{zero}},aresample={film.rate}:async=1:first_pts=0,"
+        f"{begins[0]},a{{zero}},aresample={film.rate}:async=1:first_pts=0,"
         f"aformat=sample_fmts=fltp:channel_layouts={film.layout.name},apad,"
         "atrim=end_sample={length},asetpts=N+{begin},abuffersink"
     )

@@ -32,7 +32,7 @@ def test_a_run_whose_jobs_are_all_clips_ends_with_0_and_a_second_one_asks_the_se
         ("kite", {}, ("--max-jobs", "0"), 5, ("--max-jobs", "Next: batchvid run m.yaml")),
         ("kite", {}, ("--for", "0.001s"), 5, ("the time window has closed", "Next: batchvid run m.yaml")),
         ("kite", {}, ("--until", "2020-01-01T06:00:00"), 5, ("the time window has closed", "1 pending")),
-        ("endless", {"task_timeout": "1s"}, (), 5, ("job-1", "task_timeout", "at no price: batchvid run m.yaml")),
+        ("endless", {"task_timeout": "1s"}, (), 5, ("job-1", "task_timeout", "free: batchvid run m.yaml")),
         ("broke", {}, (), 6, ("quota", "check the key and the quota", "batchvid run m.yaml")),
         ("kite", {"budget": "0.30"}, (), 7, ("the budget is reached: the price of 'job-1'", "raise limits.budget")),
         ("kite", {}, ("--max-cost", "0.39"), 7, ("--max-cost is reached: the price of 'job-1'", "raise")),

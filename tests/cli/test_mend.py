@@ -74,12 +74,12 @@ def test_a_clip_that_could_not_be_fetched_is_parked_and_can_be_bought_again(proj
     project.manifest("endless", "unfetched", task_timeout="1s")
     parked = project.batchvid("run", "m.yaml")
     assert parked.code == 5, parked
-    assert "; 2 parked for the next run" in parked.out
+    assert "; 2 deferred to the next run" in parked.out
     ran = project.batchvid("retry", "m.yaml", "--timed-out", "--yes")
     assert ran.code == 0, ran
     assert "job-1: timed out; " in ran.out
     assert "job-2: finished, but its clip could not be fetched; " in ran.out
-    assert "a plain run looks again at no price" in ran.out
+    assert "a plain run looks again, free" in ran.out
     assert project.states() == {"job-1": "pending", "job-2": "pending"}
     assert "no job is timed out or not fetched" in project.batchvid("retry", "m.yaml", "--timed-out").out
 

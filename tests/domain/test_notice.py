@@ -35,7 +35,7 @@ def test_a_notice_holds_counts_and_money_and_no_word_of_a_prompt() -> None:
         "event": "run_ended",
         "type": "failure",
         "title": "batchvid: night.yaml: exit 4",
-        "message": "8 of 10 clips, $4.00 spent, 4 need a person",
+        "message": "8 of 10 clips, $4.00 spent, 4 need attention",
         "manifest": "night.yaml",
         "exit_code": 4,
         "counts": {"pending": 0, "submitting": 0, "in_doubt": 1, "running": 0, "ready": 0, "done": 8, "failed": 1},

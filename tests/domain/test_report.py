@@ -51,7 +51,7 @@ def test_the_money_of_a_model_tells_what_brought_no_clip_and_what_is_held() -> N
     ]
     dear, cheap, old = report(jobs, Kept(paid=paid)).models
     assert (dear.model, dear.attempts, dear.clips) == ("dear", 3, 1)
-    assert (dear.spent_micros, dear.without_clip_micros, dear.held_micros) == (4_000_000, 2_000_000, 2_000_000)
+    assert (dear.spent_micros, dear.without_clip_micros, dear.reserved_micros) == (4_000_000, 2_000_000, 2_000_000)
     assert (cheap.model, cheap.spent_micros, cheap.without_clip_micros) == ("cheap", 400_000, 0)
     assert (old.model, old.unpriced) == ("old", 1)
 

@@ -90,7 +90,7 @@ def not_a_clip(lab: Lab) -> None:
     host = hosting(lab, once | always | everywhere, rules=rule)
     ran = lab.run()
     lab.ended(ran, 5)
-    lab.says(ran, "nowhere", "not a clip but a web page", "batchvid run", "at no price")
+    lab.says(ran, "nowhere", "not a clip but a web page", "batchvid run", "free")
     lab.others_done("well", *once, *always)
     for name in (*once, *always, "nowhere"):
         reasons = why(lab, name)

@@ -64,7 +64,7 @@ def parked(lab: Lab, ran: Ran, *job_ids: str) -> None:
     lab.ended(ran, 5)
     found = {job for (job,) in lab.query("SELECT job_id FROM jobs WHERE parked AND state = 'running'")}
     lab.expect("I2", found == set(job_ids), f"parked: {found}, not {set(job_ids)}: {ran.text[-900:]}")
-    lab.says(ran, *(f"timed out {job}: " for job in job_ids), "the next run looks again, at no price", "batchvid run")
+    lab.says(ran, *(f"timed out {job}: " for job in job_ids), "the next run looks again, free", "batchvid run")
 
 
 @fault("F25", "a status word that nobody knows: in two polls, and for ever")

@@ -155,7 +155,7 @@ def _forbidden(lab: Lab) -> None:
         reasons = why(lab, name)
         lab.expect("I10", "not allowed" in reasons or "not a public address" in reasons, f"{name}: {reasons!r}")
     lab.expect("I5", not any("pass" in line["reason"] for line in logged(lab, "user", "DownloadFailed")), "a password")
-    lab.says(ran, "stuck", "batchvid run", "at no price")
+    lab.says(ran, "stuck", "batchvid run", "free")
     lab.converges()
     lab.survived()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING
 
 import av
 import pytest
 from PIL import Image
 
-from batchvid.media.frames import picture_of
+from batchvid.media.concat import join
+from batchvid.media.frames import decode_clip, picture_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +61,58 @@ def test_the_last_frame_is_found_in_every_form_of_file(tmp_path: Path, make_clip
     path = tmp_path / "clip.mp4"
     path.write_bytes(make_clip(frames=FRAMES, movflags=movflags))
     assert pixels(picture_of(path, at_s=None).png) == decoded(path)[-1]
+
+
+def box(kind: bytes, *contents: bytes) -> bytes:
+    """Return a box of an MP4 file."""
+    return (8 + sum(map(len, contents))).to_bytes(4) + kind + b"".join(contents)
+
+
+def with_cover(data: bytes) -> bytes:
+    """Put a green picture into the tags of a clip whose index is its last box, before its tracks, as taggers do."""
+    out, at = io.BytesIO(), data.rindex(b"moov") + 4
+    Image.new("RGB", (320, 320), "lime").save(out, "JPEG")
+    cover = box(b"ilst", box(b"covr", box(b"data", (13).to_bytes(4), bytes(4), out.getvalue())))
+    tags = box(b"udta", box(b"meta", bytes(4), box(b"hdlr", bytes(8), b"mdirappl", bytes(9)), cover))
+    header_ends = at + int.from_bytes(data[at : at + 4])
+    return data[: at - 8] + box(b"moov", data[at:header_ends], tags, data[header_ends:])
+
+
+def test_a_cover_picture_is_no_part_of_the_clip(clip: Path, make_clip: MakeClip) -> None:
+    """A decoder has it as the first track of pictures."""
+    frame = picture_of(clip, at_s=0.5)
+    clip.write_bytes(with_cover(make_clip(frames=FRAMES, audio=True)))
+    with av.open(str(clip)) as container:
+        assert container.streams.video[0].codec_context.name == "mjpeg"
+    assert picture_of(clip, at_s=0.5) == frame
+    assert decode_clip(clip).frames == FRAMES
+
+
+def test_a_clip_held_sideways_gives_an_upright_frame(clip: Path) -> None:
+    """As players show it, by the matrix in its track's header (ISO/IEC 14496-12 §8.3.2)."""
+    data = bytearray(clip.read_bytes())
+    struct.pack_into(">9I", data, data.index(b"tkhd") + 44, 0, 0x10000, 0, 0xFFFF0000, 0, 0, 0, 0, 0x40000000)
+    clip.write_bytes(data)
+    found = picture_of(clip, at_s=None)
+    assert (found.width, found.height) == (36, 64)
+
+
+def test_times_count_from_the_first_frame_of_a_piece_of_a_stream(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Its clock stands at ten seconds by then."""
+    path, film = tmp_path / "piece.mp4", tmp_path / "film.mp4"
+    data = bytearray(make_clip(frames=FRAMES, movflags="frag_keyframe+empty_moov+default_base_moof"))
+    path.write_bytes(data)
+    frame = picture_of(path, at_s=-0.5)
+    at = -1
+    while (at := data.find(b"tfdt", at + 1)) >= 0:
+        assert data[at + 4] == 1
+        struct.pack_into(">Q", data, at + 8, int.from_bytes(data[at + 8 : at + 16]) + 10 * 12_288)
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        assert container.start_time > 10_000_000
+    assert picture_of(path, at_s=-0.5) == frame
+    assert not join([path, path], film, is_stopped=lambda: False).difference
+    assert decode_clip(film).duration_s == pytest.approx(2 * FRAMES / RATE, abs=2 / RATE)
 
 
 @pytest.mark.parametrize(("at_s", "words"), [(1.3, "lasts 1.25 s, and shows nothing at 1.3s"), (-2.0, "shows nothing")])

@@ -32,18 +32,18 @@ def test_the_picture_at_a_hundred_columns(snapshot: Snapshot) -> None:
     """Golden: progress, lanes against their limits, money, newest clips, what needs a person."""
     lines = drawn(replace(snapshot, slowed_to=0.5, paused_s=12.0), 100)
     assert lines[0] == (
-        "jobs/night.yaml                                                12 min gone · about 1 h 13 min left"
+        "jobs/night.yaml                                             12 min elapsed · about 1 h 13 min left"
     )
     assert lines[1].endswith(" 33 %")
-    assert lines[2] == "█ 337 done  x 4 failed  ? 2 in doubt  ▓ 3 ready  ▒ 20 running  ░ 634 pending  (1 parked)"
+    assert lines[2] == "█ 337 done  ▓ 3 ready  ▒ 20 running  ░ 634 pending  x 4 failed  ? 2 in doubt  (1 deferred)"
     assert lines[4:8] == [
-        "submits    ━━━━━━──────  4.8/min of 10/min                newest  day/kite-337.mp4          3.1 MB",
-        "in flight  ━━━━━━━━━━━━  20 of 20                                 day/kite-336.mp4          3.1 MB",
-        "downloads  ━━━━━━──────  2 of 4 · 1.4 GB                          day/kite-335.mp4          3.1 MB",
-        "money      ━━━─────────  $134.80 + $8.00 held of $500.00          day/kite-334.mp4          3.1 MB",
+        "submits    ━━━━━━──────  4.8/min of 10/min                    newest  day/kite-337.mp4      3.1 MB",
+        "in flight  ━━━━━━━━━━━━  20 of 20                                     day/kite-336.mp4      3.1 MB",
+        "downloads  ━━━━━━──────  2 of 4 · 1.4 GB                              day/kite-335.mp4      3.1 MB",
+        "money      ━━━─────────  $134.80 + $8.00 reserved of $500.00          day/kite-334.mp4      3.1 MB",
     ]
     assert lines[9] == '▲ slowed to 50 %, pause 12 s: the service said "too fast"'
-    assert lines[11].startswith("needs a person")
+    assert lines[11].startswith("needs attention")
     assert lines[11].endswith("batchvid status jobs/night.yaml")
     assert lines[12:] == [
         "  in doubt  kite-7  the connection broke before an answer came",
@@ -60,7 +60,7 @@ def test_at_eighty_columns_the_newest_clips_stand_below_the_lanes(snapshot: Snap
     lines = drawn(replace(worst, needs_person=snapshot.needs_person * 4), 80)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 23, "the cursor needs the 24th"
-    assert " ".join(lines[2:4]).split("  ")[-1] == "░ 634 pending (1 parked)"
+    assert " ".join(lines[2:4]).split("  ")[-1] == "? 2 in doubt (1 deferred)"
     assert "submits    ━━━━━━──────  4.8/min of 10/min" in lines
     assert "newest  day/kite-337.mp4                                     3.1 MB  09:00:00Z" in lines
     assert "▲ no more submits: the time window has closed" in lines

@@ -28,9 +28,9 @@ def test_each_run_has_its_name_its_bar_its_numbers_and_its_trouble(snapshot: Sna
     """Golden at 140 columns: the first run is slowed, and both have jobs that need a person."""
     lines = drawn([("a.yaml", replace(snapshot, slowed_to=0.5)), ("b.yaml", snapshot)], 140)
     assert lines[0].startswith("a.yaml ")
-    assert lines[0].endswith("12 min gone · about 1 h 13 min left")
+    assert lines[0].endswith("12 min elapsed · about 1 h 13 min left")
     assert lines[1].endswith(" 33 %")
-    assert lines[2] == "█ 337 done  x 4 failed  ? 2 in doubt  ▓ 3 ready  ▒ 20 running  ░ 634 pending  (1 parked)"
+    assert lines[2] == "█ 337 done  ▓ 3 ready  ▒ 20 running  ░ 634 pending  x 4 failed  ? 2 in doubt  (1 deferred)"
     assert lines[3] == '▲ slowed to 50 %: the service said "too fast"'
     assert lines[4] == "  in doubt  kite-7  the connection broke before an answer came"
     assert lines[6].startswith("b.yaml ")
@@ -40,7 +40,7 @@ def test_each_run_has_its_name_its_bar_its_numbers_and_its_trouble(snapshot: Sna
 def test_where_there_is_room_pace_and_money_stand_beside_the_jobs(snapshot: Snapshot) -> None:
     """On a wide terminal."""
     lines = drawn([("a.yaml", snapshot), ("b.yaml", snapshot)], 180)
-    assert lines[2].endswith("4.8/min of 10/min · 20 of 20 in flight · $134.80 + $8.00 held of $500.00")
+    assert lines[2].endswith("4.8/min of 10/min · 20 of 20 in flight · $134.80 + $8.00 reserved of $500.00")
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 140])

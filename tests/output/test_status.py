@@ -109,9 +109,9 @@ def test_a_parked_job_is_looked_for_again_at_no_price(manifest: Manifest) -> Non
     """A task that timed out is paid: the next run polls it."""
     late = Progress("kite", State.RUNNING, 3, 1, parked=True, reason="still 'queued' after 1200 s")
     shown = "\n".join(status_text(manifest, {"kite": late}, MONEY))
-    assert "(1 parked)" in shown
-    assert "parked    kite: still 'queued' after 1200 s" in shown
-    assert "at no price: batchvid run /films/kites.yaml" in shown
+    assert "(1 deferred)" in shown
+    assert "deferred  kite: still 'queued' after 1200 s" in shown
+    assert "free: batchvid run /films/kites.yaml" in shown
 
 
 def test_a_request_that_nobody_waits_for_is_in_doubt(manifest: Manifest) -> None:

@@ -21,12 +21,12 @@ STANDING = "337 done, 3 ready, 19 running, 1 submitting, 634 pending, 4 failed, 
 def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary) -> None:
     """Counts, money, time, place, cause, next commands, exit code; and nothing that drives a terminal."""
     assert list(summary_lines(summary)) == [
-        f"1,000 jobs: {STANDING}; 1 parked for the next run.",
+        f"1,000 jobs: {STANDING}; 1 deferred to the next run.",
         "Money: $134.80 spent, $8.00 reserved, of a budget of $500.00.",
         "Took 2 h 1 min: 363 submits, 1,200 polls, 1.4 GB downloaded.",
         "Clips: out/night",
         "Stopped early: the time window has closed",
-        "Needs a person:",
+        "Needs attention:",
         "  in doubt  kite-7: the connection broke before an answer came",
         "      batchvid adopt jobs/night.yaml kite-7 TASK_ID     # the dashboard shows its task",
         "      batchvid retry jobs/night.yaml kite-7 --in-doubt  # it surely does not",

@@ -43,7 +43,7 @@ def test_the_page_opens_from_disk_at_every_width_and_nothing_sticks_out(
     opened = opener(night, width=width, height=height, color_scheme=scheme)
     page = opened.page
     assert page.locator("h1").inner_text() == "night"
-    assert "jobs need a person" in page.locator(".needs h2").inner_text()
+    assert "jobs need attention" in page.locator(".needs h2").inner_text()
     assert page.locator(".plot svg").count() == 2
     assert page.locator(".plot .slow").count() == 2
     assert page.evaluate(NO_WIDER)

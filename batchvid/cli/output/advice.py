@@ -22,8 +22,8 @@ LISTED_AT_MOST = 20
 """More than a screenful is not read; the rest is in ``batchvid status``."""
 ID_SHOWN = 100
 PROMPT_SHOWN = 60
-RANKS = (State.SUBMITTING, State.IN_DOUBT, State.FAILED, State.RUNNING, State.READY, State.PENDING)
-"""Money in doubt comes first, then what failed, what is parked, and what waits for one of these."""
+RANKS = ("in doubt", "failed", "deferred", "waiting")
+"""Money in doubt comes first, then what failed, what is left for the next run, and what waits for one of these."""
 TAKEN_BY = {"--base-url": ("run", "verify", "adopt", "doubts"), "--sandbox": ("run",)}
 """Which commands take a flag that not all of them take."""
 _GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
@@ -46,7 +46,7 @@ def command(name: str, *arguments: str) -> str:
 
 
 def standing(state: State) -> str:
-    """Return how a job that needs a person stands."""
+    """Return how a job that needs attention stands."""
     match state:
         case State.IN_DOUBT | State.SUBMITTING:
             return "in doubt"
@@ -55,7 +55,7 @@ def standing(state: State) -> str:
         case State.PENDING:
             return "waiting"
         case _:
-            return "parked"
+            return "deferred"
 
 
 def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
@@ -73,7 +73,7 @@ def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
             return ()
         case _:
             return (
-                ("to look for it again, at no price", command("run", manifest)),
+                ("to look for it again, free", command("run", manifest)),
                 ("to buy it again", command("retry", manifest, job.job_id)),
             )
 
@@ -94,18 +94,18 @@ def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
 
 
 def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all: int) -> Iterator[str]:
-    """Yield what needs a person, the most costly uncertainty first, each with its reason and its commands.
+    """Yield what needs attention, the most costly uncertainty first, each with its reason and its commands.
 
     The case in which a command fits stands behind it, as a shell's comment. The commands of jobs
-    that failed or are parked are said once, for all of them; of several doubts, the walk through them.
+    that failed or are deferred are said once, for all of them; of several doubts, the walk through them.
     *in_all* is how many there are, of which *jobs* may be only the first.
     """
-    ranked = sorted(jobs, key=lambda job: RANKS.index(job.state) if job.state in RANKS else len(RANKS))
+    ranked = sorted(jobs, key=lambda job: RANKS.index(standing(job.state)))
     shown = ranked[:LISTED_AT_MOST]
     if not shown:
         return
     doubts = sum(standing(job.state) == "in doubt" for job in shown)
-    yield "Needs a person:"
+    yield "Needs attention:"
     for job in shown:
         yield f"  {standing(job.state):<8}  {text.job_name(job.job_id)}: {text.why(job.reason)}"
         if job.doubt is not None:
@@ -121,6 +121,6 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
         yield f"  To go through what is in doubt: {command('doubts', manifest)}"
     if "failed" in standings:
         yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
-    if "parked" in standings:
-        yield f"  To look for the parked ones again, at no price: {command('run', manifest)}"
+    if "deferred" in standings:
+        yield f"  To look for the deferred ones again, free: {command('run', manifest)}"
         yield f"  To give one of them up and buy it again: {command('retry', manifest, 'ID')}"

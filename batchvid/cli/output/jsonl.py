@@ -11,10 +11,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from batchvid.cli.output.summary import MEANINGS, money_json, summary_json
+from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, unfailing
-from batchvid.domain.job import State
-from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.records import EVENT, counts, record, rfc3339, sums
 from batchvid.engine.observer import Verbosity
 
 if TYPE_CHECKING:
@@ -90,24 +89,9 @@ def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dic
     """Return a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
     from batchvid.domain import lifecycle as life
 
-    told = {
-        "type": "job",
-        "at": rfc3339(at),
-        "id": job_id,
-        "event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower(),
-        "state": progress.state.value,
-        "parked": progress.parked,
-        "attempt": progress.attempt,
-        "task_id": progress.task_id,
-        "resolved_model": progress.resolved_model,
-        "reason": getattr(event, "reason", progress.reason),
-        "path": progress.path,
-        "size_bytes": progress.size_bytes,
-        "sha256": progress.sha256,
-        "price": dollars(progress.price_micros),
-        "submitted_at": rfc3339(progress.submitted_at),
-        "finished_at": rfc3339(progress.finished_at),
-    }
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    reason = getattr(event, "reason", progress.reason)
+    told = record(EVENT, progress, type="job", at=rfc3339(at), id=job_id, event=name, reason=reason)
     if isinstance(event, life.StillRunning):
         told |= {"status": event.status, "progress_percent": event.progress_percent}
     return told
@@ -118,9 +102,9 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
     limit = snapshot.submit_limit
     return {
         "type": "stats",
-        "counts": {state.value: snapshot.counts.get(state, 0) for state in State},
+        "counts": counts(snapshot.counts),
         "parked": snapshot.parked,
-        "money": money_json(snapshot.money),
+        "money": sums(snapshot.money),
         "unpriced_attempts": snapshot.money.unpriced_attempts,
         "elapsed_s": _number(snapshot.elapsed_s),
         "eta_s": _number(snapshot.eta_s),

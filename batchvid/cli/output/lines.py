@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
-from batchvid.cli.output.summary import ORDER, money_line, summary_lines
+from batchvid.cli.output.summary import money_line, summary_lines
 from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain import lifecycle as life
 from batchvid.domain.text import clean
@@ -139,14 +139,14 @@ def slowed_text(snapshot: Snapshot) -> str:
 def stats_line(snapshot: Snapshot) -> str:
     """Return how the run stands, as one line."""
     parts = [
-        text.state_counts(snapshot.counts, ORDER) or "no jobs",
+        text.state_counts(snapshot.counts) or "no jobs",
         f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
         f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
         money_line(snapshot.money),
-        f"{text.duration(snapshot.elapsed_s)} gone" if snapshot.active else "no run is active",
+        f"{text.duration(snapshot.elapsed_s)} elapsed" if snapshot.active else "no run is active",
     ]
     if snapshot.parked:
-        parts.insert(1, f"{snapshot.parked:,} parked")
+        parts.insert(1, f"{snapshot.parked:,} deferred")
     if snapshot.eta_s is not None:
         parts.append(f"about {text.duration(snapshot.eta_s)} left")
     return "; ".join(parts)
@@ -187,9 +187,9 @@ def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
         case life.TaskFailed():
             return Verbosity.NORMAL, "failing", f"attempt {progress.attempt} failed: {text.why(event.reason)}"
         case life.TimedOut():
-            return Verbosity.QUIET, "timed out", f"{text.why(event.reason)}; the next run looks again, at no price"
+            return Verbosity.QUIET, "timed out", f"{text.why(event.reason)}; the next run looks again, free"
         case life.DownloadFailed() if event.parked:
-            return Verbosity.QUIET, "not saved", f"{text.why(event.reason)}; the next run fetches it, at no price"
+            return Verbosity.QUIET, "not saved", f"{text.why(event.reason)}; the next run fetches it, free"
         case life.DownloadFailed() | life.UrlExpired():
             return Verbosity.VERBOSE, "not saved", f"again soon: {text.why(event.reason)}"
         case life.ClipSaved():

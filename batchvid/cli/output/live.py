@@ -21,6 +21,7 @@ from batchvid.cli.output.lines import is_slowed, slowed_text
 from batchvid.cli.output.summary import summary_lines
 from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
+from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 WIDE_FROM = 100
 """From this width on the newest clips stand beside the lanes, below it under them."""
 LANE_BAR = 12
-LANES_WIDE = 56
+LANES_WIDE = 60
 CLOCK_FROM = 52
 """A line of a new clip that is narrower than this leaves the time of day out."""
 CLIPS_NARROW = 3
@@ -46,13 +47,12 @@ PEOPLE_SHOWN = 4
 
 STYLES = {
     State.DONE: "green",
-    State.FAILED: "red",
-    State.IN_DOUBT: "magenta",
     State.READY: "bright_cyan",
     State.RUNNING: "cyan",
     State.PENDING: "bright_black",
+    State.FAILED: "red",
+    State.IN_DOUBT: "magenta",
 }
-"""In the order in which the bar and the counts show them: what is settled grows from the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +159,18 @@ def edges(left: Text, right: Text, width: int) -> Text:
 
 
 def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
-    """Return the time gone and the time left."""
+    """Return the time elapsed and the time left."""
     if not snapshot.active:
         return Text("no run is active", style="dim")
-    gone = f"{text.duration(snapshot.elapsed_s)} gone"
+    elapsed = f"{text.duration(snapshot.elapsed_s)} elapsed"
     if snapshot.eta_s is None:
-        return Text(gone, style="dim")
-    return Text.assemble((f"{gone} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
+        return Text(elapsed, style="dim")
+    return Text.assemble((f"{elapsed} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
 
 
 def numbers(snapshot: Snapshot) -> dict[State, int]:
     """Return the jobs by what a person tells apart: a request under way is as good as running."""
-    found = {state: snapshot.counts.get(state, 0) for state in STYLES}
+    found = {state: snapshot.counts.get(state, 0) for state in sorted(STYLES, key=ORDER.index)}
     found[State.RUNNING] += snapshot.counts.get(State.SUBMITTING, 0)
     return found
 
@@ -196,7 +196,7 @@ def counts(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Text]:
         if number
     ]
     if snapshot.parked:
-        parts.append(Text(f"({snapshot.parked:,} parked)", style="yellow"))
+        parts.append(Text(f"({snapshot.parked:,} deferred)", style="yellow"))
     line = Text()
     for part in parts:
         if line and line.cell_len + 2 + part.cell_len > width:
@@ -224,10 +224,10 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def money_told(money: Money) -> str:
-    """Return what is spent and held, against the budget."""
+    """Return what is spent and reserved, against the budget."""
     told = f"{text.money(money.spent_micros)}{'' if money.budget_micros is not None else ' spent'}"
     if money.reserved_micros:
-        told += f" + {text.money(money.reserved_micros)} held"
+        told += f" + {text.money(money.reserved_micros)} reserved"
     if money.budget_micros is not None:
         told += f" of {text.money(money.budget_micros)}"
     if money.unpriced_attempts:
@@ -263,12 +263,12 @@ def notices(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def people(snapshot: Snapshot, manifest: str, width: int) -> Iterator[Text]:
-    """Yield the jobs that need a person, the first line a heading; a few of many."""
+    """Yield the jobs that need attention, the first line a heading; a few of many."""
     shown = snapshot.needs_person[:PEOPLE_SHOWN]
     found = sum(snapshot.counts.get(state, 0) for state in (State.FAILED, State.IN_DOUBT)) + snapshot.parked
     more = max(found, len(snapshot.needs_person)) - len(shown)
     where = command("status", manifest)
-    yield edges(Text("needs a person", style="bold yellow"), Text(where, style="dim"), width)
+    yield edges(Text("needs attention", style="bold yellow"), Text(where, style="dim"), width)
     for job in shown:
         line = Text.assemble(
             (f"  {standing(job.state):<8}  ", STYLES.get(job.state, "yellow")),

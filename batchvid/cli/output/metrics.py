@@ -1,6 +1,6 @@
 """A run as a file for Prometheus' node exporter (its textfile collector): whole at every moment, replaced in one step.
 
-Text format 0.0.4. Counters count what this run did and begin anew with the next; gauges say how things stand.
+Text format 0.0.4. Counters count what this run did and begin again with the next; gauges say how things stand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GAUGES = {
     "batchvid_jobs": "Jobs of the manifest by state.",
     "batchvid_parked_jobs": "Jobs left for the next run: tasks timed out, clips that could not be fetched.",
     "batchvid_money_spent_dollars": "What accepted attempts cost whose task is over, over all runs.",
-    "batchvid_money_reserved_dollars": "What is held for attempts under way or in doubt.",
+    "batchvid_money_reserved_dollars": "What is reserved for attempts under way or in doubt.",
     "batchvid_money_budget_dollars": "The manifest's budget.",
     "batchvid_in_flight_tasks": "Tasks submitted and not yet finished.",
     "batchvid_in_flight_limit_tasks": "The most tasks that may be in flight.",

@@ -8,7 +8,7 @@ from batchvid.cli.output import advice, text
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
-from batchvid.domain.records import dollars, rfc3339
+from batchvid.domain.records import counts, dollars, rfc3339, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
     from batchvid.domain.results import Money, NeedsAttention, Summary
 
-
-ORDER = (
-    State.DONE,
-    State.READY,
-    State.RUNNING,
-    State.SUBMITTING,
-    State.PENDING,
-    State.FAILED,
-    State.IN_DOUBT,
-)
 
 MEANINGS = {
     Exit.BUG: "a bug in batchvid; what was paid is in the journal",
@@ -60,9 +50,9 @@ BEFORE_THE_NEXT_RUN = {
 def summary_lines(summary: Summary) -> Iterator[str]:
     """Yield the end of a run for people, the exit code's meaning last."""
     jobs = sum(summary.counts.values())
-    parked = f"; {summary.parked:,} parked for the next run" if summary.parked else ""
+    parked = f"; {summary.parked:,} deferred to the next run" if summary.parked else ""
     others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
-    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts, ORDER) or 'nothing to do'}{parked}.{others}"
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
@@ -108,7 +98,7 @@ def needing_person(summary: Summary) -> int:
 
 def _next(summary: Summary) -> Iterator[str]:
     left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
-    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a person
+    left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
     if left or first:
         again = advice.command("run", summary.manifest)
@@ -124,7 +114,7 @@ def exit_line(code: Exit) -> str:
 
 
 def money_line(money: Money) -> str:
-    """Return what was spent and what is held, against the budget, and how much of it nobody knows."""
+    """Return what was spent and what is reserved, against the budget, and how much of it nobody knows."""
     known = f"{text.money(money.spent_micros)} spent"
     if money.reserved_micros:
         known += f", {text.money(money.reserved_micros)} reserved"
@@ -143,10 +133,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "type": "summary",
         "manifest": summary.manifest,
         "output": summary.output,
-        "counts": {state.value: summary.counts.get(state, 0) for state in State},
+        "counts": counts(summary.counts),
         "not_chosen": summary.not_chosen,
         "parked": summary.parked,
-        "money": money_json(summary.money),
+        "money": sums(summary.money),
         "unpriced_attempts": summary.money.unpriced_attempts,
         "elapsed_s": round(summary.elapsed_s, 3),
         "submits": summary.submits,
@@ -160,7 +150,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
-    """Return a job that needs a person as an object, with what is known of a paid request in doubt."""
+    """Return a job that needs attention as an object, with what is known of a paid request in doubt."""
     told: dict[str, Any] = {"id": job.job_id, "state": job.state.value, "reason": job.reason or None}
     if (doubt := job.doubt) is not None:
         told |= {
@@ -171,13 +161,3 @@ def needs_person_json(job: NeedsAttention) -> dict[str, Any]:
             "seen_ids": list(doubt.seen_ids),
         }
     return told
-
-
-def money_json(money: Money) -> dict[str, float | None]:
-    """Return the sums in dollars; no budget is ``None``."""
-    return {
-        "spent": dollars(money.spent_micros),
-        "reserved": dollars(money.reserved_micros),
-        "unproven": dollars(money.unproven_micros),
-        "budget": dollars(money.budget_micros),
-    }

@@ -6,10 +6,11 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
@@ -91,14 +92,14 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
 
 
-def state_counts(counts: Mapping[State, int], order: Sequence[State]) -> str:
+def state_counts(counts: Mapping[State, int]) -> str:
     """Return ``12 done, 3 running``, leaving out what is 0."""
-    return ", ".join(f"{counts[state]:,} {word(state)}" for state in order if counts.get(state))
+    return ", ".join(f"{counts[state]:,} {word(state)}" for state in sorted(counts, key=ORDER.index) if counts[state])
 
 
 def word(state: str) -> str:
     """Return a state's or action's name as a person says it: ``in doubt``."""
-    return state.replace("_", " ")
+    return "deferred" if state == DEFERRED else state.replace("_", " ")
 
 
 def job_name(job_id: str) -> str:

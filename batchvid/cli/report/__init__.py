@@ -17,6 +17,7 @@ from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
+from batchvid.domain.records import DEFERRED
 from batchvid.domain.report import FilmRow, Kept, report
 from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Silent
@@ -58,7 +59,7 @@ ASKED_FOR_S = 900.0
 def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     """Write <output>/report.html: every clip to look at, what failed and why, the night, the money.
 
-    The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it anew, also
+    The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it again, also
     beside a run. Pictures that are missing are made, in <output>/report_files; clips are only read.
     """
     loaded = load(manifest, output=output)
@@ -68,7 +69,7 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
     finally:
         posters.close()
     if as_json:
-        counts = {state: made.counts.get(state, 0) for state in (*State, "parked")}
+        counts = {state: made.counts.get(state, 0) for state in (*State, DEFERRED)}
         found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}
         tell(json.dumps(found | {"missing": sorted(made.missing)}))
     else:

@@ -21,7 +21,7 @@ from batchvid import __version__
 from batchvid.cli.output import advice, text
 from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.job import State
-from batchvid.domain.report import PARKED
+from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.posters import FOLDER, picture_name
@@ -37,12 +37,10 @@ if TYPE_CHECKING:
 
 PROMPT_SHOWN = 4000
 """Longer than any model reads; a page of 10,000 jobs has room for what people write."""
-STATES = (State.IN_DOUBT, State.FAILED, PARKED, State.DONE, State.READY, State.RUNNING, State.SUBMITTING, State.PENDING)
-"""In the order of the page: what needs a person, what is done, what is under way, what waits."""
-BAR = (State.DONE, State.READY, State.RUNNING, State.SUBMITTING, PARKED, State.IN_DOUBT, State.FAILED, State.PENDING)
-"""In the order of the bar at the top: from what is done to what waits."""
+STATES = ORDER[::-1]
+"""In the order of the page: what needs attention first."""
 LISTED_AT_MOST = 6
-"""Jobs that need a person, at the top of the page; the rest is one click away."""
+"""Jobs that need attention, at the top of the page; the rest is one click away."""
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
 
@@ -69,7 +67,7 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
         data=Markup(_json(_data(report, pictures, made_at=made_at))),  # noqa: S704 escaped by _json
         name=_shown(name, 200),
         report=report,
-        states=[(state, text.word(state), report.counts[state]) for state in BAR if report.counts.get(state)],
+        states=[(state, text.word(state), report.counts[state]) for state in ORDER if report.counts.get(state)],
         done=report.counts.get(State.DONE, 0),
         figures=list(_figures(report)),
         needing=_ranked(needing)[:LISTED_AT_MOST],
@@ -119,7 +117,7 @@ def _json(value: Any) -> str:
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the figures under the heading: what it is, the figure, and what stands beside it."""
     money = report.money
-    beside = [f"{text.money(money.reserved_micros)} held"] if money.reserved_micros else []
+    beside = [f"{text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
     beside += [f"of {text.money(money.budget_micros)}"] if money.budget_micros is not None else []
     beside += [f"{text.count(money.unpriced_attempts, 'attempt')} unpriced"] if money.unpriced_attempts else []
     yield "Spent", text.money(money.spent_micros), ", ".join(beside)
@@ -155,8 +153,8 @@ def _advice(rows: list[Row], manifest: str) -> Iterator[tuple[str, str]]:
         yield from advice.steps(NeedsAttention(one.job.id, State.IN_DOUBT, ""), manifest)
     if State.FAILED in states:
         yield "failed ones: to buy them again", advice.command("retry", manifest, "--failed")
-    if PARKED in states:
-        yield "parked ones: to look for them again, at no price", advice.command("run", manifest)
+    if DEFERRED in states:
+        yield "deferred ones: to look for them again, free", advice.command("run", manifest)
 
 
 # ---- the block of data; what a column means is said in page.js, which reads it
@@ -185,7 +183,6 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
         "madeAt": round(made_at),
         "files": FOLDER,
         "states": list(STATES),
-        "bar": list(BAR),
         "strings": strings.all,
         "rows": rows,
         "films": [
@@ -215,7 +212,7 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
                 one.clips,
                 one.spent_micros,
                 one.without_clip_micros,
-                one.held_micros,
+                one.reserved_micros,
             ]
             for one in report.models
         ],

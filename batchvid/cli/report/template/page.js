@@ -2,7 +2,7 @@
 // The page's own script, in one scope. What the columns of a row are is said here, and nowhere else.
 const data = JSON.parse(document.getElementById("data").textContent);
 const said = (place) => (place < 0 ? "" : data.strings[place]);
-const WORDS = { in_doubt: "in doubt" };
+const WORDS = { in_doubt: "in doubt", parked: "deferred" };
 const word = (state) => WORDS[state] || state;
 const SUCCEEDED = { open: "under way", in_doubt: "in doubt", succeeded: "succeeded", failed: "failed", abandoned: "given up" };
 
@@ -68,7 +68,7 @@ function drawHead() {
   document.getElementById("when").textContent = last ? stretch(last.from, last.to) : "made " + moment(data.madeAt);
   const counts = new Map();
   for (const job of jobs) counts.set(job.state, (counts.get(job.state) || 0) + 1);
-  for (const state of data.bar.filter((one) => counts.has(one))) {
+  for (const state of [...data.states].reverse().filter((one) => counts.has(one))) {
     const part = make("i", { class: "s-" + state, title: number(counts.get(state)) + " " + word(state) });
     part.style.flexGrow = counts.get(state);
     document.getElementById("bar").append(part);

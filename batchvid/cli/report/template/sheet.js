@@ -1,7 +1,7 @@
 // ---- the contact sheet: only what is in sight is in the document, however many clips there are
 const CAPTION = 92, OVERSCAN = 2, PRINTED_AT_MOST = 400;
 const SORTS = {
-  "needs a person first": (one, two) => one.rank - two.rank || one.place - two.place,
+  "needs attention first": (one, two) => one.rank - two.rank || one.place - two.place,
   "as in the manifest": (one, two) => one.place - two.place,
   "newest first": (one, two) => two.finishedAt - one.finishedAt || one.place - two.place,
   "slowest first": (one, two) => two.took - one.took || one.place - two.place,
