@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 LOWEST := .venv-lowest
 FAST := tests/domain tests/manifest tests/providers tests/media tests/storage tests/journal tests/engine tests/run tests/output tests/cli/test_help.py tests/cli/test_documents.py
+PARALLEL := --numprocesses auto --dist loadgroup
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
@@ -27,10 +28,10 @@ demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP
 	@echo "clips: $(DEMO_OUT)/*.mp4   to look at: $(DEMO_OUT)/report.html   again: make demo (does nothing)   anew: rm -r $(DEMO_OUT)"
 
 test: $(VENV)/.ready ## Run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.ready ## Run the tests that need no processes (and what the command line says)
-	$(BIN)/python -m pytest $(FAST)
+	$(BIN)/python -m pytest $(PARALLEL) $(FAST)
 
 lowest: ## Test with the oldest versions that pyproject.toml allows, in an environment of their own (3 minutes)
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -38,7 +39,7 @@ lowest: ## Test with the oldest versions that pyproject.toml allows, in an envir
 	$(LOWEST)/bin/uv $(COMPILE) --python $(LOWEST)/bin/python --resolution lowest-direct --extra dev \
 	  pyproject.toml --output-file $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -r $(LOWEST)/requirements.txt --editable .
-	$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(FAST)
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(PARALLEL) $(FAST)
 
 lock: $(VENV)/.ready ## Write .github/requirements.lock again: the versions of a reproducible install, with their hashes
 	$(BIN)/pip install --quiet --disable-pip-version-check uv

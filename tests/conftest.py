@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import av
 import pytest
 
+from tests import forked
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +20,11 @@ class MakeClip(Protocol):
     def __call__(self, *, frames: int = 10, audio: bool = False, movflags: str = "", codec: str = "libx264") -> bytes:
         """Encode it; the same arguments give the same bytes, encoded once."""
         ...
+
+
+def pytest_sessionfinish() -> None:
+    """End the server of programs."""
+    forked.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,15 @@
-"""``batchvid run``: does what is left of one manifest, or of several at the same time.
-
-Asks, on a terminal, before a job without an id is bought that resembles a clip which is paid.
-"""
+"""``run``: does what is left of one manifest, or of several at the same time."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import click
 
+from batchvid.cli.decisions import is_bounded_or_accepted, without_refused
 from batchvid.cli.options import (
     Amount,
     Duration,
@@ -27,45 +23,13 @@ from batchvid.cli.options import (
     manifests_argument,
     output_option,
 )
-from batchvid.cli.streams import complain, tell
+from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
-from batchvid.engine.target import SANDBOX_SPEED, journal_path
+from batchvid.engine.target import SANDBOX_SPEED
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from batchvid.manifest.model import Manifest
-
-
-def without_refused(manifest: Manifest) -> Manifest:
-    """Return the manifest without the jobs that the person does not want to be bought as new ones.
-
-    Where nobody can be asked, it is returned as it is: the run tells of them before it buys them.
-    """
-    if sys.stdin is None or sys.stdout is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return manifest
-    from batchvid.cli.output.text import count
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.domain.identity import advice
-    from batchvid.engine.moving import TOLD_AT_MOST, identity_of
-    from batchvid.journal.sqlite_reader import JournalReader
-    from batchvid.storage.output import Output
-
-    journal, clips = JournalReader.open_readonly(journal_path(manifest)), Output.of(manifest.output).clips
-    with journal or nullcontext():
-        found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
-    if found is None or not found.resembling:
-        return manifest
-    for new, old in found.resembling[:TOLD_AT_MOST]:
-        tell(f"{new} is new, and {advice(old)}")
-    if (more := len(found.resembling) - TOLD_AT_MOST) > 0:
-        tell(f"and {more:,} more, which batchvid plan lists")
-    what = count(len(found.resembling), "job")
-    if click.confirm(f"Buy {what} as new? Otherwise {what} will be held back, and the others go on", default=False):
-        return manifest
-    held = {new for new, _ in found.resembling}
-    return replace(manifest, jobs=tuple(job for job in manifest.jobs if job.id not in held))
 
 
 @click.command("run")
@@ -202,8 +166,7 @@ def run_command(
     beside the paid one that it resembles, before it is bought; on a terminal the run asks.
     """
     with _Ending(as_json=as_json) as ending:
-        verbosity = -1 if quiet else int(verbose)
-        from batchvid.cli.work import Asked, do, unbounded
+        from batchvid.cli.runs import Telling, do
         from batchvid.domain.options import RunOptions, matching
         from batchvid.engine.observer import Verbosity
 
@@ -231,22 +194,15 @@ def run_command(
             key_file=None if api_key_file is None else str(api_key_file),
             ca_file=None if ca_file is None else str(ca_file),
         )
-        if not sandbox and not _accepted(unbounded(loaded, options), yes=yes, as_json=as_json):
+        if not sandbox and not is_bounded_or_accepted(loaded, options, yes=yes, as_json=as_json):
             ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
             complain("batchvid: not begun, and nothing was sent")
             return ending.code
-        asked = Asked(
-            options=options,
-            as_json=as_json,
-            verbosity=Verbosity(verbosity),
-            metrics=metrics,
-            report=not no_report,
-        )
-        asked_for = [one if as_json else without_refused(one) for one in loaded]
-        if held := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in asked_for):
-            ending.add(Exit.STOPPED, f"held back, as was wished: {held}")
-        outcomes = do(asked, [str(path) for path in manifests], asked_for)
-        for outcome in outcomes:
+        wanted = loaded if as_json else [without_refused(one) for one in loaded]
+        if held_back := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in wanted):
+            ending.add(Exit.STOPPED, f"held back, as was wished: {held_back}")
+        telling = Telling(as_json, Verbosity(-1 if quiet else int(verbose)), metrics, not no_report)
+        for outcome in do(options, telling, [str(path) for path in manifests], wanted):
             if not isinstance(outcome, BatchvidError):
                 if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
                     ending.add(outcome.exit_code, outcome.stopped)
@@ -255,17 +211,6 @@ def run_command(
             else:
                 raise outcome
     return ending.code
-
-
-def _accepted(unpriced: int, *, yes: bool, as_json: bool) -> bool:
-    """Ask the person, if one is there, whether to go on with so many jobs of unknown price; else warn."""
-    if not unpriced or yes:
-        return True
-    what = f"nothing bounds what this run may cost: {unpriced:,} job{'s' if unpriced > 1 else ''} of unknown price"
-    if as_json or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-        complain(f"warning: {what}; state prices: and limits.budget in the manifest, or give --max-cost")
-        return True
-    return click.confirm(f"{what[:1].upper()}{what[1:]}. Go on?", default=False, err=True)
 
 
 class _Ending:

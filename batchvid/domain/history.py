@@ -101,7 +101,7 @@ class Retelling:
 
     def _has_place(self, one: Found) -> bool:
         row = self.row
-        if one.attempt > row.attempt:
+        if one.attempt > row.attempt or not row.attempt:  # a damaged line may have the number 0
             return True
         is_over = one.failed is not None or one.gave_up is not None
         if row.state in {State.PENDING, State.FAILED}:

@@ -10,9 +10,10 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from batchvid.storage.fs import STATE_FOLDER
+from tests.forked import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ RULES = """
 - {on: content, prompt: "unfetched*", status: 503}
 """
 """What goes wrong with a job is said by the first word of its prompt."""
+INTERPRETERS = ("PYTHON", "LANG", "LC_")
+"""What begins so is read when an interpreter starts."""
 QUICK = {
     "submits": "50/s",
     "requests": "100/s",
@@ -44,6 +47,9 @@ QUICK = {
     "backoff": "0.02s..0.1s",
 }
 """Limits whose waits are short."""
+
+
+Process: TypeAlias = "Forked | subprocess.Popen[str]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +125,15 @@ class Project:
         *arguments: str | Path,
         stdout: int | IO[Any] = subprocess.PIPE,
         more: Mapping[str, str | None] = MappingProxyType({}),
-    ) -> subprocess.Popen[str]:
+    ) -> Process:
         """Start ``batchvid ARGUMENTS`` in the folder."""
+        environment = self.environment(**dict(more))
+        if not any(name.startswith(INTERPRETERS) for name in more):
+            return Forked([*map(str, arguments)], cwd=self.folder, env=environment, stdout=stdout)
         return subprocess.Popen(
             command(*arguments),
             cwd=self.folder,
-            env=self.environment(**dict(more)),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -162,7 +171,7 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "batchvid", *map(str, arguments)]
 
 
-def ended(process: subprocess.Popen[str]) -> Ran:
+def ended(process: Process) -> Ran:
     """Wait for the end of a process."""
     try:
         out, err = process.communicate(timeout=ENDS_S)
@@ -170,10 +179,11 @@ def ended(process: subprocess.Popen[str]) -> Ran:
         process.kill()
         out, err = process.communicate()
         raise AssertionError(f"it did not end:\n{out}\n{err}") from None
+    assert process.returncode is not None
     return Ran(process.returncode, out or "", err or "")
 
 
-def read_until(process: subprocess.Popen[str], words: str) -> str:
+def read_until(process: Process, words: str) -> str:
     """Read the standard output of a process up to the first line that holds *words*, and give that line."""
     assert process.stdout is not None
     for line in process.stdout:

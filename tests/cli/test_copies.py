@@ -17,12 +17,12 @@ import pytest
 from tests.cli.project import command, ended, read_until
 
 if TYPE_CHECKING:
-    from tests.cli.project import Project
+    from tests.cli.project import Process, Project
 
 COPY = "elsewhere"
 
 
-def copied_amid(project: Project, *how: str) -> subprocess.Popen[str]:
+def copied_amid(project: Project, *how: str) -> Process:
     """Copy the output in the middle of a run, and return the run, which goes on."""
     project.manifest("=kite", "gull", "wave", "reef", submits="4/s")
     run = project.start("run", "m.yaml", "--no-report")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
@@ -130,6 +130,7 @@ LINE = st.tuples(st.sampled_from(NAMES), st.integers(0, 3), st.integers(0, 2), s
 
 
 @given(st.lists(LINE, max_size=12))
+@example([("SubmitStarted", 0, 0, "t1"), ("GaveUp", 0, 0, "t1")])
 def test_whatever_a_log_tells_a_paid_request_is_never_free_to_be_bought(
     told: list[tuple[str, int, int, str]],
 ) -> None:

@@ -14,6 +14,8 @@ from tests.golden.night import FRAME_FROM_CLIP, Night, finished_night
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.xdist_group("golden night")  # one night for all of them
+
 NIGHT = (
     "adopt-wrong.jsonl",
     "adopt.jsonl",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.conftest import MakeClip
     from tests.report.browser import Opened, Opener
 
+pytestmark = pytest.mark.xdist_group("chromium")  # one browser for all of them
+
 PLAYS = "() => { const video = document.querySelector('dialog video'); return video && video.currentTime > 0.2; }"
 NO_WIDER = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 

@@ -88,10 +88,10 @@ class Reporter(Silent):
     A report that cannot be written is a warning, and never the run's failure.
     """
 
-    def __init__(self, manifest: Manifest, posters: Posters, *, view: View, named: str) -> None:
+    def __init__(self, manifest: Manifest, posters: Posters, *, observer: View, named: str) -> None:
         self._manifest = manifest
         self._posters = posters
-        self._view = view
+        self._observer = observer
         self._named = named
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
@@ -110,9 +110,9 @@ class Reporter(Silent):
                 write_report, self._manifest, named=self._named, posters=self._posters, patience_s=patience_s
             )
         except (BatchvidError, OSError, ImportError, MemoryError) as error:
-            self._view.warn(f"there is no new report (the clips are safe): {str(error) or type(error).__name__}")
+            self._observer.warn(f"there is no new report (the clips are safe): {str(error) or type(error).__name__}")
         else:
-            self._view.note(f"report: {path}")
+            self._observer.note(f"report: {path}")
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:

@@ -1,0 +1,212 @@
+"""What one ``run`` does for its manifests: an observer and a context for each, and all at work at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchvid.cli.decisions import is_moved
+from batchvid.cli.output.costs import notes_of, plan_sums_json, run_words
+from batchvid.cli.output.jsonl import JsonLines
+from batchvid.cli.output.lines import PlainLines
+from batchvid.cli.output.metrics import MetricsFile
+from batchvid.cli.streams import complain, unfailing
+from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
+from batchvid.domain.notice import failed_start, is_worth_telling, notice
+from batchvid.domain.plan import cost_of_plan
+from batchvid.engine.account import SpendCap
+from batchvid.engine.context import Interrupts, RunContext
+from batchvid.engine.observer import Several, Verbosity
+from batchvid.engine.run import run_many
+from batchvid.engine.target import as_run
+from batchvid.providers.credentials import find_url, terminal_can_draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from batchvid.domain.notice import Hook
+    from batchvid.domain.options import RunOptions
+    from batchvid.domain.plan import Plan
+    from batchvid.domain.results import Money, Summary
+    from batchvid.engine.observer import View
+    from batchvid.manifest.model import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a call is told."""
+
+    as_json: bool = False
+    verbosity: Verbosity = Verbosity.NORMAL
+    metrics: Path | None = None
+    """Where to write a file for Prometheus."""
+    report: bool = True
+    """Whether each run ends with its page."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether the runs are drawn on the terminal."""
+        is_terminal = sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
+        return is_terminal and not self.as_json and self.verbosity is Verbosity.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The run of one manifest, and what ends with it."""
+
+    context: RunContext
+    stack: ExitStack
+    """What is closed with it."""
+    hooks: tuple[Hook, ...]
+    """Whom to tell how it ended, each with its URL."""
+    draws: bool
+
+    def complain(self, what: str) -> None:
+        """Write it on standard error, or above the picture where one is drawn."""
+        if self.draws:
+            self.context.observer.warn(f"batchvid: {what}")
+        else:
+            complain(f"batchvid: {what}")
+
+
+def do(
+    options: RunOptions, telling: Telling, named: Sequence[str], manifests: Sequence[Manifest]
+) -> list[Summary | BatchvidError]:
+    """Run the manifests; return how each ended, but for those that an interruption kept from beginning.
+
+    One that cannot begin is told on standard error and does not stop the others. Raises `ConfigError` when there is no
+    key for one that was never run: nothing is sent then.
+    """
+    manifests = [as_run(manifest, options) for manifest in manifests]
+    metrics = None if telling.metrics is None else _metrics(telling.metrics)
+    interrupts, spend_cap = Interrupts(), SpendCap(options.max_cost_micros, options.max_jobs)
+    with ExitStack() as stack:
+        watched = []
+        for name, manifest, (shown, told) in zip(named, manifests, _observers(telling, named), strict=True):
+            own = stack.enter_context(ExitStack())
+            observer = shown if metrics is None else Several([shown, metrics.view(name)])
+            own.callback(observer.close)
+            asks = not telling.as_json and not options.moved
+            context = RunContext(
+                manifest,
+                named=name,
+                options=replace(options, moved=True) if asks and is_moved(manifest) else options,
+                observer=observer,
+                interrupts=interrupts,
+                spend_cap=spend_cap,
+                planned=_teller(observer, told, options),
+            )
+            context = _reported(context, own) if telling.report else context
+            hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
+            watched.append(Watched(context, own, hooks, telling.draws))
+        gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
+        return asyncio.run(_do(watched, interrupts, metrics))
+
+
+def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[View, JsonLines | None]]:
+    """Return for each manifest the observer, and the part of it that writes JSON."""
+    out, level = unfailing(sys.stdout), telling.verbosity
+    if telling.draws:
+        from batchvid.cli.output.live import LiveView, Screen, console_on
+
+        screen = Screen(console_on(sys.stdout))
+        return [(LiveView(screen, manifest=name), None) for name in named]
+    people = unfailing(sys.stderr) if telling.as_json else out
+    lines = [PlainLines(people, level, manifest=name, label=name if len(named) > 1 else "") for name in named]
+    if not telling.as_json:
+        return [(one, None) for one in lines]
+    told = [JsonLines(out, level, manifest=name) for name in named]
+    return [(Several([one, other]), one) for one, other in zip(told, lines, strict=True)]
+
+
+def _teller(observer: View, told: JsonLines | None, options: RunOptions) -> Callable[[Plan, Money], None]:
+    """Return what tells a plan: to programs its sums, to people its cost and what they might not expect."""
+
+    def tell(plan: Plan, money: Money) -> None:
+        cost = cost_of_plan(plan, money, max_cost_micros=options.max_cost_micros, max_jobs=options.max_jobs)
+        if told is not None:
+            told.write(plan_sums_json(plan, money, cost=cost))
+        bought = run_words(plan, cost)
+        for note in (*([] if bought is None else [bought]), *notes_of(plan)):
+            observer.note(note)
+
+    return tell
+
+
+def _reported(context: RunContext, stack: ExitStack) -> RunContext:
+    """Return the run that ends with its page."""
+    from batchvid.cli.report import Reporter, posters_of
+
+    posters = posters_of(context.manifest)
+    stack.callback(posters.close)
+    reporter = Reporter(context.manifest, posters, observer=context.observer, named=context.named)
+    return replace(context, observer=Several([reporter, context.observer]), before_summary=reporter.write)
+
+
+async def _do(
+    watched: Sequence[Watched], interrupts: Interrupts, metrics: MetricsFile | None
+) -> list[Summary | BatchvidError]:
+    interrupts.install()
+    found: list[Summary | BatchvidError] = []
+
+    async def ended(place: int, outcome: Summary | BatchvidError) -> None:
+        one = watched[place]
+        found.append(outcome)
+        if isinstance(outcome, BatchvidError) and len(watched) > 1:
+            one.complain(f"{one.context.named}: {outcome}")
+        if metrics is not None:
+            if isinstance(outcome, BatchvidError):
+                metrics.ended(one.context.named, outcome.exit_code)
+            if metrics.failed is not None:
+                one.complain(metrics.failed)
+        if not interrupts.at_once:
+            await _notify(one, outcome)
+        one.stack.close()
+
+    await run_many([one.context for one in watched], ended)
+    return found
+
+
+def _metrics(path: Path) -> MetricsFile:
+    """Return the file for Prometheus; raises `ConfigError` when it cannot be written there."""
+    found = MetricsFile(path)
+    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise ConfigError(f"the metrics cannot be written: {path.absolute().parent} is no folder that batchvid may use")
+    return found
+
+
+async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
+    """Tell whom the manifest names how the run ended; that it cannot be told is only said.
+
+    Nobody hears of a run that found every clip there, nor of one that another run kept from beginning: that one will
+    tell.
+    """
+    if not one.hooks or isinstance(outcome, OutputBusyError):
+        return
+    if isinstance(outcome, BatchvidError):
+        told = failed_start(one.context.named, outcome.exit_code)
+    elif is_worth_telling(outcome):
+        told = notice(outcome)
+    else:
+        return
+    from batchvid.engine.notify import tell
+
+    for trouble in await tell(one.hooks, told):
+        one.complain(trouble)
+
+
+def _known(hook: Hook) -> Hook | None:
+    """Return a hook with its URL, when that stands in a variable."""
+    if not hook.env:
+        return hook
+    url = find_url(hook.env)
+    if url is None:
+        complain(f"warning: nobody will be notified at {hook.shown}: the variable is not set")
+        return None
+    return replace(hook, url=url)
