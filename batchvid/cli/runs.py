@@ -19,7 +19,7 @@ from batchvid.cli.streams import complain, unfailing
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
 from batchvid.domain.plan import cost_of_plan
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.run import run_many

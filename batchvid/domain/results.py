@@ -108,16 +108,16 @@ class Snapshot:
     submits_per_min: float
     """Measured over the last minute."""
     submit_limit: Rate | None
-    slowed_to: float
-    """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
-    paused_s: float
-    """For how long nothing is sent, because the service asked for it or is away."""
-    polls: int
-    """Polls sent by this run."""
-    submits: int
-    """Paid requests sent by this run."""
     downloaded_bytes: int
-    stopping: str | None
+    slowed_to: float = 1.0
+    """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
+    paused_s: float = 0.0
+    """For how long nothing is sent, because the service asked for it or is away."""
+    polls: int = 0
+    """Polls sent by this run."""
+    submits: int = 0
+    """Paid requests sent by this run."""
+    stopping: str | None = None
     """Why no more jobs are submitted, when that is so."""
     active: bool = True
     """Whether a run is at work; who only watches may find none."""

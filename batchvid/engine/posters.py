@@ -3,8 +3,8 @@
 They are made by a process of its own, ``python -m batchvid.engine.posters``: what a decoder does with a hostile or
 broken clip (crash, hang, swell) then happens there, and the run that pays goes on. The child reads a line of JSON for
 each picture from its standard input, puts the picture in place, and answers with a line, until the input ends.
-A picture is named after the content that it shows, so one that is there is never made again.
-The parent's side, `Posters`, asks for pictures and never waits longer than it was told to.
+A picture is named after the content that it shows, so one that is there is never made again. The parent's side is
+`Posters`, which never waits longer than it was told to.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ READY, DONE = b"ready\n", b".\n"
 ONE_TAKES_AT_MOST_S = 20
 """A clip that takes longer hangs the decoder; the alarm ends the process, and the next one leaves it out."""
 MEMORY_BYTES = 4 * 1024**3
+BESIDE_A_RUN, WAITED_FOR = 19, 0
+"""How far a child steps back for others: a run that is at work goes first in everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +60,14 @@ class Wanted:
         """Of the picture, in `FOLDER`."""
         return picture_name(self.sha256)
 
+    def line(self) -> bytes:
+        """Return it as the child reads it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
 
 def picture_name(sha256: str) -> str:
-    """Name the picture of the content with this hash."""
+    """Return the name of the picture of the content with this hash."""
     return sha256[:NAMED_BY] + SUFFIX
-
-
-def request_line(wanted: Wanted) -> bytes:
-    """Return *wanted* as the child reads it."""
-    return json.dumps(asdict(wanted)).encode() + b"\n"
-
-
-def main() -> None:
-    """Make what standard input asks for; ``argv``: the output folder, the mode of new files, the niceness."""
-    from batchvid.storage.output import Output
-
-    root, mode = sys.argv[1], int(sys.argv[2], 8)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        os.nice(int(sys.argv[3]))
-    clips, folder = Output.of(Path(root)).clips, open_folder(root, FOLDER, create=True)
-    _say(READY)
-    for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_REAL, ONE_TAKES_AT_MOST_S)  # nobody catches it: it ends the process
-        with suppress(
-            OSError, ValueError, MemoryError, LookupError, SyntaxError
-        ):  # no picture is no trouble: the page has a way
-            _make(Wanted(**json.loads(line)), clips=clips, folder=folder, mode=mode)
-        _say(DONE)
-
-
-def _say(word: bytes) -> None:
-    sys.stdout.buffer.write(word)
-    sys.stdout.buffer.flush()
-
-
-def _make(wanted: Wanted, *, clips: ClipStore, folder: int, mode: int) -> None:
-    if wanted.source.startswith("/"):
-        picture = thumbnail_of_frame(wanted.source)
-    else:
-        with clips.open(wanted.source) as file:
-            picture = thumbnail_of_clip(file)
-    leave_room(folder, len(picture))
-    write_whole(folder, wanted.name, [picture], mode=mode, durable=False)
-
-
-BESIDE_A_RUN, WAITED_FOR = 19, 0
-"""How far a child steps back for others: a run that is at work goes first in everything."""
 
 
 class Posters:
@@ -131,7 +94,7 @@ class Posters:
             if self._child is None:
                 self._child = self._start(stdout=subprocess.DEVNULL, niceness=BESIDE_A_RUN)
                 os.set_blocking(_stdin(self._child), False)
-            line = request_line(wanted)
+            line = wanted.line()
             if len(line) <= select.PIPE_BUF:  # up to here a pipe takes all of it, or nothing
                 os.write(_stdin(self._child), line)
         except BlockingIOError:
@@ -140,7 +103,7 @@ class Posters:
             self._given_up = True
 
     def complete(self, pictures: Iterable[Wanted], *, patience_s: float) -> frozenset[str]:
-        """Make what is missing of *pictures*, in their order, while *patience_s* lasts; give the names that are there.
+        """Make what is missing of *pictures* in their order, while *patience_s* lasts; return the names of all.
 
         A clip that brings the child down is left out, and a new child goes on behind it.
         """
@@ -156,13 +119,13 @@ class Posters:
         return self.ready()
 
     def _make(self, missing: Sequence[Wanted], *, patience_s: float) -> int | None:
-        """Let one child make them; give how many it came to look at, ``None`` when no further child would help."""
+        """Let one child make them; return how many it looked at, ``None`` when no further child would help."""
         try:
             child = self._start(stdout=subprocess.PIPE, niceness=WAITED_FOR)
         except OSError:
             return None
         try:
-            answers, _ = child.communicate(b"".join(map(request_line, missing)), timeout=patience_s)
+            answers, _ = child.communicate(b"".join(map(Wanted.line, missing)), timeout=patience_s)
         except (subprocess.TimeoutExpired, OSError):
             return None
         finally:
@@ -204,6 +167,39 @@ def _stdin(child: subprocess.Popen[bytes]) -> int:
     if child.stdin is None:
         raise BrokenPipeError
     return child.stdin.fileno()
+
+
+def main() -> None:
+    """Make what standard input asks for; ``argv``: the output folder, the mode of new files, the niceness."""
+    from batchvid.storage.output import Output
+
+    root, mode = sys.argv[1], int(sys.argv[2], 8)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        os.nice(int(sys.argv[3]))
+    clips, folder = Output.of(Path(root)).clips, open_folder(root, FOLDER, create=True)
+    _say(READY)
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_REAL, ONE_TAKES_AT_MOST_S)  # nobody catches it: it ends the process
+        # No picture is no trouble: the page has a way to show that there is none.
+        with suppress(OSError, ValueError, MemoryError, LookupError, SyntaxError):
+            _make(Wanted(**json.loads(line)), clips=clips, folder=folder, mode=mode)
+        _say(DONE)
+
+
+def _say(word: bytes) -> None:
+    sys.stdout.buffer.write(word)
+    sys.stdout.buffer.flush()
+
+
+def _make(wanted: Wanted, *, clips: ClipStore, folder: int, mode: int) -> None:
+    if wanted.source.startswith("/"):
+        picture = thumbnail_of_frame(wanted.source)
+    else:
+        with clips.open(wanted.source) as file:
+            picture = thumbnail_of_clip(file)
+    leave_room(folder, len(picture))
+    write_whole(folder, wanted.name, [picture], mode=mode, durable=False)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import reopenings
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films, take_still
 from batchvid.engine.moving import move_jobs
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
-from batchvid.engine.scheduler import Scheduler, place_all
-from batchvid.engine.stats import RunStatistics
+from batchvid.engine.scheduler import Scheduler
+from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_path
 from batchvid.engine.workers import InFlightPool, Runner
@@ -71,9 +71,9 @@ def needing_person(
     scheduler: Scheduler, runner: Runner | None, left: Iterable[Progress], waits: Iterable[Wait], *, journal: Journal
 ) -> tuple[NeedsAttention, ...]:
     """Return the chosen jobs that go no further until somebody decides; *left* is what the run did not touch."""
-    statistics = RunStatistics(scheduler, started=0.0) if runner is None else runner.statistics
+    statistics = Statistics() if runner is None else runner.statistics
     for row in left:
-        statistics.take_over(row)
+        statistics.stands(row)
     blocked = (NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
     found = [one for one in (*statistics.needs_person.values(), *blocked) if scheduler.may_submit(one.job_id)]
     doubts: dict[str, Doubt] = {}
@@ -103,7 +103,7 @@ def summary_of(
     breaker, unfinished = scheduler.breaker, any(counts[state] for state in State if state.is_open)
     halts = breaker.all_halts if unfinished else breaker.halts
     halt = worst_halt(halts)
-    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.parked)
+    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.deferred)
     codes = [one.exit_code for one in halts]
     codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
     blocked = sum(one.state is State.PENDING for one in needing)
@@ -111,8 +111,8 @@ def summary_of(
     if nothing is not None:  # a slip in a pattern must not look like a manifest that is done
         codes.append(Exit.STOPPED)
     jobs, chosen = scheduler.jobs, scheduler.may_submit
-    deferred = {jobs[index].id: reason for index, reason in scheduler.deferred.items()}
-    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in deferred.items() if chosen(job_id)]
+    ended = ((jobs[index].id, reason) for index, reason in scheduler.spent.items())
+    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in ended if chosen(job_id)]
     return Summary(
         manifest=named,
         output=output,
@@ -173,7 +173,7 @@ async def run(context: RunContext) -> Summary:
             stop_submitting_at=_on_clock(options.until_at, now=now, at=context.wall()),
             window_ends_at=options.until_at,
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
-            ration=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
+            spend_cap=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
             account=pool.account,
             out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
@@ -186,9 +186,8 @@ async def run(context: RunContext) -> Summary:
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
-        place_all(
-            scheduler, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=context.wall()
-        )
+        reserved, at = journal.held_jobs(), context.wall()
+        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
         runner = None
         if not scheduler.is_over():
             runner = await _work(context, scheduler, pool, rows=rows, journal=journal, output=output)
@@ -226,14 +225,14 @@ async def _work(
 ) -> Runner:
     """Let the runner work until it is over."""
     async with AsyncExitStack() as stack:
-        edges = Ports(
+        ports = Ports(
             provider=PROVIDERS[context.manifest.provider],
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
             clips=output.clips,
             keep_orphan=partial(orphans.append, output.state.output),
             log=journal.log,
-            view=context.observer,
+            observer=context.observer,
             read_frame=frame_bytes,
             take_still=partial(take_still, output),
             still_sha256=output.state.frame_sha256,
@@ -241,16 +240,16 @@ async def _work(
             request_pace=pool.request_pace,
             wall=context.wall,
         )
-        runner = Runner(scheduler, edges, pool.runners)
+        runner = Runner(scheduler, ports, pool.runners)
         for row in rows.values():
-            runner.statistics.take_over(row)
+            runner.statistics.stands(row)
         stack.enter_context(pool.joined(runner))
         try:
             await _interruptible(runner, context.interrupts)
         finally:
-            edges.log.flush()
-            if edges.log.failed is not None:
-                context.observer.warn(edges.log.failed)
+            ports.log.flush()
+            if ports.log.failed is not None:
+                context.observer.warn(ports.log.failed)
             context.observer.stats(runner.snapshot())
         return runner
 

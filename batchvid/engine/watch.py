@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
-from batchvid.engine.stats import MINUTE_S, Lookout
+from batchvid.engine.stats import MINUTE_S, WatchStatistics
 from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.storage.lock import held_since
 
@@ -36,7 +36,7 @@ class Watching:
         self._manifest = manifest
         self._path = path
         self._wall = wall
-        self._lookout = Lookout(manifest.jobs, manifest.limits)
+        self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
         self._journal: JournalReader | None = None
         self._seen = 0
         self._money = Money(budget_micros=manifest.limits.budget_micros)
@@ -63,7 +63,7 @@ class Watching:
             self._begin(at)
         elif self._follow():
             self._sum_up(at)
-        return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
+        return self._statistics.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
         journal = self._journal = JournalReader.open_readonly(self._path)
@@ -76,9 +76,9 @@ class Watching:
                 break
             recent.append((kind, happened_at))
         for kind, happened_at in reversed(recent):
-            self._lookout.took_place(kind, happened_at)
+            self._statistics.took_place(kind, happened_at)
         for row in journal.all_progress():
-            self._lookout.stands(row)
+            self._statistics.stands(row)
         self._sum_up(at)
 
     def _follow(self) -> bool:
@@ -89,11 +89,11 @@ class Watching:
         for seq, job_id, happened_at, kind in journal.news(self._seen):
             self._seen = seq
             changed.add(job_id)
-            self._lookout.took_place(kind, happened_at)
+            self._statistics.took_place(kind, happened_at)
         for job_id in changed:
             row = journal.progress(job_id)
             if row is not None:
-                self._lookout.stands(row)
+                self._statistics.stands(row)
         return bool(changed)
 
     def _sum_up(self, at: float) -> None:

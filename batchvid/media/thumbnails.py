@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def thumbnail_of_clip(file: IO[bytes]) -> bytes:
         if video.width * video.height > PIXELS_AT_MOST:
             raise ValueError("is too large")
         # The first packet alone, and then the end: else the decoder holds the frame back until it has seen more.
-        first = next(container.demux(video)).decode() or video.codec_context.decode(None)
-        frame = first[0]
+        packet = next(container.demux(video))
+        first = packet.decode() or ([] if packet.is_discard else video.codec_context.decode(None))
+        frame = (first or list(islice(container.decode(video), 1)))[0]
         scale = min(1.0, SIDE / max(frame.width, frame.height))
         width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         return _webp(image_of(frame, width=width, height=height))

@@ -17,7 +17,7 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.results import Summary
 from batchvid.engine import workers as runner
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts
 from batchvid.engine.run import run_many
 from batchvid.journal.sqlite_reader import JournalReader
