@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.task import TaskReport
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
     Said = Mapping[str, TaskReport | Fault]
@@ -161,7 +161,7 @@ class Adopting:
         """Return what the journal knows of these jobs."""
         ids = list(dict.fromkeys(one.job_id for one in wanted))
         rows = {row.job_id: row for row in self.journal.progress_of(ids)}
-        newest = {job_id: tries[-1].task_id for job_id in rows if (tries := self.journal.attempts(job_id))}
+        newest = {job_id: tries[-1].task_id for job_id in rows if (tries := list(self.journal.attempts(job_id)))}
         named = {job.id for job in self.manifest.jobs}
         return Known(rows, named, self.named, self.journal.owner_of_task, newest)
 

@@ -130,7 +130,7 @@ def _sqlite() -> Finding:
 
 def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
     from batchvid.storage.lock import is_held
     from batchvid.storage.output import Output
@@ -145,7 +145,7 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
-        journal = JournalReader.open_readonly(output.state.folder / "journal.db")
+        journal = journal_of(manifest).read()
         with journal or nullcontext():
             if journal is not None:
                 number = sum(journal.counts().values())

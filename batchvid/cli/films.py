@@ -12,7 +12,7 @@ import click
 from batchvid.cli.options import ClipMoment, json_option, load, manifest_argument, output_option, read_journal
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
-from batchvid.engine.target import has_journal
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
@@ -42,7 +42,7 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
         complain(f"{manifest} names no films: write film: true beside a storyboard, or films:")
         return Exit.OK
     interrupts = Interrupts()
-    if has_journal(loaded):
+    if journal_of(loaded).exists():
         held = Output.of(loaded.output)
         with held.state.lock():
             rows, _ = read_journal(loaded)

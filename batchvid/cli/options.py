@@ -17,7 +17,7 @@ import click
 import batchvid
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import ConfigError, StorageError
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
     from batchvid.engine.target import Account
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import JournalReader
     from batchvid.manifest.model import Manifest
 
 
@@ -100,10 +100,9 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.results import Money
     from batchvid.engine.moving import as_moved, identity_of
-    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.output import Output
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
@@ -118,11 +117,10 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
     from batchvid.domain.doubts import doubts_of
     from batchvid.domain.job import State
-    from batchvid.journal.sqlite_reader import JournalReader
 
     doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
     ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
-    journal = JournalReader.open_readonly(journal_path(manifest)) if ids else None
+    journal = journal_of(manifest).read() if ids else None
     if journal is None:
         return []
     with journal:
@@ -147,9 +145,7 @@ def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None
 
 def bound_service(manifest: Manifest) -> str | None:
     """Return the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.journal.sqlite_reader import JournalReader
-
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     if journal is None:
         return None
     with journal:

@@ -24,7 +24,7 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.plan import Action, cost_of_plan
 from batchvid.domain.records import dollars
 from batchvid.domain.text import clean
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -84,12 +84,11 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
-    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.lock import is_held
     from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, decode=True)
-    journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
+    journal, active = journal_of(loaded).read(), is_held(loaded.output)
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)

@@ -34,7 +34,7 @@ from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
-from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.target import journal_of
 from batchvid.engine.watch import Watching
 from batchvid.providers.credentials import terminal_can_draw
 
@@ -81,9 +81,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         films = film_reports(manifest.films, rows, clips)
     active = is_held(manifest.output)
     if not active:
-        from batchvid.journal.sqlite_reader import JournalReader
-
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
         with journal or nullcontext():
             warn_of_forgotten(manifest, journal)
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
@@ -95,7 +93,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
     ):
         tell(line)
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         tell(
             f"Nothing was ever run into this output. Next: {advice.command('plan', named)} tells what it would cost, "
             f"{advice.command('run', named)} does it."
@@ -206,7 +204,7 @@ def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.cli.output.live import LiveView, Screen, console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    with suppress(KeyboardInterrupt), Watching(manifest, journal_path(manifest)) as watching:
+    with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
         if not draws:
             while True:
                 _tell(watching.look(), named, as_json=as_json)

@@ -24,7 +24,7 @@ from batchvid.cli.options import (
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,10 +113,9 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
         return
     from batchvid.domain.lifecycle import ClipMissing, TaskSucceeded
     from batchvid.journal.base import Change
-    from batchvid.journal.sqlite import Journal
 
     at = time.time()
-    with Journal.reopen(journal_path(manifest)) as journal:
+    with journal_of(manifest).open(service=None) as journal:
         for job_id, saved in replaced:
             row = journal.progress(job_id)
             if row is not None and row.state is State.DONE:

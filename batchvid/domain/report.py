@@ -22,7 +22,8 @@ from batchvid.domain.results import Money
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from batchvid.domain.job import Job
+    from batchvid.domain.job import Attempt, Job
+    from batchvid.domain.lifecycle import KeptEvent
 
 
 NIGHT_GAP_S = 3 * 3600.0
@@ -34,29 +35,6 @@ SAMPLES = 240
 BINS_AT_MOST = 24
 TAIL = 0.99
 """Of the generation times; what is slower is gathered in the last bin, so that one stray does not flatten the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """A paid attempt, as the journal keeps it."""
-
-    job_id: str
-    attempt: int
-    outcome: str
-    """``open``, ``in_doubt``, ``succeeded``, ``failed`` or ``abandoned``."""
-    price_micros: int | None
-    started_at: float
-    accepted_at: float | None
-    finished_at: float | None
-    resolved_model: str | None
-    reason: str | None
-
-    @property
-    def took_s(self) -> float | None:
-        """How long the service took for the clip; ``None`` when there is none."""
-        if self.outcome != "succeeded" or self.accepted_at is None or self.finished_at is None:
-            return None
-        return max(0.0, self.finished_at - self.accepted_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +92,7 @@ class _Moments:
     done: Sequence[float]
 
 
-def nights(paid: Sequence[Paid], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[Night, ...]:
+def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[Night, ...]:
     """Return the newest nights, oldest first. *saved* are the moments at which clips came to be on disk."""
     accepted = [one for one in paid if one.accepted_at is not None]
     moments = _Moments(
@@ -193,6 +171,12 @@ TROUBLES_SHOWN = 6
 """Of one job, the newest: a download that failed a hundred times is told by its end."""
 
 
+TROUBLES = (
+    "SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "ClipMissing", "GaveUp",
+)  # fmt: skip
+"""The events that tell of something that went wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something that went wrong with a job."""
@@ -203,6 +187,11 @@ class Trouble:
     """The name of the event in `batchvid.domain.lifecycle`."""
     reason: str
 
+    @classmethod
+    def of(cls, event: KeptEvent) -> Trouble:
+        """Return it from what the journal keeps."""
+        return cls(event.job_id, event.at, event.kind, event.data.get("reason", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -212,7 +201,7 @@ class Row:
     state: str
     """Of `State`, or ``parked``."""
     progress: Progress
-    attempts: tuple[Paid, ...]
+    attempts: tuple[Attempt, ...]
     troubles: tuple[Trouble, ...]
 
     @property
@@ -269,7 +258,7 @@ class Kept:
 
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """By job id."""
-    paid: Sequence[Paid] = ()
+    paid: Sequence[Attempt] = ()
     """By job, and then oldest first."""
     troubles: Sequence[Trouble] = ()
     """In the order in which they happened."""
@@ -335,8 +324,8 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
     )
 
 
-def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:
-    groups: dict[str, list[Paid]] = defaultdict(list)
+def _by_model(paid: Iterable[Attempt], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:
+    groups: dict[str, list[Attempt]] = defaultdict(list)
     for one in paid:
         groups[named.get(one.job_id) or one.resolved_model or "unknown"].append(one)
     sums = [

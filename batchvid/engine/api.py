@@ -22,8 +22,7 @@ from batchvid.domain.options import RunOptions
 from batchvid.domain.records import dollars
 from batchvid.engine.context import RunContext
 from batchvid.engine.observer import Logged, Several, Silent
-from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_path
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_of
 from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
@@ -140,10 +139,8 @@ def plan(manifest: Manifest) -> Plan:
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
     from batchvid.engine.planning import lost_of, planned
-    from batchvid.engine.target import journal_path
-    from batchvid.journal.sqlite_reader import JournalReader
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     with journal or nullcontext():
         return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
 
@@ -309,7 +306,7 @@ class _Tap(Silent):
 
     def planned(self, *_: object) -> None:
         """Hand out what is on disk already: called under the lock, before anything else is done."""
-        journal = JournalReader.open_readonly(journal_path(self._manifest))
+        journal = journal_of(self._manifest).read()
         with journal or nullcontext():
             done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
         for job_id in self._jobs:

@@ -14,12 +14,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from batchvid.domain.history import MOVED
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.domain.records import rfc3339
-from batchvid.journal.event_log import EventLog
 from batchvid.storage.base import Known, Renamed
 
 if TYPE_CHECKING:
@@ -29,8 +26,7 @@ if TYPE_CHECKING:
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.storage.base import ClipStore
     from batchvid.storage.output import Output
 
@@ -137,16 +133,11 @@ def _move(
         places = dict.fromkeys(place for place in (row.path, unrecorded) if place is not None)
         clips += [(job_id, place, path) for place in places if _clip_at(output.clips, row, place) is not None]
     journal.move(list(new_ids.items()), at=at, remark=(TO_RENAME, json.dumps(clips)))
-    log = EventLog(output.state.folder / "log.jsonl")
-    for row in rows:
-        line = {"at": rfc3339(at), "job": new_ids[row.job_id], "attempt": row.attempt, "event": MOVED}
-        log.append(line | {"moved_from": row.job_id})
-    log.flush()
 
 
 def _respell(journal: Journal, clips: ClipStore) -> None:
     """Rename clips whose names a copy has spelt in another Unicode form to those that the journal knows."""
-    for row in list(journal.clips_beyond_ascii()):
+    for row in [row for row in journal.done_progress() if not (row.path or "").isascii()]:
         clips.respell(row.path or "", Known(row.job_id, row.size_bytes or 0, row.sha256 or ""))
 
 

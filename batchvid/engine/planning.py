@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
     from batchvid.storage.base import ClipStore, WrongClip
 

@@ -49,9 +49,8 @@ if TYPE_CHECKING:
 
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.job import Job
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.journal.orphans import Orphans
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
     from batchvid.storage.base import ClipStore
     from batchvid.storage.output import Output
     from batchvid.storage.state import StateFolder
@@ -241,7 +240,7 @@ def take_back(
         journal.meta_set(LEFT_ASIDE, json.dumps(sorted(aside | {one.task_id for one in contradictions})))
         for one in contradictions:
             warn(f"left aside as you said: {one}")
-    journal.is_sealed = True
+    journal.seal()
     for line in _tidings([one for _, one in _kept(told)], "were taken back in"):
         warn(line)
 
@@ -259,7 +258,7 @@ def forgotten(journal: JournalReader | None, output: Output, *, jobs: Mapping[st
 
     Raises `StorageError` when what lies beside it cannot be read.
     """
-    if journal is not None and journal.is_as_sealed():
+    if journal is not None and journal.is_sealed:
         return Forgotten([], is_refused=False)
     aside = set() if journal is None else set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]"))
     told = list(_retellings(journal, output, jobs, aside=aside, at=at))
@@ -317,10 +316,13 @@ def _what_is_known(
     if journal is None:
         nothing = Known((), (), (), ())
         return nothing, found.of_jobs(nothing, wanted=jobs.keys()), {}, {}, ()
-    known = journal.known_requests()
+    tries = list(journal.attempts())
+    known = Known.of(tries, journal.events(kinds=["SubmitStarted"]))
     open_rows = {row.job_id: row for row in journal.open_progress()}
     by_job = found.of_jobs(known, wanted=jobs.keys())
-    return known, by_job, open_rows, journal.open_starts(), journal.held_jobs()
+    newest = {(row.job_id, row.attempt) for row in open_rows.values()}
+    starts = {one.job_id: one.started_at for one in tries if (one.job_id, one.attempt) in newest}
+    return known, by_job, open_rows, starts, journal.reserved_jobs()
 
 
 def _look_at_clips(clips: ClipStore, ones: Sequence[Found], row: Progress) -> None:
@@ -364,7 +366,7 @@ def _contradicted(journal: Journal, contradictions: Sequence[ContradictionError]
     more = len(contradictions) - JOBS_TOLD
     told = "; ".join(clean(str(one), 500) for one in contradictions[:JOBS_TOLD])
     return (
-        f"the journal {journal.path} went back in time, and what lies beside it contradicts it: {told}"
+        f"the journal {journal.name} went back in time, and what lies beside it contradicts it: {told}"
         f"{f' (and {more} more)' if more > 0 else ''}. Nothing was sent. Look for these tasks on the service's "
         "dashboard and save their clips by hand; or restore a newer backup of the journal. "
         "Then `batchvid run MANIFEST --moved` goes on and leaves them aside"

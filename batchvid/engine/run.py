@@ -31,11 +31,10 @@ from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
 from batchvid.engine.scheduler import Scheduler
 from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 from batchvid.engine.workers import InFlightPool, Runner
-from batchvid.journal import home, orphans
+from batchvid.journal import orphans
 from batchvid.journal.group_commit import Recorder
-from batchvid.journal.sqlite import Journal
 from batchvid.media.images import frame_bytes
 from batchvid.providers.registry import PROVIDERS
 from batchvid.storage.output import Output
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
     from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
     from batchvid.storage.base import ClipStore
 
@@ -148,10 +148,10 @@ async def run(context: RunContext) -> Summary:
     manifest, options, now = context.manifest, context.options, asyncio.get_running_loop().time()
     output = Output.of(manifest.output)
     output.prepare()
-    with output.state.lock(), Journal.open(journal_path(manifest), service=context.identity) as journal:
+    with output.state.lock(), journal_of(manifest).open(service=context.identity) as journal:
         dependencies, at = DependencyGraph(manifest.jobs), context.wall()
         named = {job.id: job for job in manifest.jobs}
-        home.settle(journal, named.keys(), moved=options.moved, note=context.observer.warn)
+        journal.settle(named.keys(), moved=options.moved, note=context.observer.warn)
         take_back(journal, output, jobs=named, leave_aside=options.moved, at=at, warn=context.observer.warn)
         take_up(journal, output.state, at=at, warn=context.observer.warn)
         move_jobs(
@@ -186,7 +186,7 @@ async def run(context: RunContext) -> Summary:
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
-        reserved, at = journal.held_jobs(), context.wall()
+        reserved, at = journal.reserved_jobs(), context.wall()
         scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
         runner = None
         if not scheduler.is_over():

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from batchvid.engine.rate_limit import Pace
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
-    from batchvid.journal.event_log import EventLog
-    from batchvid.journal.group_commit import Records
+    from batchvid.journal.base import Log
+    from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
     from batchvid.providers.response import NoResponse, Response
     from batchvid.storage.base import ClipStore
@@ -98,11 +98,11 @@ class Ports:
 
     provider: Provider
     service: ServicePort
-    records: Records
+    records: Recorder
     clips: ClipStore
     keep_orphan: Callable[[Mapping[str, object]], None]
     """Keep a paid task id that could not be journaled, durably; blocks."""
-    log: EventLog
+    log: Log
     observer: Observer
     read_frame: Callable[[Frame], bytes]
     take_still: Callable[[Progress, float | None, str], Frame]

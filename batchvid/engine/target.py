@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchvid.domain.options import RunOptions
+    from batchvid.journal.base import JournalStore
     from batchvid.manifest.model import Manifest
 
 
-JOURNAL_FILE = "journal.db"
 SANDBOX_SPEED = 20.0
 """So that a rehearsal with the embedded sandbox takes seconds."""
 SLOWEST, FASTEST = 0.01, 1_000_000.0
@@ -36,17 +36,11 @@ class Account:
     key: str = field(repr=False)
 
 
-def journal_path(manifest: Manifest) -> Path:
-    """Return the path of the manifest's journal."""
-    return manifest.output / STATE_FOLDER / JOURNAL_FILE
+def journal_of(manifest: Manifest) -> JournalStore:
+    """Return where the manifest's journal is: the one place that chooses what keeps it."""
+    from batchvid.journal.sqlite import JOURNAL_FILE, SqliteStore
 
-
-def has_journal(manifest: Manifest) -> bool:
-    """Whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
-    try:
-        return journal_path(manifest).exists()
-    except PermissionError:
-        return True
+    return SqliteStore(manifest.output / STATE_FOLDER / JOURNAL_FILE)
 
 
 def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
@@ -56,7 +50,7 @@ def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
     """
     if options.sandbox_speed is not None:
         return replace(manifest, limits=manifest.limits.sped_up(options.sandbox_speed))
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         service_account(manifest, key_file=options.key_file)
     return manifest
 

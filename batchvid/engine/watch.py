@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
 from batchvid.engine.stats import MINUTE_S, WatchStatistics
-from batchvid.journal.sqlite_reader import JournalReader
 from batchvid.storage.lock import held_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from batchvid.domain.results import Snapshot
+    from batchvid.journal.base import JournalReader, JournalStore
     from batchvid.manifest.model import Manifest
 
 
@@ -32,9 +31,9 @@ class Watching:
     The first look reads all jobs, and each later one only those to which something has happened since.
     """
 
-    def __init__(self, manifest: Manifest, path: Path, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, manifest: Manifest, store: JournalStore, *, wall: Callable[[], float] = time.time) -> None:
         self._manifest = manifest
-        self._path = path
+        self._store = store
         self._wall = wall
         self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
         self._journal: JournalReader | None = None
@@ -55,7 +54,7 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Return how the run stands now. Raises as `JournalReader.open_readonly` does."""
+        """Return how the run stands now. Raises as `JournalStore.read` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = held_since(self._manifest.output)
@@ -66,17 +65,17 @@ class Watching:
         return self._statistics.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
-        journal = self._journal = JournalReader.open_readonly(self._path)
+        journal = self._journal = self._store.read()
         if journal is None:
             return
-        self._seen = journal.last_seq()
         recent = []
-        for _, _, happened_at, kind in journal.latest():
-            if happened_at < at - MINUTE_S:
+        for event in journal.events(newest_first=True):
+            self._seen = max(self._seen, event.seq)
+            if event.at < at - MINUTE_S:
                 break
-            recent.append((kind, happened_at))
-        for kind, happened_at in reversed(recent):
-            self._statistics.took_place(kind, happened_at)
+            recent.append(event)
+        for event in reversed(recent):
+            self._statistics.took_place(event.kind, event.at)
         for row in journal.all_progress():
             self._statistics.stands(row)
         self._sum_up(at)
@@ -86,10 +85,10 @@ class Watching:
         journal, changed = self._journal, set()
         if journal is None:
             return False
-        for seq, job_id, happened_at, kind in journal.news(self._seen):
-            self._seen = seq
-            changed.add(job_id)
-            self._statistics.took_place(kind, happened_at)
+        for event in journal.events(after=self._seen):
+            self._seen = event.seq
+            changed.add(event.job_id)
+            self._statistics.took_place(event.kind, event.at)
         for job_id in changed:
             row = journal.progress(job_id)
             if row is not None:

@@ -14,7 +14,7 @@ from PIL import Image
 from batchvid.domain import lifecycle as life
 from batchvid.domain.job import Progress
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
@@ -162,7 +162,7 @@ def _put(project: Project, job_id: str, order: ClipOrder) -> None:
     data = path.read_bytes()
     saved = life.ClipSaved(path.name, len(data), hashlib.sha256(data).hexdigest())
     events = (life.SubmitStarted(1, None, "f"), life.SubmitAccepted("task_big"), life.TaskSucceeded(None), saved)
-    with Journal.reopen(project.state / "journal.db") as journal:
+    with SqliteStore(project.state / "journal.db").open(service=None) as journal:
         journal.record([Change.of(Progress.fresh(job_id), *((event, 1.0) for event in events))])
 
 

@@ -13,7 +13,7 @@ import pytest
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
 from batchvid.storage.state import StateFolder
@@ -67,7 +67,7 @@ def test_a_plan_beside_a_run_calls_a_request_that_is_under_way_running_and_after
     path = project.manifest("kite")
     state = StateFolder(project.out)
     state.prepare()
-    with Journal.open(project.state / "journal.db", service=project.service.api) as journal:
+    with SqliteStore(project.state / "journal.db").open(service=project.service.api) as journal:
         started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame).jobs[0].fingerprint)
         journal.record([Change.of(Progress.fresh("job-1"), (started, 1.0))])
     with state.lock():

@@ -15,7 +15,7 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
 from batchvid.engine.planning import planned
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.frames import picture_of
 from batchvid.sandbox.render import instant_clips
 from tests.run.bench import QUICK, after, chain, changed, job, jobs
@@ -33,7 +33,7 @@ REBUY = replace(QUICK, on_change=OnChange.REBUY)
 
 def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan:
     """Return the plan that a person would see now."""
-    journal = JournalReader.open_readonly(bench.folder / ".batchvid" / "journal.db")
+    journal = SqliteStore(bench.folder / ".batchvid" / "journal.db").read()
     manifest = bench.context(wanted, limits).manifest  # type: ignore[arg-type] # as given
     if journal is None:
         return planned(manifest, None)[0]

@@ -20,7 +20,7 @@ from batchvid.engine import workers as runner
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts
 from batchvid.engine.run import run_many
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.storage.output import Output
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
@@ -90,7 +90,7 @@ class Call:
         """Check that no create is unknown and none was paid twice."""
         known: list[str | None] = []
         for name in {self.output} if self.output else set(self.wanted):
-            journal = JournalReader.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
+            journal = SqliteStore(self.bench.folder / str(name) / ".batchvid" / "journal.db").read()
             if journal is not None:
                 with journal:
                     known += [

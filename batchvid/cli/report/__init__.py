@@ -18,14 +18,12 @@ from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
-from batchvid.domain.report import FilmRow, Kept, report
+from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
 from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Silent
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.posters import Posters, Wanted
-from batchvid.engine.target import journal_path
-from batchvid.journal.event_log import LOG_FILE, pace_changes
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.fs import public_mode
 from batchvid.storage.lock import is_held
@@ -127,8 +125,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
-    path = journal_path(manifest)
-    journal = JournalReader.open_readonly(path)
+    journal = journal_of(manifest).read()
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
     clips = Output.of(manifest.output).clips
@@ -138,9 +135,9 @@ def _kept(manifest: Manifest) -> Kept:
         return Kept(
             progress=progress,
             films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
-            paid=list(journal.paid()),
-            troubles=list(journal.troubles()),
-            pace=pace_changes(path.with_name(LOG_FILE)),
+            paid=list(journal.attempts()),
+            troubles=[Trouble.of(event) for event in journal.events(kinds=TROUBLES)],
+            pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from batchvid.domain.job import Frame
-    from batchvid.domain.report import Night, Paid, Report, Row
+    from batchvid.domain.job import Attempt, Frame
+    from batchvid.domain.report import Night, Report, Row
 
 
 PROMPT_SHOWN = 4000
@@ -261,12 +261,12 @@ def _frame(frame: Frame, strings: _Strings, pictures: Collection[str]) -> tuple[
     return strings.place(_shown(frame.path.rpartition("/")[2], 120)), strings.place(_picture(frame.sha256, pictures))
 
 
-def _is_a_story(one: Paid, row: Row) -> bool:
+def _is_a_story(one: Attempt, row: Row) -> bool:
     """Whether an attempt tells more than the row does: not the only one, that went well."""
     return len(row.attempts) > 1 or one.outcome != "succeeded"
 
 
-def _attempt(one: Paid, strings: _Strings) -> list[Any]:
+def _attempt(one: Attempt, strings: _Strings) -> list[Any]:
     return [
         one.attempt,
         one.outcome,
