@@ -1,4 +1,4 @@
-"""``adopt``: gives jobs the tasks that a person found on the service's dashboard, after asking the service for them.
+"""``adopt``: records the tasks that a person found on the service's dashboard, after asking the service for them.
 
 The tables with which people tell which task is whose: CSV with commas, semicolons or tabs, or JSON lines.
 """
@@ -88,7 +88,7 @@ def adopt_command(
     ca_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Return the job ID the task TASK_ID that you found on the service's dashboard; the next run collects its clip.
+    """Adopt for the job ID the task TASK_ID from the service's dashboard; the next run collects its clip.
 
     The service is asked for the task first, which is free. What it does not know is refused, and so is the task of
     another job. Nothing is bought.
@@ -103,7 +103,7 @@ def adopt_command(
     if (file is None) == (job_id is None) or (job_id is None) != (task_id is None):
         raise click.UsageError("name a job and its task, or a file with many: ID TASK_ID, or --from FILE")
     loaded = load(manifest, output=output, base_url=base_url)
-    answer = Response(str(manifest), file, as_json=as_json)
+    teller = Teller(str(manifest), file, as_json=as_json)
     with writing(loaded) as journal, ExitStack() as stack:
         adopting = Adopting(loaded, str(manifest), journal, stack, key_file=api_key_file, ca_file=ca_file)
         if file is not None:
@@ -113,11 +113,11 @@ def adopt_command(
         known = adopting.known(wanted)
         problems += [(one.line, wrong) for one, wrong in mistakes(wanted, known)]
         if problems:
-            return answer.refuse(problems)
+            return teller.refuse(problems)
         new = [one for one in wanted if not has_it(one, known)]
         said: Said = {} if offline else adopting.ask([one.task_id for one in new])
         if refused := [(one.line, why) for one in new if (why := refusal(one, said.get(one.task_id)))]:
-            return answer.refuse(refused)
+            return teller.refuse(refused)
         doubtful = [why for one in new for why in scruples(one, known.rows[one.job_id], report(said, one.task_id))]
         for why in doubtful:
             (complain if as_json else tell)(why)
@@ -125,7 +125,7 @@ def adopt_command(
             (complain if as_json else tell)("nothing was changed")
             return Exit.OK
         adopting.record(new)
-    answer.adopted(wanted, known, said)
+    teller.adopted(wanted, known, said)
     return Exit.OK
 
 
@@ -136,7 +136,6 @@ def report(said: Said, task_id: str) -> TaskReport | None:
 
 
 def _read(file: Path) -> tuple[list[Adoption], list[tuple[int, str]]]:
-
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -197,15 +196,15 @@ class Adopting:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """What is told of adoptions, as text or as JSON."""
+class Teller:
+    """Tells of adoptions, as text or as JSON."""
 
     named: str
     file: Path | None
     as_json: bool
 
     def refuse(self, problems: Iterable[tuple[int, str]]) -> int:
-        """Return what is wrong, all of it; return the exit code."""
+        """Tell all that is wrong; return the exit code."""
         found = sorted(problems)
         if self.file is None:
             raise click.UsageError(found[0][1])
@@ -217,7 +216,7 @@ class Response:
         return Exit.MANIFEST
 
     def adopted(self, wanted: Sequence[Adoption], known: Known, said: Said) -> None:
-        """Return what was recorded, and what the service says of each task."""
+        """Tell what was recorded, and what the service says of each task."""
         following = command("run", self.named)
         already = sum(has_it(one, known) for one in wanted)
         for one in wanted:

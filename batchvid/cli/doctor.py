@@ -10,6 +10,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,22 +89,23 @@ async def checkup(
     provider = ProviderName.COMETAPI if manifest is None else manifest.provider
     key_env = manifest.key_env if manifest is not None else FACTS[provider].key_env
     url = manifest.base_url if manifest is not None else base_url or FACTS[provider].base_url
+    key, has_key = "", bool(key_env) or key_file is not None
     try:
-        key = find_key(key_env, key_file=key_file)
+        if has_key:
+            key = find_key(key_env, key_file=key_file)
         strange = names_another_secret(key_env)
-        text = f"found ({key_env}); it is not shown" if strange is None else strange
-        findings.append(Finding("key", ok=strange is None, text=text))
+        text = f"found ({key_env}); it is not shown" if has_key else f"none is sent to {url}: key_env names no variable"
+        findings.append(Finding("key", ok=strange is None, text=strange or text))
     except ConfigError as error:
-        key = ""
         findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
     if manifest is not None:
         findings += _output(manifest)
-    if is_readable_on_the_way(url):
+    if has_key and is_readable_on_the_way(url):
         if manifest is None or not manifest.allow_http:
             return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
         text = f"service.allow_http is on: everybody on the way to {url} can read the key"
         findings.append(Finding("service", ok=False, text=text))
-    findings += await _service(PROVIDERS[provider], url, key, ca_file)
+    findings += await _service(PROVIDERS[provider], url, key, ca_file, has_key=has_key)
     return findings
 
 
@@ -160,16 +162,17 @@ def _output(manifest: Manifest) -> list[Finding]:
     return findings
 
 
-async def _service(provider: Provider, url: str, key: str, ca_file: str | None) -> list[Finding]:
+async def _service(provider: Provider, url: str, key: str, ca_file: str | None, *, has_key: bool) -> list[Finding]:
     from batchvid.providers.http import Service
 
-    async with Service(url, key or "none", ca_file=ca_file) as service:
+    async with Service(url, key, ca_file=ca_file) as service:
         answer = await service.get(provider.hello())
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]
-    if answer.status == 401 and key:  # noqa: PLR2004 HTTP's word for it
-        return [*findings, Finding("service", ok=False, text=f"{url}: the key is refused", exit_code=Exit.ACCOUNT)]
+    if answer.status == HTTPStatus.UNAUTHORIZED and (key or not has_key):
+        text = f"{url}: " + ("the key is refused" if key else "it wants a key: name its variable in service.key_env")
+        return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.ACCOUNT)]
     if answer.json() is None:
         text = f"{url}: HTTP {answer.status} and no JSON: check base_url"
         return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.CONFIG)]

@@ -265,7 +265,7 @@ class Walk:
         return True
 
     def tell_end(self) -> None:
-        """Return what was decided, and the next command."""
+        """Tell what was decided, and the next command."""
         if not self._doubts:
             tell("Nothing is in doubt.")
             return

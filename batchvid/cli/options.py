@@ -179,13 +179,18 @@ class Moment(click.ParamType[float]):
         try:
             if "T" in str(value):
                 return datetime.fromisoformat(str(value)).astimezone().timestamp()
-            time_of_day = datetime.strptime(str(value), "%H:%M").time()  # noqa: DTZ007 local by meaning
+            hour, minute = time_of_day(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time: write 06:00, or 2026-01-31T06:00:00", param, ctx)
-        moment = datetime.combine(now.date(), time_of_day).astimezone()
-        if moment <= now:
-            moment = datetime.combine(now.date() + timedelta(days=1), time_of_day).astimezone()
-        return moment.timestamp()
+        today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+        moment = today.astimezone()
+        return (moment if moment > now else (today + timedelta(days=1)).astimezone()).timestamp()
+
+
+def time_of_day(text: str) -> tuple[int, int]:
+    """Return hour and minute of ``06:00``; raises ``ValueError``."""
+    found = time.strptime(text, "%H:%M")
+    return found.tm_hour, found.tm_min
 
 
 class Duration(click.ParamType[float]):

@@ -182,7 +182,7 @@ def _metrics(path: Path) -> MetricsFile:
 
 
 async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
-    """Tell whom the manifest names how the run ended; that it cannot be told is only said.
+    """Tell whom the manifest names how the run ended; a notification that fails is only a warning.
 
     Nobody hears of a run that found every clip there, nor of one that another run kept from beginning: that one will
     tell.

@@ -124,7 +124,7 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
 
 
 def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
-    """Return how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
+    """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
         tell(json.dumps(sums | ({"quick": True} if quick else {})))

@@ -57,7 +57,7 @@ class Slowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class ActivityPeriod:
     """One stretch of activity, sampled evenly; the series have the same length."""
 
     from_at: float
@@ -92,7 +92,7 @@ class _Moments:
     done: Sequence[float]
 
 
-def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[Night, ...]:
+def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[ActivityPeriod, ...]:
     """Return the newest nights, oldest first. *saved* are the moments at which clips came to be on disk."""
     accepted = [one for one in paid if one.accepted_at is not None]
     moments = _Moments(
@@ -108,11 +108,11 @@ def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceC
     return tuple(_night(moments, pace, from_at=first, to_at=last) for first, last in spans[-NIGHTS_SHOWN:])
 
 
-def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_at: float) -> Night:
+def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_at: float) -> ActivityPeriod:
     step_s = (to_at - from_at) / (SAMPLES - 1)
     ticks = [*(from_at + step_s * n for n in range(SAMPLES - 1)), to_at] if step_s else [to_at]
     submitted_before, done_before = (bisect_left(times, from_at) for times in (moments.accepted, moments.done))
-    return Night(
+    return ActivityPeriod(
         from_at=from_at,
         to_at=to_at,
         submitted=tuple(bisect_right(moments.accepted, at) - submitted_before for at in ticks),
@@ -286,7 +286,7 @@ class Report:
     models: tuple[ModelMoney, ...]
     """The most expensive first."""
     took: Histogram | None
-    nights: tuple[Night, ...]
+    nights: tuple[ActivityPeriod, ...]
     """Oldest first."""
     films: tuple[FilmRow, ...]
     missing: frozenset[str]

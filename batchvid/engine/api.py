@@ -125,12 +125,9 @@ def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None
 
         return media.read_frame(path, decode=decode)
 
-    manifest = load_manifest(path, read_frame=read_frame)
-    if output is not None:
-        manifest = replace(manifest, output=on_disk(Path(output).absolute()))
-    if base_url is not None:
-        manifest = replace(manifest, base_url=_normalised(base_url))
-    return manifest
+    address = None if base_url is None else _normalised(base_url)
+    manifest = load_manifest(path, read_frame=read_frame, base_url=address)
+    return manifest if output is None else replace(manifest, output=on_disk(Path(output).absolute()))
 
 
 def plan(manifest: Manifest) -> Plan:

@@ -68,6 +68,8 @@ class Interrupts:
 async def over_network(context: RunContext) -> AsyncIterator[ServicePort]:
     """Open the way to the run's service, or to a sandbox of its own; raises `ConfigError` when there is no key."""
     with account_of(context.manifest, context.options) as account:
+        if not account.key:
+            context.observer.note(f"no key is sent to {account.base_url}: service.key_env names no variable")
         ca_file, downloads = context.options.ca_file, context.manifest.limits.downloads
         async with Service(account.base_url, account.key, ca_file=ca_file, downloads=downloads) as service:
             yield service

@@ -66,7 +66,9 @@ def account_of(manifest: Manifest, options: RunOptions) -> Iterator[Account]:
 
 
 def key_of(manifest: Manifest, key_file: Path | str | None) -> str:
-    """Return the manifest's key; raises `ConfigError` when there is none."""
+    """Return the manifest's key, an empty one where the service gets none; raises `ConfigError` when there is none."""
+    if not manifest.key_env and key_file is None:
+        return ""
     return find_key(manifest.key_env, key_file=None if key_file is None else Path(key_file))
 
 
@@ -75,7 +77,8 @@ def service_account(manifest: Manifest, *, key_file: Path | str | None) -> Accou
 
     Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
     """
-    if is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
+    has_key = bool(manifest.key_env) or key_file is not None
+    if has_key and is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
         raise ConfigError(clear_text(manifest.base_url))
     return Account(manifest.base_url, key_of(manifest, key_file))
 
@@ -93,5 +96,5 @@ def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SAND
     from batchvid.sandbox.process import Options, running
 
     state = manifest.output / STATE_FOLDER / SANDBOX
-    options = Options(port=0, speed=speed, state_dir=state)
+    options = Options(provider=manifest.provider, port=0, speed=speed, state_dir=state)
     return Account(*stack.enter_context(running(options, environment=without_secrets(manifest.key_env))))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.domain.providers import ProviderName
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
 
@@ -272,16 +273,20 @@ SERVICE = Section(
     "Service",
     "The ``service`` section.",
     Key(
+        "provider",
+        _one_of(ProviderName),
+        "What the service speaks: cometapi, or openai for OpenAI's video API and servers of your own that have it.",
+        default=ProviderName.COMETAPI,
+    ),
+    Key(
         "base_url",
         _shaped(values.base_url, "^https?://", "write an address that begins with https://"),
         "Where the API is; with or without /v1.",
-        default="https://api.cometapi.com/v1",
     ),
     Key(
         "key_env",
         _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key"),
         "The NAME of the variable that holds the key; never the key itself.",
-        default="COMETAPI_KEY",
     ),
     Key(
         "allow_http",
@@ -337,7 +342,7 @@ DEFAULTS = Section(
     "Defaults",
     "The ``defaults`` section: the job fields that jobs may share.",
     Key("prompt", TEXT, "What the clip shows. May hold {variables}; {{ and }} are braces."),
-    Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said.", default="veo3-fast"),
+    Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said, or sora-2 with provider openai."),
     Key("size", TEXT, "16x9, 9x16, or pixels such as 1280x720; not sent when not given."),
     Key("seconds", TEXT, 'The length, as text: "8"; not sent when not given.'),
     Key(

@@ -17,9 +17,10 @@ import hmac
 import math
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.providers import ProviderName
 from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
@@ -96,16 +97,15 @@ class Library(Dialect, Protocol):
         """Return what a download asks for, with its type."""
 
 
-Provider = Literal["cometapi", "openai"]
-LIBRARIES: Mapping[Provider, Library] = {"openai": openai}
-DIALECTS: Mapping[Provider, Dialect] = {"cometapi": cometapi, **LIBRARIES}
+LIBRARIES: Mapping[str, Library] = {ProviderName.OPENAI: openai}
+DIALECTS: Mapping[str, Dialect] = {ProviderName.COMETAPI: cometapi, **LIBRARIES}
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How the service behaves."""
 
-    provider: Provider = "cometapi"
+    provider: str = ProviderName.COMETAPI
     """Which service it is: a key of `DIALECTS`."""
     key: str = DEFAULT_KEY
     seed: int = 1

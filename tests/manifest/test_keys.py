@@ -38,6 +38,7 @@ MORE_WORDS = (
     "resubmit",
     "pad",
     "keep",
+    "openai",
     "rebuy",
     "https://host/v1",
     "ftp://host",

@@ -20,6 +20,7 @@ from batchvid.domain.history import MOVED
 from batchvid.domain.job import Continuation, Job, Outcome, State
 from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.options import RunOptions
+from batchvid.domain.providers import ProviderName
 from batchvid.engine import workers as runner
 from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.moving import TO_RENAME
@@ -192,6 +193,7 @@ class Bench:
             limits=limits,
             jobs=tuple(wanted),
             films=self.films,
+            provider=ProviderName(self.world.terms.provider),
         )
         return RunContext(
             manifest,

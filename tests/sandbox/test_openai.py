@@ -21,7 +21,6 @@ from batchvid.sandbox.openai import MODELS
 from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:
-    from batchvid.sandbox.world import Provider
     from tests.sandbox.conftest import MakeScene, Picture, Scene
 
 LONG_S = 400.0
@@ -359,7 +358,7 @@ def test_the_package_serves_it_alone() -> None:
     ],
 )
 def test_a_rule_for_the_other_service_is_refused(
-    tmp_path: Path, provider: Provider, rule: dict[str, Any], says: str
+    tmp_path: Path, provider: str, rule: dict[str, Any], says: str
 ) -> None:
     """It would never meet a call, and a rehearsal would prove nothing."""
     faults = tmp_path / "faults.yaml"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain.records import EVENT, counts, record, rfc3339, sums
-from batchvid.engine.observer import Verbosity
+from batchvid.engine.observer import Silent, Verbosity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 STATS_EVERY_S = 10.0
 
 
-class JsonLines:
-    """Writes JSON lines. Polls are told only when *verbosity* asks for them: they are most of what happens.
+class JsonLines(Silent):
+    """Writes JSON lines; notes and warnings are for people, who read the other stream.
 
-    Each object names the *manifest* that it is about, when one is given.
+    Polls are told only when *verbosity* asks for them: they are most of what happens. Each object names the *manifest*
+    that it is about, when one is given.
     """
 
     def __init__(
@@ -64,12 +65,6 @@ class JsonLines:
         """Write a ``stats`` object, at most every ten seconds."""
         if self._beat.due(snapshot.elapsed_s):
             self.write(stats_json(snapshot))
-
-    def note(self, text: str) -> None:
-        """Write nothing: notes are for people, who read the other stream."""
-
-    def warn(self, text: str) -> None:
-        """Write nothing, as for a note."""
 
     def summary(self, summary: Summary) -> None:
         """Write a ``summary`` object."""

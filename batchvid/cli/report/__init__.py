@@ -1,4 +1,4 @@
-"""``batchvid report``, and the same page at the end of a run: everything that an output holds, to look at."""
+"""``report``, and the same page at the end of a run: everything that an output holds, to look at."""
 
 from __future__ import annotations
 
@@ -92,8 +92,9 @@ class Reporter(Silent):
         self._observer = observer
         self._named = named
 
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Ask for the picture of a clip that was saved, so that the end of the run need not wait for all of them."""
+        super().event(job_id, event, progress)
         if isinstance(event, ClipSaved):
             self._posters.want(Wanted(event.path, event.sha256))
 
@@ -114,7 +115,7 @@ class Reporter(Silent):
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
-    """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
+    """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
     made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.job import Attempt, Frame
-    from batchvid.domain.report import Night, Report, Row
+    from batchvid.domain.report import ActivityPeriod, Report, Row
 
 
 PROMPT_SHOWN = 4000
@@ -50,21 +50,18 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
     *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there.
     """
     from jinja2 import Environment, StrictUndefined, select_autoescape
-    from markupsafe import Markup
 
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined
     )
     style, script = _part(*STYLES), _part(*SCRIPTS)
     needing = [row for row in report.rows if row.needs_person]
-    rendered = environment.from_string(
-        _part("page.html.j2")
-    ).render(
+    rendered = environment.from_string(_part("page.html.j2")).render(
         version=__version__,
         policy=policy(style=style, script=script),
-        style=Markup(style),  # noqa: S704 our own file
-        script=Markup(script),  # noqa: S704 our own file
-        data=Markup(_json(_data(report, pictures, made_at=made_at))),  # noqa: S704 escaped by _json
+        style=style,
+        script=script,
+        data=_json(_data(report, pictures, made_at=made_at)),
         name=_shown(name, 200),
         report=report,
         states=[(state, text.word(state), report.counts[state]) for state in ORDER if report.counts.get(state)],
@@ -282,7 +279,7 @@ def _said(kind: str, reason: str) -> str:
     return f"{words}: {_shown(reason, text.REASON_SHOWN)}"
 
 
-def _night(night: Night) -> dict[str, Any]:
+def _night(night: ActivityPeriod) -> dict[str, Any]:
     return {
         "from": night.from_at,
         "to": night.to_at,
@@ -310,7 +307,7 @@ MARK_WITHIN_BYTES = 4096
 
 
 def write_page(output: Path, page: bytes, *, mode: int) -> Path:
-    """Put the page in place, and give its path; whoever looks sees the old one or all of the new one.
+    """Put the page in place, and return its path; whoever looks sees the old one or all of the new one.
 
     Raises `ForeignFileError` when a file of that name is not ours, and `StorageError` when the disk does not take it.
     """
