@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option
+from batchvid.cli.options import json_option, service_options
 from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
@@ -55,21 +55,17 @@ class Finding:
 
 @click.command("doctor")
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: str | None, as_json: bool
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
     loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(
-        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
-    )
+    findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
     for finding in findings:
         _print(finding, as_json=as_json)
     return worst(finding.exit_code for finding in findings if finding.exit_code)
@@ -135,12 +131,12 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
     from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
-    from batchvid.storage.local import Outputs
     from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
 
-    outputs = Outputs(manifest.output)
+    output = Output.of(manifest.output)
     try:
-        outputs.prepare()
+        output.prepare()
         text = f"{manifest.output} can be written to"
         if kind := network_file_system(manifest.output):
             text += f", but {on_network(kind)}"
@@ -155,7 +151,7 @@ def _output(manifest: Manifest) -> list[Finding]:
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
             if not is_held(manifest.output):
                 jobs = {job.id: job for job in manifest.jobs}
-                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                lines, is_refused = forgotten(journal, output, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None
                 findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
     except BatchvidError as error:

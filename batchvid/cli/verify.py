@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.reading import bound_account, load, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
@@ -31,7 +24,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import ClipSaved
     from batchvid.manifest.model import Manifest
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 @click.command("verify")
@@ -40,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
 @click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def verify_command(
     manifest: Path,
@@ -53,7 +44,7 @@ def verify_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
@@ -68,27 +59,27 @@ def verify_command(
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
     from batchvid.providers.registry import PROVIDERS
-    from batchvid.storage.local import Outputs, wrong_clips
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, base_url=base_url)
-    outputs = Outputs(loaded.output)
+    held = Output.of(loaded.output)
     done = list(_done(loaded))
     if quick:
         clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)
-        damaged = {one.job_id: one.words for one in wrong_clips(loaded.output, clips)}
+        damaged = {one.job_id: one.words for one in held.clips.wrong_clips(clips)}
     else:
-        damaged = asyncio.run(_damaged(outputs, done, deep=deep))
+        damaged = _damaged(held.clips, done, deep=deep)
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
         with ExitStack() as stack:
-            stack.enter_context(outputs.lock())
+            stack.enter_context(held.state.lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             repairer = Repairer(
-                outputs,
+                held.clips,
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
-                ca_file=None if ca_file is None else str(ca_file),
+                ca_file=ca_file,
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(repairer.fetch_again(wanted))
@@ -140,24 +131,25 @@ def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
             yield job, row
 
 
-async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
+def _damaged(clips: ClipStore, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
     """Return what is wrong with each clip that is not as it should be, by job id."""
     found = {}
     for job, row in done:
         path, size_bytes, sha256 = row.path or "", row.size_bytes or 0, row.sha256 or ""
-        wrong = await outputs.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
+        wrong = clips.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
         if wrong is None and deep:
-            wrong = _undecodable(outputs.folder / path)
+            wrong = _undecodable(clips, path)
         if wrong is not None:
             found[job.id] = f"{path} {wrong}"
     return found
 
 
-def _undecodable(path: Path) -> str | None:
+def _undecodable(clips: ClipStore, path: str) -> str | None:
     from batchvid.media.frames import decode_clip
 
     try:
-        decode_clip(path)
+        with clips.file(path) as file:
+            decode_clip(file)
     except ValueError as error:
         return str(error)
     return None

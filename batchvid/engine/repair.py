@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from batchvid.domain.errors import ConfigError, ServiceError
+from batchvid.domain.errors import ConfigError, ForeignFileError, ServiceError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.records import sidecar
 from batchvid.domain.task import Phase
@@ -17,7 +18,7 @@ from batchvid.engine.rate_limit import Pace
 from batchvid.engine.steps import poll
 from batchvid.providers.http import Service
 from batchvid.storage.download import download
-from batchvid.storage.local import ForeignFileError
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from batchvid.domain.limits import Rate
     from batchvid.domain.task import TaskReport
     from batchvid.providers.base import Provider
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 class Repairer:
     """Fetches clips of one output again."""
 
-    def __init__(self, outputs: Outputs, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
-        self._outputs = outputs
+    def __init__(self, clips: ClipStore, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
+        self._clips = clips
         self._provider = provider
         self._base_url = base_url
         self._key = key
@@ -63,15 +64,15 @@ class Repairer:
         if report.phase is not Phase.SUCCEEDED:
             return f"the service says {report.status!r} of task {task_id}"
         # The sidecar was written when the clip was fetched first, and all was known best.
-        known = await self._outputs.story(path)
+        known = await settled(partial(self._clips.sidecar, path))
         if known.get("task_id") != task_id:
             known = sidecar(job, row)
         try:
-            await self._outputs.retire(path, row.attempt)
+            await settled(partial(self._clips.retire, path, row.attempt))
             outcome = await download(
                 service,
                 self._provider,
-                self._outputs,
+                self._clips,
                 path=path,
                 task_id=task_id,
                 source=report.url or self._provider.content(task_id),

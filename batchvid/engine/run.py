@@ -24,7 +24,7 @@ from batchvid.domain.reopening import reopenings
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
-from batchvid.engine.films import make_films
+from batchvid.engine.films import make_films, take_still
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, recover
 from batchvid.engine.scheduler import Scheduler
@@ -32,11 +32,12 @@ from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_of
 from batchvid.engine.workers import InFlightPool, Runner
+from batchvid.journal import orphans
 from batchvid.journal.group_commit import Recorder
-from batchvid.media.frames import still_sha256, take_still
 from batchvid.media.images import frame_bytes
 from batchvid.providers.registry import PROVIDERS
-from batchvid.storage.local import Outputs
+from batchvid.storage.output import Output
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from batchvid.engine.context import Interrupts, RunContext
     from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
 
     Ended = Callable[[int, Summary | BatchvidError], Awaitable[None]]
 
@@ -138,17 +140,17 @@ async def run(context: RunContext) -> Summary:
     journal fails in its midst.
     """
     manifest, options, now = context.manifest, context.options, asyncio.get_running_loop().time()
-    outputs = Outputs(manifest.output)
-    outputs.prepare()
-    with outputs.lock(), journal_of(manifest).open(service=context.identity) as journal:
+    output = Output.of(manifest.output)
+    output.prepare()
+    with output.state.lock(), journal_of(manifest).open(service=context.identity) as journal:
         at, note, warn = context.wall(), context.observer.note, context.observer.warn
-        dependencies = recover(journal, outputs, manifest, options, at=at, note=note, warn=warn)
+        dependencies = recover(journal, output, manifest, options, at=at, note=note, warn=warn)
         jobs = as_they_stand(manifest.jobs, dependencies, journal)
         only = options.chosen(jobs)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         again = reopenings(chosen, journal.all_progress(), options=options, limits=manifest.limits)
         kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
-        take_up_missing(journal, outputs, kept, at=at, warn=warn)
+        take_up_missing(journal, output.clips, kept, at=at, warn=warn)
         if context.planned is not None:
             context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=only))
         rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=dependencies.ids)
@@ -175,18 +177,18 @@ async def run(context: RunContext) -> Summary:
         scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
         statistics = Statistics()
         if not scheduler.is_over():
-            statistics = await _work(context, scheduler, pool, rows=rows, journal=journal, outputs=outputs)
+            statistics = await _work(context, scheduler, pool, rows=rows, journal=journal, output=output)
             rows = {}
         shared = dependencies.ids.union(*(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
-        films = await _films(context, scheduler, known, outputs)
+        films = await _films(context, scheduler, known, output.clips)
         for row in (rows | closed | known).values():  # a closed one may have been opened again behind a new clip
             statistics.stands(row)
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
         elapsed_s = asyncio.get_running_loop().time() - now
         summary = summary_of(context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s)
-        await outputs.write_clips(_clip_lines(manifest, journal))
+        await settled(lambda: output.state.write_clips(_clip_lines(manifest, journal)))
     if context.before_summary is not None:
         await context.before_summary(summary)
     context.observer.summary(summary)
@@ -205,7 +207,7 @@ async def _work(
     *,
     rows: dict[str, Progress],
     journal: Journal,
-    outputs: Outputs,
+    output: Output,
 ) -> Statistics:
     """Let the runner work until it is over, and return what it did; *rows* are the open jobs."""
     async with AsyncExitStack() as stack:
@@ -213,12 +215,13 @@ async def _work(
             provider=PROVIDERS[context.manifest.provider],
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
-            outputs=outputs,
+            clips=output.clips,
+            keep_orphan=partial(orphans.append, output.state.output),
             log=journal.log,
             observer=context.observer,
             read_frame=frame_bytes,
-            take_still=partial(take_still, outputs.folder),
-            still_sha256=partial(still_sha256, outputs.folder),
+            take_still=partial(take_still, output),
+            still_sha256=output.state.frame_sha256,
             submit_pace=pool.submit_pace,
             request_pace=pool.request_pace,
             wall=context.wall,
@@ -257,7 +260,7 @@ async def _interruptible(runner: Runner, interrupts: Interrupts) -> None:
 
 
 async def _films(
-    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], outputs: Outputs
+    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], clips: ClipStore
 ) -> tuple[FilmReport, ...]:
     """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
     interrupts, films = context.interrupts, context.manifest.films
@@ -268,7 +271,7 @@ async def _films(
     def is_stopped() -> bool:
         return stopped or interrupts.code is not None
 
-    made = make_films(films, known, outputs, say=context.observer.note, is_stopped=is_stopped)
+    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped)
     return tuple([report async for report in made])
 
 
