@@ -16,7 +16,7 @@ from batchvid.cli.decisions import record, writing
 from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
-from batchvid.cli.output.costs import cost_words
+from batchvid.cli.output.text import cost_words
 from batchvid.cli.reading import load, read_doubts, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
