@@ -20,16 +20,15 @@ import click
 from batchvid.cli.decisions import confirmed, writing
 from batchvid.cli.options import (
     base_url_option,
-    bound_account,
     ca_file_option,
     json_option,
     key_file_option,
-    load,
     manifest_argument,
     output_option,
 )
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
+from batchvid.cli.reading import bound_account, load
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples

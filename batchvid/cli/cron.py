@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import key_file_option, load, manifests_argument, time_of_day
+from batchvid.cli.options import TIME_OF_DAY, key_file_option, manifests_argument
+from batchvid.cli.reading import load
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 
@@ -239,24 +240,11 @@ KEY_FILE = Path(".config/batchvid/key")
 """Where the line for cron expects the key, below the home folder."""
 
 
-class TimeOfDay(click.ParamType[tuple[int, int]]):
-    """A time of day in local time; gives hour and minute."""
-
-    name = "HH:MM"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Read it."""
-        try:
-            return time_of_day(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no time of day: write 22:00", param, ctx)
-
-
 @click.command("cron")
 @manifests_argument
-@click.option("--at", type=TimeOfDay(), metavar="22:00", required=True, help="Start at this time of day (local).")
+@click.option("--at", type=TIME_OF_DAY, metavar="22:00", required=True, help="Start at this time of day (local).")
 @click.option(
-    "--until", type=TimeOfDay(), metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
+    "--until", type=TIME_OF_DAY, metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
 )
 @click.option("--systemd", is_flag=True, help="Print a hardened service and its timer instead of a crontab line.")
 @click.option(

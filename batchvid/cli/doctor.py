@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option
+from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit

@@ -18,15 +18,13 @@ from batchvid.cli.options import (
     ca_file_option,
     json_option,
     key_file_option,
-    load,
     manifest_argument,
     output_option,
-    read_doubts,
-    read_journal,
 )
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
 from batchvid.cli.output.costs import cost_words
+from batchvid.cli.reading import load, read_doubts, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, doubts_of, mistakes, refusal, scruples

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import ClipMoment, json_option, load, manifest_argument, output_option, read_journal
+from batchvid.cli.options import CLIP_MOMENT, json_option, manifest_argument, output_option
+from batchvid.cli.reading import load, read_journal
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.engine.target import journal_of
@@ -77,7 +78,7 @@ async def _make(
 @click.option("--first", "which", flag_value="first", help="The first frame.")
 @click.option(
     "--at",
-    type=ClipMoment(),
+    type=CLIP_MOMENT,
     metavar="-0.2s",
     help="The frame shown then: -0.2s before the end, 3.5s after the beginning.",
 )

@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import (
-    json_option,
-    load,
-    manifest_argument,
-    output_option,
-    read_journal,
-    warn_of_forgotten,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option
 from batchvid.cli.output import text
 from batchvid.cli.output.costs import cost_words, missing_micros, more_words, plan_sums_json
+from batchvid.cli.reading import load, read_journal, warn_of_forgotten
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.plan import Action, cost_of_plan

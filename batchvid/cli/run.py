@@ -11,18 +11,18 @@ import click
 
 from batchvid.cli.decisions import is_bounded_or_accepted, without_refused
 from batchvid.cli.options import (
-    Amount,
-    Duration,
-    Moment,
-    Speed,
+    AMOUNT,
+    DURATION,
+    MOMENT,
+    SPEED,
     base_url_option,
     ca_file_option,
     json_option,
     key_file_option,
-    load,
     manifests_argument,
     output_option,
 )
+from batchvid.cli.reading import load
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @manifests_argument
 @click.option(
     "--until",
-    type=Moment(),
+    type=MOMENT,
     metavar="06:00",
     envvar=f"{PREFIX}UNTIL",
     show_envvar=True,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--for",
     "for_s",
-    type=Duration(),
+    type=DURATION,
     metavar="8h",
     envvar=f"{PREFIX}FOR",
     show_envvar=True,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-cost",
-    type=Amount(),
+    type=AMOUNT,
     metavar="25.00",
     envvar=f"{PREFIX}MAX_COST",
     show_envvar=True,
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sandbox-speed",
-    type=Speed(),
+    type=SPEED,
     metavar="N",
     default=SANDBOX_SPEED,
     show_default=True,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchvid.domain.options import RunOptions
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Money, Summary
-    from batchvid.engine.observer import View
+    from batchvid.engine.observer import Observer
     from batchvid.manifest.model import Manifest
 
 
@@ -109,7 +109,7 @@ def do(
         return asyncio.run(_do(watched, interrupts, metrics))
 
 
-def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[View, JsonLines | None]]:
+def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, JsonLines | None]]:
     """Return for each manifest the observer, and the part of it that writes JSON."""
     out, level = unfailing(sys.stdout), telling.verbosity
     if telling.draws:
@@ -125,7 +125,7 @@ def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[View, JsonL
     return [(Several([one, other]), one) for one, other in zip(told, lines, strict=True)]
 
 
-def _teller(observer: View, told: JsonLines | None, options: RunOptions) -> Callable[[Plan, Money], None]:
+def _teller(observer: Observer, told: JsonLines | None, options: RunOptions) -> Callable[[Plan, Money], None]:
     """Return what tells a plan: to programs its sums, to people its cost and what they might not expect."""
 
     def tell(plan: Plan, money: Money) -> None:

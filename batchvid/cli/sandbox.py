@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from batchvid.cli.options import Speed
+from batchvid.cli.options import SPEED
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.providers import ProviderName
@@ -29,7 +29,7 @@ from batchvid.domain.providers import ProviderName
 @click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
 @click.option(
     "--speed",
-    type=Speed(),
+    type=SPEED,
     metavar="N",
     default=1.0,
     show_default=True,

@@ -12,15 +12,13 @@ import click
 
 from batchvid.cli.options import (
     base_url_option,
-    bound_account,
     ca_file_option,
     json_option,
     key_file_option,
-    load,
     manifest_argument,
     output_option,
-    read_journal,
 )
+from batchvid.cli.reading import bound_account, load, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State

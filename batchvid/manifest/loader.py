@@ -355,7 +355,7 @@ class JobMaker:
         """Return the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
         wanted = [field for field in FRAMES if field in spec.fields]
-        fit, ratio = spec.fields.get("fit", Fit.NONE), ratio_of(spec.fields.get("size"))
+        fit, ratio = spec.fields.get("fit", DEFAULTS.defaults["fit"]), ratio_of(spec.fields.get("size"))
         if fit is not Fit.NONE and ratio is None and "size" not in spec.broken:
             text = f"{fit} needs a size: that names a ratio, such as 16x9 or 1280x720: write one beside it"
             self._diagnostics.add(self._expander.location(spec, "fit"), text)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, unfailing
 from batchvid.domain.records import EVENT, counts, record, rfc3339, sums
-from batchvid.engine.observer import Silent, Verbosity
+from batchvid.engine.observer import Observer, Verbosity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STATS_EVERY_S = 10.0
 
 
-class JsonLines(Silent):
+class JsonLines(Observer):
     """Writes JSON lines; notes and warnings are for people, who read the other stream.
 
     Polls are told only when *verbosity* asks for them: they are most of what happens. Each object names the *manifest*

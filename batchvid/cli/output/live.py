@@ -23,7 +23,7 @@ from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
 from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
-from batchvid.engine.observer import Silent
+from batchvid.engine.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -398,7 +398,7 @@ class Screen:
             finish(self.console)
 
 
-class LiveView(Silent):
+class LiveView(Observer):
     """One run's part of the picture on *screen*; what happens to single jobs, the next picture tells."""
 
     def __init__(self, screen: Screen, *, manifest: str, every_s: float = DRAW_EVERY_S) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from batchvid.cli.streams import Interval
 from batchvid.domain.job import State
 from batchvid.domain.records import dollars
-from batchvid.engine.observer import Silent
+from batchvid.engine.observer import Observer
 from batchvid.storage.fs import write_whole
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class MetricsFile:
                     yield f"{name}{{{labels}}} {one.value!r}\n"
 
 
-class MetricsView(Silent):
+class MetricsView(Observer):
     """Watches one run for the file."""
 
     def __init__(self, file: MetricsFile, manifest: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import json_option, load, manifest_argument, output_option
+from batchvid.cli.options import json_option, manifest_argument, output_option
+from batchvid.cli.reading import load
 from batchvid.cli.report.page import PAGE, write_page
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
@@ -20,7 +21,7 @@ from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
 from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
 from batchvid.engine.films import FilmFile, film_reports
-from batchvid.engine.observer import Silent
+from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.target import journal_of
 from batchvid.media.thumbnails import Posters, Wanted
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.report import Report
     from batchvid.domain.results import Summary
-    from batchvid.engine.observer import View
     from batchvid.manifest.model import Manifest
 
 
@@ -79,13 +79,13 @@ def posters_of(manifest: Manifest) -> Posters:
     return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
 
 
-class Reporter(Silent):
+class Reporter(Observer):
     """Watches a run: has a picture made of each new clip, and can write the report at its end.
 
     A report that cannot be written is a warning, and never the run's failure.
     """
 
-    def __init__(self, manifest: Manifest, posters: Posters, *, observer: View, named: str) -> None:
+    def __init__(self, manifest: Manifest, posters: Posters, *, observer: Observer, named: str) -> None:
         self._manifest = manifest
         self._posters = posters
         self._observer = observer
