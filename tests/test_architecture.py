@@ -163,6 +163,13 @@ def test_a_room_uses_only_the_rooms_below_it() -> None:
     assert [found for name, tree in TREES.items() for found in forbidden_imports(name, tree)] == []
 
 
+def test_one_place_chooses_what_keeps_the_journal() -> None:
+    """A second kind of journal is its own module and one line there."""
+    for name, tree in TREES.items():
+        if room_of(name) != "journal" and name != "batchvid.engine.target":
+            assert not [target for target, _ in imports(tree) if target.startswith("batchvid.journal.sqlite")], name
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Inside a room either, and for types either: who reads one of two such modules has to read both."""
     graph = {

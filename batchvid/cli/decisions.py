@@ -116,12 +116,11 @@ def is_moved(manifest: Manifest) -> bool:
     """Ask on a terminal, where the output may be a copy, whether no other copy of it goes on."""
     if sys.stdin is None or not sys.stdin.isatty() or not journal_of(manifest).exists():
         return False
-    from batchvid.storage.lock import is_held
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
         journal = journal_of(manifest).read()
-        if journal is not None and not is_held(manifest.output):
+        if journal is not None and not journal_of(manifest).is_held():
             with journal:
                 question = journal.moved_question({job.id for job in manifest.jobs})
     return question is not None and click.confirm(question, err=True)

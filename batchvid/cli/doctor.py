@@ -136,7 +136,6 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
     from batchvid.storage.local import Outputs
-    from batchvid.storage.lock import is_held
 
     outputs = Outputs(manifest.output)
     try:
@@ -153,7 +152,7 @@ def _output(manifest: Manifest) -> list[Finding]:
             if journal is not None:
                 number = sum(journal.counts().values())
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
-            if not is_held(manifest.output):
+            if not journal_of(manifest).is_held():
                 jobs = {job.id: job for job in manifest.jobs}
                 lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None

@@ -137,7 +137,7 @@ def _move(
 
 def _respell(journal: Journal, outputs: Outputs) -> None:
     """Return clips whose names a copy has spelt in another Unicode form the names that the journal knows."""
-    for row in [row for row in journal.done_progress() if not (row.path or "").isascii()]:
+    for row in list(journal.done_progress(beyond_ascii=True)):
         path = outputs.folder / (row.path or "")
         if (found := on_disk(path)) != path and found.exists():
             clip = Known(row.job_id, row.size_bytes or 0, row.sha256 or "")

@@ -80,6 +80,10 @@ class MemoryStore(JournalStore):
         """Whether it was ever opened."""
         return self.tables is not None
 
+    def held_since(self) -> float | None:
+        """Return none: it has no lock."""
+        return None
+
     def open(self, *, service: str | None) -> MemoryJournal:
         """Open it for writing, or make it."""
         if self.tables is None:
@@ -129,9 +133,10 @@ class MemoryReader(JournalReader):
         """Yield those that are open."""
         return (row for row in self.all_progress() if row.state.is_open)
 
-    def done_progress(self) -> Iterator[Progress]:
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
         """Yield those that are done."""
-        return (row for row in self.all_progress() if row.state is State.DONE)
+        done = (row for row in self.all_progress() if row.state is State.DONE)
+        return (row for row in done if not (beyond_ascii and (row.path or "").isascii()))
 
     def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
         """Yield three columns."""

@@ -538,6 +538,14 @@ def test_paths_and_the_remark_change_together(journal: Journal) -> None:
     assert journal.meta_get("to_rename") == ""
 
 
+def test_clips_whose_names_are_spelt_in_several_ways_are_found(journal: Journal) -> None:
+    """Those with letters beyond ASCII in their path."""
+    for number, path in enumerate(["kite.mp4", "caf\u00e9.mp4", "\u98a8/a.mp4", "tilde~ {x}.mp4"]):
+        done(journal, f"job-{number}", f"task_{number}")
+        journal.set_paths({f"job-{number}": path}, remark=NOTE)
+    assert [row.path for row in journal.done_progress(beyond_ascii=True)] == ["caf\u00e9.mp4", "\u98a8/a.mp4"]
+
+
 # ---- any life
 
 

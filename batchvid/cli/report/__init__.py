@@ -27,7 +27,6 @@ from batchvid.engine.target import journal_of
 from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.local import Outputs
-from batchvid.storage.lock import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +117,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
     from batchvid.cli.report.page import page
 
     outputs = Outputs(manifest.output)
-    made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))
+    made = report(manifest.jobs, _kept(manifest), run_active=journal_of(manifest).is_held())
     pictures = posters.complete(_pictures(made), patience_s=patience_s)
     written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
     return made, write_page(manifest.output, written, mode=outputs.clip_mode)
