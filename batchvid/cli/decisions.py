@@ -31,30 +31,16 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.engine.moving import move_jobs
-    from batchvid.engine.recovery import take_back, take_up
-    from batchvid.storage.local import Outputs
+    from batchvid.engine.recovery import recover
+    from batchvid.storage.output import Output
 
-    if not journal_of(manifest).exists():
+    store = journal_of(manifest)
+    if not store.exists():
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    outputs, at = Outputs(manifest.output), time.time()
+    output, at = Output.of(manifest.output), time.time()
     refused = None
-    with outputs.lock(), journal_of(manifest).open(service=None) as journal:
-        named = {job.id: job for job in manifest.jobs}
-        journal.settle(None, moved=False, note=complain)
-        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
-        take_up(journal, outputs, at=at, warn=complain)
-        move_jobs(
-            journal,
-            outputs,
-            jobs=manifest.jobs,
-            dependencies=DependencyGraph(manifest.jobs),
-            limits=manifest.limits,
-            at=at,
-            note=complain,
-            warn=complain,
-        )
+    with store.lock(), store.open(service=None) as journal:
+        recover(journal, output, manifest, None, at=at, note=complain, warn=complain)
         try:
             yield journal
         except click.ClickException as error:
@@ -93,12 +79,11 @@ def without_refused(manifest: Manifest) -> Manifest:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import advice
     from batchvid.engine.moving import TOLD_AT_MOST, identity_of
+    from batchvid.storage.output import Output
 
-    journal = journal_of(manifest).read()
+    journal, clips = journal_of(manifest).read(), Output.of(manifest.output).clips
     with journal or nullcontext():
-        found = (
-            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output) if journal else None
-        )
+        found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
     if found is None or not found.resembling:
         return manifest
     for new, old in found.resembling[:TOLD_AT_MOST]:

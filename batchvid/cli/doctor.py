@@ -135,11 +135,11 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
     from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.output import Output
 
-    outputs = Outputs(manifest.output)
+    output = Output.of(manifest.output)
     try:
-        outputs.prepare()
+        output.prepare()
         text = f"{manifest.output} can be written to"
         if kind := network_file_system(manifest.output):
             text += f", but {on_network(kind)}"
@@ -154,7 +154,7 @@ def _output(manifest: Manifest) -> list[Finding]:
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
             if not journal_of(manifest).is_held():
                 jobs = {job.id: job for job in manifest.jobs}
-                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                lines, is_refused = forgotten(journal, output, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None
                 findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
     except BatchvidError as error:

@@ -78,6 +78,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, decode=True)
     journal, active = journal_of(loaded).read(), journal_of(loaded).is_held()
@@ -86,7 +87,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
         if not active:
             warn_of_forgotten(loaded, journal)
-    films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
+    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded.output).clips) if loaded.films else []
     if as_json:
         for report in films:
             tell(json.dumps({"type": "film", **film_json(report)}))

@@ -55,13 +55,14 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.results import Money
     from batchvid.engine.moving import as_moved, identity_of
+    from batchvid.storage.output import Output
 
     journal = journal_of(manifest).read()
     budget = manifest.limits.budget_micros
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest.output).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 
@@ -84,11 +85,11 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
 def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
     """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
     from batchvid.engine.recovery import forgotten
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.output import Output
 
     jobs = {job.id: job for job in manifest.jobs}
     try:
-        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
+        found = forgotten(journal, Output.of(manifest.output), jobs=jobs, at=time.time())
     except StorageError as error:
         complain(f"warning: {error}")
         return

@@ -62,19 +62,21 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.engine.planning import lost_clips
+    from batchvid.storage.output import Output
 
     rows, money = read_journal(manifest)
+    clips = Output.of(manifest.output).clips
     films: list[FilmReport] = []
     if manifest.films:
         from batchvid.engine.films import film_reports
 
-        films = film_reports(manifest.films, rows, manifest.output)
+        films = film_reports(manifest.films, rows, clips)
     active = journal_of(manifest).is_held()
     if not active:
         journal = journal_of(manifest).read()
         with journal or nullcontext():
             warn_of_forgotten(manifest, journal)
-    lost = lost_clips(manifest.output, rows.values(), {job.id for job in manifest.jobs})
+    lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
         return

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import ClipSaved
     from batchvid.manifest.model import Manifest
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 @click.command("verify")
@@ -68,31 +68,31 @@ def verify_command(
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
     from batchvid.providers.registry import PROVIDERS
-    from batchvid.storage.local import Outputs, wrong_clips
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, base_url=base_url)
-    outputs = Outputs(loaded.output)
+    held = Output.of(loaded.output)
     done = list(_done(loaded))
     if quick:
         clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)
-        damaged = {one.job_id: one.words for one in wrong_clips(loaded.output, clips)}
+        damaged = {one.job_id: one.words for one in held.clips.wrong_clips(clips)}
     else:
-        damaged = asyncio.run(_damaged(outputs, done, deep=deep))
+        damaged = _damaged(held.clips, done, deep=deep)
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
         with ExitStack() as stack:
-            stack.enter_context(outputs.lock())
+            stack.enter_context(journal_of(loaded).lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
-            mender = Repairer(
-                outputs,
+            repairer = Repairer(
+                held.clips,
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
                 ca_file=None if ca_file is None else str(ca_file),
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
-            told = asyncio.run(mender.mend(wanted))
-            _keep_replaced(loaded, mender.replaced)
+            told = asyncio.run(repairer.fetch_again(wanted))
+            _keep_replaced(loaded, repairer.replaced)
     for job_id, wrong in told.items():
         if as_json:
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
@@ -140,24 +140,25 @@ def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
             yield job, row
 
 
-async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
+def _damaged(clips: ClipStore, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
     """Return what is wrong with each clip that is not as it should be, by job id."""
     found = {}
     for job, row in done:
         path, size_bytes, sha256 = row.path or "", row.size_bytes or 0, row.sha256 or ""
-        wrong = await outputs.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
+        wrong = clips.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
         if wrong is None and deep:
-            wrong = _undecodable(outputs.folder / path)
+            wrong = _undecodable(clips, path)
         if wrong is not None:
             found[job.id] = f"{path} {wrong}"
     return found
 
 
-def _undecodable(path: Path) -> str | None:
+def _undecodable(clips: ClipStore, path: str) -> str | None:
     from batchvid.media.frames import decode_clip
 
     try:
-        decode_clip(path)
+        with clips.file(path) as file:
+            decode_clip(file)
     except ValueError as error:
         return str(error)
     return None

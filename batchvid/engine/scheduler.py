@@ -316,7 +316,7 @@ class Scheduler:
         return before, after
 
     def commit(self, index: int, events: Sequence[Event], after: Progress) -> None:
-        """Make *after* the job's progress, once it is recorded: sums, counts and brakes follow."""
+        """Make *after* the job's progress, once it is recorded: sums, counts and the circuit breaker follow."""
         one = self.active[index]
         before, one.progress = one.progress, after
         self.counts[before.state] -= 1
@@ -451,7 +451,7 @@ class Scheduler:
         return now >= self.active[index].deadline and not self.breaker.is_away(now)
 
     def looked(self, index: int, *, now: float, finished: bool) -> float | None:
-        """Record a poll; give how long the task took when it has *finished* and this run saw it begin.
+        """Record a poll, and return how long the task took when it has *finished* and this run saw it begin.
 
         It ended somewhere between this look and the one before; the middle is taken. A first look that comes too late
         so teaches the class to look earlier.

@@ -40,6 +40,8 @@ class Statistics:
     """What both kinds know of the jobs: who needs a person, and which clips are new."""
 
     def __init__(self) -> None:
+        self.submits = 0
+        self.polls = 0
         self.downloaded_bytes = 0
         self.newest: tuple[NewClip, ...] = ()
         """Newest first."""
@@ -70,8 +72,6 @@ class RunStatistics(Statistics):
         self._kept = Occupancy(_expected_s(scheduler))
         self._submitted_at = started
         self._submits_seen = 0
-        self.polls = 0
-        self.submits = 0
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()

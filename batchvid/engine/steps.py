@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
-from batchvid.domain.errors import StorageError
+from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
@@ -35,15 +35,14 @@ from batchvid.domain.records import origin, rfc3339, sidecar
 from batchvid.domain.task import Phase
 from batchvid.domain.text import clean
 from batchvid.engine import policy
+from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
-from batchvid.media.frames import ClipNotUsableError
 from batchvid.providers.base import Request
 from batchvid.storage.download import Fetches, download
-from batchvid.storage.fs import InTheWayError, TooManyFilesError, settled
-from batchvid.storage.local import ForeignFileError
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batchvid.domain.job import Frame, Job, Progress
     from batchvid.domain.lifecycle import Event
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
     from batchvid.providers.response import NoResponse, Response
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 class Gets(Protocol):
@@ -100,7 +99,9 @@ class Ports:
     provider: Provider
     service: ServicePort
     records: Recorder
-    outputs: Outputs
+    clips: ClipStore
+    keep_orphan: Callable[[Mapping[str, object]], None]
+    """Keep a paid task id that could not be journaled, durably; blocks."""
     log: Log
     observer: Observer
     read_frame: Callable[[Frame], bytes]
@@ -127,12 +128,12 @@ class Steps:
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job, one = self.scheduler.jobs[index], self.scheduler.active[index]
         try:
-            self._refuse_taken_name(job, one.progress)
+            await self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
                 job = await self._with_first_frame(index, job)
             request = await create_request(self.ports.provider, job, self.ports.read_frame)
         except ClipNotUsableError as error:
-            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, free"
             self.scheduler.hold_back(index, reason)
             self.ports.observer.warn(f"{job.id} is not sent: {reason}")
             return None
@@ -187,12 +188,12 @@ class Steps:
             raise ValueError(f"its first frame cannot be taken from {clip.path}, which {error}") from None
         return replace(job, frames=(first, *job.frames))
 
-    def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
+    async def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
         """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
 
         When a journal was lost, that is every clip that was paid.
         """
-        if progress.path != job.path and self.ports.outputs.is_taken(job.path):
+        if progress.path != job.path and await settled(partial(self.ports.clips.is_taken, job.path)):
             raise ValueError(
                 f"something that this journal does not know has the name of {job.path}, of its sidecar or its folder: "
                 "move it away, then batchvid retry"
@@ -218,7 +219,7 @@ class Steps:
         attempt = self.scheduler.active[index].progress.attempt
         where = "it is kept in .batchvid/orphans.jsonl"
         try:
-            self.ports.outputs.append_orphan(
+            self.ports.keep_orphan(
                 {"job_id": job.id, "attempt": attempt, "task_id": created.task_id, "at": rfc3339(self.ports.wall())}
             )
         except StorageError:
@@ -342,8 +343,8 @@ class Steps:
         try:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
-                ports.service, ports.provider, ports.outputs, path=job.path, task_id=task_id, source=source,
-                sidecar=await self._story(index, job, one.progress), wall=ports.wall,
+                ports.service, ports.provider, ports.clips, path=job.path, task_id=task_id, source=source,
+                sidecar=await self._sidecar(index, job, one.progress), wall=ports.wall,
                 fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
             )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
@@ -371,7 +372,7 @@ class Steps:
                     made[frame] = hashlib.sha256(data).hexdigest()
         return made
 
-    async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
+    async def _sidecar(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
         """Return what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
         if not isinstance(job, Continuation):
             return sidecar(job, progress, made=await self._made(job, progress))
@@ -385,12 +386,12 @@ class Steps:
         """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
         if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
             return
-        outputs = self.ports.outputs
-        if (await outputs.story(job.path)).get("task_id") == progress.task_id:
+        clips, path, number = self.ports.clips, job.path, progress.allowance_from or progress.attempt
+        if (await settled(partial(clips.sidecar, path))).get("task_id") == progress.task_id:
             return  # it was missing, and is there again: the part finds it
-        changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
-        if changed is None:
-            await outputs.retire(job.path, progress.allowance_from or progress.attempt)
+        size_bytes, sha256 = progress.size_bytes, progress.sha256
+        if await settled(partial(clips.check, path, size_bytes=size_bytes, sha256=sha256, full=True)) is None:
+            await settled(partial(clips.retire, path, number))
 
     async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
         """Make *events* durable, and only then true for the run, the log and the observer."""

@@ -33,6 +33,7 @@ from batchvid.providers.response import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from batchvid.domain.job import Attempt, Progress
@@ -257,6 +258,12 @@ class JournalStore(Protocol):
 
     def exists(self) -> bool:
         """Whether there is a journal; also one that cannot be read: who opens it says what to do."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the journal, and the output that it is of, for whoever will write.
+
+        Raises `batchvid.domain.errors.OutputBusyError` at once when a run holds it.
+        """
 
     def held_since(self) -> float | None:
         """Return since when a run holds the journal (UTC epoch seconds); ``None`` when none does. Changes nothing."""

@@ -33,11 +33,12 @@ from batchvid.journal.base import (
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
-from batchvid.storage.lock import held_since
+from batchvid.storage.lock import held_since, hold
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
 
@@ -94,8 +95,12 @@ class SqliteStore(JournalStore):
         except PermissionError:
             return True
 
+    def lock(self) -> AbstractContextManager[None]:
+        """Take the kernel's lock on a file beside it."""
+        return hold(self.path.parent.parent)
+
     def held_since(self) -> float | None:
-        """Look at the lock of the output."""
+        """Look at that lock."""
         return held_since(self.path.parent.parent)
 
     def open(self, *, service: str | None) -> SqliteJournal:

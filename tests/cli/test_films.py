@@ -140,7 +140,7 @@ def test_a_process_that_ends_while_it_joins_leaves_no_half_film(project: Project
     # A large clip that must be coded again, so that there is time: it takes the place of one that was paid for.
     _put(project, "big", ClipOrder("big", 1280, 720, 8, 7, (), ()))
     process = project.start("films", "m.yaml")
-    new = project.out / ".long.mp4.new"
+    new = project.out / "long.mp4.part"
     ends_at = time.monotonic() + 20
     while not new.exists() and time.monotonic() < ends_at:
         time.sleep(0.01)

@@ -29,7 +29,7 @@ from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.process import Options, running
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.raw import serving
 
 if TYPE_CHECKING:

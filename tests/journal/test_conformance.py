@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchvid.domain.doubts import Doubt
-from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Outcome, Progress, State
 from batchvid.domain.lifecycle import (
@@ -128,6 +129,21 @@ def test_a_journal_that_stays_where_it_is_asks_nothing(store: JournalStore) -> N
     assert notes == []
     with reading(store) as reader:
         assert reader.moved_question(["kite", "dawn"]) is None
+
+
+def test_one_holds_a_journal_and_everybody_sees_it(store: JournalStore, path: Path) -> None:
+    """A second run is turned away; who only reads knows since when the first one is at work."""
+    path.parent.mkdir(parents=True)
+    assert not store.is_held()
+    began = time.time()
+    with store.lock():
+        since = store.held_since()
+        assert since is not None
+        assert began - 5 <= since <= time.time() + 5
+        with pytest.raises(OutputBusyError, match="another run"), store.lock():
+            pass
+        assert store.is_held()
+    assert not store.is_held()
 
 
 # ---- what is recorded is what is read back

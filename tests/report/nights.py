@@ -27,11 +27,11 @@ from batchvid.domain.lifecycle import (
     TimedOut,
 )
 from batchvid.domain.records import rfc3339
+from batchvid.engine.posters import FOLDER, picture_name
 from batchvid.journal.base import Change
 from batchvid.journal.event_log import PACE_CHANGED, EventLog
 from batchvid.journal.sqlite import SqliteStore
-from batchvid.media.thumbnails import FOLDER, picture_name
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.storage.renaming import Known, Renamed, rename_clip
+from batchvid.storage.base import Known, Renamed
+from batchvid.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def test_clip_and_sidecar_get_the_name_and_the_sidecar_tells_it(tmp_path: Path, 
     """Folders are made; what the sidecar tells besides stays; doing it again changes nothing."""
     put(tmp_path, f"{old}.mp4")
     for _ in range(2):
-        assert rename_clip(tmp_path, f"{old}.mp4", f"{new}.mp4", KNOWN) is Renamed.DONE
+        assert LocalStore(tmp_path).rename(f"{old}.mp4", f"{new}.mp4", KNOWN) is Renamed.DONE
         assert names(tmp_path) == [f"{new}.json", f"{new}.mp4"]
         assert (tmp_path / f"{new}.mp4").read_bytes() == CLIP
         assert told(tmp_path, f"{new}.json") == ("gull", f"{new}.mp4", "A kite.")
@@ -55,7 +56,7 @@ def test_what_has_the_name_stays_and_so_does_the_clip(tmp_path: Path, taken: str
     """A person's file is neither replaced nor removed."""
     put(tmp_path, "kite.mp4")
     (tmp_path / taken).write_bytes(b"a holiday film")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.TAKEN
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.TAKEN
     assert names(tmp_path) == sorted(["kite.json", "kite.mp4", taken])
     assert (tmp_path / taken).read_bytes() == b"a holiday film"
     assert told(tmp_path, "kite.json")[0] == "kite"
@@ -65,28 +66,28 @@ def test_a_folder_that_is_none_is_in_the_way(tmp_path: Path) -> None:
     """The name's folder is a link, or a file."""
     put(tmp_path, "kite.mp4")
     (tmp_path / "shots").write_bytes(b"")
-    assert rename_clip(tmp_path, "kite.mp4", "shots/gull.mp4", KNOWN) is Renamed.TAKEN
+    assert LocalStore(tmp_path).rename("kite.mp4", "shots/gull.mp4", KNOWN) is Renamed.TAKEN
     (tmp_path / "away").symlink_to(tmp_path)
-    assert rename_clip(tmp_path, "kite.mp4", "away/gull.mp4", KNOWN) is Renamed.TAKEN
+    assert LocalStore(tmp_path).rename("kite.mp4", "away/gull.mp4", KNOWN) is Renamed.TAKEN
     assert (tmp_path / "kite.mp4").read_bytes() == CLIP
 
 
 def test_a_clip_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Also where another file has the new name."""
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
     (tmp_path / "gull.mp4").write_bytes(b"a holiday film")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
-    assert rename_clip(tmp_path, "gone/kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
+    assert LocalStore(tmp_path).rename("gone/kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
 
 
 def test_what_lies_in_the_place_of_the_clip_is_left_alone(tmp_path: Path) -> None:
     """By its size it is not the clip."""
     put(tmp_path, "kite.mp4")
     (tmp_path / "kite.mp4").write_bytes(b"a holiday film")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.MISSING
     assert names(tmp_path) == ["kite.json", "kite.mp4"]
     (tmp_path / "gull.mp4").write_bytes(CLIP)
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
     assert names(tmp_path) == ["gull.json", "gull.mp4", "kite.mp4"]
     assert (tmp_path / "kite.mp4").read_bytes() == b"a holiday film"
 
@@ -95,7 +96,7 @@ def test_a_clip_that_a_person_has_renamed_already_is_known_by_its_content(tmp_pa
     """Its sidecar follows, whether it was renamed or not."""
     put(tmp_path, "kite.mp4")
     (tmp_path / "kite.mp4").rename(tmp_path / "gull.mp4")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
     assert names(tmp_path) == ["gull.json", "gull.mp4"]
     assert told(tmp_path, "gull.json")[0] == "gull"
 
@@ -110,7 +111,7 @@ def test_a_crash_between_the_two_names_of_a_file_is_made_good(tmp_path: Path, ne
     if linked == ".json":
         (tmp_path / "kite.mp4").unlink()
         os.link(tmp_path / "kite.json", tmp_path / f"{new}.json")
-    assert rename_clip(tmp_path, "kite.mp4", f"{new}.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", f"{new}.mp4", KNOWN) is Renamed.DONE
     assert names(tmp_path) == [f"{new}.json", f"{new}.mp4"]
     assert told(tmp_path, f"{new}.json") == ("gull", f"{new}.mp4", "A kite.")
 
@@ -118,14 +119,14 @@ def test_a_crash_between_the_two_names_of_a_file_is_made_good(tmp_path: Path, ne
 def test_a_sidecar_that_a_crash_left_with_the_old_id_is_written_again(tmp_path: Path) -> None:
     """The names were changed, and the sidecar not yet written."""
     put(tmp_path, "gull.mp4")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
     assert told(tmp_path, "gull.json") == ("gull", "gull.mp4", "A kite.")
 
 
 def test_the_sidecar_of_another_clip_is_left_alone(tmp_path: Path) -> None:
     """What it tells is not of this clip."""
     put(tmp_path, "kite.mp4", sha256="of another clip")
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
     assert names(tmp_path) == ["gull.mp4", "kite.json"]
 
 
@@ -137,5 +138,5 @@ def test_where_no_links_can_be_made_a_rename_does_it(tmp_path: Path, monkeypatch
 
     put(tmp_path, "kite.mp4")
     monkeypatch.setattr(os, "link", refused)
-    assert rename_clip(tmp_path, "kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
+    assert LocalStore(tmp_path).rename("kite.mp4", "gull.mp4", KNOWN) is Renamed.DONE
     assert names(tmp_path) == ["gull.json", "gull.mp4"]

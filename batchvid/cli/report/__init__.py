@@ -20,13 +20,14 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
 from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
-from batchvid.engine.films import FilmFile, film_reports
+from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
+from batchvid.engine.posters import Posters, Wanted
 from batchvid.engine.target import journal_of
-from batchvid.media.thumbnails import Posters, Wanted
 from batchvid.providers.credentials import without_secrets
-from batchvid.storage.local import Outputs
+from batchvid.storage.fs import public_mode
+from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from batchvid.domain.report import Report
     from batchvid.domain.results import Summary
     from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
 
 
 AFTER_A_RUN_S = 2.0
@@ -74,8 +76,7 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
 
 def posters_of(manifest: Manifest) -> Posters:
     """Return the maker of an output's pictures; it starts nothing before it is asked for one."""
-    mode = Outputs(manifest.output).clip_mode
-    return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
+    return Posters(manifest.output, mode=public_mode(), environment=without_secrets(manifest.key_env))
 
 
 class Reporter(Observer):
@@ -116,11 +117,10 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
     """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
-    outputs = Outputs(manifest.output)
     made = report(manifest.jobs, _kept(manifest), run_active=journal_of(manifest).is_held())
     pictures = posters.complete(_pictures(made), patience_s=patience_s)
     written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
-    return made, write_page(manifest.output, written, mode=outputs.clip_mode)
+    return made, write_page(manifest.output, written, mode=public_mode())
 
 
 def _kept(manifest: Manifest) -> Kept:
@@ -128,12 +128,13 @@ def _kept(manifest: Manifest) -> Kept:
     journal = journal_of(manifest).read()
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
+    clips = Output.of(manifest.output).clips
     with journal:
         lost = lost_of(manifest, journal)
         progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
         return Kept(
             progress=progress,
-            films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
+            films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
             paid=list(journal.attempts()),
             troubles=[Trouble.of(event) for event in journal.events(kinds=TROUBLES)],
             pace=journal.pace_changes(),
@@ -142,10 +143,10 @@ def _kept(manifest: Manifest) -> Kept:
         )
 
 
-def _film(stands: FilmReport, folder: Path) -> FilmRow:
+def _film(stands: FilmReport, clips: ClipStore) -> FilmRow:
     """Tell of a film what the page shows; its length and hash are known once it is there."""
     film, is_there = stands.film, stands.state is FilmState.DONE
-    told = FilmFile(folder, film.path).story() if is_there else {}
+    told = clips.sidecar(film.path) if is_there else {}
     state = stands.state.value if is_there else stands.reason
     return FilmRow(film.id, film.path, told.get("duration_s"), film.clips, state, told.get("sha256"))
 

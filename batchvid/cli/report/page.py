@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid import __version__
 from batchvid.cli.output import advice, text
+from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.job import State
 from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
-from batchvid.media.thumbnails import FOLDER, picture_name
+from batchvid.engine.posters import FOLDER, picture_name
 from batchvid.storage.fs import doing, leave_room, open_folder, open_regular, write_whole
-from batchvid.storage.names import ForeignFileError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
