@@ -18,14 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.decisions import confirmed, writing
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
 from batchvid.cli.reading import bound_account, load
@@ -69,9 +62,7 @@ offline_option = click.option(
 @offline_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where a person should think twice, for scripts.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def adopt_command(
     manifest: Path,
@@ -84,7 +75,7 @@ def adopt_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Adopt for the job ID the task TASK_ID from the service's dashboard; the next run collects its clip.
@@ -153,7 +144,7 @@ class Adopting:
     journal: Journal
     stack: ExitStack
     key_file: Path | None
-    ca_file: Path | None
+    ca_file: str | None
 
     def known(self, wanted: Iterable[Adoption]) -> Known:
         """Return what the journal knows of these jobs."""
@@ -174,9 +165,10 @@ class Adopting:
             return {}
         try:
             account = bound_account(self.manifest, self.stack, key_file=self.key_file)
-            ca_file = None if self.ca_file is None else str(self.ca_file)
             provider, pace = PROVIDERS[self.manifest.provider], self.manifest.limits.requests
-            asking = ask_for(task_ids, provider, base_url=account.base_url, key=account.key, ca_file=ca_file, pace=pace)
+            asking = ask_for(
+                task_ids, provider, base_url=account.base_url, key=account.key, ca_file=self.ca_file, pace=pace
+            )
             return asyncio.run(asking)
         except (ConfigError, ServiceError) as error:
             raise type(error)(f"{error}; nothing was recorded (--offline adopts without asking)") from None

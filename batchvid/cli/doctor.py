@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option
+from batchvid.cli.options import json_option, service_options
 from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
@@ -55,21 +55,17 @@ class Finding:
 
 @click.command("doctor")
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: str | None, as_json: bool
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
     loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(
-        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
-    )
+    findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
     for finding in findings:
         _print(finding, as_json=as_json)
     return worst(finding.exit_code for finding in findings if finding.exit_code)

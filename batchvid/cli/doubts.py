@@ -13,14 +13,7 @@ import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
 from batchvid.cli.decisions import record, writing
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
 from batchvid.cli.output.costs import cost_words
@@ -59,9 +52,7 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 )
 @offline_option
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doubts_command(
     manifest: Path,
@@ -71,7 +62,7 @@ def doubts_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Go through what is in doubt: paid requests of which nobody knows whether they made a task.

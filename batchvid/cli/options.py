@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Value = TypeVar("Value")
+Command = TypeVar("Command", bound="Callable[..., object]")
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 manifests_argument = click.argument("manifests", type=click.Path(path_type=Path), nargs=-1, required=True)
@@ -41,7 +42,7 @@ key_file_option = click.option(
 )
 ca_file_option = click.option(
     "--ca-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False),
     envvar=f"{PREFIX}CA_FILE",
     metavar="FILE",
     show_envvar=True,
@@ -54,6 +55,11 @@ base_url_option = click.option(
     show_envvar=True,
     help="Use the service at this address instead of the manifest's service.base_url.",
 )
+
+
+def service_options(command: Command) -> Command:
+    """Add the options of commands that ask the service: where it is, and with which key and certificates."""
+    return base_url_option(key_file_option(ca_file_option(command)))
 
 
 @dataclass(frozen=True)

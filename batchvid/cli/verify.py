@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.reading import bound_account, load, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
@@ -40,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
 @click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def verify_command(
     manifest: Path,
@@ -53,7 +44,7 @@ def verify_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
@@ -88,7 +79,7 @@ def verify_command(
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
-                ca_file=None if ca_file is None else str(ca_file),
+                ca_file=ca_file,
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(repairer.fetch_again(wanted))

@@ -169,28 +169,10 @@ RESERVED = {"open", "in_doubt"}
 """Outcomes of attempts for which money is reserved, and not spent yet."""
 TROUBLES_SHOWN = 6
 """Of one job, the newest: a download that failed a hundred times is told by its end."""
-
-
 TROUBLES = (
     "SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "ClipMissing", "GaveUp",
 )  # fmt: skip
 """The events that tell of something that went wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that went wrong with a job."""
-
-    job_id: str
-    at: float
-    kind: str
-    """The name of the event in `batchvid.domain.lifecycle`."""
-    reason: str
-
-    @classmethod
-    def of(cls, event: KeptEvent) -> Trouble:
-        """Return it from what the journal keeps."""
-        return cls(event.job_id, event.at, event.kind, event.data.get("reason", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +184,7 @@ class Row:
     """Of `State`, or ``parked``."""
     progress: Progress
     attempts: tuple[Attempt, ...]
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[KeptEvent, ...]
 
     @property
     def needs_person(self) -> bool:
@@ -260,8 +242,8 @@ class Kept:
     """By job id."""
     paid: Sequence[Attempt] = ()
     """By job, and then oldest first."""
-    troubles: Sequence[Trouble] = ()
-    """In the order in which they happened."""
+    troubles: Sequence[KeptEvent] = ()
+    """The events of `TROUBLES`, in the order in which they happened."""
     pace: Sequence[PaceChange] = ()
     films: Sequence[FilmRow] = ()
     missing: frozenset[str] = frozenset()
@@ -279,18 +261,14 @@ class Report:
     """Rows by state, ``parked`` apart."""
     orphans: int
     """Jobs in the journal that the manifest no longer names."""
-    attempts: int
     size_bytes: int
     """Of the clips."""
-    money: Money
     models: tuple[ModelMoney, ...]
     """The most expensive first."""
     took: Histogram | None
     nights: tuple[ActivityPeriod, ...]
     """Oldest first."""
-    films: tuple[FilmRow, ...]
-    missing: frozenset[str]
-    """The jobs whose clips were saved and are not on disk any more."""
+    kept: Kept
 
 
 def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Report:
@@ -313,14 +291,11 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
         rows=tuple(rows),
         counts=Counter(row.state for row in rows),
         orphans=len(kept.progress.keys() - named.keys()),
-        attempts=len(kept.paid),
         size_bytes=sum(row.progress.size_bytes or 0 for row in rows if row.state == State.DONE),
-        money=kept.money,
         models=_by_model(kept.paid, named),
         took=histogram(took for one in kept.paid if (took := one.took_s) is not None),
         nights=nights(kept.paid, saved, kept.pace),
-        films=tuple(kept.films),
-        missing=kept.missing,
+        kept=kept,
     )
 
 

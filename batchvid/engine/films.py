@@ -129,7 +129,7 @@ async def _damage(rows: Iterable[Progress], clips: ClipStore) -> str:
     for row in {row.job_id: row for row in rows}.values():
         check = partial(clips.check, row.path or "", size_bytes=row.size_bytes or 0, sha256=row.sha256 or "", full=True)
         if trouble := await settled(check):
-            return f"its clip {row.path} {trouble}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            return f"its clip {row.path} {trouble}: batchvid verify MANIFEST --repair fetches it again, free"
     return ""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.providers import FACTS
 from batchvid.providers.credentials import find_key, without_secrets
 from batchvid.storage.fs import STATE_FOLDER
 
@@ -96,5 +97,7 @@ def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SAND
     from batchvid.sandbox.process import Options, running
 
     state = manifest.output / STATE_FOLDER / SANDBOX
-    options = Options(provider=manifest.provider, port=0, speed=speed, state_dir=state)
+    own = manifest.base_url != FACTS[manifest.provider].base_url
+    models = sorted({job.model for job in manifest.jobs}) if own else ()
+    options = Options(provider=manifest.provider, models=models, port=0, speed=speed, state_dir=state)
     return Account(*stack.enter_context(running(options, environment=without_secrets(manifest.key_env))))

@@ -116,6 +116,19 @@ def test_a_rehearsal_plays_the_manifests_provider(project: Project) -> None:
     assert json.loads((project.out / "job-4.json").read_text())["resolved_model"] == "sora-2"
 
 
+def test_a_rehearsal_for_a_server_of_ones_own_has_its_models(project: Project) -> None:
+    """As the manifest names them, also when it is run again; a name of OpenAI's that is misspelt is still refused."""
+    write(project, "service: {provider: openai, base_url: 'http://gpu:8000'}", job=", model: wan-2.2, size: 480x832")
+    for _ in range(2):
+        ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", BATCHVID_BASE_URL=None)
+        assert ran.code == 0, ran
+    assert json.loads((project.out / "job-1.json").read_text())["resolved_model"] == "wan-2.2"
+    write(project, "service: {provider: openai}", job=", model: wan-2.2")
+    ran = project.batchvid("run", "m.yaml", "--sandbox", "--output", "other", BATCHVID_BASE_URL=None)
+    assert ran.code == 3, ran
+    assert "Invalid value: 'wan-2.2'" in ran.out
+
+
 @pytest.mark.parametrize(
     ("job", "where", "words"),
     [

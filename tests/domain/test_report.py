@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from batchvid.domain.job import Attempt, Outcome, Progress, State
-from batchvid.domain.report import TROUBLES_SHOWN, Kept, Trouble, report
+from batchvid.domain.lifecycle import KeptEvent
+from batchvid.domain.report import TROUBLES_SHOWN, Kept, report
 from tests.engine.drive import a_job
 
 AT = 1_773_352_800.0
@@ -72,6 +73,6 @@ def test_a_price_that_nobody_stated_is_unknown_and_not_nothing() -> None:
 
 def test_a_hundred_troubles_are_told_by_their_end() -> None:
     """A page of 10,000 jobs must stay one that opens."""
-    troubles = [Trouble("a", AT + n, "DownloadFailed", f"number {n}") for n in range(100)]
+    troubles = [KeptEvent(n, "a", 1, AT + n, "DownloadFailed", {"reason": f"number {n}"}) for n in range(100)]
     told = report([a_job("a")], Kept(troubles=troubles)).rows[0].troubles
-    assert [one.reason for one in told] == [f"number {n}" for n in range(100 - TROUBLES_SHOWN, 100)]
+    assert [one.data["reason"] for one in told] == [f"number {n}" for n in range(100 - TROUBLES_SHOWN, 100)]

@@ -213,7 +213,7 @@ def test_a_changed_clip_is_shown_with_all_that_hangs_on_it_and_its_price(make_be
     made = plan_of(bench, edited, REBUY)
     assert {row.job_id: row.submits for row in made.rows} == {"a": True, "b": True, "c": True, "x": False, "y": False}
     assert (made.submits, made.price_micros) == (3, 1_200_000)
-    assert "a is made anew" in made.rows[1].reason
+    assert "a is made again" in made.rows[1].reason
     kept = plan_of(bench, edited)
     assert kept.submits == 0
     assert bench.run(edited).submits == 0

@@ -19,7 +19,7 @@ from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
-from batchvid.domain.report import TROUBLES, FilmRow, Kept, Trouble, report
+from batchvid.domain.report import TROUBLES, FilmRow, Kept, report
 from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
@@ -67,8 +67,8 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
         posters.close()
     if as_json:
         counts = {state: made.counts.get(state, 0) for state in (*State, DEFERRED)}
-        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}
-        tell(json.dumps(found | {"missing": sorted(made.missing)}))
+        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.kept.films)}
+        tell(json.dumps(found | {"missing": sorted(made.kept.missing)}))
     else:
         tell(f"report: {path}")
     return Exit.OK
@@ -136,7 +136,7 @@ def _kept(manifest: Manifest) -> Kept:
             progress=progress,
             films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
             paid=list(journal.attempts()),
-            troubles=[Trouble.of(event) for event in journal.events(kinds=TROUBLES)],
+            troubles=list(journal.events(kinds=TROUBLES)),
             pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
@@ -153,7 +153,7 @@ def _film(stands: FilmReport, clips: ClipStore) -> FilmRow:
 
 def _pictures(made: Report) -> Iterator[Wanted]:
     """Yield the pictures that the page can show, the most looked at first: films, clips, frames."""
-    for film in made.films:
+    for film in made.kept.films:
         if film.sha256 is not None:
             yield Wanted(film.path, film.sha256)
     for row in made.rows:

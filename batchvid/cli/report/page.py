@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.job import Attempt, Frame
+    from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.report import ActivityPeriod, Report, Row
 
 
@@ -113,7 +114,7 @@ def _json(value: Any) -> str:
 
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the figures under the heading: what it is, the figure, and what stands beside it."""
-    money = report.money
+    money, paid, lost = report.kept.money, len(report.kept.paid), len(report.kept.missing)
     beside = [f"{text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
     beside += [f"of {text.money(money.budget_micros)}"] if money.budget_micros is not None else []
     beside += [f"{text.count(money.unpriced_attempts, 'attempt')} unpriced"] if money.unpriced_attempts else []
@@ -128,10 +129,10 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         )
     if report.took:
         yield "A generation", text.duration(report.took.median_s), f"9 of 10 within {text.duration(report.took.p90_s)}"
-    again = report.attempts - sum(1 for row in report.rows if row.attempts)
-    yield "Paid attempts", f"{report.attempts:,}", f"{again:,} of them second ones or later" if again > 0 else ""
-    missing = f"{text.count(len(report.missing), 'clip')} missing; a run fetches them again, free"
-    yield "On disk", text.size(report.size_bytes), missing if report.missing else ""
+    again = paid - sum(1 for row in report.rows if row.attempts)
+    yield "Paid attempts", f"{paid:,}", f"{again:,} of them second ones or later" if again > 0 else ""
+    missing = f"{text.count(lost, 'clip')} missing; a run fetches them again, free"
+    yield "On disk", text.size(report.size_bytes), missing if lost else ""
 
 
 def _ranked(rows: list[Row]) -> list[dict[str, str]]:
@@ -191,7 +192,7 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
                 film.state,
                 _picture(film.sha256, pictures),
             ]
-            for film in report.films
+            for film in report.kept.films
         ],
         "nights": [_night(night) for night in report.nights],
         "took": report.took
@@ -239,7 +240,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
         _picture(known.sha256, pictures) if is_clip else "",
         strings.place(reason),
         [_attempt(one, strings) for one in row.attempts if _is_a_story(one, row)],
-        [part for one in row.troubles for part in (round(one.at), strings.place(_said(one.kind, one.reason)))],
+        [part for one in row.troubles for part in (round(one.at), strings.place(_said(one)))],
     ]
 
 
@@ -274,9 +275,9 @@ def _attempt(one: Attempt, strings: _Strings) -> list[Any]:
     ]
 
 
-def _said(kind: str, reason: str) -> str:
-    words = "".join(f" {char.lower()}" if char.isupper() else char for char in kind).strip()
-    return f"{words}: {_shown(reason, text.REASON_SHOWN)}"
+def _said(event: KeptEvent) -> str:
+    words = "".join(f" {char.lower()}" if char.isupper() else char for char in event.kind).strip()
+    return f"{words}: {_shown(event.data.get('reason', ''), text.REASON_SHOWN)}"
 
 
 def _night(night: ActivityPeriod) -> dict[str, Any]:
