@@ -16,7 +16,7 @@ from batchvid.cli.decisions import record, writing
 from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
-from batchvid.cli.output.costs import cost_words
+from batchvid.cli.output.text import cost_words
 from batchvid.cli.reading import load, read_doubts, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
@@ -67,12 +67,12 @@ def doubts_command(
 ) -> int:
     """Go through what is in doubt: paid requests of which nobody knows whether they made a task.
 
-    Each is shown with its time (local), prompt, price, request id and any task id that was seen in the answer, so that
-    it can be found on the service's dashboard.
+    Each is shown with what finds it on the service's dashboard: its local time, prompt, price, request id, and any task
+    id that was seen in the answer.
 
-    On a terminal this is a walk, which holds the output: adopt the task that you found (the service is asked for it
-    first), buy the clip again (it may be paid twice), leave it, or quit. Each decision is recorded at once. Elsewhere,
-    and with --json, it is a list, which can be read beside a run.
+    On a terminal this is a walk, which holds the output: adopt the task that you found, buy the clip again, leave it,
+    or quit. The service is asked for a task before it is adopted; what is bought again may be paid twice. Each decision
+    is recorded at once. Elsewhere, and with --json, it is a list, which can be read beside a run.
     """
     loaded = load(manifest, output=output, base_url=base_url)
     if not_billed:
