@@ -157,6 +157,12 @@ def test_a_room_uses_only_the_rooms_below_it() -> None:
     assert [found for name, tree in TREES.items() for found in forbidden_imports(name, tree)] == []
 
 
+def test_one_module_chooses_what_keeps_the_journal() -> None:
+    """A second kind of journal is a module of its own and a line there."""
+    used_by = {name for name, tree in TREES.items() if "batchvid.journal.sqlite" in dict(imports(tree))}
+    assert used_by == {"batchvid.engine.target"}
+
+
 def test_one_module_chooses_where_clips_lie() -> None:
     """A second store of clips is a module of its own and a line there."""
     of_this_store = {"batchvid.storage.local", "batchvid.storage.part"}

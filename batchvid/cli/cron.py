@@ -272,8 +272,8 @@ def cron_command(
 ) -> int:
     """Print what runs MANIFESTS every night from --at until --until. It is printed only: you put it in place.
 
-    The key never stands in it. cron's run reads it from a file (--api-key-file, by default ~/.config/batchvid/key, mode
-    600), systemd's from /etc/batchvid/<name of the variable>, which only root needs to be able to read.
+    The key never stands in it. A run of cron reads it from a file: --api-key-file, by default ~/.config/batchvid/key,
+    mode 600. A run of systemd reads it from /etc/batchvid/<name of the variable>, which only root needs to read.
     """
     if at == until:
         raise click.UsageError("--at and --until are the same: there is no window between them")

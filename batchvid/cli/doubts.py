@@ -16,7 +16,7 @@ from batchvid.cli.decisions import record, writing
 from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
-from batchvid.cli.output.costs import cost_words
+from batchvid.cli.output.text import cost_words
 from batchvid.cli.reading import load, read_doubts, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
@@ -26,7 +26,7 @@ from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.task import TASK_ID_MAX
 from batchvid.domain.text import clean
-from batchvid.storage.lock import is_held
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,12 +67,12 @@ def doubts_command(
 ) -> int:
     """Go through what is in doubt: paid requests of which nobody knows whether they made a task.
 
-    Each is shown with its time (local), prompt, price, request id and any task id that was seen in the answer, so that
-    it can be found on the service's dashboard.
+    Each is shown with what finds it on the service's dashboard: its local time, prompt, price, request id, and any task
+    id that was seen in the answer.
 
-    On a terminal this is a walk, which holds the output: adopt the task that you found (the service is asked for it
-    first), buy the clip again (it may be paid twice), leave it, or quit. Each decision is recorded at once. Elsewhere,
-    and with --json, it is a list, which can be read beside a run.
+    On a terminal this is a walk, which holds the output: adopt the task that you found, buy the clip again, leave it,
+    or quit. The service is asked for a task before it is adopted; what is bought again may be paid twice. Each decision
+    is recorded at once. Elsewhere, and with --json, it is a list, which can be read beside a run.
     """
     loaded = load(manifest, output=output, base_url=base_url)
     if not_billed:
@@ -80,7 +80,7 @@ def doubts_command(
         return Exit.OK
     if as_json or not _is_terminal():
         rows, money = read_journal(loaded)
-        found = read_doubts(loaded, rows, run_active=is_held(loaded.output))
+        found = read_doubts(loaded, rows, run_active=journal_of(loaded).is_held())
         if as_json:
             for doubt in found:
                 tell(json.dumps(doubt_json(doubt)))

@@ -72,7 +72,7 @@ def verify_command(
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
         with ExitStack() as stack:
-            stack.enter_context(held.state.lock())
+            stack.enter_context(journal_of(loaded).lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             repairer = Repairer(
                 held.clips,
@@ -89,8 +89,8 @@ def verify_command(
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
         else:
             tell(f"{job_id}: {wrong}")
-    mended = len(damaged) - len(told)
-    _tell_sums(len(done), len(told), mended, as_json=as_json, quick=quick)
+    repaired = len(damaged) - len(told)
+    _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick)
     if told and not repair and not as_json:
         tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
     return Exit.FAILED if told else Exit.OK

@@ -338,6 +338,12 @@ def left_micros(money: Money, max_cost_micros: int | None = None) -> int | None:
     return max(0, min(bounds)) if bounds else None
 
 
+def short_micros(plan: Plan, money: Money) -> int:
+    """Return by how much the known prices of what *plan* submits exceed what the budget has left."""
+    left = left_micros(money)
+    return 0 if left is None else plan.price_micros - left
+
+
 def cost_of(purchases: Sequence[Purchase], *, left: int | None = None, max_jobs: int | None = None) -> Cost:
     """Return what these jobs cost, when so much money is *left* and so many of them may be submitted.
 

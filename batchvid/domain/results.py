@@ -1,9 +1,4 @@
-"""How a run ended: the value that the last lines, the notification and the exit code are made from.
-
-What a run looks like at one moment: the value that every view draws from.
-
-How a run ends: from the states of its jobs and what stopped it to one exit code.
-"""
+"""How a run stands at one moment, and how it ended: what every output draws from, and the exit code."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from batchvid.storage.fs import STATE_FOLDER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -24,6 +26,48 @@ SIDECAR_MARK = "batchvid"
 """The key that tells a sidecar from another program's file of the same name; its value is the form's version."""
 SIDECAR_FORM = 1
 """Additions do not change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one clip's files, all in one folder."""
+
+    folders: tuple[str, ...]
+    clip: str
+
+    @staticmethod
+    def of(path: str) -> Names:
+        """Return the names for a clip's *path*; raises `ValueError` when it would leave the output folder."""
+        parts = tuple(part for part in path.split("/") if part not in {"", "."})
+        if not parts or path.startswith("/") or ".." in parts or STATE_FOLDER in parts or "\0" in path:
+            raise ValueError(f"{path!r} is no path inside the output folder")
+        return Names(parts[:-1], parts[-1])
+
+    @property
+    def part(self) -> str:
+        """Where the bytes gather."""
+        return f"{self.clip}.part"
+
+    @property
+    def note(self) -> str:
+        """What is known about the part."""
+        return f"{self.clip}.part.meta"
+
+    @property
+    def bad(self) -> str:
+        """Where a download that is no clip is kept for people to look at."""
+        return f"{self.clip}.bad"
+
+    @property
+    def sidecar(self) -> str:
+        """The JSON beside the clip."""
+        return f"{self.clip.removesuffix('.mp4')}.json"
+
+    def retired(self, attempt: int, *, copy: int) -> Names:
+        """Return the names under which the clip of an earlier attempt is kept; a first, a second ... *copy* of it."""
+        stem = self.clip.removesuffix(".mp4")
+        number = attempt if copy == 1 else f"{attempt}.{copy}"
+        return Names(self.folders, f"{stem}.attempt-{number}{self.clip[len(stem) :]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from batchvid.domain.errors import InTheWayError, StorageError
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import NotAClip, probe
-from batchvid.storage.base import SIDECAR_MARK, Known, Renamed, WrongClip
+from batchvid.storage.base import SIDECAR_MARK, Known, Names, Renamed, WrongClip
 from batchvid.storage.fs import (
     doing,
     exists,
@@ -36,7 +36,7 @@ from batchvid.storage.fs import (
     reason,
     write_whole,
 )
-from batchvid.storage.part import Finisher, LocalPart, Names, is_sidecar, read_sidecar
+from batchvid.storage.part import Finisher, LocalPart, is_sidecar, read_sidecar
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:

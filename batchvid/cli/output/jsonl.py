@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, unfailing
-from batchvid.domain.records import EVENT, counts, record, rfc3339, sums
+from batchvid.domain.plan import cost_of_plan, short_micros
+from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
 from batchvid.engine.observer import Observer, Verbosity
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from batchvid.domain.errors import Exit
     from batchvid.domain.job import Progress
     from batchvid.domain.lifecycle import Event
-    from batchvid.domain.results import Snapshot, Summary
+    from batchvid.domain.plan import Cost, Plan
+    from batchvid.domain.results import Money, Snapshot, Summary
 
 
 STATS_EVERY_S = 10.0
@@ -50,7 +52,7 @@ class JsonLines(Observer):
         self._beat = Interval(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
-        """Write one object, such as those of `batchvid.cli.output.costs.plan_sums_json`."""
+        """Write one object, such as those of `plan_sums_json`."""
         self._out.line(json.dumps({**value, **self._named}))
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
@@ -78,6 +80,24 @@ class JsonLines(Observer):
     def close(self) -> None:
         """Send what the reader had no room for yet. The stream itself is not ours to close."""
         self._out.finish()
+
+
+def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None = None) -> dict[str, Any]:
+    """Return what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
+
+    ``price_at_most`` is ``None`` when nothing bounds it. *cost* is what the run costs within the bounds of its call.
+    """
+    cost = cost or cost_of_plan(plan, money)
+    return {
+        "type": "plan",
+        "counts": {action.value: number for action, number in plan.counts.items()},
+        "submits": plan.submits,
+        "price": dollars(plan.price_micros),
+        "price_at_most": dollars(cost.at_most_micros),
+        "unpriced": plan.unpriced,
+        "estimated_s": round(plan.wall_s),
+        "fits_budget": None if money is None else short_micros(plan, money) <= 0,
+    }
 
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """A run on a terminal: one picture that is redrawn in place, and the summary when it is over.
 
-The live view's picture: a snapshot drawn for a terminal of a given width; `batchvid.cli.output.live` puts it there.
-
-The picture of several runs of one call: a few lines for each, and below them what their accounts share.
+The picture is a snapshot, drawn for a terminal of a given width. Several runs of a call share it: a few lines each.
 """
 
 from __future__ import annotations

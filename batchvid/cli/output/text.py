@@ -1,4 +1,4 @@
-"""Numbers as people read them: money, durations, bytes, rates, times of day."""
+"""Numbers as people read them: money, costs, durations, bytes, rates, times of day."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
+    from batchvid.domain.plan import Cost
 
 
 ID_SHOWN = 100
 """The longest id that a manifest may hold."""
 REASON_SHOWN = 300
+SECOND = 2
 MINUTE_S, SECONDS_BELOW_S = 60, 600
 THREE_DIGITS_BELOW = 999.5
 """What rounds to three digits."""
@@ -112,3 +114,29 @@ def job_name(job_id: str) -> str:
 def why(reason: str | None) -> str:
     """Return a reason, harmless to show."""
     return clean(reason or "", REASON_SHOWN) or "no reason given"
+
+
+def cost_words(cost: Cost) -> str:
+    """Return ``$1.20, at most $2.40 with second attempts``; the most is not told where a price is unknown."""
+    if cost.jobs and cost.unpriced == cost.jobs:
+        return "an unknown price"
+    known = money(cost.price_micros)
+    if cost.unpriced:
+        return f"{known} and {count(cost.unpriced, 'unknown price')}"
+    if cost.at_most_micros is None:  # the price of a task that is under way, should it be bought again
+        return known
+    most = money(cost.at_most_micros)
+    if cost.is_cut:
+        return f"{known}, at most {most} by what may be spent"
+    return f"{known} at most" if cost.at_most_micros == cost.price_micros else f"{known}, at most {most} {_with(cost)}"
+
+
+def more_words(cost: Cost) -> str:
+    """Return what tasks that are under way may still cost, where nothing else is bought."""
+    if cost.jobs or not cost.at_most_micros:
+        return ""
+    return f", at most {money(cost.at_most_micros)} more {_with(cost)}"
+
+
+def _with(cost: Cost) -> str:
+    return "with further attempts" if cost.attempts > SECOND else "with second attempts"
