@@ -34,11 +34,12 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
     from batchvid.engine.recovery import recover
     from batchvid.storage.output import Output
 
-    if not journal_of(manifest).exists():
+    store = journal_of(manifest)
+    if not store.exists():
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
     output, at = Output.of(manifest.output), time.time()
     refused = None
-    with output.state.lock(), journal_of(manifest).open(service=None) as journal:
+    with store.lock(), store.open(service=None) as journal:
         recover(journal, output, manifest, None, at=at, note=complain, warn=complain)
         try:
             yield journal
@@ -100,12 +101,11 @@ def is_moved(manifest: Manifest) -> bool:
     """Ask on a terminal, where the output may be a copy, whether no other copy of it goes on."""
     if sys.stdin is None or not sys.stdin.isatty() or not journal_of(manifest).exists():
         return False
-    from batchvid.storage.lock import is_held
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
         journal = journal_of(manifest).read()
-        if journal is not None and not is_held(manifest.output):
+        if journal is not None and not journal_of(manifest).is_held():
             with journal:
                 question = journal.moved_question({job.id for job in manifest.jobs})
     return question is not None and click.confirm(question, err=True)

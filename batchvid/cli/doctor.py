@@ -131,7 +131,6 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
     from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
-    from batchvid.storage.lock import is_held
     from batchvid.storage.output import Output
 
     output = Output.of(manifest.output)
@@ -149,7 +148,7 @@ def _output(manifest: Manifest) -> list[Finding]:
             if journal is not None:
                 number = sum(journal.counts().values())
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
-            if not is_held(manifest.output):
+            if not journal_of(manifest).is_held():
                 jobs = {job.id: job for job in manifest.jobs}
                 lines, is_refused = forgotten(journal, output, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None

@@ -26,7 +26,7 @@ from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.task import TASK_ID_MAX
 from batchvid.domain.text import clean
-from batchvid.storage.lock import is_held
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def doubts_command(
         return Exit.OK
     if as_json or not _is_terminal():
         rows, money = read_journal(loaded)
-        found = read_doubts(loaded, rows, run_active=is_held(loaded.output))
+        found = read_doubts(loaded, rows, run_active=journal_of(loaded).is_held())
         if as_json:
             for doubt in found:
                 tell(json.dumps(doubt_json(doubt)))

@@ -43,11 +43,12 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
         complain(f"{manifest} names no films: write film: true beside a storyboard, or films:")
         return Exit.OK
     interrupts = Interrupts()
-    if journal_of(loaded).exists():
-        held = Output.of(loaded.output)
-        with held.state.lock():
+    store = journal_of(loaded)
+    if store.exists():
+        clips = Output.of(loaded.output).clips
+        with store.lock():
             rows, _ = read_journal(loaded)
-            reports = asyncio.run(_make(loaded, rows, held.clips, interrupts))
+            reports = asyncio.run(_make(loaded, rows, clips, interrupts))
     else:
         reports = [FilmReport(film, FilmState.WAITING, missing(film, {})) for film in loaded.films]
     if as_json:

@@ -79,11 +79,10 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
-    from batchvid.storage.lock import is_held
     from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, decode=True)
-    journal, active = journal_of(loaded).read(), is_held(loaded.output)
+    journal, active = journal_of(loaded).read(), journal_of(loaded).is_held()
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)

@@ -62,7 +62,6 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.engine.planning import lost_clips
-    from batchvid.storage.lock import is_held
     from batchvid.storage.output import Output
 
     rows, money = read_journal(manifest)
@@ -72,7 +71,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         from batchvid.engine.films import film_reports
 
         films = film_reports(manifest.films, rows, clips)
-    active = is_held(manifest.output)
+    active = journal_of(manifest).is_held()
     if not active:
         journal = journal_of(manifest).read()
         with journal or nullcontext():

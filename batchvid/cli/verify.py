@@ -72,7 +72,7 @@ def verify_command(
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
         with ExitStack() as stack:
-            stack.enter_context(held.state.lock())
+            stack.enter_context(journal_of(loaded).lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
             repairer = Repairer(
                 held.clips,

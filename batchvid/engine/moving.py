@@ -137,7 +137,7 @@ def _move(
 
 def _respell(journal: Journal, clips: ClipStore) -> None:
     """Rename clips whose names a copy has spelt in another Unicode form to those that the journal knows."""
-    for row in [row for row in journal.done_progress() if not (row.path or "").isascii()]:
+    for row in list(journal.done_progress(beyond_ascii=True)):
         clips.respell(row.path or "", Known(row.job_id, row.size_bytes or 0, row.sha256 or ""))
 
 

@@ -142,7 +142,8 @@ async def run(context: RunContext) -> Summary:
     manifest, options, now = context.manifest, context.options, asyncio.get_running_loop().time()
     output = Output.of(manifest.output)
     output.prepare()
-    with output.state.lock(), journal_of(manifest).open(service=context.identity) as journal:
+    store = journal_of(manifest)
+    with store.lock(), store.open(service=context.identity) as journal:
         at, note, warn = context.wall(), context.observer.note, context.observer.warn
         dependencies = recover(journal, output, manifest, options, at=at, note=note, warn=warn)
         jobs = as_they_stand(manifest.jobs, dependencies, journal)

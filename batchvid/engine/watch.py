@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
 from batchvid.engine.stats import MINUTE_S, WatchStatistics
-from batchvid.storage.lock import held_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +56,7 @@ class Watching:
         """Return how the run stands now. Raises as `JournalStore.read` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
-        since = held_since(self._manifest.output)
+        since = self._store.held_since()
         if self._journal is None:
             self._begin(at)
         elif self._follow():

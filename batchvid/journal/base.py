@@ -33,6 +33,7 @@ from batchvid.providers.response import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from batchvid.domain.job import Attempt, Progress
@@ -147,8 +148,8 @@ class JournalReader(Protocol):
     def open_progress(self) -> Iterator[Progress]:
         """Yield the jobs that are neither done nor failed, by id, without reading the others."""
 
-    def done_progress(self) -> Iterator[Progress]:
-        """Yield the jobs that are done, by id."""
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
+        """Yield the jobs that are done, by id; or only those whose path a file system may spell in another way."""
 
     def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
         """Yield id, state and the fingerprint of what the newest attempt sent, of every job, by id."""
@@ -257,6 +258,19 @@ class JournalStore(Protocol):
 
     def exists(self) -> bool:
         """Whether there is a journal; also one that cannot be read: who opens it says what to do."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the journal, and the output that it is of, for whoever will write.
+
+        Raises `batchvid.domain.errors.OutputBusyError` at once when a run holds it.
+        """
+
+    def held_since(self) -> float | None:
+        """Return since when a run holds the journal (UTC epoch seconds); ``None`` when none does. Changes nothing."""
+
+    def is_held(self) -> bool:
+        """Whether a run holds the journal."""
+        return self.held_since() is not None
 
     def open(self, *, service: str | None) -> Journal:
         """Open the journal for writing, or make it, for *service* (a normalised base URL); the caller has the lock.

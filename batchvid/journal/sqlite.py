@@ -33,10 +33,12 @@ from batchvid.journal.base import (
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
+from batchvid.storage.lock import held_since, hold
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
 
@@ -59,6 +61,7 @@ ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM jobs"
 ALL_ATTEMPTS = f"SELECT {', '.join(Attempt._fields)} FROM attempts"
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
+BEYOND_ASCII = "[^' || char(1) || '-' || char(127) || ']"
 RESERVED = "outcome IN ('open', 'in_doubt')"
 """The same of the attempts."""
 MONEY = (
@@ -91,6 +94,14 @@ class SqliteStore(JournalStore):
             return self.path.exists()
         except PermissionError:
             return True
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Take the kernel's lock on a file beside it."""
+        return hold(self.path.parent.parent)
+
+    def held_since(self) -> float | None:
+        """Look at that lock."""
+        return held_since(self.path.parent.parent)
 
     def open(self, *, service: str | None) -> SqliteJournal:
         """Open it for writing, or make it.
@@ -168,9 +179,10 @@ class SqliteReader(JournalReader):
         """Read by the partial index."""
         return self._progress(f"WHERE {UNFINISHED} ORDER BY job_id")
 
-    def done_progress(self) -> Iterator[Progress]:
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
         """Read what is done."""
-        return self._progress("WHERE state = 'done' ORDER BY job_id")
+        wanted = f"AND path GLOB '*{BEYOND_ASCII}*'" if beyond_ascii else ""
+        return self._progress(f"WHERE state = 'done' {wanted} ORDER BY job_id")
 
     def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
         """Read three columns."""

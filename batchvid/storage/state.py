@@ -8,7 +8,6 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batchvid.storage import lock
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     STATE_FOLDER,
@@ -25,7 +24,6 @@ from batchvid.storage.fs import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -53,10 +51,6 @@ class StateFolder:
             with folder_below(self.output, STATE_FOLDER) as state:
                 if stat.S_IMODE(os.fstat(state).st_mode) != STATE_FOLDER_MODE:
                     os.fchmod(state, STATE_FOLDER_MODE)
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the output for one run, as `batchvid.storage.lock.hold` does."""
-        return lock.hold(self.output)
 
     def write_clips(self, lines: Iterable[Mapping[str, object]]) -> None:
         """Replace ``clips.jsonl``, in one step. Blocks."""

@@ -16,6 +16,7 @@ from batchvid.journal.base import Change
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
+from batchvid.storage.lock import hold
 from batchvid.storage.state import StateFolder
 from tests.cli.project import ended, read_until
 
@@ -70,7 +71,7 @@ def test_a_plan_beside_a_run_calls_a_request_that_is_under_way_running_and_after
     with SqliteStore(project.state / "journal.db").open(service=project.service.api) as journal:
         started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame).jobs[0].fingerprint)
         journal.record([Change.of(Progress.fresh("job-1"), (started, 1.0))])
-    with state.lock():
+    with hold(project.out):
         beside = project.batchvid("plan", "m.yaml", "--json")
     after = project.batchvid("plan", "m.yaml", "--json")
     assert [line["action"] for ran in (beside, after) for line in ran.told if "id" in line] == ["running", "in_doubt"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
@@ -75,10 +77,26 @@ class MemoryStore(JournalStore):
     def __init__(self) -> None:
         self.tables: Tables | None = None
         self.log = MemoryLog()
+        self._held_since: float | None = None
 
     def exists(self) -> bool:
         """Whether it was ever opened."""
         return self.tables is not None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold it."""
+        if self._held_since is not None:
+            raise OutputBusyError("another run holds it")
+        self._held_since = time.time()
+        try:
+            yield
+        finally:
+            self._held_since = None
+
+    def held_since(self) -> float | None:
+        """Return when it was taken."""
+        return self._held_since
 
     def open(self, *, service: str | None) -> MemoryJournal:
         """Open it for writing, or make it."""
@@ -129,9 +147,10 @@ class MemoryReader(JournalReader):
         """Yield those that are open."""
         return (row for row in self.all_progress() if row.state.is_open)
 
-    def done_progress(self) -> Iterator[Progress]:
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
         """Yield those that are done."""
-        return (row for row in self.all_progress() if row.state is State.DONE)
+        done = (row for row in self.all_progress() if row.state is State.DONE)
+        return (row for row in done if not (beyond_ascii and (row.path or "").isascii()))
 
     def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
         """Yield three columns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchvid.domain.doubts import Doubt
-from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Outcome, Progress, State
 from batchvid.domain.lifecycle import (
@@ -128,6 +129,21 @@ def test_a_journal_that_stays_where_it_is_asks_nothing(store: JournalStore) -> N
     assert notes == []
     with reading(store) as reader:
         assert reader.moved_question(["kite", "dawn"]) is None
+
+
+def test_one_holds_a_journal_and_everybody_sees_it(store: JournalStore, path: Path) -> None:
+    """A second run is turned away; who only reads knows since when the first one is at work."""
+    path.parent.mkdir(parents=True)
+    assert not store.is_held()
+    began = time.time()
+    with store.lock():
+        since = store.held_since()
+        assert since is not None
+        assert began - 5 <= since <= time.time() + 5
+        with pytest.raises(OutputBusyError, match="another run"), store.lock():
+            pass
+        assert store.is_held()
+    assert not store.is_held()
 
 
 # ---- what is recorded is what is read back
@@ -536,6 +552,14 @@ def test_paths_and_the_remark_change_together(journal: Journal) -> None:
     journal.set_paths({"kite": "shots/kite.mp4"}, remark=("to_rename", ""))
     assert journal.progress("kite") == before._replace(path="shots/kite.mp4")
     assert journal.meta_get("to_rename") == ""
+
+
+def test_clips_whose_names_are_spelt_in_several_ways_are_found(journal: Journal) -> None:
+    """Those with letters beyond ASCII in their path."""
+    for number, path in enumerate(["kite.mp4", "caf\u00e9.mp4", "\u98a8/a.mp4", "tilde~ {x}.mp4"]):
+        done(journal, f"job-{number}", f"task_{number}")
+        journal.set_paths({f"job-{number}": path}, remark=NOTE)
+    assert [row.path for row in journal.done_progress(beyond_ascii=True)] == ["caf\u00e9.mp4", "\u98a8/a.mp4"]
 
 
 # ---- any life

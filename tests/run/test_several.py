@@ -21,6 +21,7 @@ from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts
 from batchvid.engine.run import run_many
 from batchvid.journal.sqlite import SqliteStore
+from batchvid.storage.lock import hold
 from batchvid.storage.output import Output
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
@@ -240,7 +241,7 @@ def test_an_output_that_another_run_holds_does_not_stop_the_others(make_bench: M
     (bench.folder / "a").mkdir(parents=True)
     held.prepare()
     with ExitStack() as stack:
-        stack.enter_context(held.state.lock())
+        stack.enter_context(hold(held.state.output))
         call = Call(bench, {"a": (2, QUICK), "b": (2, QUICK)})
         call.run()
     assert isinstance(call.found["a"], OutputBusyError)

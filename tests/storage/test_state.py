@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain.errors import OutputBusyError, StorageError
+from batchvid.storage.lock import hold
 from batchvid.storage.output import Output
 from batchvid.storage.state import StateFolder
 
@@ -74,7 +75,7 @@ def test_links_in_the_place_of_the_folder_or_the_lock_are_refused(tmp_path: Path
     state.folder.unlink()
     state.prepare()
     (state.folder / "lock").symlink_to(elsewhere / "file")
-    with pytest.raises(StorageError, match="a symbolic link, which is never followed"), state.lock():
+    with pytest.raises(StorageError, match="a symbolic link, which is never followed"), hold(state.output):
         pass
     assert (elsewhere / "file").read_text() == "mine"
     assert names(elsewhere) == {"file"}
@@ -106,8 +107,8 @@ def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(state: StateFolder) 
 def test_an_output_is_held_by_one_run(state: StateFolder) -> None:
     """Another process is refused at once and told whom to look for; a lock file without a holder means nothing."""
     code = (
-        "import pathlib, sys; from batchvid.storage.state import StateFolder\n"
-        "with StateFolder(pathlib.Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from batchvid.storage.lock import hold\n"
+        "with hold(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(state.output)],
@@ -118,9 +119,9 @@ def test_an_output_is_held_by_one_run(state: StateFolder) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputBusyError, match=rf"another run \(process {holder.pid}\) holds"), state.lock():
+        with pytest.raises(OutputBusyError, match=rf"another run \(process {holder.pid}\) holds"), hold(state.output):
             pass
         holder.send_signal(signal.SIGKILL)
-    with state.lock():
+    with hold(state.output):
         assert (state.folder / "lock").read_text() == f"{os.getpid()}\n"
         assert stat.S_IMODE((state.folder / "lock").stat().st_mode) == 0o600

@@ -27,7 +27,6 @@ from batchvid.engine.posters import Posters, Wanted
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import without_secrets
 from batchvid.storage.fs import public_mode
-from batchvid.storage.lock import is_held
 from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
     """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
-    made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))
+    made = report(manifest.jobs, _kept(manifest), run_active=journal_of(manifest).is_held())
     pictures = posters.complete(_pictures(made), patience_s=patience_s)
     written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
     return made, write_page(manifest.output, written, mode=public_mode())
