@@ -1,4 +1,4 @@
-"""``adopt``: gives jobs the tasks that a person found on the service's dashboard, after asking the service for them.
+"""``adopt``: records the tasks that a person found on the service's dashboard, after asking the service for them.
 
 The tables with which people tell which task is whose: CSV with commas, semicolons or tabs, or JSON lines.
 """
@@ -18,18 +18,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.decisions import confirmed, writing
-from batchvid.cli.options import (
-    base_url_option,
-    bound_account,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    load,
-    manifest_argument,
-    output_option,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
+from batchvid.cli.reading import bound_account, load
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples
@@ -42,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.task import TaskReport
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
     Said = Mapping[str, TaskReport | Fault]
@@ -70,9 +62,7 @@ offline_option = click.option(
 @offline_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where a person should think twice, for scripts.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def adopt_command(
     manifest: Path,
@@ -85,10 +75,10 @@ def adopt_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
-    """Return the job ID the task TASK_ID that you found on the service's dashboard; the next run collects its clip.
+    """Adopt for the job ID the task TASK_ID from the service's dashboard; the next run collects its clip.
 
     The service is asked for the task first, which is free. What it does not know is refused, and so is the task of
     another job. Nothing is bought.
@@ -103,7 +93,7 @@ def adopt_command(
     if (file is None) == (job_id is None) or (job_id is None) != (task_id is None):
         raise click.UsageError("name a job and its task, or a file with many: ID TASK_ID, or --from FILE")
     loaded = load(manifest, output=output, base_url=base_url)
-    answer = Response(str(manifest), file, as_json=as_json)
+    teller = Teller(str(manifest), file, as_json=as_json)
     with writing(loaded) as journal, ExitStack() as stack:
         adopting = Adopting(loaded, str(manifest), journal, stack, key_file=api_key_file, ca_file=ca_file)
         if file is not None:
@@ -113,11 +103,11 @@ def adopt_command(
         known = adopting.known(wanted)
         problems += [(one.line, wrong) for one, wrong in mistakes(wanted, known)]
         if problems:
-            return answer.refuse(problems)
+            return teller.refuse(problems)
         new = [one for one in wanted if not has_it(one, known)]
         said: Said = {} if offline else adopting.ask([one.task_id for one in new])
         if refused := [(one.line, why) for one in new if (why := refusal(one, said.get(one.task_id)))]:
-            return answer.refuse(refused)
+            return teller.refuse(refused)
         doubtful = [why for one in new for why in scruples(one, known.rows[one.job_id], report(said, one.task_id))]
         for why in doubtful:
             (complain if as_json else tell)(why)
@@ -125,7 +115,7 @@ def adopt_command(
             (complain if as_json else tell)("nothing was changed")
             return Exit.OK
         adopting.record(new)
-    answer.adopted(wanted, known, said)
+    teller.adopted(wanted, known, said)
     return Exit.OK
 
 
@@ -136,7 +126,6 @@ def report(said: Said, task_id: str) -> TaskReport | None:
 
 
 def _read(file: Path) -> tuple[list[Adoption], list[tuple[int, str]]]:
-
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -155,13 +144,13 @@ class Adopting:
     journal: Journal
     stack: ExitStack
     key_file: Path | None
-    ca_file: Path | None
+    ca_file: str | None
 
     def known(self, wanted: Iterable[Adoption]) -> Known:
         """Return what the journal knows of these jobs."""
         ids = list(dict.fromkeys(one.job_id for one in wanted))
         rows = {row.job_id: row for row in self.journal.progress_of(ids)}
-        newest = {job_id: tries[-1].task_id for job_id in rows if (tries := self.journal.attempts(job_id))}
+        newest = {job_id: tries[-1].task_id for job_id in rows if (tries := list(self.journal.attempts(job_id)))}
         named = {job.id for job in self.manifest.jobs}
         return Known(rows, named, self.named, self.journal.owner_of_task, newest)
 
@@ -176,9 +165,10 @@ class Adopting:
             return {}
         try:
             account = bound_account(self.manifest, self.stack, key_file=self.key_file)
-            ca_file = None if self.ca_file is None else str(self.ca_file)
             provider, pace = PROVIDERS[self.manifest.provider], self.manifest.limits.requests
-            asking = ask_for(task_ids, provider, base_url=account.base_url, key=account.key, ca_file=ca_file, pace=pace)
+            asking = ask_for(
+                task_ids, provider, base_url=account.base_url, key=account.key, ca_file=self.ca_file, pace=pace
+            )
             return asyncio.run(asking)
         except (ConfigError, ServiceError) as error:
             raise type(error)(f"{error}; nothing was recorded (--offline adopts without asking)") from None
@@ -197,15 +187,15 @@ class Adopting:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """What is told of adoptions, as text or as JSON."""
+class Teller:
+    """Tells of adoptions, as text or as JSON."""
 
     named: str
     file: Path | None
     as_json: bool
 
     def refuse(self, problems: Iterable[tuple[int, str]]) -> int:
-        """Return what is wrong, all of it; return the exit code."""
+        """Tell all that is wrong; return the exit code."""
         found = sorted(problems)
         if self.file is None:
             raise click.UsageError(found[0][1])
@@ -217,7 +207,7 @@ class Response:
         return Exit.MANIFEST
 
     def adopted(self, wanted: Sequence[Adoption], known: Known, said: Said) -> None:
-        """Return what was recorded, and what the service says of each task."""
+        """Tell what was recorded, and what the service says of each task."""
         following = command("run", self.named)
         already = sum(has_it(one, known) for one in wanted)
         for one in wanted:

@@ -1,6 +1,4 @@
-"""``batchvid cron``: prints what starts a run every night, and installs nothing.
-
-What starts a run every night: a line for cron, or a service and a timer for systemd, as text.
+"""``cron``: prints a line for cron, or a service and a timer for systemd, and installs nothing.
 
 Neither needs ``flock``: a run holds its output by a lock of its own, and a second one ends with exit 75 before it sends
 anything.
@@ -12,13 +10,13 @@ import getpass
 import re
 import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import key_file_option, load, manifests_argument
+from batchvid.cli.options import TIME_OF_DAY, key_file_option, manifests_argument
+from batchvid.cli.reading import load
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 
@@ -70,7 +68,7 @@ SystemCallErrorNumber=EPERM
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class CronSpec:
     """When a run is started, and what it is."""
 
     at: tuple[int, int]
@@ -106,48 +104,53 @@ class Night:
         return ((until_h - at_h) * 60 + until_m - at_m) % DAY_MIN
 
 
-def crontab(night: Night) -> str:
+HELD = "a run that is still at work holds its output, and a second one ends with exit 75"
+
+
+def crontab(spec: CronSpec) -> str:
     """Return the line for ``crontab -e``, with what must be there first as comments."""
-    words = [*night.run, *(() if night.key_file is None else ("--api-key-file", night.key_file))]
-    line = " ".join(map(shell_word, words)) + f" >> {shell_word(night.log)} 2>&1"
-    hour, minute = night.at
-    folder, key = shell_word(_parent(night.key_file or "")), shell_word(night.key_file or "")
+    words, once = list(spec.run), ""
+    if spec.key_file is not None:
+        words += ["--api-key-file", spec.key_file]
+        folder, key = shell_word(_parent(spec.key_file)), shell_word(spec.key_file)
+        once = f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})\n"
+    line = " ".join(map(shell_word, words)) + f" >> {shell_word(spec.log)} 2>&1"
+    hour, minute = spec.at
     return "\n".join(
         [
-            f"# {', '.join(night.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
-            f"# Once, and then paste the key: (umask 077; mkdir -p {folder}; cat > {key})",
-            "# flock is not needed: a run that is still at work holds its output, and a second one ends with exit 75.",
+            f"# {', '.join(spec.manifests)}: what is left is submitted from {hour:02}:{minute:02} on.",
+            once + f"# flock is not needed: {HELD}.",
             f"{minute} {hour} * * * {cron_text(line)}",
             "",
         ]
     )
 
 
-def service(night: Night) -> str:
+def service(spec: CronSpec) -> str:
     """Return the unit that does the run: hardened, with the key as a credential that only it can read."""
-    paths = [*night.outputs, *([_parent(night.metrics)] if night.metrics else [])]
-    seen = [*night.manifests, *night.program[:1], *paths]
-    credentials = [*night.key_envs, *night.hook_envs]
+    paths = [*spec.outputs, *([_parent(spec.metrics)] if spec.metrics else [])]
+    seen = [*spec.manifests, *spec.program[:1], *paths]
+    credentials = [*spec.key_envs, *spec.hook_envs]
     lines = [
         "[Unit]",
-        f"Description={unit_text('batchvid: ' + ', '.join(night.manifests))}",
+        f"Description={unit_text('batchvid: ' + ', '.join(spec.manifests))}",
         "Wants=network-online.target",
         "After=network-online.target",
         "",
         "[Service]",
         "Type=exec",
-        *([f"User={unit_text(night.user)}"] if night.user else []),
-        f"WorkingDirectory={unit_folder(_parent(night.manifests[0]))}",
+        *([f"User={unit_text(spec.user)}"] if spec.user else []),
+        f"WorkingDirectory={unit_folder(_parent(spec.manifests[0]))}",
         "# A timer that makes up for a missed night must not submit in the day.",
-        f"ExecCondition=/bin/sh -c {unit_word(in_window(night))}",
-        f"ExecStart={unit_program(night.run[0])} {' '.join(map(unit_word, night.run[1:]))}",
+        f"ExecCondition=/bin/sh -c {unit_word(in_window(spec))}",
+        f"ExecStart={unit_program(spec.run[0])} {' '.join(map(unit_word, spec.run[1:]))}",
         *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in credentials),
         "# SIGTERM drains: requests in flight end and are recorded. 5, 130 and 143 go on the next night;",
         "# 3 (jobs failed), 4 (in doubt), 6 (account) and 7 (budget) need attention, and so count as failed.",
         "KillMode=mixed",
         "KillSignal=SIGTERM",
         f"TimeoutStopSec={STOP_S}",
-        f"RuntimeMaxSec={night.window_min * 60 + GRACE_S}",
+        f"RuntimeMaxSec={spec.window_min * 60 + GRACE_S}",
         "SuccessExitStatus=5 130 143",
         "Restart=no",
         f"ReadWritePaths={' '.join(map(unit_path, paths))}",
@@ -157,13 +160,13 @@ def service(night: Night) -> str:
     return "\n".join(lines) + "\n" + HARDENING
 
 
-def timer(night: Night) -> str:
+def timer(spec: CronSpec) -> str:
     """Return the unit that starts the service every night, also after the machine was off at that moment."""
-    hour, minute = night.at
+    hour, minute = spec.at
     return "\n".join(
         [
             "[Unit]",
-            f"Description={unit_text('batchvid every night: ' + ', '.join(night.manifests))}",
+            f"Description={unit_text('batchvid every night: ' + ', '.join(spec.manifests))}",
             "",
             "[Timer]",
             f"OnCalendar=*-*-* {hour:02}:{minute:02}:00",
@@ -177,9 +180,9 @@ def timer(night: Night) -> str:
     )
 
 
-def in_window(night: Night) -> str:
+def in_window(spec: CronSpec) -> str:
     """Return the shell command that succeeds within the window."""
-    start, end = (f"{hour:02}{minute:02}" for hour, minute in (night.at, night.until))
+    start, end = (f"{hour:02}{minute:02}" for hour, minute in (spec.at, spec.until))
     joint = "&&" if start < end else "||"
     return f"now=$(date +%H%M); [ $now -ge {start} ] {joint} [ $now -lt {end} ]"
 
@@ -237,25 +240,11 @@ KEY_FILE = Path(".config/batchvid/key")
 """Where the line for cron expects the key, below the home folder."""
 
 
-class TimeOfDay(click.ParamType[tuple[int, int]]):
-    """A time of day in local time; gives hour and minute."""
-
-    name = "HH:MM"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Read it."""
-        try:
-            found = datetime.strptime(str(value), "%H:%M")  # noqa: DTZ007 local by meaning
-        except ValueError:
-            self.fail(f"{value!r} is no time of day: write 22:00", param, ctx)
-        return found.hour, found.minute
-
-
 @click.command("cron")
 @manifests_argument
-@click.option("--at", type=TimeOfDay(), metavar="22:00", required=True, help="Start at this time of day (local).")
+@click.option("--at", type=TIME_OF_DAY, metavar="22:00", required=True, help="Start at this time of day (local).")
 @click.option(
-    "--until", type=TimeOfDay(), metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
+    "--until", type=TIME_OF_DAY, metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
 )
 @click.option("--systemd", is_flag=True, help="Print a hardened service and its timer instead of a crontab line.")
 @click.option(
@@ -283,46 +272,47 @@ def cron_command(
 ) -> int:
     """Print what runs MANIFESTS every night from --at until --until. It is printed only: you put it in place.
 
-    The key never stands in it. cron's run reads it from a file (--api-key-file, by default ~/.config/batchvid/key, mode
-    600), systemd's from /etc/batchvid/<name of the variable>, which only root needs to be able to read.
+    The key never stands in it. A run of cron reads it from a file: --api-key-file, by default ~/.config/batchvid/key,
+    mode 600. A run of systemd reads it from /etc/batchvid/<name of the variable>, which only root needs to read.
     """
     if at == until:
         raise click.UsageError("--at and --until are the same: there is no window between them")
     loaded = [load(path) for path in manifests]
-    night = Night(
+    has_key = api_key_file is not None or any(manifest.key_env for manifest in loaded)
+    spec = CronSpec(
         at=at,
         until=until,
         program=_program(),
         manifests=tuple(_straight(manifest.path) for manifest in loaded),
         outputs=_once(_straight(manifest.output) for manifest in loaded),
-        key_envs=_once(manifest.key_env for manifest in loaded),
+        key_envs=_once(manifest.key_env for manifest in loaded if manifest.key_env),
         hook_envs=_once(hook.env for manifest in loaded for hook in manifest.notify if hook.env),
-        key_file=_straight(api_key_file or Path.home() / KEY_FILE),
+        key_file=_straight(api_key_file or Path.home() / KEY_FILE) if has_key else None,
         log=_straight(log or loaded[0].path.with_suffix(".log")),
         metrics=None if metrics is None else _straight(metrics),
         user=getpass.getuser(),
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded[0].path.stem),
     )
-    if any(not word.isprintable() for word in (*night.run, *night.outputs, night.log, night.key_file or "")):
+    if any(not word.isprintable() for word in (*spec.run, *spec.outputs, spec.log, spec.key_file or "")):
         raise click.UsageError("a path holds a line break or a control character: neither cron nor systemd can have it")
     if not systemd:
         if len({(manifest.base_url, manifest.key_env) for manifest in loaded}) > 1:
             raise click.UsageError("these manifests use several accounts: print a line for each of them")
-        tell(crontab(night), end="")
+        tell(crontab(spec), end="")
         return Exit.OK
-    unit = f"/etc/systemd/system/batchvid-{night.name}"
-    tell(f"# {unit}.service\n{service(night)}\n# {unit}.timer\n{timer(night)}", end="")
-    _tell_steps(night, f"batchvid-{night.name}.timer")
+    unit = f"/etc/systemd/system/batchvid-{spec.name}"
+    tell(f"# {unit}.service\n{service(spec)}\n# {unit}.timer\n{timer(spec)}", end="")
+    _tell_steps(spec, f"batchvid-{spec.name}.timer")
     return Exit.OK
 
 
-def _tell_steps(night: Night, unit: str) -> None:
-    """Return what a person does with the units."""
-    made = " ".join(map(shell_word, night.outputs))
+def _tell_steps(spec: CronSpec, unit: str) -> None:
+    """Tell what a person does with the units."""
+    made = " ".join(map(shell_word, spec.outputs))
     complain("Nothing was installed. Put both parts into the files that their first lines name, and then as root:")
-    complain(f"  install -d -o {night.user} {made}")
+    complain(f"  install -d -o {spec.user} {made}")
     complain("  install -d -m 700 /etc/batchvid")
-    for name in (*night.key_envs, *night.hook_envs):
+    for name in (*spec.key_envs, *spec.hook_envs):
         complain(f"  (umask 077; cat > /etc/batchvid/{name})   # then paste it")
     complain(f"  systemctl daemon-reload && systemctl enable --now {unit}")
 

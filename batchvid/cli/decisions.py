@@ -12,7 +12,7 @@ import click
 
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import BatchvidError, ConfigError
-from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.options import RunOptions
     from batchvid.domain.plan import Plan
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
 
@@ -31,33 +31,16 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     What the last run left is taken up before: a paid task whose id is known must not be bought again as one in doubt.
     """
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.engine.moving import move_jobs
-    from batchvid.engine.recovery import take_back, take_up
-    from batchvid.journal import home
-    from batchvid.journal.sqlite import Journal
-    from batchvid.storage.local import Outputs
+    from batchvid.engine.recovery import recover
+    from batchvid.storage.output import Output
 
-    path = journal_path(manifest)
-    if not has_journal(manifest):
+    store = journal_of(manifest)
+    if not store.exists():
         raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    outputs, at = Outputs(manifest.output), time.time()
+    output, at = Output.of(manifest.output), time.time()
     refused = None
-    with outputs.lock(), Journal.reopen(path) as journal:
-        named = {job.id: job for job in manifest.jobs}
-        home.settle(journal, None, moved=False, note=complain)
-        take_back(journal, outputs, jobs=named, leave_aside=False, at=at, warn=complain)
-        take_up(journal, outputs, at=at, warn=complain)
-        move_jobs(
-            journal,
-            outputs,
-            jobs=manifest.jobs,
-            dependencies=DependencyGraph(manifest.jobs),
-            limits=manifest.limits,
-            at=at,
-            note=complain,
-            warn=complain,
-        )
+    with store.lock(), store.open(service=None) as journal:
+        recover(journal, output, manifest, None, at=at, note=complain, warn=complain)
         try:
             yield journal
         except click.ClickException as error:
@@ -96,13 +79,11 @@ def without_refused(manifest: Manifest) -> Manifest:
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import advice
     from batchvid.engine.moving import TOLD_AT_MOST, identity_of
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.storage.output import Output
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal, clips = journal_of(manifest).read(), Output.of(manifest.output).clips
     with journal or nullcontext():
-        found = (
-            identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output) if journal else None
-        )
+        found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
     if found is None or not found.resembling:
         return manifest
     for new, old in found.resembling[:TOLD_AT_MOST]:
@@ -118,18 +99,15 @@ def without_refused(manifest: Manifest) -> Manifest:
 
 def is_moved(manifest: Manifest) -> bool:
     """Ask on a terminal, where the output may be a copy, whether no other copy of it goes on."""
-    if sys.stdin is None or not sys.stdin.isatty() or not has_journal(manifest):
+    if sys.stdin is None or not sys.stdin.isatty() or not journal_of(manifest).exists():
         return False
-    from batchvid.journal import home
-    from batchvid.journal.sqlite_reader import JournalReader
-    from batchvid.storage.lock import is_held
 
     question = None
     with suppress(BatchvidError):  # the run itself tells what is wrong
-        journal = JournalReader.open_readonly(journal_path(manifest))
-        if journal is not None and not is_held(manifest.output):
+        journal = journal_of(manifest).read()
+        if journal is not None and not journal_of(manifest).is_held():
             with journal:
-                question = home.question(journal, {job.id for job in manifest.jobs})
+                question = journal.moved_question({job.id for job in manifest.jobs})
     return question is not None and click.confirm(question, err=True)
 
 
@@ -160,13 +138,12 @@ def _plan(manifest: Manifest, options: RunOptions) -> Plan:
     """Return what a run would do, as far as that can be read without holding the output."""
     from batchvid.domain.reopening import reopenings
     from batchvid.engine.planning import planned
-    from batchvid.journal.sqlite_reader import JournalReader
 
     jobs = {job.id: job for job in manifest.jobs}
     only = options.chosen(jobs)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
     try:
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
     except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
         journal = None
     with journal or nullcontext():

@@ -10,6 +10,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import base_url_option, ca_file_option, json_option, key_file_option, load
+from batchvid.cli.options import json_option, service_options
+from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
@@ -53,21 +55,17 @@ class Finding:
 
 @click.command("doctor")
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: Path | None, as_json: bool
+    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: str | None, as_json: bool
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
     With a MANIFEST, for that one; sends one request that costs nothing.
     """
     loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(
-        checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=None if ca_file is None else str(ca_file))
-    )
+    findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
     for finding in findings:
         _print(finding, as_json=as_json)
     return worst(finding.exit_code for finding in findings if finding.exit_code)
@@ -88,22 +86,23 @@ async def checkup(
     provider = ProviderName.COMETAPI if manifest is None else manifest.provider
     key_env = manifest.key_env if manifest is not None else FACTS[provider].key_env
     url = manifest.base_url if manifest is not None else base_url or FACTS[provider].base_url
+    key, has_key = "", bool(key_env) or key_file is not None
     try:
-        key = find_key(key_env, key_file=key_file)
+        if has_key:
+            key = find_key(key_env, key_file=key_file)
         strange = names_another_secret(key_env)
-        text = f"found ({key_env}); it is not shown" if strange is None else strange
-        findings.append(Finding("key", ok=strange is None, text=text))
+        text = f"found ({key_env}); it is not shown" if has_key else f"none is sent to {url}: key_env names no variable"
+        findings.append(Finding("key", ok=strange is None, text=strange or text))
     except ConfigError as error:
-        key = ""
         findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
     if manifest is not None:
         findings += _output(manifest)
-    if is_readable_on_the_way(url):
+    if has_key and is_readable_on_the_way(url):
         if manifest is None or not manifest.allow_http:
             return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
         text = f"service.allow_http is on: everybody on the way to {url} can read the key"
         findings.append(Finding("service", ok=False, text=text))
-    findings += await _service(PROVIDERS[provider], url, key, ca_file)
+    findings += await _service(PROVIDERS[provider], url, key, ca_file, has_key=has_key)
     return findings
 
 
@@ -130,14 +129,13 @@ def _sqlite() -> Finding:
 
 def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.recovery import forgotten
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.engine.target import journal_of
     from batchvid.storage.fs import network_file_system, on_network
-    from batchvid.storage.local import Outputs
-    from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
 
-    outputs = Outputs(manifest.output)
+    output = Output.of(manifest.output)
     try:
-        outputs.prepare()
+        output.prepare()
         text = f"{manifest.output} can be written to"
         if kind := network_file_system(manifest.output):
             text += f", but {on_network(kind)}"
@@ -145,14 +143,14 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         return [Finding("output", ok=False, text=str(error), exit_code=error.exit_code)]
     try:
-        journal = JournalReader.open_readonly(outputs.state_folder / "journal.db")
+        journal = journal_of(manifest).read()
         with journal or nullcontext():
             if journal is not None:
                 number = sum(journal.counts().values())
                 findings.append(Finding("journal", ok=True, text=f"readable, {number:,} jobs on record"))
-            if not is_held(manifest.output):
+            if not journal_of(manifest).is_held():
                 jobs = {job.id: job for job in manifest.jobs}
-                lines, is_refused = forgotten(journal, outputs, jobs=jobs, at=time.time())
+                lines, is_refused = forgotten(journal, output, jobs=jobs, at=time.time())
                 code = Exit.DISK if is_refused else None
                 findings += [Finding("journal", ok=False, text=line, exit_code=code) for line in lines]
     except BatchvidError as error:
@@ -160,16 +158,17 @@ def _output(manifest: Manifest) -> list[Finding]:
     return findings
 
 
-async def _service(provider: Provider, url: str, key: str, ca_file: str | None) -> list[Finding]:
+async def _service(provider: Provider, url: str, key: str, ca_file: str | None, *, has_key: bool) -> list[Finding]:
     from batchvid.providers.http import Service
 
-    async with Service(url, key or "none", ca_file=ca_file) as service:
+    async with Service(url, key, ca_file=ca_file) as service:
         answer = await service.get(provider.hello())
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]
-    if answer.status == 401 and key:  # noqa: PLR2004 HTTP's word for it
-        return [*findings, Finding("service", ok=False, text=f"{url}: the key is refused", exit_code=Exit.ACCOUNT)]
+    if answer.status == HTTPStatus.UNAUTHORIZED and (key or not has_key):
+        text = f"{url}: " + ("the key is refused" if key else "it wants a key: name its variable in service.key_env")
+        return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.ACCOUNT)]
     if answer.json() is None:
         text = f"{url}: HTTP {answer.status} and no JSON: check base_url"
         return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.CONFIG)]

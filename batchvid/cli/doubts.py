@@ -13,20 +13,11 @@ import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
 from batchvid.cli.decisions import record, writing
-from batchvid.cli.options import (
-    base_url_option,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    load,
-    manifest_argument,
-    output_option,
-    read_doubts,
-    read_journal,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
-from batchvid.cli.output.costs import cost_words
+from batchvid.cli.output.text import cost_words
+from batchvid.cli.reading import load, read_doubts, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, doubts_of, mistakes, refusal, scruples
@@ -35,7 +26,7 @@ from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.task import TASK_ID_MAX
 from batchvid.domain.text import clean
-from batchvid.storage.lock import is_held
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,9 +52,7 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 )
 @offline_option
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def doubts_command(
     manifest: Path,
@@ -73,17 +62,17 @@ def doubts_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Go through what is in doubt: paid requests of which nobody knows whether they made a task.
 
-    Each is shown with its time (local), prompt, price, request id and any task id that was seen in the answer, so that
-    it can be found on the service's dashboard.
+    Each is shown with what finds it on the service's dashboard: its local time, prompt, price, request id, and any task
+    id that was seen in the answer.
 
-    On a terminal this is a walk, which holds the output: adopt the task that you found (the service is asked for it
-    first), buy the clip again (it may be paid twice), leave it, or quit. Each decision is recorded at once. Elsewhere,
-    and with --json, it is a list, which can be read beside a run.
+    On a terminal this is a walk, which holds the output: adopt the task that you found, buy the clip again, leave it,
+    or quit. The service is asked for a task before it is adopted; what is bought again may be paid twice. Each decision
+    is recorded at once. Elsewhere, and with --json, it is a list, which can be read beside a run.
     """
     loaded = load(manifest, output=output, base_url=base_url)
     if not_billed:
@@ -91,7 +80,7 @@ def doubts_command(
         return Exit.OK
     if as_json or not _is_terminal():
         rows, money = read_journal(loaded)
-        found = read_doubts(loaded, rows, run_active=is_held(loaded.output))
+        found = read_doubts(loaded, rows, run_active=journal_of(loaded).is_held())
         if as_json:
             for doubt in found:
                 tell(json.dumps(doubt_json(doubt)))
@@ -265,7 +254,7 @@ class Walk:
         return True
 
     def tell_end(self) -> None:
-        """Return what was decided, and the next command."""
+        """Tell what was decided, and the next command."""
         if not self._doubts:
             tell("Nothing is in doubt.")
             return

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import ClipMoment, json_option, load, manifest_argument, output_option, read_journal
+from batchvid.cli.options import CLIP_MOMENT, json_option, manifest_argument, output_option
+from batchvid.cli.reading import load, read_journal
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
-from batchvid.engine.target import has_journal
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Progress
     from batchvid.engine.context import Interrupts
     from batchvid.manifest.model import Manifest
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 @click.command("films")
@@ -35,18 +36,19 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     from batchvid.cli.output.summary import film_json, film_lines
     from batchvid.domain.film import FilmReport, FilmState, missing
     from batchvid.engine.context import Interrupts
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output)
     if not loaded.films:
         complain(f"{manifest} names no films: write film: true beside a storyboard, or films:")
         return Exit.OK
     interrupts = Interrupts()
-    if has_journal(loaded):
-        outputs = Outputs(loaded.output)
-        with outputs.lock():
+    store = journal_of(loaded)
+    if store.exists():
+        clips = Output.of(loaded.output).clips
+        with store.lock():
             rows, _ = read_journal(loaded)
-            reports = asyncio.run(_make(loaded, rows, outputs, interrupts))
+            reports = asyncio.run(_make(loaded, rows, clips, interrupts))
     else:
         reports = [FilmReport(film, FilmState.WAITING, missing(film, {})) for film in loaded.films]
     if as_json:
@@ -61,13 +63,13 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
 
 
 async def _make(
-    manifest: Manifest, rows: dict[str, Progress], outputs: Outputs, interrupts: Interrupts
+    manifest: Manifest, rows: dict[str, Progress], clips: ClipStore, interrupts: Interrupts
 ) -> list[FilmReport]:
     """Make what can be made; Ctrl-C ends it, and what is half made goes."""
     from batchvid.engine.films import make_films
 
     interrupts.install()
-    films = make_films(manifest.films, rows, outputs, say=complain, is_stopped=lambda: interrupts.code is not None)
+    films = make_films(manifest.films, rows, clips, say=complain, is_stopped=lambda: interrupts.code is not None)
     return [report async for report in films]
 
 
@@ -77,7 +79,7 @@ async def _make(
 @click.option("--first", "which", flag_value="first", help="The first frame.")
 @click.option(
     "--at",
-    type=ClipMoment(),
+    type=CLIP_MOMENT,
     metavar="-0.2s",
     help="The frame shown then: -0.2s before the end, 3.5s after the beginning.",
 )

@@ -1,4 +1,4 @@
-"""``batchvid help``: the documentation that comes with the program, topic by topic."""
+"""``help``: the documentation that comes with the program, topic by topic."""
 
 from __future__ import annotations
 
@@ -31,14 +31,10 @@ class Topic(click.ParamType[str]):
             self.fail(f"{value!r} is no topic: {_advice(str(value), ctx)}", param, ctx)
         return str(value)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002 click's interface
-        param: click.Parameter,  # noqa: ARG002 as above
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Complete a topic's name."""
-        return [CompletionItem(name, help=summary(name)) for name in TOPICS if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=summary(name)) for name in TOPICS if name.startswith(incomplete)]
+        return found + super().shell_complete(ctx, param, incomplete)
 
 
 @click.command("help")

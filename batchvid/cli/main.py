@@ -21,7 +21,7 @@ COMMANDS = {
     "status": ("status", "Show how the jobs stand; works beside a running run."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
-    "adopt": ("adopt", "Give an in-doubt job the task id found on the service's dashboard."),
+    "adopt": ("adopt", "Adopt for an in-doubt job the task found on the service's dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),
@@ -44,13 +44,13 @@ STARVED_WORDS = ("can't start new thread", "Cannot allocate memory", "failed to 
 class Commands(click.Group):
     """The commands by name. Listing them loads none of them, so that ``--help`` is instant."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's interface
-        """Name the commands."""
-        return list(COMMANDS)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names."""
+        return [*COMMANDS, *super().list_commands(ctx)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 as above
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
         module = import_module(f"batchvid.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
@@ -61,10 +61,10 @@ class Commands(click.Group):
         found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 as above
-        """List the commands."""
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.command(
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def run_command() -> int:
-    """Run the command line; give the exit code."""
+    """Run the command line; return the exit code."""
     try:
         code = batchvid.main(prog_name="batchvid", standalone_mode=False)
     except click.ClickException as error:

@@ -1,37 +1,24 @@
-"""What several commands share: their options, and the manifest as flags and environment change it.
+"""The options that several commands share, and how people write their values: moments, lengths of time, money.
 
 A flag wins over its variable ``BATCHVID_*``, that over the manifest, and that over the default.
-
-The values that options take, as people write them: moments, lengths of time, amounts of money.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 
-import batchvid
-from batchvid.cli.streams import complain
-from batchvid.domain.errors import ConfigError, StorageError
-from batchvid.engine.target import journal_path
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import ExitStack
-
-    from batchvid.domain.doubts import Doubt
-    from batchvid.domain.job import Progress
-    from batchvid.domain.results import Money
-    from batchvid.engine.target import Account
-    from batchvid.journal.sqlite_reader import JournalReader
-    from batchvid.manifest.model import Manifest
+    from collections.abc import Callable
 
 
+Value = TypeVar("Value")
 Command = TypeVar("Command", bound="Callable[..., object]")
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
@@ -55,7 +42,7 @@ key_file_option = click.option(
 )
 ca_file_option = click.option(
     "--ca-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False),
     envvar=f"{PREFIX}CA_FILE",
     metavar="FILE",
     show_envvar=True,
@@ -70,190 +57,90 @@ base_url_option = click.option(
 )
 
 
-def load(
-    path: Path,
-    *,
-    output: Path | None = None,
-    base_url: str | None = None,
-    sandbox: bool = False,
-    decode: bool = False,
-) -> Manifest:
-    """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags.
-
-    *decode*: its frames are decoded, for commands that tell whether it can be run.
-    """
-    from batchvid.cli.output.advice import keep_flags
-    from batchvid.engine.api import load_to_look
-
-    keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
-    manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
-    for warning in manifest.warnings:
-        complain(f"warning: {warning}")
-    return manifest
+def service_options(command: Command) -> Command:
+    """Add the options of commands that ask the service: where it is, and with which key and certificates."""
+    return base_url_option(key_file_option(ca_file_option(command)))
 
 
-def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
-    """Read what the journal holds, beside a run if there is one: the rows by job id, and the money.
+@dataclass(frozen=True)
+class Written(click.ParamType[Value]):
+    """What people write a value as: *read* makes it of a text, or raises ``ValueError`` with what to write instead."""
 
-    What the next run moves to another id is under that id already.
-    """
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.domain.results import Money
-    from batchvid.engine.moving import as_moved, identity_of
-    from batchvid.journal.sqlite_reader import JournalReader
+    name: str
+    read: Callable[[str], Value]
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
-    budget = manifest.limits.budget_micros
-    if journal is None:
-        return {}, Money(budget_micros=budget)
-    with journal:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
-        rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
-        return rows, replace(journal.money(), budget_micros=budget)
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Value:
+        """Read it, unless it is a default and so the value itself."""
+        if not isinstance(value, str):
+            return cast("Value", value)
+        try:
+            return self.read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:
-    """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
-    from batchvid.domain.doubts import doubts_of
-    from batchvid.domain.job import State
-    from batchvid.journal.sqlite_reader import JournalReader
+def _moment(text: str) -> float:
+    """Read a time of day (the next one, in local time) or a full RFC 3339 moment, as UTC epoch seconds."""
+    from datetime import datetime, timedelta
 
-    doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
-    ids = {job_id for job_id, row in rows.items() if row.state in doubtful}
-    journal = JournalReader.open_readonly(journal_path(manifest)) if ids else None
-    if journal is None:
-        return []
-    with journal:
-        found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
-    return doubts_of(manifest.jobs, found)
-
-
-def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None:
-    """Tell of paid tasks that lie beside the journal and are not in it: what is shown of them is not true then."""
-    from batchvid.engine.recovery import forgotten
-    from batchvid.storage.local import Outputs
-
-    jobs = {job.id: job for job in manifest.jobs}
+    now = datetime.now().astimezone()
     try:
-        found = forgotten(journal, Outputs(manifest.output), jobs=jobs, at=time.time())
-    except StorageError as error:
-        complain(f"warning: {error}")
-        return
-    for line in found.lines:
-        complain(f"warning: {line}")
+        if "T" in text:
+            return datetime.fromisoformat(text).astimezone().timestamp()
+        at = time.strptime(text, "%H:%M")
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: write 06:00, or 2026-01-31T06:00:00") from None
+    today = now.replace(tzinfo=None, hour=at.tm_hour, minute=at.tm_min, second=0, microsecond=0)
+    moment = today.astimezone()
+    return (moment if moment > now else (today + timedelta(days=1)).astimezone()).timestamp()
 
 
-def bound_service(manifest: Manifest) -> str | None:
-    """Return the service that the journal belongs to; ``None`` when there is no journal."""
-    from batchvid.journal.sqlite_reader import JournalReader
-
-    journal = JournalReader.open_readonly(journal_path(manifest))
-    if journal is None:
-        return None
-    with journal:
-        return journal.meta_get("service")
+def _time_of_day(text: str) -> tuple[int, int]:
+    try:
+        at = time.strptime(text, "%H:%M")
+    except ValueError:
+        raise ValueError(f"{text!r} is no time of day: write 22:00") from None
+    return at.tm_hour, at.tm_min
 
 
-def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
-    """Return the account that paid for the journal's tasks; raises `ConfigError` when it is not the manifest's."""
-    from batchvid.engine.target import SANDBOX, sandbox_account, service_account
+def _duration(text: str) -> float:
+    from batchvid.manifest.values import duration_s
 
-    service = bound_service(manifest)
-    if service == SANDBOX:
-        return sandbox_account(manifest, stack)
-    if service != manifest.base_url:
-        raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
-    return service_account(manifest, key_file=key_file)
+    return duration_s(text)
 
 
-class Moment(click.ParamType[float]):
-    """A time of day (the next one, in local time) or a full RFC 3339 moment; gives UTC epoch seconds."""
+def _speed(text: str) -> float:
+    from batchvid.engine.target import FASTEST, SLOWEST
 
-    name = "HH:MM"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        from datetime import datetime, timedelta
-
-        if isinstance(value, float):
-            return value
-        now = datetime.now().astimezone()
-        try:
-            if "T" in str(value):
-                return datetime.fromisoformat(str(value)).astimezone().timestamp()
-            time_of_day = datetime.strptime(str(value), "%H:%M").time()  # noqa: DTZ007 local by meaning
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 06:00, or 2026-01-31T06:00:00", param, ctx)
-        moment = datetime.combine(now.date(), time_of_day).astimezone()
-        if moment <= now:
-            moment = datetime.combine(now.date() + timedelta(days=1), time_of_day).astimezone()
-        return moment.timestamp()
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not SLOWEST <= found <= FASTEST:
+        raise ValueError(f"{text!r} is no speed: write a number from {SLOWEST} to {FASTEST:.0f}")
+    return found
 
 
-class Duration(click.ParamType[float]):
-    """A length of time such as ``8h`` or ``1h30m``; gives seconds."""
+def _clip_moment(text: str) -> float:
+    from batchvid.manifest.values import moment_s
 
-    name = "8h"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        from batchvid.manifest.values import duration_s
-
-        if isinstance(value, float):
-            return value
-        try:
-            return duration_s(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return moment_s(text)
 
 
-class Speed(click.ParamType[float]):
-    """How many times as fast as the service the sandbox is: a number within bounds."""
+def _amount(text: str) -> int:
+    from batchvid.manifest.values import money_micros
 
-    name = "N"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        from batchvid.engine.target import FASTEST, SLOWEST
-
-        try:
-            found = float(str(value))
-        except ValueError:
-            found = 0.0
-        if not SLOWEST <= found <= FASTEST:
-            self.fail(f"{value!r} is no speed: write a number from {SLOWEST} to {FASTEST:.0f}", param, ctx)
-        return found
+    return money_micros(text)
 
 
-class ClipMoment(click.ParamType[float]):
-    """A moment of a clip: ``3.5s`` after its beginning, ``-0.2s`` before its end; gives seconds."""
-
-    name = "-0.2s"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        from batchvid.manifest.values import moment_s
-
-        if isinstance(value, float):
-            return value
-        try:
-            return moment_s(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Amount(click.ParamType[int]):
-    """An amount of money such as ``25.00``; gives millionths."""
-
-    name = "25.00"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it."""
-        from batchvid.manifest.values import money_micros
-
-        if isinstance(value, int):
-            return value
-        try:
-            return money_micros(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+MOMENT = Written("HH:MM", _moment)
+TIME_OF_DAY = Written("HH:MM", _time_of_day)
+"""Hour and minute, in local time."""
+DURATION = Written("8h", _duration)
+"""``8h`` or ``1h30m``, in seconds."""
+SPEED = Written("N", _speed)
+"""How many times as fast as the service the sandbox is."""
+CLIP_MOMENT = Written("-0.2s", _clip_moment)
+"""``3.5s`` after the beginning of a clip, ``-0.2s`` before its end; in seconds."""
+AMOUNT = Written("25.00", _amount)
+"""Money, in millionths."""

@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import (
-    json_option,
-    load,
-    manifest_argument,
-    output_option,
-    read_journal,
-    warn_of_forgotten,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option
 from batchvid.cli.output import text
-from batchvid.cli.output.costs import cost_words, missing_micros, more_words, plan_sums_json
+from batchvid.cli.output.jsonl import plan_sums_json
+from batchvid.cli.output.text import cost_words, more_words
+from batchvid.cli.reading import load, read_journal, warn_of_forgotten
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
-from batchvid.domain.plan import Action, cost_of_plan
+from batchvid.domain.plan import Action, cost_of_plan, short_micros
 from batchvid.domain.records import dollars
 from batchvid.domain.text import clean
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -84,17 +79,16 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         missing_line,
         planned,
     )
-    from batchvid.journal.sqlite_reader import JournalReader
-    from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, decode=True)
-    journal, active = JournalReader.open_readonly(journal_path(loaded)), is_held(loaded.output)
+    journal, active = journal_of(loaded).read(), journal_of(loaded).is_held()
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
         if not active:
             warn_of_forgotten(loaded, journal)
-    films = film_reports(loaded.films, read_journal(loaded)[0], loaded.output) if loaded.films else []
+    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded.output).clips) if loaded.films else []
     if as_json:
         for report in films:
             tell(json.dumps({"type": "film", **film_json(report)}))
@@ -227,7 +221,7 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
     if plan.counts[Action.RUNNING]:
         deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid{more_words(cost)}")
     yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
-    if money is not None and (short := missing_micros(plan, money)) > 0:
+    if money is not None and (short := short_micros(plan, money)) > 0:
         yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
     if plan.unpriced and money is not None and money.budget_micros is not None:
         yield "A budget needs every price: state the missing ones under prices: (a run refuses to start without)."

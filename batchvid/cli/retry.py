@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid.cli.decisions import confirmed, record, writing
-from batchvid.cli.options import load, manifest_argument, output_option
+from batchvid.cli.options import manifest_argument, output_option
 from batchvid.cli.output.advice import LISTED_AT_MOST, command
-from batchvid.cli.output.costs import cost_words
-from batchvid.cli.output.text import count, why, word
+from batchvid.cli.output.text import cost_words, count, why, word
+from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit

@@ -11,18 +11,16 @@ import click
 
 from batchvid.cli.decisions import is_bounded_or_accepted, without_refused
 from batchvid.cli.options import (
-    Amount,
-    Duration,
-    Moment,
-    Speed,
-    base_url_option,
-    ca_file_option,
+    AMOUNT,
+    DURATION,
+    MOMENT,
+    SPEED,
     json_option,
-    key_file_option,
-    load,
     manifests_argument,
     output_option,
+    service_options,
 )
+from batchvid.cli.reading import load
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 @manifests_argument
 @click.option(
     "--until",
-    type=Moment(),
+    type=MOMENT,
     metavar="06:00",
     envvar=f"{PREFIX}UNTIL",
     show_envvar=True,
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--for",
     "for_s",
-    type=Duration(),
+    type=DURATION,
     metavar="8h",
     envvar=f"{PREFIX}FOR",
     show_envvar=True,
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-cost",
-    type=Amount(),
+    type=AMOUNT,
     metavar="25.00",
     envvar=f"{PREFIX}MAX_COST",
     show_envvar=True,
@@ -97,7 +95,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sandbox-speed",
-    type=Speed(),
+    type=SPEED,
     metavar="N",
     default=SANDBOX_SPEED,
     show_default=True,
@@ -105,9 +103,7 @@ if TYPE_CHECKING:
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @click.option(
     "--no-report",
     is_flag=True,
@@ -144,7 +140,7 @@ def run_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     metrics: Path | None,
     no_report: bool,
     as_json: bool,
@@ -192,7 +188,7 @@ def run_command(
             moved=moved,
             sandbox_speed=sandbox_speed if sandbox else None,
             key_file=None if api_key_file is None else str(api_key_file),
-            ca_file=None if ca_file is None else str(ca_file),
+            ca_file=ca_file,
         )
         if not sandbox and not is_bounded_or_accepted(loaded, options, yes=yes, as_json=as_json):
             ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchvid.cli.decisions import is_moved
-from batchvid.cli.output.costs import notes_of, plan_sums_json, run_words
-from batchvid.cli.output.jsonl import JsonLines
+from batchvid.cli.output import text
+from batchvid.cli.output.jsonl import JsonLines, plan_sums_json
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.metrics import MetricsFile
 from batchvid.cli.streams import complain, unfailing
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
-from batchvid.domain.plan import cost_of_plan
-from batchvid.engine.account import SpendCap
+from batchvid.domain.plan import Action, cost_of_plan
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.run import run_many
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 
     from batchvid.domain.notice import Hook
     from batchvid.domain.options import RunOptions
-    from batchvid.domain.plan import Plan
+    from batchvid.domain.plan import Cost, Plan
     from batchvid.domain.results import Money, Summary
-    from batchvid.engine.observer import View
+    from batchvid.engine.observer import Observer
     from batchvid.manifest.model import Manifest
+
+
+NAMED_AT_MOST = 5
+"""Of the jobs that a note is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def do(
         return asyncio.run(_do(watched, interrupts, metrics))
 
 
-def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[View, JsonLines | None]]:
+def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, JsonLines | None]]:
     """Return for each manifest the observer, and the part of it that writes JSON."""
     out, level = unfailing(sys.stdout), telling.verbosity
     if telling.draws:
@@ -125,18 +129,40 @@ def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[View, JsonL
     return [(Several([one, other]), one) for one, other in zip(told, lines, strict=True)]
 
 
-def _teller(observer: View, told: JsonLines | None, options: RunOptions) -> Callable[[Plan, Money], None]:
+def _teller(observer: Observer, told: JsonLines | None, options: RunOptions) -> Callable[[Plan, Money], None]:
     """Return what tells a plan: to programs its sums, to people its cost and what they might not expect."""
 
     def tell(plan: Plan, money: Money) -> None:
         cost = cost_of_plan(plan, money, max_cost_micros=options.max_cost_micros, max_jobs=options.max_jobs)
         if told is not None:
             told.write(plan_sums_json(plan, money, cost=cost))
-        bought = run_words(plan, cost)
-        for note in (*([] if bought is None else [bought]), *notes_of(plan)):
+        bought = _bought(plan, cost)
+        for note in (*([] if bought is None else [bought]), *_unexpected(plan)):
             observer.note(note)
 
     return tell
+
+
+def _bought(plan: Plan, cost: Cost) -> str | None:
+    """Return what a run says at its start of what it is going to buy; ``None`` when it cannot buy anything."""
+    if not cost.jobs:
+        return f"submits nothing new{text.more_words(cost)}" if text.more_words(cost) else None
+    if not cost.left_out:
+        return f"submits {text.count(cost.jobs, 'job')} for {text.cost_words(cost)}"
+    return f"submits {cost.jobs:,} of {text.count(plan.submits, 'job')} (--max-jobs) for up to {text.cost_words(cost)}"
+
+
+def _unexpected(plan: Plan) -> list[str]:
+    """Return what people might not expect of a run that begins with this plan."""
+    notes = []
+    names = [row.job_id for row in plan.rows if row.action is Action.CHANGED and not row.submits]
+    if changed := len(names):
+        shown = ", ".join(names[:NAMED_AT_MOST] + ["…"] * (changed > NAMED_AT_MOST))
+        what = text.count(changed, "job")
+        notes.append(f"{what} changed after being paid: kept as paid (--rebuy buys the new content): {shown}")
+    if orphaned := plan.counts[Action.ORPHANED]:
+        notes.append(f"{text.count(orphaned, 'job')} in the journal that the manifest no longer names: left alone")
+    return notes
 
 
 def _reported(context: RunContext, stack: ExitStack) -> RunContext:
@@ -182,7 +208,7 @@ def _metrics(path: Path) -> MetricsFile:
 
 
 async def _notify(one: Watched, outcome: Summary | BatchvidError) -> None:
-    """Tell whom the manifest names how the run ended; that it cannot be told is only said.
+    """Tell whom the manifest names how the run ended; a notification that fails is only a warning.
 
     Nobody hears of a run that found every clip there, nor of one that another run kept from beginning: that one will
     tell.

@@ -9,9 +9,10 @@ from typing import Literal
 
 import click
 
-from batchvid.cli.options import Speed
+from batchvid.cli.options import SPEED
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
+from batchvid.domain.providers import ProviderName
 
 
 @click.command("sandbox")
@@ -20,15 +21,15 @@ from batchvid.domain.errors import Exit
 )
 @click.option(
     "--provider",
-    type=click.Choice(["cometapi", "openai"]),
-    default="cometapi",
+    type=click.Choice([name.value for name in ProviderName]),
+    default=ProviderName.COMETAPI.value,
     show_default=True,
     help="The service that it plays; openai is /v1/videos as OpenAI's SDK speaks it.",
 )
 @click.option("--key", default="sk-sandbox", show_default=True, help="The key that it accepts.")
 @click.option(
     "--speed",
-    type=Speed(),
+    type=SPEED,
     metavar="N",
     default=1.0,
     show_default=True,
@@ -55,7 +56,7 @@ from batchvid.domain.errors import Exit
 def sandbox_command(
     *,
     port: int,
-    provider: Literal["cometapi", "openai"],
+    provider: str,
     key: str,
     speed: float,
     seed: int,

@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import (
-    json_option,
-    load,
-    manifest_argument,
-    output_option,
-    read_doubts,
-    read_journal,
-    warn_of_forgotten,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.jsonl import stats_json
 from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.summary import film_json, film_lines, money_line
+from batchvid.cli.reading import load, read_doubts, read_journal, warn_of_forgotten
 from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
@@ -34,7 +27,7 @@ from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
-from batchvid.engine.target import has_journal, journal_path
+from batchvid.engine.target import journal_of
 from batchvid.engine.watch import Watching
 from batchvid.providers.credentials import terminal_can_draw
 
@@ -69,22 +62,21 @@ def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch:
 
 def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.engine.planning import lost_clips
-    from batchvid.storage.lock import is_held
+    from batchvid.storage.output import Output
 
     rows, money = read_journal(manifest)
+    clips = Output.of(manifest.output).clips
     films: list[FilmReport] = []
     if manifest.films:
         from batchvid.engine.films import film_reports
 
-        films = film_reports(manifest.films, rows, manifest.output)
-    active = is_held(manifest.output)
+        films = film_reports(manifest.films, rows, clips)
+    active = journal_of(manifest).is_held()
     if not active:
-        from batchvid.journal.sqlite_reader import JournalReader
-
-        journal = JournalReader.open_readonly(journal_path(manifest))
+        journal = journal_of(manifest).read()
         with journal or nullcontext():
             warn_of_forgotten(manifest, journal)
-    lost = lost_clips(manifest.output, rows.values(), {job.id for job in manifest.jobs})
+    lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
         return
@@ -93,7 +85,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
     ):
         tell(line)
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         tell(
             f"Nothing was ever run into this output. Next: {advice.command('plan', named)} tells what it would cost, "
             f"{advice.command('run', named)} does it."
@@ -204,7 +196,7 @@ def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.cli.output.live import LiveView, Screen, console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    with suppress(KeyboardInterrupt), Watching(manifest, journal_path(manifest)) as watching:
+    with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
         if not draws:
             while True:
                 _tell(watching.look(), named, as_json=as_json)

@@ -1,9 +1,4 @@
-"""The standard streams as the commands use them: a reader who leaves ends a command in peace, a full disk is said.
-
-A stream that people or programs read, which may close or fill up at any moment without a run noticing.
-
-When a view may show again what changes all the time.
-"""
+"""The standard streams: a reader who leaves ends a command in peace, and a run notices neither that nor a full disk."""
 
 from __future__ import annotations
 
@@ -44,8 +39,8 @@ WAITING_CHARS_MAX = 4 * 1024 * 1024
 class SafeStream(io.TextIOBase):
     """A text stream over another one that never raises and never blocks: the first refused write makes it silent.
 
-    Nobody may be reading (``| head -1``), the disk behind it may be full, it may have been closed
-    before the process began (then Python hands over ``None``). None of that concerns paid work.
+    Nobody may be reading (``| head -1``), or the disk behind it may be full. A stream that was closed before the
+    process began is ``None``. None of that concerns paid work.
     A reader who stopped reading (``| less``, Ctrl-S) is not waited for either: the text is kept, and sent
     when there is room again, or by `finish` when the work is done.
     Characters that the stream's encoding lacks become ``?``.

@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import (
-    base_url_option,
-    bound_account,
-    ca_file_option,
-    json_option,
-    key_file_option,
-    load,
-    manifest_argument,
-    output_option,
-    read_journal,
-)
+from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
+from batchvid.cli.reading import bound_account, load, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +24,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import ClipSaved
     from batchvid.manifest.model import Manifest
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 @click.command("verify")
@@ -42,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
 @click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
 @output_option
-@base_url_option
-@key_file_option
-@ca_file_option
+@service_options
 @json_option
 def verify_command(
     manifest: Path,
@@ -55,7 +44,7 @@ def verify_command(
     output: Path | None,
     base_url: str | None,
     api_key_file: Path | None,
-    ca_file: Path | None,
+    ca_file: str | None,
     as_json: bool,
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
@@ -70,38 +59,38 @@ def verify_command(
     from batchvid.cli.output.advice import command
     from batchvid.engine.repair import Repairer
     from batchvid.providers.registry import PROVIDERS
-    from batchvid.storage.local import Outputs, wrong_clips
+    from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, base_url=base_url)
-    outputs = Outputs(loaded.output)
+    held = Output.of(loaded.output)
     done = list(_done(loaded))
     if quick:
         clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)
-        damaged = {one.job_id: one.words for one in wrong_clips(loaded.output, clips)}
+        damaged = {one.job_id: one.words for one in held.clips.wrong_clips(clips)}
     else:
-        damaged = asyncio.run(_damaged(outputs, done, deep=deep))
+        damaged = _damaged(held.clips, done, deep=deep)
     told: dict[str, str] = dict(damaged)
     if repair and damaged:
         with ExitStack() as stack:
-            stack.enter_context(outputs.lock())
+            stack.enter_context(journal_of(loaded).lock())
             account = bound_account(loaded, stack, key_file=api_key_file)
-            mender = Repairer(
-                outputs,
+            repairer = Repairer(
+                held.clips,
                 PROVIDERS[loaded.provider],
                 base_url=account.base_url,
                 key=account.key,
-                ca_file=None if ca_file is None else str(ca_file),
+                ca_file=ca_file,
             )
             wanted = [(job, row) for job, row in done if job.id in damaged]
-            told = asyncio.run(mender.mend(wanted))
-            _keep_replaced(loaded, mender.replaced)
+            told = asyncio.run(repairer.fetch_again(wanted))
+            _keep_replaced(loaded, repairer.replaced)
     for job_id, wrong in told.items():
         if as_json:
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
         else:
             tell(f"{job_id}: {wrong}")
-    mended = len(damaged) - len(told)
-    _tell_sums(len(done), len(told), mended, as_json=as_json, quick=quick)
+    repaired = len(damaged) - len(told)
+    _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick)
     if told and not repair and not as_json:
         tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
     return Exit.FAILED if told else Exit.OK
@@ -113,10 +102,9 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
         return
     from batchvid.domain.lifecycle import ClipMissing, TaskSucceeded
     from batchvid.journal.base import Change
-    from batchvid.journal.sqlite import Journal
 
     at = time.time()
-    with Journal.reopen(journal_path(manifest)) as journal:
+    with journal_of(manifest).open(service=None) as journal:
         for job_id, saved in replaced:
             row = journal.progress(job_id)
             if row is not None and row.state is State.DONE:
@@ -125,7 +113,7 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
 
 
 def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
-    """Return how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
+    """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
         tell(json.dumps(sums | ({"quick": True} if quick else {})))
@@ -143,24 +131,25 @@ def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
             yield job, row
 
 
-async def _damaged(outputs: Outputs, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
+def _damaged(clips: ClipStore, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:
     """Return what is wrong with each clip that is not as it should be, by job id."""
     found = {}
     for job, row in done:
         path, size_bytes, sha256 = row.path or "", row.size_bytes or 0, row.sha256 or ""
-        wrong = await outputs.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
+        wrong = clips.check(path, size_bytes=size_bytes, sha256=sha256, full=True)
         if wrong is None and deep:
-            wrong = _undecodable(outputs.folder / path)
+            wrong = _undecodable(clips, path)
         if wrong is not None:
             found[job.id] = f"{path} {wrong}"
     return found
 
 
-def _undecodable(path: Path) -> str | None:
+def _undecodable(clips: ClipStore, path: str) -> str | None:
     from batchvid.media.frames import decode_clip
 
     try:
-        decode_clip(path)
+        with clips.file(path) as file:
+            decode_clip(file)
     except ValueError as error:
         return str(error)
     return None

@@ -5,7 +5,10 @@
     ├── ConfigError     78  key missing, base URL wrong, a journal of another service
     ├── OutputBusyError 75  another run holds this output
     ├── ServiceError     5  the service could not be asked for what a person wants to know now
+    ├── ForeignFileError 8  something that is not batchvid's has the name of a clip
     └── StorageError     8  disk full, output forbidden, journal damaged
+        ├── InTheWayError      only this path is concerned
+        └── TooManyFilesError  only this moment is
 
 A failure of the service in a run is not among them: it is a value, ``batchvid.domain.fault.Fault``,
 because a run expects it and goes on. An exception that is not in this tree is a
@@ -97,3 +100,17 @@ class StorageError(BatchvidError):
     """The disk is full, the output is forbidden, or the journal is damaged."""
 
     exit_code = Exit.DISK
+
+
+class ForeignFileError(BatchvidError):
+    """Something that batchvid did not put there has the name of what was to be saved; it was left untouched."""
+
+    exit_code = Exit.DISK
+
+
+class InTheWayError(StorageError):
+    """Something on one path is not what batchvid puts there, such as a link; other paths are not concerned."""
+
+
+class TooManyFilesError(StorageError):
+    """The process or the machine has too many open files for the moment; later there may be room."""

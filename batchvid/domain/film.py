@@ -70,6 +70,11 @@ def recipe(film: Film, progress: Mapping[str, Progress]) -> dict[str, Any]:
     return {"film": FILM_FORM, "clips": [{"id": row.job_id, "sha256": row.sha256} for row in rows]}
 
 
+def is_film(sidecar: Mapping[str, Any]) -> bool:
+    """Whether a sidecar tells of a film, and not of a clip."""
+    return "film" in sidecar
+
+
 def is_made_of(sidecar: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether the film that a *sidecar* tells of is the *wanted* recipe's: the same contents in the same order."""
     return sidecar.get("film") == wanted["film"] and _contents(sidecar) == _contents(wanted)

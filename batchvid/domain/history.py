@@ -35,7 +35,8 @@ from batchvid.domain.reopening import CRASHED
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.job import Attempt
+    from batchvid.domain.lifecycle import Event, KeptEvent
 
 
 NO_ANSWER = "this paid request is known from what lies beside the journal only, and its answer is not on record"
@@ -235,8 +236,19 @@ class Known:
     """Job, attempt and second of every start."""
     numbers: Collection[tuple[str, int]]
     """Job and attempt of every start."""
-    contents: Collection[tuple[int, int, str]]
+    contents: Collection[tuple[int, int, str | None]]
     """Attempt, second and fingerprint: by these a request is known whose job was renamed since."""
+
+    @classmethod
+    def of(cls, attempts: Iterable[Attempt], starts: Iterable[KeptEvent]) -> Known:
+        """Return it from all attempts of a journal and all its events ``SubmitStarted``."""
+        sent = [(one.job_id, one.attempt, int(one.at), one.data.get("fingerprint")) for one in starts]
+        return cls(
+            tasks={one.task_id for one in attempts if one.task_id is not None},
+            starts={(job_id, number, second) for job_id, number, second, _ in sent},
+            numbers={(job_id, number) for job_id, number, _, _ in sent},
+            contents={(number, second, fingerprint) for _, number, second, fingerprint in sent},
+        )
 
 
 class Witnesses:

@@ -174,3 +174,52 @@ class Progress(NamedTuple):
     def fresh(job_id: str) -> Progress:
         """Return the progress of a job that nothing has happened to."""
         return Progress(job_id)
+
+
+class Outcome(StrEnum):
+    """What became of a paid attempt."""
+
+    OPEN = "open"
+    """Sent, or about to be, or its task is under way."""
+    IN_DOUBT = "in_doubt"
+    """Sent, and nobody knows what became of it."""
+    SUCCEEDED = "succeeded"
+    """Its task made a clip."""
+    FAILED = "failed"
+    """The service says that its task failed."""
+    ABANDONED = "abandoned"
+    """Given up on before its end was known. It may have been charged, so it counts as spent."""
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether the attempt's money is reserved; once the attempt is over, it is spent."""
+        return self in {Outcome.OPEN, Outcome.IN_DOUBT}
+
+
+class Attempt(NamedTuple):
+    """One paid submission of a job; one row of the journal.
+
+    Built and moved on by `batchvid.domain.lifecycle.follow` only.
+    """
+
+    job_id: str
+    attempt: int
+    price_micros: int | None
+    fingerprint: str
+    """Of the content that was sent."""
+    started_at: float
+    accepted_at: float | None = None
+    task_id: str | None = None
+    resolved_model: str | None = None
+    outcome: Outcome = Outcome.OPEN
+    finished_at: float | None = None
+    reason: str | None = None
+    raw: bytes | None = None
+    """What could not be read of the answer, when the attempt was in doubt."""
+
+    @property
+    def took_s(self) -> float | None:
+        """How long the service took for the clip; ``None`` when there is none."""
+        if self.outcome is not Outcome.SUCCEEDED or self.accepted_at is None or self.finished_at is None:
+            return None
+        return max(0.0, self.finished_at - self.accepted_at)

@@ -1,4 +1,4 @@
-"""The life of a job: one table of (state, event) and what each event adds to the job's progress.
+"""The life of a job: one table of (state, event), and what each event makes of the job and of its paid attempt.
 
 Two rules hold everywhere:
 
@@ -34,7 +34,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from batchvid.domain.job import Progress, State
+from batchvid.domain.job import Attempt, Outcome, Progress, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,22 @@ Event = (
     | GaveUp
 )
 
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event as the journal remembers it."""
+
+    seq: int
+    """Grows with time, over all jobs."""
+    job_id: str
+    attempt: int
+    """The number of the paid attempt that it is about; 0 before the first."""
+    at: float
+    kind: str
+    """The name of the event."""
+    data: dict[str, Any]
+
+
 TABLE: dict[tuple[State, type[Event]], State] = {
     (State.PENDING, SubmitStarted): State.SUBMITTING,
     (State.SUBMITTING, SubmitAccepted): State.RUNNING,
@@ -318,3 +334,39 @@ def _facts(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
 def attempts_used(progress: Progress) -> int:
     """Count the paid attempts that count against ``limits.attempts``."""
     return progress.attempt - progress.allowance_from
+
+
+def follow(attempt: Attempt | None, event: Event, *, job_id: str, number: int, at: float) -> Attempt | None:
+    """Return what *event* makes of the paid attempt that it is about: attempt *number* of this job.
+
+    ``None`` is no attempt. A refused one is none, because nothing was paid and its number is used again. What happens
+    to a clip or to a poll changes nothing of what was paid.
+    """
+    if isinstance(event, SubmitStarted):
+        return Attempt(job_id, number, event.price_micros, event.fingerprint, started_at=at)
+    if isinstance(event, SubmitRefused) or attempt is None:
+        return None
+    match event:
+        case SubmitUnsure():
+            return attempt._replace(outcome=Outcome.IN_DOUBT, reason=event.reason, raw=event.raw)
+        case SubmitAccepted() | TaskAdopted():
+            return attempt._replace(
+                outcome=Outcome.OPEN,
+                task_id=event.task_id,
+                resolved_model=event.resolved_model if isinstance(event, SubmitAccepted) else None,
+                accepted_at=at,
+                finished_at=None,
+                reason=None,
+            )
+        case TaskSucceeded():
+            return attempt._replace(
+                outcome=Outcome.SUCCEEDED,
+                # The task of an expired URL succeeds a second time, but it was over at the first.
+                finished_at=at if attempt.finished_at is None else attempt.finished_at,
+                resolved_model=attempt.resolved_model if event.resolved_model is None else event.resolved_model,
+            )
+        case TaskFailed():
+            return attempt._replace(outcome=Outcome.FAILED, finished_at=at, reason=event.reason)
+        case GaveUp() | Reopened() if attempt.outcome.is_reserved:
+            return attempt._replace(outcome=Outcome.ABANDONED, finished_at=at, reason=event.reason)
+    return attempt

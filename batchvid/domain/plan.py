@@ -190,7 +190,7 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
             return row
         submits = limits.on_change is OnChange.REBUY
         reason = "bought again (on_change: rebuy)" if submits else "kept as it was paid (on_change: keep)"
-        reason = f"{above.job_id} is made anew; {reason}"
+        reason = f"{above.job_id} is made again; {reason}"
         price = job.price_micros if submits else row.price_micros
         attempts = limits.attempts if submits else 0
         return replace(
@@ -264,7 +264,7 @@ def _standing(known: Progress, job: Job, limits: Limits) -> tuple[Action, bool, 
             return Action.IN_DOUBT, False, doubt
         case State.RUNNING | State.READY:
             since = "changed since it was submitted; collected as it was" if changed else ""
-            return Action.RUNNING, False, _joined("parked by the last run" if known.parked else "", since, why)
+            return Action.RUNNING, False, _joined("deferred by the last run" if known.parked else "", since, why)
         case State.FAILED if changed and known.attempt == 0:
             return Action.CHANGED, True, "failed before, nothing was paid, and its content is new"
         case State.FAILED:
@@ -336,6 +336,12 @@ def left_micros(money: Money, max_cost_micros: int | None = None) -> int | None:
     if money.budget_micros is not None:
         bounds.append(money.budget_micros - money.spent_micros - money.reserved_micros)
     return max(0, min(bounds)) if bounds else None
+
+
+def short_micros(plan: Plan, money: Money) -> int:
+    """Return by how much the known prices of what *plan* submits exceed what the budget has left."""
+    left = left_micros(money)
+    return 0 if left is None else plan.price_micros - left
 
 
 def cost_of(purchases: Sequence[Purchase], *, left: int | None = None, max_jobs: int | None = None) -> Cost:

@@ -157,8 +157,8 @@ def record(names: Iterable[str], row: Progress, job: Job | None = None, **others
 def records(names: Sequence[str], jobs: Iterable[Job], rows: Mapping[str, Progress]) -> Iterator[dict[str, Any]]:
     """Yield these fields of each job of a manifest, in its order; a job that the journal does not know is new.
 
-    The price of a job without a paid attempt is what the manifest states, and the reason of one that waits for
-    another's clip is that clip.
+    The price of a job without a paid attempt is what the manifest states. The reason of one that waits for another's
+    clip is that clip.
     """
     jobs = list(jobs)
     waits = {wait.job_id: wait.reason for wait in DependencyGraph(jobs).waits(rows)}

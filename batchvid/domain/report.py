@@ -22,7 +22,8 @@ from batchvid.domain.results import Money
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from batchvid.domain.job import Job
+    from batchvid.domain.job import Attempt, Job
+    from batchvid.domain.lifecycle import KeptEvent
 
 
 NIGHT_GAP_S = 3 * 3600.0
@@ -34,29 +35,6 @@ SAMPLES = 240
 BINS_AT_MOST = 24
 TAIL = 0.99
 """Of the generation times; what is slower is gathered in the last bin, so that one stray does not flatten the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """A paid attempt, as the journal keeps it."""
-
-    job_id: str
-    attempt: int
-    outcome: str
-    """``open``, ``in_doubt``, ``succeeded``, ``failed`` or ``abandoned``."""
-    price_micros: int | None
-    started_at: float
-    accepted_at: float | None
-    finished_at: float | None
-    resolved_model: str | None
-    reason: str | None
-
-    @property
-    def took_s(self) -> float | None:
-        """How long the service took for the clip; ``None`` when there is none."""
-        if self.outcome != "succeeded" or self.accepted_at is None or self.finished_at is None:
-            return None
-        return max(0.0, self.finished_at - self.accepted_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +57,7 @@ class Slowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class ActivityPeriod:
     """One stretch of activity, sampled evenly; the series have the same length."""
 
     from_at: float
@@ -114,7 +92,7 @@ class _Moments:
     done: Sequence[float]
 
 
-def nights(paid: Sequence[Paid], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[Night, ...]:
+def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceChange]) -> tuple[ActivityPeriod, ...]:
     """Return the newest nights, oldest first. *saved* are the moments at which clips came to be on disk."""
     accepted = [one for one in paid if one.accepted_at is not None]
     moments = _Moments(
@@ -130,11 +108,11 @@ def nights(paid: Sequence[Paid], saved: Iterable[float], pace: Sequence[PaceChan
     return tuple(_night(moments, pace, from_at=first, to_at=last) for first, last in spans[-NIGHTS_SHOWN:])
 
 
-def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_at: float) -> Night:
+def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_at: float) -> ActivityPeriod:
     step_s = (to_at - from_at) / (SAMPLES - 1)
     ticks = [*(from_at + step_s * n for n in range(SAMPLES - 1)), to_at] if step_s else [to_at]
     submitted_before, done_before = (bisect_left(times, from_at) for times in (moments.accepted, moments.done))
-    return Night(
+    return ActivityPeriod(
         from_at=from_at,
         to_at=to_at,
         submitted=tuple(bisect_right(moments.accepted, at) - submitted_before for at in ticks),
@@ -191,17 +169,10 @@ RESERVED = {"open", "in_doubt"}
 """Outcomes of attempts for which money is reserved, and not spent yet."""
 TROUBLES_SHOWN = 6
 """Of one job, the newest: a download that failed a hundred times is told by its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that went wrong with a job."""
-
-    job_id: str
-    at: float
-    kind: str
-    """The name of the event in `batchvid.domain.lifecycle`."""
-    reason: str
+TROUBLES = (
+    "SubmitRefused", "SubmitUnsure", "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "ClipMissing", "GaveUp",
+)  # fmt: skip
+"""The events that tell of something that went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +183,8 @@ class Row:
     state: str
     """Of `State`, or ``parked``."""
     progress: Progress
-    attempts: tuple[Paid, ...]
-    troubles: tuple[Trouble, ...]
+    attempts: tuple[Attempt, ...]
+    troubles: tuple[KeptEvent, ...]
 
     @property
     def needs_person(self) -> bool:
@@ -269,10 +240,10 @@ class Kept:
 
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """By job id."""
-    paid: Sequence[Paid] = ()
+    paid: Sequence[Attempt] = ()
     """By job, and then oldest first."""
-    troubles: Sequence[Trouble] = ()
-    """In the order in which they happened."""
+    troubles: Sequence[KeptEvent] = ()
+    """The events of `TROUBLES`, in the order in which they happened."""
     pace: Sequence[PaceChange] = ()
     films: Sequence[FilmRow] = ()
     missing: frozenset[str] = frozenset()
@@ -290,18 +261,14 @@ class Report:
     """Rows by state, ``parked`` apart."""
     orphans: int
     """Jobs in the journal that the manifest no longer names."""
-    attempts: int
     size_bytes: int
     """Of the clips."""
-    money: Money
     models: tuple[ModelMoney, ...]
     """The most expensive first."""
     took: Histogram | None
-    nights: tuple[Night, ...]
+    nights: tuple[ActivityPeriod, ...]
     """Oldest first."""
-    films: tuple[FilmRow, ...]
-    missing: frozenset[str]
-    """The jobs whose clips were saved and are not on disk any more."""
+    kept: Kept
 
 
 def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Report:
@@ -324,19 +291,16 @@ def report(jobs: Sequence[Job], kept: Kept, *, run_active: bool = False) -> Repo
         rows=tuple(rows),
         counts=Counter(row.state for row in rows),
         orphans=len(kept.progress.keys() - named.keys()),
-        attempts=len(kept.paid),
         size_bytes=sum(row.progress.size_bytes or 0 for row in rows if row.state == State.DONE),
-        money=kept.money,
         models=_by_model(kept.paid, named),
         took=histogram(took for one in kept.paid if (took := one.took_s) is not None),
         nights=nights(kept.paid, saved, kept.pace),
-        films=tuple(kept.films),
-        missing=kept.missing,
+        kept=kept,
     )
 
 
-def _by_model(paid: Iterable[Paid], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:
-    groups: dict[str, list[Paid]] = defaultdict(list)
+def _by_model(paid: Iterable[Attempt], named: Mapping[str, str]) -> tuple[ModelMoney, ...]:
+    groups: dict[str, list[Attempt]] = defaultdict(list)
     for one in paid:
         groups[named.get(one.job_id) or one.resolved_model or "unknown"].append(one)
     sums = [

@@ -1,9 +1,4 @@
-"""How a run ended: the value that the last lines, the notification and the exit code are made from.
-
-What a run looks like at one moment: the value that every view draws from.
-
-How a run ends: from the states of its jobs and what stopped it to one exit code.
-"""
+"""How a run stands at one moment, and how it ended: what every output draws from, and the exit code."""
 
 from __future__ import annotations
 
@@ -108,16 +103,16 @@ class Snapshot:
     submits_per_min: float
     """Measured over the last minute."""
     submit_limit: Rate | None
-    slowed_to: float
-    """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
-    paused_s: float
-    """For how long nothing is sent, because the service asked for it or is away."""
-    polls: int
-    """Polls sent by this run."""
-    submits: int
-    """Paid requests sent by this run."""
     downloaded_bytes: int
-    stopping: str | None
+    slowed_to: float = 1.0
+    """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
+    paused_s: float = 0.0
+    """For how long nothing is sent, because the service asked for it or is away."""
+    polls: int = 0
+    """Polls sent by this run."""
+    submits: int = 0
+    """Paid requests sent by this run."""
+    stopping: str | None = None
     """Why no more jobs are submitted, when that is so."""
     active: bool = True
     """Whether a run is at work; who only watches may find none."""

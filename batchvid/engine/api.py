@@ -20,10 +20,8 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.options import RunOptions
 from batchvid.domain.records import dollars
-from batchvid.engine.context import RunContext
 from batchvid.engine.observer import Logged, Several, Silent
-from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_path
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_of
 from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Summary
-    from batchvid.engine.context import Interrupts
+    from batchvid.engine.context import Interrupts, RunContext
     from batchvid.engine.observer import View
     from batchvid.engine.thread import Engine
     from batchvid.manifest.model import Manifest
@@ -50,7 +48,7 @@ class Settings(TypedDict, total=False):
     ca_file: Path | str | None
     """Certificate authorities to trust instead of the system's."""
     sandbox: bool
-    """Use the embedded stand-in for the service: nothing is paid. It wants an output of its own."""
+    """Use the embedded sandbox instead of the service: nothing is paid. It wants an output of its own."""
     sandbox_speed: float
     """How many times as fast as the service it generates."""
     only: str | Sequence[str] | None
@@ -96,7 +94,7 @@ class Clip:
 
     @property
     def sidecar(self) -> Path:
-        """The JSON file beside it, which tells the rest of its story."""
+        """The JSON file beside it, which tells the rest."""
         return self.path.with_name(f"{self.path.name.removesuffix('.mp4')}.json")
 
 
@@ -126,12 +124,9 @@ def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None
 
         return media.read_frame(path, decode=decode)
 
-    manifest = load_manifest(path, read_frame=read_frame)
-    if output is not None:
-        manifest = replace(manifest, output=on_disk(Path(output).absolute()))
-    if base_url is not None:
-        manifest = replace(manifest, base_url=_normalised(base_url))
-    return manifest
+    address = None if base_url is None else _normalised(base_url)
+    manifest = load_manifest(path, read_frame=read_frame, base_url=address)
+    return manifest if output is None else replace(manifest, output=on_disk(Path(output).absolute()))
 
 
 def plan(manifest: Manifest) -> Plan:
@@ -140,10 +135,8 @@ def plan(manifest: Manifest) -> Plan:
     Nothing is sent or written. Raises `StorageError` when the journal cannot be read.
     """
     from batchvid.engine.planning import lost_of, planned
-    from batchvid.engine.target import journal_path
-    from batchvid.journal.sqlite_reader import JournalReader
 
-    journal = JournalReader.open_readonly(journal_path(manifest))
+    journal = journal_of(manifest).read()
     with journal or nullcontext():
         return planned(manifest, journal, lost=lost_of(manifest, journal))[0]
 
@@ -162,7 +155,7 @@ async def run(manifest: Manifest, **settings: Unpack[Settings]) -> Summary:
 
 
 def stream(manifest: Manifest, **settings: Unpack[Settings]) -> Clips:
-    """Do what is left of the manifest, and give its clips: those on disk first, then each one as it is finished.
+    """Do what is left of the manifest, and yield its clips: those on disk first, then each one as it is finished.
 
     When the loop over it ends, the run is over: `Clips.summary` tells how. Leaving the loop early drains the run, as
     cancelling `run` does. Raises what `run` raises, from the loop.
@@ -284,6 +277,8 @@ def context_of(
     tap: Callable[[Clip], None] | None,
 ) -> RunContext:
     """Return what the run works with; raises `ConfigError` when there is no key, before anything is on the disk."""
+    from batchvid.engine.context import RunContext
+
     manifest = as_run(manifest, options)
     taps = None if tap is None else _Tap(manifest, tap, options)
     return RunContext(
@@ -309,7 +304,7 @@ class _Tap(Silent):
 
     def planned(self, *_: object) -> None:
         """Hand out what is on disk already: called under the lock, before anything else is done."""
-        journal = JournalReader.open_readonly(journal_path(self._manifest))
+        journal = journal_of(self._manifest).read()
         with journal or nullcontext():
             done = {row.job_id: row for row in journal.all_progress() if row.state is State.DONE} if journal else {}
         for job_id in self._jobs:

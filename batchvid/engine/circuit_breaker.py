@@ -1,16 +1,17 @@
-"""What slows or stops a whole run: throttling, an absent service, the retry budget, breaker, canary and window.
+"""What pauses or stops a whole run: an absent service, doubts, the retry budget, breaker, canary and window.
 
 Every reason to stop is a `StopReason`; the first one of the highest rank is what the run's exit code says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.fault import Fault, FaultKind, Proof
-from batchvid.engine.account import SharedAccount, SpendCap
+from batchvid.engine.account import SharedAccount, StopReason
+from batchvid.engine.budget import SpendCap
+from batchvid.engine.throttle import Throttle, backoff_s, slowed_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,20 +34,6 @@ DOUBTS_AT_MOST = 10
 DOUBT_PAUSE_MAX_S = 900.0
 BAD_POLLS_IN_A_ROW = 3
 WINDOW_CLOSED = "the time window has closed"
-SLOWEST = 1 / 16
-RECOVERY_STEP = 1 / 8
-"""Of the allowed pace, regained after each `RECOVERY_EVERY_S` without "too fast"; binary, so that the sum is exact."""
-RECOVERY_EVERY_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class StopReason:
-    """A reason for which no more jobs are submitted. What is paid is still collected, but for what is stopped *too*."""
-
-    exit_code: Exit
-    reason: str
-    polls_too: bool = False
-    downloads_too: bool = False
 
 
 def worst_halt(halts: Iterable[StopReason]) -> StopReason | None:
@@ -55,54 +42,13 @@ def worst_halt(halts: Iterable[StopReason]) -> StopReason | None:
     return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
 
 
-def backoff_s(failures: int, limits: Limits, *, jitter: float) -> float:
-    """Return the wait after so many failures in a row: doubling from the first to the longest, full jitter.
-
-    *jitter* is in [0, 1]. At least a tenth of the doubled value is kept, so that "full" never means "at once".
-    """
-    longest_s = min(limits.backoff_longest_s, limits.backoff_first_s * 2.0 ** min(max(failures - 1, 0), 32))
-    return longest_s * (0.1 + 0.9 * jitter)
-
-
-class Throttle:
-    """The share of the allowed pace that the service bears just now, and until when nothing may be sent."""
-
-    def __init__(self) -> None:
-        self.share = 1.0
-        self.resume_at = 0.0
-        self.slowed_by = ""
-        """Why it was last slowed."""
-        self._slowed_at = float("-inf")
-        self._in_a_row = 0
-
-    def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
-        """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause."""
-        self.slowed_by = _slower(fault)
-        if sent_at >= self._slowed_at:
-            self.share = max(SLOWEST, self.share / 2)
-            self._slowed_at = now
-            self._in_a_row += 1
-        wait_s = fault.retry_after_s
-        if wait_s is None:
-            wait_s = backoff_s(self._in_a_row, limits, jitter=jitter)
-        self.resume_at = max(self.resume_at, now + wait_s)
-
-    def went_well(self, *, now: float) -> None:
-        """Regain a step of the pace when there has been peace for long enough."""
-        self._in_a_row = 0
-        if self.share < 1.0 and now - max(self._slowed_at, self.resume_at) >= RECOVERY_EVERY_S:
-            self.share = min(1.0, self.share + RECOVERY_STEP)
-            self._slowed_at = now
-
-
 class CircuitBreaker:
     """What the run as a whole has learned from its requests. Times are monotonic seconds.
 
     *clips_before* are the jobs that are clips already, *out_before* those that an earlier run has submitted
     and that are no clips yet; both count for the canary. *known*: the service took a request of an earlier run.
     *window_ends_at* is the end of the window again, in UTC epoch seconds: the monotonic clock of a machine that slept
-    stands still. *account* is what the run shares with others, *ration* what
-    the whole call may do.
+    stands still. *account* is what the run shares with others, *spend_cap* what the whole call may do.
     """
 
     def __init__(
@@ -112,7 +58,7 @@ class CircuitBreaker:
         stop_submitting_at: float | None = None,
         window_ends_at: float | None = None,
         known: bool = False,
-        ration: SpendCap | None = None,
+        spend_cap: SpendCap | None = None,
         account: SharedAccount | None = None,
         out_before: int = 0,
         clips_before: int = 0,
@@ -121,7 +67,7 @@ class CircuitBreaker:
         self._stop_submitting_at = stop_submitting_at
         self._window_ends_at = window_ends_at
         self._known = known
-        self.ration = ration or SpendCap()
+        self.spend_cap = spend_cap or SpendCap()
         self.account = account or SharedAccount(Throttle())
         self._retries = RETRIES_AT_MOST
         self._away = 0
@@ -236,7 +182,7 @@ class CircuitBreaker:
     @property
     def new_jobs_wait(self) -> str | None:
         """Return why no further job may begin, when that is so; jobs that are out already may have further attempts."""
-        if self.ration.is_eaten:
+        if self.spend_cap.is_used_up:
             return "as many jobs as --max-jobs allows have been submitted"
         if self._canaries_home < self._limits.canary <= self._canaries_out:
             return "the canary jobs brought no clip, so the rest was not started"
@@ -246,13 +192,13 @@ class CircuitBreaker:
         """Count a job that goes out."""
         if new:
             self._canaries_out += 1
-            self.ration.jobs += 1
+            self.spend_cap.jobs += 1
 
     def submit_untried(self, *, new: bool) -> None:
         """Take back `submit_begins`."""
         if new:
             self._canaries_out -= 1
-            self.ration.jobs -= 1
+            self.spend_cap.jobs -= 1
 
     def submit_accepted(self, *, now: float) -> None:
         """Record that the service took a paid request."""
@@ -303,7 +249,7 @@ class CircuitBreaker:
             self._paused_by = ""
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         else:
-            self._paused_by = _slower(fault)
+            self._paused_by = slowed_by(fault)
             self._away += is_news
             wait_s = fault.retry_after_s or backoff_s(self._away, self._limits, jitter=jitter)
             self._resume_at = max(self._resume_at, now + wait_s)
@@ -363,9 +309,5 @@ class CircuitBreaker:
             self.halt(
                 Exit.STOPPED,
                 "the service has been away or too busy for too long; "
-                f"run again later (the last time: {_slower(fault)})",
+                f"run again later (the last time: {slowed_by(fault)})",
             )
-
-
-def _slower(fault: Fault) -> str:
-    return f'the service said "too fast": {fault}' if fault.kind is FaultKind.THROTTLED else str(fault)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from batchvid.domain.plan import Plan
     from batchvid.domain.results import Money, Summary
-    from batchvid.engine.account import SpendCap
-    from batchvid.engine.observer import View
+    from batchvid.engine.budget import SpendCap
+    from batchvid.engine.observer import Observer
     from batchvid.engine.steps import ServicePort
     from batchvid.engine.workers import InFlightPool, Runner
     from batchvid.manifest.model import Manifest
@@ -52,7 +52,7 @@ class Interrupts:
         if self.code is None:
             self.code = code
             for runner in self.runners[:1]:
-                runner.edges.view.note(
+                runner.ports.observer.note(
                     "stopping: nothing new is sent, requests in flight end and are recorded; "
                     "once more stops at once (paid tasks stay in the journal)"
                 )
@@ -68,6 +68,8 @@ class Interrupts:
 async def over_network(context: RunContext) -> AsyncIterator[ServicePort]:
     """Open the way to the run's service, or to a sandbox of its own; raises `ConfigError` when there is no key."""
     with account_of(context.manifest, context.options) as account:
+        if not account.key:
+            context.observer.note(f"no key is sent to {account.base_url}: service.key_env names no variable")
         ca_file, downloads = context.options.ca_file, context.manifest.limits.downloads
         async with Service(account.base_url, account.key, ca_file=ca_file, downloads=downloads) as service:
             yield service
@@ -81,7 +83,7 @@ class RunContext:
     """As `target.as_run` returns it."""
     named: str
     """The manifest as the person wrote it."""
-    observer: View
+    observer: Observer
     options: RunOptions = field(default_factory=RunOptions)
     interrupts: Interrupts = field(default_factory=Interrupts)
     spend_cap: SpendCap | None = None

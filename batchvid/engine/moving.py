@@ -4,7 +4,7 @@ In this order, so that a crash at any point is made good by the next call, with 
 
 1. What an earlier call left to be renamed is renamed, and so are clips that a copy has given another Unicode form.
 2. The journal moves its rows, attempts and events in one transaction, which also notes the clips to be renamed.
-3. The clips are renamed, one after the other (`batchvid.storage.renaming`). A clip whose new name is taken stays
+3. The clips are renamed, one after the other (`batchvid.storage.local`). A clip whose new name is taken stays
    where it is, and each later call tries again.
 4. The journal keeps where they lie, and notes what is left, in one transaction.
 """
@@ -14,26 +14,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from batchvid.domain.history import MOVED
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
-from batchvid.domain.records import rfc3339
-from batchvid.journal.event_log import EventLog
-from batchvid.manifest.templates import on_disk
-from batchvid.storage.local import Outputs
-from batchvid.storage.renaming import Known, Renamed, rename_clip
+from batchvid.storage.base import Known, Renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
+    from batchvid.storage.base import ClipStore
+    from batchvid.storage.output import Output
 
 
 Renaming = tuple[str, str, str]
@@ -44,8 +39,10 @@ TOLD_AT_MOST = 20
 """Moves of which each gets a line."""
 
 
-def identity_of(jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, folder: Path) -> Identity:
-    """Return which jobs the journal has under other ids; *folder* is the output. Quick where no id is new."""
+def identity_of(
+    jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, clips: ClipStore
+) -> Identity:
+    """Return which jobs the journal has under other ids. Quick where no id is new."""
     ids = {job.id for job in jobs}
     orphans: list[str] = []
     paid: set[str] = set()
@@ -63,11 +60,10 @@ def identity_of(jobs: Sequence[Job], dependencies: DependencyGraph, journal: Jou
     new = ids - paid
     if not new:
         return NOBODY
-    outputs = Outputs(folder)
     rows = {row.job_id: row for row in journal.progress_of(dependencies.ids)}
     gone = journal.progress_of(orphans)
     return identify(
-        jobs, dependencies, new=new, rows=rows, orphans=gone, story=lambda row: outputs.told(row.path or "")
+        jobs, dependencies, new=new, rows=rows, orphans=gone, story=lambda row: clips.sidecar(row.path or "")
     )
 
 
@@ -80,7 +76,7 @@ def as_moved(rows: Iterable[Progress], identity: Identity) -> Iterator[Progress]
 
 def move_jobs(
     journal: Journal,
-    outputs: Outputs,
+    output: Output,
     *,
     jobs: Sequence[Job],
     dependencies: DependencyGraph,
@@ -94,12 +90,12 @@ def move_jobs(
 
     What the run before left is taken up already: it is kept by the ids of then. Raises `StorageError`.
     """
-    left = _rename(journal, outputs)
-    _respell(journal, outputs)
-    found = identity_of(jobs, dependencies, journal, outputs.folder)
+    left = _rename(journal, output.clips)
+    _respell(journal, output.clips)
+    found = identity_of(jobs, dependencies, journal, output.clips)
     if found.moves:
-        _move(journal, outputs, found.moves, left, paths={job.id: job.path for job in jobs}, at=at)
-        left = _rename(journal, outputs)
+        _move(journal, output, found.moves, left, paths={job.id: job.path for job in jobs}, at=at)
+        left = _rename(journal, output.clips)
     for job_id, old, new in left:
         warn(f"the clip of {job_id} stays {old} while something else has the name {new}, or its sidecar's")
     for line in _lines(found, kept=not rebuy and limits.on_change is OnChange.KEEP):
@@ -120,7 +116,7 @@ def _lines(identity: Identity, *, kept: bool) -> Iterator[str]:
 
 def _move(
     journal: Journal,
-    outputs: Outputs,
+    output: Output,
     moves: Sequence[Move],
     left: Sequence[Renaming],
     *,
@@ -135,39 +131,31 @@ def _move(
         job_id, path = new_ids[row.job_id], paths[new_ids[row.job_id]]
         unrecorded = path.replace(job_id, row.job_id)  # where a clip lies that came and could not be journaled
         places = dict.fromkeys(place for place in (row.path, unrecorded) if place is not None)
-        clips += [(job_id, place, path) for place in places if _clip_at(outputs, row, place) is not None]
+        clips += [(job_id, place, path) for place in places if _clip_at(output.clips, row, place) is not None]
     journal.move(list(new_ids.items()), at=at, remark=(TO_RENAME, json.dumps(clips)))
-    log = EventLog(outputs.state_folder / "log.jsonl")
-    for row in rows:
-        line = {"at": rfc3339(at), "job": new_ids[row.job_id], "attempt": row.attempt, "event": MOVED}
-        log.append(line | {"moved_from": row.job_id})
-    log.flush()
 
 
-def _respell(journal: Journal, outputs: Outputs) -> None:
-    """Return clips whose names a copy has spelt in another Unicode form the names that the journal knows."""
-    for row in list(journal.clips_beyond_ascii()):
-        path = outputs.folder / (row.path or "")
-        if (found := on_disk(path)) != path and found.exists():
-            clip = Known(row.job_id, row.size_bytes or 0, row.sha256 or "")
-            rename_clip(outputs.folder, found.relative_to(on_disk(outputs.folder)).as_posix(), row.path or "", clip)
+def _respell(journal: Journal, clips: ClipStore) -> None:
+    """Rename clips whose names a copy has spelt in another Unicode form to those that the journal knows."""
+    for row in list(journal.done_progress(beyond_ascii=True)):
+        clips.respell(row.path or "", Known(row.job_id, row.size_bytes or 0, row.sha256 or ""))
 
 
-def _rename(journal: Journal, outputs: Outputs) -> list[Renaming]:
+def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
     """Rename the clips that the journal notes, keep where they lie then, and return those whose new name is taken."""
     noted = journal.meta_get(TO_RENAME) or "[]"
-    clips = [_renaming(one) for one in json.loads(noted)]
-    if not clips:
+    wanted = [_renaming(one) for one in json.loads(noted)]
+    if not wanted:
         return []
-    rows = {row.job_id: row for row in journal.progress_of({job_id for job_id, _, _ in clips})}
-    known = [_clip_at(outputs, rows[job_id], old) if job_id in rows else None for job_id, old, _ in clips]
-    left = {one: clip for one, clip in zip(clips, known, strict=True) if clip is not None}
+    rows = {row.job_id: row for row in journal.progress_of({job_id for job_id, _, _ in wanted})}
+    known = [_clip_at(clips, rows[job_id], old) if job_id in rows else None for job_id, old, _ in wanted]
+    left = {one: clip for one, clip in zip(wanted, known, strict=True) if clip is not None}
     renamed: dict[str, str] = {}
     went_on = True
     while went_on:  # a name may be free once the clip that has it got its own
         went_on = False
         for (job_id, old, new), clip in list(left.items()):
-            outcome = rename_clip(outputs.folder, old, new, clip)
+            outcome = clips.rename(old, new, clip)
             if outcome is not Renamed.TAKEN:
                 went_on = True
                 del left[job_id, old, new]
@@ -179,11 +167,11 @@ def _rename(journal: Journal, outputs: Outputs) -> list[Renaming]:
     return still
 
 
-def _clip_at(outputs: Outputs, row: Progress, path: str) -> Known | None:
+def _clip_at(clips: ClipStore, row: Progress, path: str) -> Known | None:
     """Return the clip of the job that should be at *path*: the journal's, or one that came and is not in it yet."""
     if row.path == path:
         return Known(row.job_id, row.size_bytes or 0, row.sha256 or "")
-    told = outputs.told(path) if row.task_id is not None and row.state.is_open else {}
+    told = clips.sidecar(path) if row.task_id is not None and row.state.is_open else {}
     size_bytes, sha256 = told.get("size_bytes"), told.get("sha256")
     if told.get("task_id") != row.task_id or not isinstance(size_bytes, int) or not isinstance(sha256, str):
         return None

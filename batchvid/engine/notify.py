@@ -23,7 +23,7 @@ GOOD = range(200, 300)
 
 
 async def tell(hooks: Iterable[Hook], notice: Mapping[str, Any]) -> list[str]:
-    """Tell all *hooks*, at once; give what went wrong, in words that hold no part of a URL but its host."""
+    """Tell all *hooks*, at once, and return what went wrong, in words that hold no part of a URL but its host."""
     outcomes = await asyncio.gather(*(_tell(hook, notice) for hook in hooks))
     return [outcome for outcome in outcomes if outcome is not None]
 

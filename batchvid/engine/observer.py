@@ -1,7 +1,4 @@
-"""What a run tells to whoever watches it, and the watcher that says nothing.
-
-A run that a program watches over: what a person must know goes to the program's own log.
-"""
+"""Who watches a run: what is told to them, and those that tell nobody, several others, or a program's own log."""
 
 from __future__ import annotations
 
@@ -27,92 +24,87 @@ class Verbosity(IntEnum):
     """Polls too."""
 
 
-class View(Protocol):
-    """Watches a run. Nothing here ever raises for the sake of its stream: paid work goes on unseen."""
+class Observer(Protocol):
+    """Watches a run; a class that inherits from it does nothing where it says nothing else.
+
+    Nothing here ever raises for the sake of its stream: paid work goes on unseen.
+    """
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Tell that *event* was recorded for the job; *progress* is what came of it."""
+        return
 
     def stats(self, snapshot: Snapshot) -> None:
         """Show how the run stands; called often: the observer decides by ``elapsed_s`` when to show it."""
+        return
 
     def note(self, text: str) -> None:
         """Tell something that concerns the run and no single job."""
+        return
 
     def warn(self, text: str) -> None:
         """Tell something that a person must know, however little they want to read."""
+        return
 
     def summary(self, summary: Summary) -> None:
-        """Return how the run ended. Nothing but `close` comes after it."""
+        """Tell how the run ended. Nothing but `close` comes after it."""
+        return
 
     def close(self) -> None:
-        """Return the terminal back. May be called more than once, and after any failure."""
+        """Leave the terminal as it was. May be called more than once, and after any failure."""
+        return
 
 
-class Silent:
-    """A view for nobody: the Python API's, when the caller wants none."""
-
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:
-        """Return nothing."""
-
-    def stats(self, snapshot: Snapshot) -> None:
-        """Return nothing."""
-
-    def note(self, text: str) -> None:
-        """Return nothing."""
-
-    def warn(self, text: str) -> None:
-        """Return nothing."""
-
-    def summary(self, summary: Summary) -> None:
-        """Return nothing."""
-
-    def close(self) -> None:
-        """Return nothing."""
+View = Observer
+"""Its public name: ``batchvid.View``."""
 
 
-class Several:
-    """Some views that watch the same run: lines for people on stderr beside JSON on stdout."""
+class Silent(Observer):
+    """Tells nobody anything."""
 
-    def __init__(self, views: Sequence[View]) -> None:
-        self._views = tuple(views)
+
+class Several(Observer):
+    """Passes all on to several: lines for people on stderr beside JSON on stdout."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.event(job_id, event, progress)
+        for one in self._observers:
+            one.event(job_id, event, progress)
 
     def stats(self, snapshot: Snapshot) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.stats(snapshot)
+        for one in self._observers:
+            one.stats(snapshot)
 
     def note(self, text: str) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.note(text)
+        for one in self._observers:
+            one.note(text)
 
     def warn(self, text: str) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.warn(text)
+        for one in self._observers:
+            one.warn(text)
 
     def summary(self, summary: Summary) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.summary(summary)
+        for one in self._observers:
+            one.summary(summary)
 
     def close(self) -> None:
         """Pass it on."""
-        for view in self._views:
-            view.close()
+        for one in self._observers:
+            one.close()
 
 
 LOG = logging.getLogger("batchvid")
 
 
-class Logged(Silent):
-    """Logs warnings and notes as ``batchvid``, and says nothing else.
+class Logged(Observer):
+    """Logs warnings and notes as ``batchvid``.
 
     A warning may hold a paid task id that could be written nowhere: where nobody set up logging, Python prints it.
     """

@@ -26,39 +26,37 @@ from batchvid.domain.results import Money
 from batchvid.engine.moving import as_moved, identity_of
 from batchvid.engine.polling import PollPlanner
 from batchvid.journal.base import Change
-from batchvid.storage.local import wrong_clips
+from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
-    from batchvid.storage.local import Outputs, WrongClip
+    from batchvid.storage.base import ClipStore, WrongClip
 
 
 NAMED_AT_MOST = 5
 RECORDED_AT_ONCE = 500
 
 
-def lost_clips(output: Path, rows: Iterable[Progress], ids: Collection[str]) -> dict[str, str]:
+def lost_clips(clips: ClipStore, rows: Iterable[Progress], ids: Collection[str]) -> dict[str, str]:
     """Return what is wrong with those clips of the jobs *ids* that a run would fetch again, by job id."""
-    return {one.job_id: one.words for one in _wrong(output, rows, ids) if one.is_lost}
+    return {one.job_id: one.words for one in _wrong(clips, rows, ids) if one.is_lost}
 
 
 def lost_of(manifest: Manifest, journal: JournalReader | None) -> dict[str, str]:
     """Return the same of a manifest; nothing where there is no *journal*."""
     if journal is None:
         return {}
-    return lost_clips(manifest.output, journal.done_progress(), {job.id for job in manifest.jobs})
+    return lost_clips(Output.of(manifest.output).clips, journal.done_progress(), {job.id for job in manifest.jobs})
 
 
-def _wrong(output: Path, rows: Iterable[Progress], ids: Collection[str]) -> Iterator[WrongClip]:
+def _wrong(clips: ClipStore, rows: Iterable[Progress], ids: Collection[str]) -> Iterator[WrongClip]:
     done = (row for row in rows if row.state is State.DONE and row.job_id in ids)
-    return wrong_clips(output, ((row.job_id, row.path or "", row.size_bytes or 0) for row in done))
+    return clips.wrong_clips((row.job_id, row.path or "", row.size_bytes or 0) for row in done)
 
 
 def as_a_run_finds(rows: Iterable[Progress], lost: Mapping[str, str]) -> Iterator[Progress]:
@@ -77,10 +75,10 @@ def missing_line(lost: Collection[str]) -> str:
 
 
 def take_up_missing(
-    journal: Journal, outputs: Outputs, jobs: Mapping[str, Job], *, at: float, warn: Callable[[str], None]
+    journal: Journal, clips: ClipStore, jobs: Mapping[str, Job], *, at: float, warn: Callable[[str], None]
 ) -> None:
     """Look at every clip of *jobs*, and record which of them are to be fetched again."""
-    found = list(_wrong(outputs.folder, journal.done_progress(), jobs.keys()))
+    found = list(_wrong(clips, journal.done_progress(), jobs.keys()))
     for one in found:
         if not one.is_lost:
             warn(f"{one.job_id}: {one.words}: left alone")
@@ -89,7 +87,7 @@ def take_up_missing(
         return
     rows = list(journal.progress_of(lost))
     for row in rows:
-        outputs.retire_now(row.path or "", row.attempt)
+        clips.retire(row.path or "", row.attempt)
     changes = [Change.of(row, (ClipMissing(lost[row.job_id]), at)) for row in rows]
     for first in range(0, len(changes), RECORDED_AT_ONCE):
         journal.record(changes[first : first + RECORDED_AT_ONCE])
@@ -120,7 +118,8 @@ def planned(
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, manifest.output)
+        clips = Output.of(manifest.output).clips
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
     rows = as_a_run_finds(rows, lost)
     if run_active:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from batchvid.domain import lifecycle as life
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.task import Phase, TaskReport
-from batchvid.engine.circuit_breaker import backoff_s
+from batchvid.engine.throttle import backoff_s
 
 if TYPE_CHECKING:
     from batchvid.domain.job import Progress
@@ -43,6 +43,8 @@ DOWNLOAD_TRIES = 8
 """Then the clip is left for the next run: the paid task is still there."""
 FRESH_URL_AFTER = {3, 6}
 """After so many failures the host may be at fault: the service may name another one."""
+GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
+"""The clip is not where it was said to be; a poll tells where it is."""
 EXPIRIES = 4
 """So many URLs that were gone when they were used mean that the service has lost the clip for now."""
 
@@ -51,7 +53,7 @@ EXPIRIES = 4
 class Verdict:
     """The events that follow, in order, and the wait until the next step that the job's new state wants.
 
-    ``None`` leaves the wait to the schedule: at once, or for a poll when the forecast says.
+    ``None`` leaves the wait to the schedule: at once, or for a poll when the planner says.
     """
 
     events: tuple[Event, ...]
@@ -71,14 +73,34 @@ class RetryCounts(NamedTuple):
     download_faults: int = 0
     expiries: int = 0
 
+    def with_refusal(self) -> RetryCounts:
+        """Count a refused submit."""
+        return self._replace(refusals=self.refusals + 1)
+
+    def with_report(self, report: TaskReport) -> RetryCounts:
+        """Count a look that brought an answer."""
+        without_url = self.without_url_looks + 1 if report.phase is Phase.SUCCEEDED and report.url is None else 0
+        failed = self.failed_looks + 1 if report.phase is Phase.FAILED else 0
+        found = self._replace(poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed)
+        return self if found == self else found  # most looks change nothing, and a night has 100,000 tasks
+
+    def with_poll_fault(self, fault: Fault) -> RetryCounts:
+        """Count a look that brought none."""
+        unknown = self.unknown_looks + 1 if fault.kind is FaultKind.UNKNOWN_TASK else 0
+        return self._replace(poll_faults=self.poll_faults + 1, unknown_looks=unknown)
+
+    def with_download_fault(self, fault: Fault) -> RetryCounts:
+        """Count a failed transfer."""
+        return self._replace(download_faults=self.download_faults + 1, expiries=self.expiries + (fault.kind in GONE))
+
 
 def sends_at_most(limits: Limits) -> int:
     """Return how many paid requests a job may send in one run."""
     return limits.attempts + SENDS_BEYOND_ATTEMPTS
 
 
-def after_refusal(fault: Fault, tally: RetryCounts, *, sends: int, jitter: float, limits: Limits) -> Verdict:
-    """Return what becomes of a job whose submit was refused; *tally* and *sends* count this request already.
+def after_refusal(fault: Fault, retries: RetryCounts, *, sends: int, jitter: float, limits: Limits) -> Verdict:
+    """Return what becomes of a job whose submit was refused; *retries* and *sends* count this request already.
 
     A throttled request and an absent service say nothing about the job. A request that is of no use again, but of
     which nothing proves that it was not paid, ends the job with its price counted as spent.
@@ -87,7 +109,7 @@ def after_refusal(fault: Fault, tally: RetryCounts, *, sends: int, jitter: float
         return Verdict((life.GaveUp(str(fault)),))
     refused = life.SubmitRefused(str(fault), counted=fault.proof is Proof.WORD)
     gave_up = Verdict((refused, life.GaveUp(str(fault))))
-    wait_s = backoff_s(tally.refusals, limits, jitter=jitter)
+    wait_s = backoff_s(retries.refusals, limits, jitter=jitter)
     match fault.kind:
         case FaultKind.THROTTLED if sends > 1:
             is_last = sends >= sends_at_most(limits) - 1
@@ -96,15 +118,15 @@ def after_refusal(fault: Fault, tally: RetryCounts, *, sends: int, jitter: float
             return Verdict((refused,))
         case FaultKind.NO_CHANNEL:
             tries = min(NO_CHANNEL_TRIES, sends_at_most(limits))
-            return Verdict((refused,), wait_s) if max(sends, tally.refusals) < tries else gave_up
+            return Verdict((refused,), wait_s) if max(sends, retries.refusals) < tries else gave_up
         case FaultKind.UNAVAILABLE:
-            return Verdict((refused,), wait_s) if tally.refusals < REFUSALS_ALONE else gave_up
+            return Verdict((refused,), wait_s) if retries.refusals < REFUSALS_ALONE else gave_up
         case _:
             return gave_up
 
 
 def after_report(
-    report: TaskReport, progress: Progress, tally: RetryCounts, *, succeeded: bool, late: bool, limits: Limits
+    report: TaskReport, progress: Progress, retries: RetryCounts, *, succeeded: bool, late: bool, limits: Limits
 ) -> Verdict:
     """Return what a poll's answer means for a job; *late*: the task's time is over.
 
@@ -113,14 +135,14 @@ def after_report(
     """
     match report.phase:
         case Phase.SUCCEEDED if (
-            report.url_may_follow and report.url is None and tally.without_url_looks < WITHOUT_URL_LOOKS
+            report.url_may_follow and report.url is None and retries.without_url_looks < WITHOUT_URL_LOOKS
         ):
             return Verdict((life.StillRunning("completed, without a URL yet", report.progress_percent),))
         case Phase.SUCCEEDED:
             return Verdict((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
         case Phase.FAILED:
             reason = report.error or f"the service says {report.status!r}, without a reason"
-            if tally.failed_looks < FAILED_LOOKS:
+            if retries.failed_looks < FAILED_LOOKS:
                 return Verdict((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_shortest_s)
             if succeeded:
                 lost = f"lost: its task was finished and is paid, and now the service says {report.status!r}: {reason}"
@@ -142,18 +164,18 @@ def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdic
 
 
 def after_poll_fault(
-    fault: Fault, tally: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
+    fault: Fault, retries: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
 ) -> Verdict:
     """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
     if fault.kind is FaultKind.UNKNOWN_TASK:
-        if tally.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
+        if retries.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
             return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
-    elif late and (fault.kind is not FaultKind.THROTTLED or tally.poll_faults >= THROTTLED_LOOKS):
+    elif late and (fault.kind is not FaultKind.THROTTLED or retries.poll_faults >= THROTTLED_LOOKS):
         return Verdict((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
-    return Verdict((life.PollFailed(str(fault)),), backoff_s(tally.poll_faults, limits, jitter=jitter))
+    return Verdict((life.PollFailed(str(fault)),), backoff_s(retries.poll_faults, limits, jitter=jitter))
 
 
-def wants_other_source(fault: Fault, tally: RetryCounts) -> bool:
+def wants_other_source(fault: Fault, retries: RetryCounts) -> bool:
     """Whether the next transfer goes to the service itself where this one went to the clip's URL, or back.
 
     A URL that brings no clip brings none the next time, and a host that wants a key never gets ours; one that fails
@@ -163,19 +185,19 @@ def wants_other_source(fault: Fault, tally: RetryCounts) -> bool:
         case FaultKind.BROKEN | FaultKind.FORBIDDEN | FaultKind.ACCOUNT:
             return True
         case FaultKind.EXPIRED:
-            return tally.expiries > 1
+            return retries.expiries > 1
         case FaultKind.UNAVAILABLE:
-            return tally.download_faults == max(FRESH_URL_AFTER)
+            return retries.download_faults == max(FRESH_URL_AFTER)
         case _:
             return False
 
 
-def after_download_fault(fault: Fault, tally: RetryCounts, *, jitter: float, limits: Limits) -> Verdict:
-    """Return what a failed transfer means; *tally* counts it already. A paid clip is never given up."""
-    wait_s = fault.retry_after_s or backoff_s(tally.download_faults + tally.expiries, limits, jitter=jitter)
-    if fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK} and tally.expiries < EXPIRIES:
-        return Verdict((life.UrlExpired(str(fault)),), 0.0 if tally.expiries <= 1 else wait_s)
-    if fault.kind is FaultKind.UNAVAILABLE and tally.download_faults in FRESH_URL_AFTER:
+def after_download_fault(fault: Fault, retries: RetryCounts, *, jitter: float, limits: Limits) -> Verdict:
+    """Return what a failed transfer means; *retries* count it already. A paid clip is never given up."""
+    wait_s = fault.retry_after_s or backoff_s(retries.download_faults + retries.expiries, limits, jitter=jitter)
+    if fault.kind in GONE and retries.expiries < EXPIRIES:
+        return Verdict((life.UrlExpired(str(fault)),), 0.0 if retries.expiries <= 1 else wait_s)
+    if fault.kind is FaultKind.UNAVAILABLE and retries.download_faults in FRESH_URL_AFTER:
         return Verdict((life.UrlExpired(f"a fresh URL is asked for, because {fault}"),), wait_s)
-    parked = tally.download_faults >= DOWNLOAD_TRIES or tally.expiries >= EXPIRIES
+    parked = retries.download_faults >= DOWNLOAD_TRIES or retries.expiries >= EXPIRIES
     return Verdict((life.DownloadFailed(str(fault), parked=parked),), wait_s)

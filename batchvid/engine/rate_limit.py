@@ -26,7 +26,7 @@ ON_THE_WAY_S = 0.005
 class Pace:
     """One rate limit, which the whole run shares; ``None`` is no limit.
 
-    *share* is how much of the pace may be used (`batchvid.engine.circuit_breaker.Throttle`).
+    *share* is how much of the pace may be used (`batchvid.engine.throttle.Throttle`).
     """
 
     def __init__(self, rate: Rate | None) -> None:

@@ -1,16 +1,11 @@
-"""How a run takes up what the one before it left: interrupted submits and orphaned task ids.
+"""What comes before a run, or before a person's decision: the journal learns what is true now. Nothing is bought.
 
-A journal that went back in time: its paid tasks are taken back in from what lies beside it, or the run refuses.
-
-A backup was restored, the -wal was lost, the file was deleted: whatever happened to a journal, its seal does not hold
-any more (`batchvid.journal.sqlite_file`). Then, before anything else is recorded, what lies beside it is read and held
-against it by the rules of `batchvid.domain.history`. What it does not know is recorded as it happened. Nothing is
-bought for it.
-
-Reads all that lies beside a journal and tells of paid attempts: log, sidecars, ``clips.jsonl``, orphans.
-
-Nothing is changed. What cannot be read as a file is an error, because it may be what knows of a paid task; a line that
-makes no sense tells what can still be read in it.
+* Interrupted submits become doubts, and paid task ids that could not be journaled are given to their jobs.
+* A journal that went back in time (a backup was restored, the -wal was lost, the file was deleted) is no longer sealed
+  (`batchvid.journal.sqlite_file`). What lies beside it tells of paid attempts: log, sidecars, ``clips.jsonl``, orphans.
+  It is compared by the rules of `batchvid.domain.history`, and what the journal does not know is recorded as it
+  happened, or the run refuses. A file that cannot be read is an error, because it may be what knows of a paid task; a
+  line that makes no sense tells what can still be read in it.
 """
 
 from __future__ import annotations
@@ -19,15 +14,16 @@ import json
 import os
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from batchvid.domain.dependencies import as_it_stands
+from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.errors import StorageError
 from batchvid.domain.history import ContradictionError, Found, Known, Retelling, Witnesses, contested, needs_look
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
 from batchvid.domain.reopening import interrupted
 from batchvid.domain.text import clean
+from batchvid.engine.moving import move_jobs
 from batchvid.journal import orphans
 from batchvid.journal.base import Change, TaskOwnedError
 from batchvid.journal.event_log import LOG_FILE, PACE_MARK, rotated
@@ -36,36 +32,64 @@ from batchvid.providers.response import loads
 from batchvid.storage.fs import (
     STATE_FOLDER,
     doing,
+    folder_below,
     network_file_system,
     on_network,
-    open_folder,
     open_regular,
-    read_json,
 )
-from batchvid.storage.local import CLIPS_FILE
-from batchvid.storage.names import SIDECAR_MARK, SIDECAR_MAX_BYTES, Names
+from batchvid.storage.state import CLIPS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.job import Job
+    from batchvid.domain.options import RunOptions
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.journal.orphans import Orphans
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
-    from batchvid.storage.local import Outputs
+    from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
+    from batchvid.storage.output import Output
+    from batchvid.storage.state import StateFolder
 
 
 ROWS_AT_ONCE = 500
 """How many rows are taken up in one transaction."""
 
 
-def take_up(journal: Journal, outputs: Outputs, *, at: float, warn: Callable[[str], None]) -> None:
+def recover(
+    journal: Journal,
+    output: Output,
+    manifest: Manifest,
+    options: RunOptions | None,
+    *,
+    at: float,
+    note: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> DependencyGraph:
+    """Bring the journal up to date before anything else is recorded, and return the links among the jobs.
+
+    In this order: is the output at home here, what has the journal forgotten, what did the run before leave, and
+    which jobs have other ids now. *options* are a run's; ``None`` stands for a person's decision without one.
+    Raises `StorageError`.
+    """
+    jobs, moved = {job.id: job for job in manifest.jobs}, options is not None and options.moved
+    journal.settle(None if options is None else jobs.keys(), moved=moved, note=warn)
+    take_back(journal, output, jobs=jobs, leave_aside=moved, at=at, warn=warn)
+    take_up(journal, output.state, at=at, warn=warn)
+    dependencies = DependencyGraph(manifest.jobs)
+    move_jobs(
+        journal, output, jobs=manifest.jobs, dependencies=dependencies, limits=manifest.limits, at=at,
+        note=note, warn=warn, rebuy=options is not None and options.rebuy,
+    )  # fmt: skip
+    return dependencies
+
+
+def take_up(journal: Journal, state: StateFolder, *, at: float, warn: Callable[[str], None]) -> None:
     """Record what the end of the run before means for its jobs."""
-    if kind := network_file_system(outputs.folder):
-        warn(f"the output {outputs.folder} {on_network(kind)}")
-    lost = orphans.read(outputs.folder)
+    if kind := network_file_system(state.output):
+        warn(f"the output {state.output} {on_network(kind)}")
+    lost = orphans.read(state.output)
     known = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
     changes: list[Change] = []
     adoptions: list[Change] = []
@@ -78,14 +102,14 @@ def take_up(journal: Journal, outputs: Outputs, *, at: float, warn: Callable[[st
         journal.record(changes[first : first + ROWS_AT_ONCE])
     for change in adoptions:
         _adopt(journal, change, warn)
-    _put_away(journal, outputs, lost, warn)
+    _put_away(journal, state.output, lost, warn)
 
 
-def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[[str], None]) -> None:
+def _put_away(journal: Journal, output: Path, lost: Orphans, warn: Callable[[str], None]) -> None:
     """Put away the orphans that the journal has now; each of the others stays where it is, and is told."""
     taken = [line for line, one in lost.known.items() if journal.owner_of_task(one.task_id) is not None]
     waiting = {line: one for line, one in lost.known.items() if line not in set(taken)}
-    where = orphans.path_of(outputs.folder)
+    where = orphans.path_of(output)
     for number in lost.strange.values():
         warn(f"line {number} of {where} makes no sense, and may name a paid task: look at it; it is kept")
     for one in waiting.values():
@@ -94,7 +118,7 @@ def _put_away(journal: Journal, outputs: Outputs, lost: Orphans, warn: Callable[
             "which the journal cannot place: look at the service's dashboard; the line is kept"
         )
     if taken:
-        orphans.put_away(outputs.folder, taken, [*waiting, *lost.strange])
+        orphans.put_away(output, taken, [*waiting, *lost.strange])
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
@@ -143,24 +167,23 @@ TELLS_NOTHING = (b'"event": "StillRunning"', b'"event": "PollFailed"', PACE_MARK
 """Most lines of a log: how a poll went does not matter here. Inside a text, quotes are escaped."""
 BEGINNING = re.compile(rb'\{"at": ')
 ABOUT = re.compile(rb'"job": "((?:[^"\\]|\\.)*)", "attempt": (\d{1,9})\b')
-PEEK_BYTES = 64
 
 
-def witnesses(output: Path) -> Witnesses:
+def witnesses(output: Output) -> Witnesses:
     """Return what lies in *output* and tells of paid attempts; raises `StorageError` for what cannot be read."""
-    found = Witnesses()
-    for log in reversed(rotated(output / STATE_FOLDER / LOG_FILE)):
-        for line in _lines(output, STATE_FOLDER, log.name):
+    found, folder = Witnesses(), output.state.output
+    for log in reversed(rotated(output.state.folder / LOG_FILE)):
+        for line in _lines(folder, STATE_FOLDER, log.name):
             if not any(words in line for words in TELLS_NOTHING):
                 _take(found, line)
-    for path, told in _sidecars(output):
+    for path, told in output.clips.sidecars():
         found.clip(told, path)
-    for line in _lines(output, CLIPS_FILE):
+    for line in _lines(folder, CLIPS_FILE):
         told = loads(line.decode("utf-8", "replace"))
         if isinstance(told, dict):
             found.clip(told, told.get("path"))
     for name in (ADOPTED_FILE, ORPHANS_FILE):
-        for line in _lines(output, STATE_FOLDER, name):
+        for line in _lines(folder, STATE_FOLDER, name):
             told = loads(line.decode("utf-8", "replace"))
             if isinstance(told, dict):
                 found.orphan(told)
@@ -172,15 +195,10 @@ def _lines(output: Path, *names: str) -> Iterator[bytes]:
     *folders, name = names
     with doing(f"read {output.joinpath(*names)}, which may know what is paid"):
         try:
-            folder = open_folder(str(output), *folders, create=False)
+            with folder_below(output, *folders) as folder:
+                descriptor = open_regular(folder, name, os.O_RDONLY)
         except FileNotFoundError:
             return
-        try:
-            descriptor = open_regular(folder, name, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        finally:
-            os.close(folder)
         with open(descriptor, "rb") as file:
             while line := file.readline(LINE_MAX_BYTES):
                 yield line
@@ -203,47 +221,6 @@ def _take(found: Witnesses, line: bytes) -> None:
         _take(found, line[begins[0] :])
 
 
-def _sidecars(output: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path of each clip that has a sidecar, whether the clip is there or not, and what the sidecar says."""
-    folders: list[tuple[str, ...]] = [()]
-    while folders:
-        names = folders.pop()
-        with doing(f"read the folder {output.joinpath(*names)}"):
-            try:
-                folder = open_folder(str(output), *names, create=False)
-            except FileNotFoundError:
-                continue
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                            folders.append((*names, entry.name))
-                        elif entry.name.endswith(".json") and _may_be_sidecar(folder, entry.name):
-                            told = read_json(folder, entry.name, max_bytes=SIDECAR_MAX_BYTES) or {}
-                            if SIDECAR_MARK in told:
-                                yield "/".join((*names, _clip_of(entry.name, told.get("path")))), told
-            finally:
-                os.close(folder)
-
-
-def _may_be_sidecar(folder: int, name: str) -> bool:
-    try:
-        descriptor = open_regular(folder, name, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return SIDECAR_MARK.encode() in os.read(descriptor, PEEK_BYTES)
-    finally:
-        os.close(descriptor)
-
-
-def _clip_of(sidecar: str, path: object) -> str:
-    """Return the name of the clip that stands beside *sidecar*; one that was kept from before is under another name."""
-    noted = path.rpartition("/")[2] if isinstance(path, str) else ""
-    same = noted not in {"", ".", ".."} and Names((), noted).sidecar == sidecar
-    return noted if same else f"{sidecar.removesuffix('.json')}.mp4"
-
-
 JOBS_TOLD = 5
 """Each is told in a line of its own; of more, the number."""
 TASK_SHOWN = 100
@@ -262,7 +239,7 @@ WORDS = {
 
 def take_back(
     journal: Journal,
-    outputs: Outputs,
+    output: Output,
     *,
     jobs: Mapping[str, Job],
     leave_aside: bool,
@@ -277,7 +254,7 @@ def take_back(
     if journal.is_sealed:
         return
     aside = set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]"))
-    told = list(_retellings(journal, outputs, jobs, aside=aside, at=at))
+    told = list(_retellings(journal, output, jobs, aside=aside, at=at))
     contradictions = [one for one in told if isinstance(one, ContradictionError)]
     if contradictions and not leave_aside:
         raise StorageError(_contradicted(journal, contradictions))
@@ -288,7 +265,7 @@ def take_back(
         journal.meta_set(LEFT_ASIDE, json.dumps(sorted(aside | {one.task_id for one in contradictions})))
         for one in contradictions:
             warn(f"left aside as you said: {one}")
-    journal.is_sealed = True
+    journal.seal()
     for line in _tidings([one for _, one in _kept(told)], "were taken back in"):
         warn(line)
 
@@ -301,15 +278,15 @@ class Forgotten(NamedTuple):
     """Whether a run refuses to begin until a person has settled it."""
 
 
-def forgotten(journal: JournalReader | None, outputs: Outputs, *, jobs: Mapping[str, Job], at: float) -> Forgotten:
+def forgotten(journal: JournalReader | None, output: Output, *, jobs: Mapping[str, Job], at: float) -> Forgotten:
     """Return, for who only looks, what the journal does not know; no *journal* stands for one that is not there.
 
     Raises `StorageError` when what lies beside it cannot be read.
     """
-    if journal is not None and journal.is_as_sealed():
+    if journal is not None and journal.is_sealed:
         return Forgotten([], is_refused=False)
     aside = set() if journal is None else set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]"))
-    told = list(_retellings(journal, outputs, jobs, aside=aside, at=at))
+    told = list(_retellings(journal, output, jobs, aside=aside, at=at))
     contradictions = [one for one in told if isinstance(one, ContradictionError)]
     lines = [f"a run refuses to begin: {one}" for one in contradictions]
     lines += _tidings([one for _, one in _kept(told)], "are taken back in by the next run")
@@ -320,10 +297,10 @@ Told = tuple[Progress, Retelling] | ContradictionError
 
 
 def _retellings(
-    journal: JournalReader | None, outputs: Outputs, jobs: Mapping[str, Job], *, aside: Collection[str], at: float
+    journal: JournalReader | None, output: Output, jobs: Mapping[str, Job], *, aside: Collection[str], at: float
 ) -> Iterator[Told]:
     """Yield what is to be retold, job by job: the row as it is and the retelling, or what contradicts it."""
-    found = witnesses(outputs.folder)
+    found = witnesses(output)
     if not found.found:
         return
     known, by_job, open_rows, starts, held = _what_is_known(journal, found, jobs)
@@ -337,7 +314,7 @@ def _retellings(
         row = rows.get(job_id, Progress.fresh(job_id))
         ones = [one for one in by_job[job_id] if one.task_id is None or one.task_id not in aside]
         ones = [one for one in ones if one.is_known or one.clip is not None or one.task_id not in unsettled]
-        _look_at_clips(outputs, ones, row)
+        _look_at_clips(output.clips, ones, row)
         wanted = jobs.get(job_id)
         retelling = Retelling(
             row,
@@ -364,20 +341,23 @@ def _what_is_known(
     if journal is None:
         nothing = Known((), (), (), ())
         return nothing, found.of_jobs(nothing, wanted=jobs.keys()), {}, {}, ()
-    known = journal.known_requests()
+    tries = list(journal.attempts())
+    known = Known.of(tries, journal.events(kinds=["SubmitStarted"]))
     open_rows = {row.job_id: row for row in journal.open_progress()}
     by_job = found.of_jobs(known, wanted=jobs.keys())
-    return known, by_job, open_rows, journal.open_starts(), journal.held_jobs()
+    newest = {(row.job_id, row.attempt) for row in open_rows.values()}
+    starts = {one.job_id: one.started_at for one in tries if (one.job_id, one.attempt) in newest}
+    return known, by_job, open_rows, starts, journal.reserved_jobs()
 
 
-def _look_at_clips(outputs: Outputs, ones: Sequence[Found], row: Progress) -> None:
+def _look_at_clips(clips: ClipStore, ones: Sequence[Found], row: Progress) -> None:
     """See which clips are there as they were noted; those that the journal has as done are not read."""
     for one in ones:
         clip = one.clip
         if clip is None or (one.is_known and not (row.state.is_open and one.task_id == row.task_id)):
             continue
         try:
-            wrong = outputs.trouble(clip.path, size_bytes=clip.size_bytes, sha256=clip.sha256, full=True)
+            wrong = clips.check(clip.path, size_bytes=clip.size_bytes, sha256=clip.sha256, full=True)
         except ValueError:  # a path that no clip can have
             continue
         one.is_whole = wrong is None
@@ -411,7 +391,7 @@ def _contradicted(journal: Journal, contradictions: Sequence[ContradictionError]
     more = len(contradictions) - JOBS_TOLD
     told = "; ".join(clean(str(one), 500) for one in contradictions[:JOBS_TOLD])
     return (
-        f"the journal {journal.path} went back in time, and what lies beside it contradicts it: {told}"
+        f"the journal {journal.name} went back in time, and what lies beside it contradicts it: {told}"
         f"{f' (and {more} more)' if more > 0 else ''}. Nothing was sent. Look for these tasks on the service's "
         "dashboard and save their clips by hand; or restore a newer backup of the journal. "
         "Then `batchvid run MANIFEST --moved` goes on and leaves them aside"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from batchvid.domain.errors import ConfigError, ServiceError
+from batchvid.domain.errors import ConfigError, ForeignFileError, ServiceError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.records import sidecar
 from batchvid.domain.task import Phase
@@ -17,7 +18,7 @@ from batchvid.engine.rate_limit import Pace
 from batchvid.engine.steps import poll
 from batchvid.providers.http import Service
 from batchvid.storage.download import download
-from batchvid.storage.local import ForeignFileError
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from batchvid.domain.limits import Rate
     from batchvid.domain.task import TaskReport
     from batchvid.providers.base import Provider
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 class Repairer:
     """Fetches clips of one output again."""
 
-    def __init__(self, outputs: Outputs, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
-        self._outputs = outputs
+    def __init__(self, clips: ClipStore, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
+        self._clips = clips
         self._provider = provider
         self._base_url = base_url
         self._key = key
@@ -42,40 +43,40 @@ class Repairer:
         self.replaced: list[tuple[str, ClipSaved]] = []
         """The jobs for which the service sent another file than the one that was saved first, and what that is."""
 
-    async def mend(self, wanted: Iterable[tuple[Job, Progress]]) -> dict[str, str]:
-        """Fetch these clips again, one after the other; give what is still wrong, by job id.
+    async def fetch_again(self, wanted: Iterable[tuple[Job, Progress]]) -> dict[str, str]:
+        """Fetch these clips again, one after the other, and return what is still wrong, by job id.
 
         What lies under a clip's name is kept beside it, with the attempt's number.
         """
         wrong = {}
         async with Service(self._base_url, self._key, ca_file=self._ca_file) as service:
             for job, row in wanted:
-                reason = await self._mend_one(service, job, row)
+                reason = await self._fetch_one(service, job, row)
                 if reason is not None:
                     wrong[job.id] = f"{row.path} could not be repaired: {reason}"
         return wrong
 
-    async def _mend_one(self, service: Service, job: Job, row: Progress) -> str | None:
+    async def _fetch_one(self, service: Service, job: Job, row: Progress) -> str | None:
         task_id, path = row.task_id or "", row.path or ""
         report = await poll(service, self._provider, task_id, wall=time.time)
         if isinstance(report, Fault):
             return str(report)
         if report.phase is not Phase.SUCCEEDED:
             return f"the service says {report.status!r} of task {task_id}"
-        # The story was told when the clip was fetched first, and known best then.
-        story = await self._outputs.story(path)
-        if story.get("task_id") != task_id:
-            story = sidecar(job, row)
+        # The sidecar was written when the clip was fetched first, and all was known best.
+        known = await settled(partial(self._clips.sidecar, path))
+        if known.get("task_id") != task_id:
+            known = sidecar(job, row)
         try:
-            await self._outputs.retire(path, row.attempt)
+            await settled(partial(self._clips.retire, path, row.attempt))
             outcome = await download(
                 service,
                 self._provider,
-                self._outputs,
+                self._clips,
                 path=path,
                 task_id=task_id,
                 source=report.url or self._provider.content(task_id),
-                sidecar=story,
+                sidecar=known,
                 wall=time.time,
             )
         except ForeignFileError as error:

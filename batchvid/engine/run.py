@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
+from batchvid.domain.dependencies import DependencyTracker
 from batchvid.domain.doubts import doubts_of
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.film import FilmState
@@ -22,24 +22,22 @@ from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import reopenings
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
-from batchvid.engine.films import make_films
-from batchvid.engine.moving import move_jobs
+from batchvid.engine.films import make_films, take_still
 from batchvid.engine.planning import planned, take_up_missing
-from batchvid.engine.recovery import as_they_stand, parted, take_back, take_up
-from batchvid.engine.scheduler import Scheduler, place_all
-from batchvid.engine.stats import RunStatistics
+from batchvid.engine.recovery import as_they_stand, parted, recover
+from batchvid.engine.scheduler import Scheduler
+from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
-from batchvid.engine.target import journal_path
+from batchvid.engine.target import journal_of
 from batchvid.engine.workers import InFlightPool, Runner
-from batchvid.journal import home
+from batchvid.journal import orphans
 from batchvid.journal.group_commit import Recorder
-from batchvid.journal.sqlite import Journal
-from batchvid.media.frames import still_sha256, take_still
 from batchvid.media.images import frame_bytes
 from batchvid.providers.registry import PROVIDERS
-from batchvid.storage.local import Outputs
+from batchvid.storage.output import Output
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -50,7 +48,9 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
     from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
+    from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
 
     Ended = Callable[[int, Summary | BatchvidError], Awaitable[None]]
 
@@ -67,12 +67,9 @@ def counts_of(scheduler: Scheduler, journal: Journal) -> Mapping[State, int]:
 
 
 def needing_person(
-    scheduler: Scheduler, runner: Runner | None, left: Iterable[Progress], waits: Iterable[Wait], *, journal: Journal
+    scheduler: Scheduler, statistics: Statistics, waits: Iterable[Wait], journal: Journal
 ) -> tuple[NeedsAttention, ...]:
-    """Return the chosen jobs that go no further until somebody decides; *left* is what the run did not touch."""
-    statistics = RunStatistics(scheduler, started=0.0) if runner is None else runner.statistics
-    for row in left:
-        statistics.take_over(row)
+    """Return the chosen jobs that go no further until somebody decides."""
     blocked = (NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
     found = [one for one in (*statistics.needs_person.values(), *blocked) if scheduler.may_submit(one.job_id)]
     doubts: dict[str, Doubt] = {}
@@ -82,47 +79,45 @@ def needing_person(
 
 
 def summary_of(
+    context: RunContext,
     scheduler: Scheduler,
-    runner: Runner | None,
+    statistics: Statistics,
     needing: tuple[NeedsAttention, ...],
     *,
     counts: Mapping[State, int],
     films: tuple[FilmReport, ...],
-    began: float,
-    named: str,
-    output: str,
-    interrupted: Exit | None,
+    elapsed_s: float,
 ) -> Summary:
-    """Return the end of a run as a value; *began* is a moment of the loop's clock.
-
-    *interrupted* is the code of the signal that ended it.
-    """
-    counts = {state: counts[state] for state in State}
+    """Return the end of a run as a value."""
+    counts, interrupted = {state: counts[state] for state in State}, context.interrupts.code
     # What others have met of the account concerns a run that has something left to do.
     breaker, unfinished = scheduler.breaker, any(counts[state] for state in State if state.is_open)
     halts = breaker.all_halts if unfinished else breaker.halts
-    halt = worst_halt(halts)
-    parked = sum(scheduler.may_submit(scheduler.jobs[index].id) for index in scheduler.parked)
     codes = [one.exit_code for one in halts]
     codes += [Exit.FAILED for report in films if report.state is FilmState.FAILED]
-    blocked = sum(one.state is State.PENDING for one in needing)
     nothing = CHOSE_NONE if scheduler.jobs and scheduler.only is not None and not scheduler.only else None
     if nothing is not None:  # a slip in a pattern must not look like a manifest that is done
         codes.append(Exit.STOPPED)
-    jobs, chosen = scheduler.jobs, scheduler.may_submit
-    deferred = {jobs[index].id: reason for index, reason in scheduler.deferred.items()}
-    spent = [NeedsAttention(job_id, State.PENDING, reason) for job_id, reason in deferred.items() if chosen(job_id)]
+    ids, chosen = [job.id for job in scheduler.jobs], scheduler.may_submit
+    spent = [
+        NeedsAttention(ids[index], State.PENDING, reason)
+        for index, reason in scheduler.spent.items()
+        if chosen(ids[index])
+    ]
+    deferred = sum(chosen(ids[index]) for index in scheduler.deferred)
+    blocked = sum(one.state is State.PENDING for one in needing)
+    halt = worst_halt(halts)
     return Summary(
-        manifest=named,
-        output=output,
+        manifest=context.named,
+        output=str(context.manifest.output),
         counts=counts,
-        parked=parked,
+        parked=deferred,
         money=scheduler.budget.money,
-        elapsed_s=asyncio.get_running_loop().time() - began,
-        submits=0 if runner is None else runner.statistics.submits,
-        polls=0 if runner is None else runner.statistics.polls,
-        downloaded_bytes=0 if runner is None else runner.statistics.downloaded_bytes,
-        exit_code=exit_code(counts, parked=parked, halts=codes, interrupted=interrupted, blocked=blocked),
+        elapsed_s=elapsed_s,
+        submits=statistics.submits,
+        polls=statistics.polls,
+        downloaded_bytes=statistics.downloaded_bytes,
+        exit_code=exit_code(counts, parked=deferred, halts=codes, interrupted=interrupted, blocked=blocked),
         stopped="it was interrupted" if interrupted is not None else halt.reason if halt else nothing or _spent(spent),
         needs_person=(*needing, *spent),
         films=films,
@@ -145,24 +140,18 @@ async def run(context: RunContext) -> Summary:
     journal fails in its midst.
     """
     manifest, options, now = context.manifest, context.options, asyncio.get_running_loop().time()
-    outputs = Outputs(manifest.output)
-    outputs.prepare()
-    with outputs.lock(), Journal.open(journal_path(manifest), service=context.identity) as journal:
-        dependencies, at = DependencyGraph(manifest.jobs), context.wall()
-        named = {job.id: job for job in manifest.jobs}
-        home.settle(journal, named.keys(), moved=options.moved, note=context.observer.warn)
-        take_back(journal, outputs, jobs=named, leave_aside=options.moved, at=at, warn=context.observer.warn)
-        take_up(journal, outputs, at=at, warn=context.observer.warn)
-        move_jobs(
-            journal, outputs, jobs=manifest.jobs, dependencies=dependencies, limits=manifest.limits, at=at,
-            note=context.observer.note, warn=context.observer.warn, rebuy=options.rebuy,
-        )  # fmt: skip
+    output = Output.of(manifest.output)
+    output.prepare()
+    store = journal_of(manifest)
+    with store.lock(), store.open(service=context.identity) as journal:
+        at, note, warn = context.wall(), context.observer.note, context.observer.warn
+        dependencies = recover(journal, output, manifest, options, at=at, note=note, warn=warn)
         jobs = as_they_stand(manifest.jobs, dependencies, journal)
         only = options.chosen(jobs)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
         again = reopenings(chosen, journal.all_progress(), options=options, limits=manifest.limits)
         kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
-        take_up_missing(journal, outputs, kept, at=at, warn=context.observer.warn)
+        take_up_missing(journal, output.clips, kept, at=at, warn=warn)
         if context.planned is not None:
             context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=only))
         rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=dependencies.ids)
@@ -172,7 +161,7 @@ async def run(context: RunContext) -> Summary:
             stop_submitting_at=_on_clock(options.until_at, now=now, at=context.wall()),
             window_ends_at=options.until_at,
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
-            ration=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
+            spend_cap=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
             account=pool.account,
             out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
             clips_before=sum(row.state is State.DONE for row in closed.values()),
@@ -185,24 +174,22 @@ async def run(context: RunContext) -> Summary:
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
-        place_all(
-            scheduler, rows | closed, again=again, held=journal.held_jobs(), only=only, now=now, at=context.wall()
-        )
-        runner = None
+        reserved, at = journal.reserved_jobs(), context.wall()
+        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
+        statistics = Statistics()
         if not scheduler.is_over():
-            runner = await _work(context, scheduler, pool, rows=rows, journal=journal, outputs=outputs)
+            statistics = await _work(context, scheduler, pool, rows=rows, journal=journal, output=output)
+            rows = {}
         shared = dependencies.ids.union(*(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
-        films = await _films(context, scheduler, known, outputs)
-        left = closed if runner is not None else rows | closed
-        needing = needing_person(scheduler, runner, left.values(), waits, journal=journal)
-        summary = summary_of(
-            scheduler, runner, needing, counts=counts_of(scheduler, journal), films=films, began=now,
-            named=context.named, output=str(manifest.output),
-            interrupted=context.interrupts.code,
-        )  # fmt: skip
-        await outputs.write_clips(_clip_lines(manifest, journal))
+        films = await _films(context, scheduler, known, output.clips)
+        for row in (rows | closed | known).values():  # a closed one may have been opened again behind a new clip
+            statistics.stands(row)
+        needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
+        elapsed_s = asyncio.get_running_loop().time() - now
+        summary = summary_of(context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s)
+        await settled(lambda: output.state.write_clips(_clip_lines(manifest, journal)))
     if context.before_summary is not None:
         await context.before_summary(summary)
     context.observer.summary(summary)
@@ -221,36 +208,37 @@ async def _work(
     *,
     rows: dict[str, Progress],
     journal: Journal,
-    outputs: Outputs,
-) -> Runner:
-    """Let the runner work until it is over."""
+    output: Output,
+) -> Statistics:
+    """Let the runner work until it is over, and return what it did; *rows* are the open jobs."""
     async with AsyncExitStack() as stack:
-        edges = Ports(
+        ports = Ports(
             provider=PROVIDERS[context.manifest.provider],
             service=await stack.enter_async_context(context.connect(context)),
             records=await stack.enter_async_context(Recorder(journal)),
-            outputs=outputs,
+            clips=output.clips,
+            keep_orphan=partial(orphans.append, output.state.output),
             log=journal.log,
-            view=context.observer,
+            observer=context.observer,
             read_frame=frame_bytes,
-            take_still=partial(take_still, outputs.folder),
-            still_sha256=partial(still_sha256, outputs.folder),
+            take_still=partial(take_still, output),
+            still_sha256=output.state.frame_sha256,
             submit_pace=pool.submit_pace,
             request_pace=pool.request_pace,
             wall=context.wall,
         )
-        runner = Runner(scheduler, edges, pool.runners)
+        runner = Runner(scheduler, ports, pool.runners)
         for row in rows.values():
-            runner.statistics.take_over(row)
+            runner.statistics.stands(row)
         stack.enter_context(pool.joined(runner))
         try:
             await _interruptible(runner, context.interrupts)
         finally:
-            edges.log.flush()
-            if edges.log.failed is not None:
-                context.observer.warn(edges.log.failed)
+            ports.log.flush()
+            if ports.log.failed is not None:
+                context.observer.warn(ports.log.failed)
             context.observer.stats(runner.snapshot())
-        return runner
+        return runner.statistics
 
 
 async def _interruptible(runner: Runner, interrupts: Interrupts) -> None:
@@ -273,7 +261,7 @@ async def _interruptible(runner: Runner, interrupts: Interrupts) -> None:
 
 
 async def _films(
-    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], outputs: Outputs
+    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], clips: ClipStore
 ) -> tuple[FilmReport, ...]:
     """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
     interrupts, films = context.interrupts, context.manifest.films
@@ -284,7 +272,7 @@ async def _films(
     def is_stopped() -> bool:
         return stopped or interrupts.code is not None
 
-    made = make_films(films, known, outputs, say=context.observer.note, is_stopped=is_stopped)
+    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped)
     return tuple([report async for report in made])
 
 

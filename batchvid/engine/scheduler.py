@@ -1,18 +1,10 @@
-"""The course of a run: what it knows of its jobs, whose turn it is, and what each outcome leads to.
+"""What a run knows of its jobs, whose turn it is, and what each outcome leads to.
 
 Everything here is synchronous and does no I/O: the runner asks for a turn, does the request, records the events that
-come back as the outcome, and then commits them here. Nothing interleaves with a decision. A job is
-with one worker at most, so its progress cannot change between the turn and the commit.
+come back as the outcome, and then commits them here. Nothing interleaves with a decision. A job is with one worker at
+most, so its progress cannot change between the turn and the commit.
 
 Times named ``now`` are monotonic seconds, times named ``at`` are UTC epoch seconds.
-
-A job that something has happened to, as one run keeps it in mind, and the kinds of step that it can take.
-
-Which job is served next: three lanes, each a pair of heaps, so that a step costs O(log n) at any size.
-
-A job waits in a lane as one number and one small tuple; it occupies nothing else until its turn.
-
-Puts the jobs of a run where an earlier one left them.
 """
 
 from __future__ import annotations
@@ -43,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Lane:
-    """Jobs, by their index in the manifest, that want the same kind of step.
+    """Jobs, by their index in the manifest, that want the same kind of step: a pair of heaps, O(log n) a step.
 
     A job is *due* from a moment of the monotonic clock on; among the due ones the smallest rank goes first,
     and among equal ranks the one that was put first in the manifest.
@@ -90,38 +82,6 @@ class Lane:
         return self._later[0][0] if self._later else None
 
 
-class Schedule:
-    """The lanes of a run, and how many jobs may be in each part of their life at once.
-
-    The lanes share the API fairly by having workers of their own; where they meet, finished
-    downloads go first (earliest expiry first), then due polls, then submissions.
-    """
-
-    def __init__(self, *, in_flight_limit: int) -> None:
-        self.submits = Lane()
-        self.again = Lane()
-        """Submits of jobs that have been out in this run: they may go while new ones must wait."""
-        self.polls = Lane()
-        self.downloads = Lane()
-        self.in_flight = 0
-        self.in_flight_limit = in_flight_limit
-
-    @property
-    def to_submit(self) -> int:
-        """Count the jobs that wait to be submitted."""
-        return len(self.submits) + len(self.again)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more task may be in flight."""
-        return self.in_flight < self.in_flight_limit
-
-    @property
-    def nothing_to_collect(self) -> bool:
-        """Whether no poll and no download is waiting."""
-        return not self.polls and not self.downloads
-
-
 class Step(StrEnum):
     """The three kinds of work, most urgent first."""
 
@@ -135,7 +95,7 @@ class ActiveJob:
     """A job that something has happened to: its progress, and what this run keeps in mind about it."""
 
     progress: Progress
-    tally: RetryCounts = field(default_factory=RetryCounts)
+    retries: RetryCounts = field(default_factory=RetryCounts)
     started: bool = False
     """Whether this run has submitted it."""
     task_from: float = 0.0
@@ -144,7 +104,7 @@ class ActiveJob:
     """When its task counts as timed out."""
     looked: float | None = None
     """When it was last polled by this run."""
-    held: bool = False
+    reserved: bool = False
     """Whether its price is reserved: the newest attempt is neither refused nor over."""
     sends: int = 0
     """How many paid requests this run has sent for it, whatever became of them."""
@@ -164,15 +124,22 @@ class ActiveJob:
     @property
     def has_succeeded(self) -> bool:
         """Whether its task was over well once: its clip can only be fetched, and is never bought again."""
-        return self.progress.state in {State.RUNNING, State.READY} and not self.held
+        return self.progress.state in {State.RUNNING, State.READY} and not self.reserved
 
 
 LOOK_AGAIN_S = 1.0
-"""Beside others: room that another course no longer wants is found after this, should nobody tell of it."""
+"""Beside others: room that another run no longer wants is found after this, should nobody tell of it."""
+BEFORE_ALL = -1.0
+"""The place in the order of submits of a job that may go again at once; a chain's may be further ahead."""
+BEHIND_THE_NEXT = 1.5
+"""How far behind the front a refused job goes again that had to wait: the next job of the manifest is 1 behind it."""
 
 
 class Scheduler:
-    """The jobs of one run, by their index in the manifest."""
+    """The jobs of one run, by their index in the manifest.
+
+    The lanes share the API fairly by having workers of their own. Finished downloads go by the earliest expiry.
+    """
 
     def __init__(
         self,
@@ -188,14 +155,20 @@ class Scheduler:
         self.limits = limits
         self.breaker = breaker
         self.account = breaker.account
-        self.budget = Budget(money, ration=breaker.ration)
+        self.budget = Budget(money, spend_cap=breaker.spend_cap)
         self.planner = PollPlanner(limits.typical_time_s, timings)
-        self.schedule = Schedule(in_flight_limit=limits.in_flight)
+        self.submits = Lane()
+        self.retries = Lane()
+        """Submits of jobs that have been out in this run: they may go while new ones must wait."""
+        self.polls = Lane()
+        self.downloads = Lane()
+        self.in_flight = 0
         self.counts: Counter[State] = Counter()
         self.active: dict[int, ActiveJob] = {}
-        self.parked: set[int] = set()
         self.busy: Counter[Step] = Counter()
-        self.deferred: dict[int, str] = {}
+        self.deferred: set[int] = set()
+        """Jobs whose paid task or clip is left for the next run."""
+        self.spent: dict[int, str] = {}
         """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
         self.draining = False
         self.only: frozenset[str] | None = None
@@ -213,10 +186,20 @@ class Scheduler:
         """Return how many paid requests are under way."""
         return self.busy[Step.SUBMIT]
 
+    @property
+    def to_submit(self) -> int:
+        """Return how many jobs wait to be submitted."""
+        return len(self.submits) + len(self.retries)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the run's own limits let one more task be in flight."""
+        return self.in_flight < self.limits.in_flight
+
     def is_eager(self, now: float) -> bool:
-        """Whether nothing but room keeps this course from submitting now, as far as that can be seen."""
+        """Whether nothing but room keeps this run from submitting now, as far as that can be seen."""
         breaker = self.breaker
-        if self.draining or breaker.submits_stopped or now < breaker.submits_resume_at or not self.schedule.has_room:
+        if self.draining or breaker.submits_stopped or now < breaker.submits_resume_at or not self.has_room:
             return False
         return self._next_submits(now).head(now) is not None
 
@@ -233,16 +216,16 @@ class Scheduler:
             return False
         match step:
             case Step.DOWNLOAD:
-                return not self.breaker.downloads_stopped and self.schedule.downloads.peek(now) is not None
+                return not self.breaker.downloads_stopped and self.downloads.peek(now) is not None
             case Step.POLL:
                 paused = self.breaker.polls_stopped or now < self.breaker.throttle.resume_at
-                return not paused and self.schedule.polls.peek(now) is not None
+                return not paused and self.polls.peek(now) is not None
             case Step.SUBMIT:
                 return self._may_submit(now)
 
     def _may_submit(self, now: float) -> bool:
         index = self._next_submits(now).peek(now)
-        if index is None or not self.schedule.has_room:
+        if index is None or not self.has_room:
             return False
         if not self.breaker.may_be_beside(self.account.submitting(self)):
             return False
@@ -274,9 +257,9 @@ class Scheduler:
             self._front = max(self._front, self.rank(index))
             self.breaker.submit_begins(new=not one.started)
             self.budget.reserve(self.jobs[index].price_micros)
-            self.schedule.in_flight += 1
+            self.in_flight += 1
             self.account.took_turn(self)
-            one.held = True
+            one.reserved = True
         return index
 
     def wake_at(self, step: Step, now: float) -> float | None:
@@ -286,22 +269,20 @@ class Scheduler:
             moments.append(self.breaker.throttle.resume_at)
         if step is Step.SUBMIT:
             moments += [self.breaker.submits_resume_at, self.breaker.window_closes_at]
-            if len(self.account.schedulers) > 1 and self.schedule.to_submit:
+            if len(self.account.members) > 1 and self.to_submit:
                 moments.append(now + LOOK_AGAIN_S)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def _lanes(self, step: Step) -> tuple[Lane, ...]:
-        schedule = self.schedule
-        lanes = {Step.DOWNLOAD: (schedule.downloads,), Step.POLL: (schedule.polls,)}
-        return lanes.get(step, (schedule.again, schedule.submits))
+        lanes = {Step.DOWNLOAD: (self.downloads,), Step.POLL: (self.polls,)}
+        return lanes.get(step, (self.retries, self.submits))
 
     def _next_submits(self, now: float) -> Lane:
         """Return the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
-        again, new = self.schedule.again, self.schedule.submits
-        head = new.head(now)
+        head = self.submits.head(now)
         if head is None or self.breaker.new_jobs_wait:
-            return again
-        return min((new, again), key=lambda lane: lane.head(now) or head)
+            return self.retries
+        return min((self.submits, self.retries), key=lambda lane: lane.head(now) or head)
 
     def is_over(self) -> bool:
         """Whether nothing is left that this run could do."""
@@ -309,12 +290,12 @@ class Scheduler:
             return False
         if self.draining:
             return True
-        collecting = (self.schedule.polls and not self.breaker.polls_stopped) or (
-            self.schedule.downloads and not self.breaker.downloads_stopped
+        collecting = (self.polls and not self.breaker.polls_stopped) or (
+            self.downloads and not self.breaker.downloads_stopped
         )
         if collecting:
             return False
-        if not self.schedule.to_submit or self.breaker.submits_stopped:
+        if not self.to_submit or self.breaker.submits_stopped:
             return True
         reason = self.breaker.new_jobs_wait
         if reason is None or not self._only_new_left():
@@ -335,7 +316,7 @@ class Scheduler:
         return before, after
 
     def commit(self, index: int, events: Sequence[Event], after: Progress) -> None:
-        """Make *after* the job's progress, once it is recorded: sums, counts and brakes follow."""
+        """Make *after* the job's progress, once it is recorded: sums, counts and the circuit breaker follow."""
         one = self.active[index]
         before, one.progress = one.progress, after
         self.counts[before.state] -= 1
@@ -348,13 +329,13 @@ class Scheduler:
             self._follow_money(one, event)
             one.started = one.started or isinstance(event, life.SubmitUnsure)
         if before.state.in_flight and (not after.state.in_flight or after.parked):
-            self.schedule.in_flight -= 1
+            self.in_flight -= 1
         elif before.state is State.READY and after.state is State.RUNNING:
-            self.schedule.in_flight += 1
+            self.in_flight += 1
         if after.parked:
-            self.parked.add(index)
+            self.deferred.add(index)
         else:
-            self.parked.discard(index)
+            self.deferred.discard(index)
         if after.state is State.DONE:
             self.breaker.job_ended(well=True)
         elif after.state is State.FAILED:
@@ -362,23 +343,23 @@ class Scheduler:
             self.breaker.job_ended(well=False, reason=f"{after.job_id}: {after.reason}")
 
     def _follow_money(self, one: ActiveJob, event: Event) -> None:
-        if not one.held:
+        if not one.reserved:
             return
         match event:
             case life.SubmitRefused():
                 give_back = self.budget.keep if event.counted else self.budget.release
                 give_back(one.progress.price_micros)
-                one.held = False
+                one.reserved = False
             case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
                 self.budget.settle(one.progress.price_micros)
-                one.held = False
+                one.reserved = False
 
     def withdraw(self, index: int) -> None:
         """Take back a turn to submit that was not used: nothing was recorded and nothing was sent."""
         one = self.active[index]
         self.budget.release(self.jobs[index].price_micros)
-        one.held = False
-        self.schedule.in_flight -= 1
+        one.reserved = False
+        self.in_flight -= 1
         self.breaker.submit_untried(new=not one.started)
 
     def hold_back(self, index: int, reason: str) -> None:
@@ -392,7 +373,7 @@ class Scheduler:
         for child, row, event in self.tracker.set_free(index, self.active[index].progress, self.jobs):
             if row is not None:
                 self.active[child] = ActiveJob(row, reopening=() if event is None else (event,))
-            self.schedule.submits.put(child, rank=self.rank(child), due_at=now)
+            self.submits.put(child, rank=self.rank(child), due_at=now)
 
     def finish(self, step: Step, index: int, *, wait_s: float | None, now: float) -> None:
         """Free the worker, and queue the job for its next step, in *wait_s* or when it is best."""
@@ -400,9 +381,9 @@ class Scheduler:
         one = self.active[index]
         ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
         if self.is_spent(index):
-            self.deferred[index] = one.progress.reason or ""
+            self.spent[index] = one.progress.reason or ""
             self.tracker.cut_off(index)
-        if ended or index in self.tracker.held_back or index in self.deferred:
+        if ended or index in self.tracker.held_back or index in self.spent:
             del self.active[index]
         else:
             self.queue(index, one, wait_s=wait_s, now=now)
@@ -413,19 +394,19 @@ class Scheduler:
         if one.wants_submit:
             if self.may_submit(self.jobs[index].id) and index not in self.tracker.waiting:
                 # One that has to wait was refused, maybe for its own fault: the next job of the manifest goes first.
-                rank = min(-1.0, self.rank(index)) if wait_s is None else self._front + 1.5
-                lane = self.schedule.again if one.started else self.schedule.submits
+                rank = min(BEFORE_ALL, self.rank(index)) if wait_s is None else self._front + BEHIND_THE_NEXT
+                lane = self.retries if one.started else self.submits
                 lane.put(index, rank=rank, due_at=due_at)
             return
         match one.progress.state:
             case State.RUNNING:
                 if wait_s is None:
                     due_at = self._next_poll_at(index, one, now=now)
-                self.schedule.polls.put(index, rank=0.0, due_at=due_at)
+                self.polls.put(index, rank=0.0, due_at=due_at)
             case State.READY:
                 expires_at = one.progress.url_expires_at
                 rank = expires_at if expires_at is not None else float("inf")
-                self.schedule.downloads.put(index, rank=rank, due_at=due_at)
+                self.downloads.put(index, rank=rank, due_at=due_at)
 
     def _next_poll_at(self, index: int, one: ActiveJob, *, now: float) -> float:
         gap_s = self.planner.next_poll_in_s(
@@ -451,25 +432,26 @@ class Scheduler:
     def task_began(self, index: int, *, now: float) -> None:
         """Record that the service accepted the job's task just now."""
         one = self.active[index]
-        one.started, one.looked, one.tally = True, None, RetryCounts()
+        one.started, one.looked, one.retries = True, None, RetryCounts()
         one.task_from, one.deadline = now, now + self.limits.task_timeout_s
 
     def refused(self, index: int, fault: Fault) -> RetryCounts:
-        """Record a refused submit, and give the tally that counts it if it may be the job's own fault.
+        """Record a refused submit, and count it if it may be the job's own fault.
 
         While everybody is refused, nobody is to blame: a refusal counts when others were accepted since the last one.
         """
         one = self.active[index]
-        alone = self.breaker.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL
+        if self.breaker.accepted > one.accepted_before or fault.kind is FaultKind.NO_CHANNEL:
+            one.retries = one.retries.with_refusal()
         one.accepted_before = self.breaker.accepted
-        return self.bump(index, refusals=1) if alone else one.tally
+        return one.retries
 
     def is_late(self, index: int, *, now: float) -> bool:
         """Whether the task's time is over. It does not run out while the service answers nobody."""
         return now >= self.active[index].deadline and not self.breaker.is_away(now)
 
     def looked(self, index: int, *, now: float, finished: bool) -> float | None:
-        """Record a poll; give how long the task took when it has *finished* and this run saw it begin.
+        """Record a poll, and return how long the task took when it has *finished* and this run saw it begin.
 
         It ended somewhere between this look and the one before; the middle is taken. A first look that comes too late
         so teaches the class to look earlier.
@@ -482,62 +464,55 @@ class Scheduler:
         self.planner.of(self.jobs[index].timing_class).learn(took_s)
         return took_s
 
-    def bump(self, index: int, **counts: int) -> RetryCounts:
-        """Add to the job's tally and give it; a count of 0 resets."""
-        one = self.active[index]
-        for name, by in counts.items():
-            before = getattr(one.tally, name)
-            if by or before:
-                one.tally = one.tally._replace(**{name: before + by if by else 0})
-        return one.tally
+    # ---- where an earlier run left the jobs
 
+    def restore(
+        self,
+        rows: Mapping[str, Progress],
+        *,
+        again: Mapping[str, Reopened],
+        reserved: frozenset[str],
+        only: frozenset[str] | None,
+        now: float,
+        at: float,
+    ) -> None:
+        """Put every job where it stands: *rows* are the journal's, by job id; a job without a row is new.
 
-def place_all(
-    scheduler: Scheduler,
-    rows: Mapping[str, Progress],
-    *,
-    again: Mapping[str, Reopened],
-    held: frozenset[str],
-    only: frozenset[str] | None,
-    now: float,
-    at: float,
-) -> None:
-    """Put every job of *scheduler* where it stands: *rows* are the journal's, by job id; a job without a row is new.
+        *reserved* are the jobs for whose newest attempt the budget reserves money. *only* are the ids that may be
+        submitted, *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
+        """
+        fresh = []
+        tracker = self.tracker
+        self.only = only
+        # A clip that is made again is not there for who goes on from it.
+        seen = {**rows, **{job_id: rows[job_id]._replace(state=State.PENDING) for job_id in again}} if again else rows
+        tracker.place(self.jobs, seen, only=only)
+        for index, job in enumerate(self.jobs):
+            row = rows.get(job.id)
+            chosen = self.may_submit(job.id)
+            self.counts[State.PENDING if row is None else row.state] += 1
+            if row is None:
+                if chosen:
+                    fresh.append((float(index), index))
+            elif (
+                row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen) or job.id in again
+            ):
+                reopening = (again[job.id],) if job.id in again else ()
+                one = self.active[index] = ActiveJob(row, reserved=job.id in reserved, reopening=reopening)
+                self._resume(index, one, now=now, at=at)
+        if tracker.dependencies:
+            fresh = [(self.rank(index), index) for _, index in fresh if index not in tracker.waiting]
+        self.submits.fill(fresh)
 
-    *held* are the jobs for whose newest attempt the budget holds money. *only* are the ids that may be submitted,
-    *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
-    """
-    fresh = []
-    tracker = scheduler.tracker
-    scheduler.only = only
-    # A clip that is made again is not there for who goes on from it.
-    seen = {**rows, **{job_id: rows[job_id]._replace(state=State.PENDING) for job_id in again}} if again else rows
-    tracker.place(scheduler.jobs, seen, only=only)
-    for index, job in enumerate(scheduler.jobs):
-        row = rows.get(job.id)
-        chosen = scheduler.may_submit(job.id)
-        scheduler.counts[State.PENDING if row is None else row.state] += 1
-        if row is None:
-            if chosen:
-                fresh.append((float(index), index))
-        elif row.state in {State.RUNNING, State.READY} or (row.state is State.PENDING and chosen) or job.id in again:
-            reopening = (again[job.id],) if job.id in again else ()
-            one = scheduler.active[index] = ActiveJob(row, held=job.id in held, reopening=reopening)
-            _resume(scheduler, index, one, now=now, at=at)
-    if tracker.dependencies:
-        fresh = [(scheduler.rank(index), index) for _, index in fresh if index not in tracker.waiting]
-    scheduler.schedule.submits.fill(fresh)
-
-
-def _resume(scheduler: Scheduler, index: int, one: ActiveJob, *, now: float, at: float) -> None:
-    row, limits = one.progress, scheduler.limits
-    age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
-    one.task_from = now - age_s
-    grace_s = 0.0 if row.parked else limits.typical_time_s
-    one.deadline = max(one.task_from + limits.task_timeout_s, now + grace_s)
-    one.progress = row._replace(parked=False)
-    if row.state is State.RUNNING:
-        scheduler.schedule.in_flight += 1
-        scheduler.schedule.polls.put(index, rank=0.0, due_at=now)
-    else:
-        scheduler.queue(index, one, wait_s=None, now=now)
+    def _resume(self, index: int, one: ActiveJob, *, now: float, at: float) -> None:
+        row, limits = one.progress, self.limits
+        age_s = max(0.0, at - row.submitted_at) if row.submitted_at is not None else 0.0
+        one.task_from = now - age_s
+        grace_s = 0.0 if row.parked else limits.typical_time_s
+        one.deadline = max(one.task_from + limits.task_timeout_s, now + grace_s)
+        one.progress = row._replace(parked=False)
+        if row.state is State.RUNNING:
+            self.in_flight += 1
+            self.polls.put(index, rank=0.0, due_at=now)
+        else:
+            self.queue(index, one, wait_s=None, now=now)

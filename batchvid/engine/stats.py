@@ -1,10 +1,4 @@
-"""How a run stands: what it has done so far, kept as sums, and the snapshot that the views draw.
-
-How a run stands, as far as its journal tells it to somebody in another terminal.
-
-The jobs are read once and then only those to which something happened, so that a look beside a run of 100,000 jobs is
-cheap. What the run keeps to itself (polls, bytes under way, the throttle) is not known here.
-"""
+"""How a run stands, in sums: for its own live view, and for ``status --watch`` in another terminal."""
 
 from __future__ import annotations
 
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SHOWN = 8
+"""Clips, and jobs that need a person."""
 WORDS_TOLD = 8
 """A service that makes up a new status for every poll must not fill a night's log."""
 TELLING = 4
@@ -41,45 +36,55 @@ CLASSES_ASKED = 100
 """Jobs, spread over the manifest, whose classes say what a task is expected to take before any was seen."""
 
 
-class RunStatistics:
-    """The sums of one run. Times named ``now`` are monotonic seconds."""
+class Statistics:
+    """What both kinds know of the jobs: who needs a person, and which clips are new."""
+
+    def __init__(self) -> None:
+        self.submits = 0
+        self.polls = 0
+        self.downloaded_bytes = 0
+        self.newest: tuple[NewClip, ...] = ()
+        """Newest first."""
+        self.needs_person: dict[str, NeedsAttention] = {}
+
+    def stands(self, row: Progress) -> None:
+        """Record how a job stands."""
+        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
+            self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
+        elif self.needs_person:
+            self.needs_person.pop(row.job_id, None)
+
+    def saved(self, clip: NewClip) -> None:
+        """Record a clip that is on disk."""
+        self.downloaded_bytes += clip.size_bytes
+        if len(self.newest) < SHOWN or clip.saved_at >= self.newest[-1].saved_at:
+            self.newest = tuple(sorted((clip, *self.newest), key=lambda one: -one.saved_at)[:SHOWN])
+
+
+class RunStatistics(Statistics):
+    """The sums of one run, as it knows them itself. Times named ``now`` are monotonic seconds."""
 
     def __init__(self, scheduler: Scheduler, *, started: float) -> None:
-        self._course = scheduler
+        super().__init__()
+        self._scheduler = scheduler
         self._started = started
         self._limits = scheduler.account.limits or scheduler.limits
         self._kept = Occupancy(_expected_s(scheduler))
         self._submitted_at = started
         self._submits_seen = 0
-        self.polls = 0
-        self.submits = 0
-        self.downloaded_bytes = 0
-        self.newest: deque[NewClip] = deque(maxlen=SHOWN)
-        self.needs_person: dict[str, NeedsAttention] = {}
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
         self._strange_words: set[str] = set()
         self._told_of_renaming = False
 
-    def take_over(self, row: Progress) -> None:
-        """Record a job that an earlier run left for a person."""
-        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
-
     def happened(self, event: Event, progress: Progress, *, at: float) -> None:
         """Record an event that was recorded."""
-        match event:
-            case life.SubmitStarted():
-                self.submits += 1
-            case life.ClipSaved():
-                self.downloaded_bytes += event.size_bytes
-                self.newest.appendleft(NewClip(progress.job_id, event.path, event.size_bytes, at))
-        waits = progress.parked or progress.state in {State.FAILED, State.IN_DOUBT}
-        if waits:
-            self.needs_person[progress.job_id] = NeedsAttention(progress.job_id, progress.state, progress.reason or "")
-        elif self.needs_person:
-            self.needs_person.pop(progress.job_id, None)
+        if isinstance(event, life.SubmitStarted):
+            self.submits += 1
+        elif isinstance(event, life.ClipSaved):
+            self.saved(NewClip(progress.job_id, event.path, event.size_bytes, at))
+        self.stands(progress)
 
     def other_with(self, url: str, *, job_id: str) -> str | None:
         """Return the job that this run was told the same URL for before; ``None`` also when that was told."""
@@ -107,15 +112,15 @@ class RunStatistics:
 
     def eta_s(self, now: float) -> float:
         """Return the seconds until the last job is done, or nothing more is going to happen."""
-        scheduler, breaker = self._course, self._course.breaker
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
         if scheduler.draining:
             return 0.0
         self._look(now)
         waiting = self._to_submit(now)
-        task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.schedule.in_flight)
+        task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.in_flight)
         load = Load(
             waiting=waiting,
-            flying=scheduler.schedule.in_flight,
+            flying=scheduler.in_flight,
             room=self._limits.in_flight,
             rate=self._rate(now),
             task_s=task_s,
@@ -124,10 +129,10 @@ class RunStatistics:
             since_submit_s=now - self._submitted_at,
             window_s=None if breaker.window_closes_at is None else max(0.0, breaker.window_closes_at - now),
         )
-        others = [one for one in scheduler.account.schedulers if one is not scheduler]
+        others = list(scheduler.account.beside(scheduler))
         if others:
-            beside = sum(min(waiting, one.schedule.to_submit) for one in others)
-            flying = sum(one.schedule.in_flight for one in scheduler.account.schedulers)
+            beside = sum(min(waiting, one.to_submit) for one in others)
+            flying = sum(one.in_flight for one in scheduler.account.members)
             load = replace(load, waiting=waiting + beside, flying=flying)
         if breaker.canary_is_out and waiting:
             canaries = replace(load, waiting=0, flying=max(1, load.flying))
@@ -136,13 +141,13 @@ class RunStatistics:
 
     def _to_submit(self, now: float) -> int:
         """Count the jobs that this run is still going to submit, as far as limits let it."""
-        scheduler = self._course
+        scheduler = self._scheduler
         if scheduler.breaker.submits_stopped:
             return 0
-        bounds = [scheduler.schedule.to_submit + len(scheduler.tracker.waiting)]
-        ration = scheduler.breaker.ration
-        if ration.max_jobs is not None:
-            bounds.append(max(0, ration.max_jobs - ration.jobs) + len(scheduler.schedule.again))
+        bounds = [scheduler.to_submit + len(scheduler.tracker.waiting)]
+        cap = scheduler.breaker.spend_cap
+        if cap.max_jobs is not None:
+            bounds.append(max(0, cap.max_jobs - cap.jobs) + len(scheduler.retries))
         price = self._next_price_micros(now)
         left = scheduler.budget.left_micros
         if price and left is not None:
@@ -151,19 +156,19 @@ class RunStatistics:
 
     def _next_price_micros(self, now: float) -> int | None:
         """Return the price of the job that is submitted next; ``None`` when there is none, or it is unknown."""
-        schedule = self._course.schedule
-        indices = (lane.peek(now) for lane in (schedule.submits, schedule.again))
-        return next((self._course.jobs[index].price_micros for index in indices if index is not None), None)
+        scheduler = self._scheduler
+        indices = (lane.peek(now) for lane in (scheduler.submits, scheduler.retries))
+        return next((self._scheduler.jobs[index].price_micros for index in indices if index is not None), None)
 
     def _ages_s(self, now: float) -> list[float]:
         """Return how long tasks have been in flight: all of them, or some of many."""
-        active = self._course.active
+        active = self._scheduler.active
         some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
         return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
 
     def _rate(self, now: float) -> Rate | None:
         """Return the pace that may be counted on: the allowed one, or the real one while the service slows it."""
-        account, allowed = self._course.account, self._limits.submits
+        account, allowed = self._scheduler.account, self._limits.submits
         if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
             return allowed
         taken = Rate(account.accepted, now - self._started)
@@ -176,17 +181,17 @@ class RunStatistics:
 
     def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
         """Return the run as it stands now."""
-        scheduler, breaker = self._course, self._course.breaker
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
         halt = breaker.worst
         interrupted = scheduler.draining and not breaker.downloads_stopped
         stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
         return Snapshot(
             counts={state: scheduler.counts[state] for state in State},
-            parked=len(scheduler.parked),
+            parked=len(scheduler.deferred),
             money=scheduler.budget.money,
             elapsed_s=now - self._started,
             eta_s=self.eta_s(now),
-            in_flight=scheduler.schedule.in_flight,
+            in_flight=scheduler.in_flight,
             in_flight_limit=self._limits.in_flight,
             downloading=scheduler.downloading,
             downloads_limit=scheduler.limits.downloads,
@@ -199,7 +204,7 @@ class RunStatistics:
             submits=self.submits,
             downloaded_bytes=self.downloaded_bytes,
             stopping=stopping or (halt.reason if halt else None),
-            newest=tuple(self.newest),
+            newest=self.newest,
             needs_person=tuple(self.needs_person.values())[:SHOWN],
         )
 
@@ -212,26 +217,27 @@ def _expected_s(scheduler: Scheduler) -> float:
     return sum(scheduler.planner.of(job.timing_class).typical_s for job in asked) / len(asked)
 
 
-NEWEST = 8
 MINUTE_S = 60.0
 TIMINGS = 64
 """Of each class, and tasks in flight: enough to tell how long one takes."""
 
 
-class Lookout:
-    """Follows the jobs of one manifest. Times named ``at`` are UTC epoch seconds, as in the journal."""
+class WatchStatistics(Statistics):
+    """The sums of a run, as far as its journal tells them. Times named ``at`` are UTC epoch seconds, as there.
+
+    The jobs are told once, and then only those to which something happened: a look beside a run of 100,000 jobs is
+    cheap. What the run keeps to itself (polls, bytes under way, the throttle) is not known here.
+    """
 
     def __init__(self, jobs: Iterable[Job], limits: Limits) -> None:
+        super().__init__()
         self._limits = limits
         self._ids: Collection[str] = {job.id for job in jobs}
         self._states: dict[str, State] = {}
         self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
         self._flying: dict[str, float] = {}
-        self._parked: set[str] = set()
-        self._stuck: dict[str, NeedsAttention] = {}
-        self._newest: deque[NewClip] = deque(maxlen=NEWEST)
+        self._deferred: set[str] = set()
         self._submits: deque[float] = deque()
-        self._saved_bytes = 0
 
     def took_place(self, kind: str, at: float) -> None:
         """Record an event, in the order in which they came."""
@@ -243,6 +249,7 @@ class Lookout:
         name = row.job_id
         if name not in self._ids:
             return
+        super().stands(row)
         before = self._states.get(name, State.PENDING)
         self.counts[before] -= 1
         self.counts[row.state] += 1
@@ -254,21 +261,9 @@ class Lookout:
             self._flying[name] = row.submitted_at or 0.0
         else:
             self._flying.pop(name, None)
-        (self._parked.add if row.parked else self._parked.discard)(name)
-        if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
-            self._stuck[name] = NeedsAttention(name, row.state, row.reason or "")
-        else:
-            self._stuck.pop(name, None)
+        (self._deferred.add if row.parked else self._deferred.discard)(name)
         if row.state is State.DONE and row.path is not None and before is not State.DONE:
-            self._saved(row)
-
-    def _saved(self, row: Progress) -> None:
-        self._saved_bytes += row.size_bytes or 0
-        clip = NewClip(row.job_id, row.path or "", row.size_bytes or 0, row.finished_at or 0.0)
-        if len(self._newest) == NEWEST and clip.saved_at < self._newest[-1].saved_at:
-            return
-        clips = sorted([*self._newest, clip], key=lambda one: -one.saved_at)
-        self._newest = deque(clips[:NEWEST], maxlen=NEWEST)
+            self.saved(NewClip(name, row.path, row.size_bytes or 0, row.finished_at or 0.0))
 
     def snapshot(
         self, *, at: float, run_since: float | None, money: Money, timings: Mapping[str, list[float]]
@@ -279,7 +274,7 @@ class Lookout:
         """
         active = run_since is not None
         counts = {state: self.counts[state] for state in State}
-        stuck = dict(self._stuck)
+        stuck = dict(self.needs_person)
         if not active:
             counts[State.IN_DOUBT] += counts[State.SUBMITTING]
             counts[State.SUBMITTING] = 0
@@ -293,7 +288,7 @@ class Lookout:
         limits = self._limits
         return Snapshot(
             counts=counts,
-            parked=len(self._parked),
+            parked=len(self._deferred),
             money=money,
             elapsed_s=max(0.0, at - run_since) if run_since is not None else 0.0,
             eta_s=self._eta_s(at, timings) if active else None,
@@ -303,15 +298,10 @@ class Lookout:
             downloads_limit=limits.downloads,
             submits_per_min=float(len(self._submits)),
             submit_limit=limits.submits,
-            slowed_to=1.0,
-            paused_s=0.0,
-            polls=0,
-            submits=0,
-            downloaded_bytes=self._saved_bytes,
-            stopping=None,
+            downloaded_bytes=self.downloaded_bytes,
             active=active,
-            newest=tuple(self._newest),
-            needs_person=tuple(stuck.values())[:NEWEST],
+            newest=self.newest,
+            needs_person=tuple(stuck.values())[:SHOWN],
         )
 
     def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:

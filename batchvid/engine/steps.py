@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
-from batchvid.domain.errors import StorageError
+from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
@@ -35,29 +35,28 @@ from batchvid.domain.records import origin, rfc3339, sidecar
 from batchvid.domain.task import Phase
 from batchvid.domain.text import clean
 from batchvid.engine import policy
+from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
-from batchvid.media.frames import ClipNotUsableError
 from batchvid.providers.base import Request
 from batchvid.storage.download import Fetches, download
-from batchvid.storage.fs import InTheWayError, TooManyFilesError, settled
-from batchvid.storage.local import ForeignFileError
+from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batchvid.domain.job import Frame, Job, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.task import Created, TaskReport
-    from batchvid.engine.observer import View
+    from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
     from batchvid.engine.rate_limit import Pace
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
-    from batchvid.journal.event_log import EventLog
-    from batchvid.journal.group_commit import Records
+    from batchvid.journal.base import Log
+    from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
     from batchvid.providers.response import NoResponse, Response
-    from batchvid.storage.local import Outputs
+    from batchvid.storage.base import ClipStore
 
 
 class Gets(Protocol):
@@ -89,10 +88,6 @@ async def create_request(provider: Provider, job: Job, read_frame: Callable[[Fra
     return provider.create(job, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
 
 
-GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
-"""The clip is not where it was said to be; a poll tells where it is."""
-
-
 class ServicePort(Posts, Gets, Fetches, Protocol):
     """What a run needs of the service."""
 
@@ -103,10 +98,12 @@ class Ports:
 
     provider: Provider
     service: ServicePort
-    records: Records
-    outputs: Outputs
-    log: EventLog
-    view: View
+    records: Recorder
+    clips: ClipStore
+    keep_orphan: Callable[[Mapping[str, object]], None]
+    """Keep a paid task id that could not be journaled, durably; blocks."""
+    log: Log
+    observer: Observer
     read_frame: Callable[[Frame], bytes]
     take_still: Callable[[Progress, float | None, str], Frame]
     """Take a frame out of a finished clip, at a place in it, and keep it under a name; blocks."""
@@ -122,7 +119,7 @@ class Steps:
     """The steps of one run over *scheduler*."""
 
     scheduler: Scheduler
-    edges: Ports
+    ports: Ports
     statistics: RunStatistics
     draining_s: Callable[[], float | None]
     """How long ago the run was told to stop; ``None`` when it was not."""
@@ -131,14 +128,14 @@ class Steps:
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job, one = self.scheduler.jobs[index], self.scheduler.active[index]
         try:
-            self._refuse_taken_name(job, one.progress)
+            await self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
                 job = await self._with_first_frame(index, job)
-            request = await create_request(self.edges.provider, job, self.edges.read_frame)
+            request = await create_request(self.ports.provider, job, self.ports.read_frame)
         except ClipNotUsableError as error:
-            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, at no price"
+            reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, free"
             self.scheduler.hold_back(index, reason)
-            self.edges.view.warn(f"{job.id} is not sent: {reason}")
+            self.ports.observer.warn(f"{job.id} is not sent: {reason}")
             return None
         except StorageError:
             self.scheduler.withdraw(index)
@@ -146,11 +143,11 @@ class Steps:
         except ValueError as error:
             self.scheduler.withdraw(index)
             if one.reopening:
-                self.edges.view.warn(f"{job.id} is not sent again, and stays as it is: {error}")
+                self.ports.observer.warn(f"{job.id} is not sent again, and stays as it is: {error}")
             else:
                 await self._record(index, life.GaveUp(f"not sent: {error}"))
             return None
-        if self.scheduler.breaker.window_has_ended(at=self.edges.wall()):
+        if self.scheduler.breaker.window_has_ended(at=self.ports.wall()):
             self.scheduler.withdraw(index)
             return None
         new = not one.started
@@ -162,8 +159,8 @@ class Steps:
             raise
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
-        result = await self.edges.service.post(request)
-        outcome = self.edges.provider.read_create(result, now=self.edges.wall(), frames=job.frames, known=known)
+        result = await self.ports.service.post(request)
+        outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
             self.scheduler.was_sent(index)
         if not isinstance(outcome, Fault):
@@ -184,19 +181,19 @@ class Steps:
             raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip is not there")
         job = bound(job, clip.sha256)
         try:
-            first = await settled(partial(self.edges.take_still, clip, job.at_s, job.fingerprint))
+            first = await settled(partial(self.ports.take_still, clip, job.at_s, job.fingerprint))
         except ClipNotUsableError as error:
             raise ClipNotUsableError(f"it goes on from {job.continues}, whose clip {clip.path} {error}") from None
         except ValueError as error:
             raise ValueError(f"its first frame cannot be taken from {clip.path}, which {error}") from None
         return replace(job, frames=(first, *job.frames))
 
-    def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
+    async def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
         """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
 
         When a journal was lost, that is every clip that was paid.
         """
-        if progress.path != job.path and self.edges.outputs.is_taken(job.path):
+        if progress.path != job.path and await settled(partial(self.ports.clips.is_taken, job.path)):
             raise ValueError(
                 f"something that this journal does not know has the name of {job.path}, of its sidecar or its folder: "
                 "move it away, then batchvid retry"
@@ -222,12 +219,12 @@ class Steps:
         attempt = self.scheduler.active[index].progress.attempt
         where = "it is kept in .batchvid/orphans.jsonl"
         try:
-            self.edges.outputs.append_orphan(
-                {"job_id": job.id, "attempt": attempt, "task_id": created.task_id, "at": rfc3339(self.edges.wall())}
+            self.ports.keep_orphan(
+                {"job_id": job.id, "attempt": attempt, "task_id": created.task_id, "at": rfc3339(self.ports.wall())}
             )
         except StorageError:
             where = "it could not be written anywhere: note it down"
-        self.edges.view.warn(
+        self.ports.observer.warn(
             f"PAID, NOT JOURNALED: job {job.id!r}, attempt {attempt}, task {created.task_id}; {where}. "
             f"Next: batchvid adopt MANIFEST {job.id} {created.task_id}"
         )
@@ -244,11 +241,11 @@ class Steps:
         self._tell_if_spent(index)
 
     async def _refused(self, index: int, fault: Fault, *, sent: float, new: bool) -> float | None:
-        scheduler, jitter = self.scheduler, self.edges.jitter()
+        scheduler, jitter = self.scheduler, self.ports.jitter()
         scheduler.breaker.submit_refused(fault, sent_at=sent, now=self._now(), jitter=jitter, new=new)
-        tally = scheduler.refused(index, fault)
+        retries = scheduler.refused(index, fault)
         sends = scheduler.active[index].sends
-        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=scheduler.limits)
+        follow = policy.after_refusal(fault, retries, sends=sends, jitter=jitter, limits=scheduler.limits)
         await self._record(index, *follow.events)
         self._tell_if_spent(index)
         return follow.wait_s
@@ -257,7 +254,7 @@ class Steps:
         """Tell a person of a job that may send nothing more in this run."""
         one = self.scheduler.active[index]
         if self.scheduler.is_spent(index):
-            self.edges.view.warn(
+            self.ports.observer.warn(
                 f"{one.progress.job_id} has sent {one.sends} paid requests in this run (limits.attempts + "
                 f"{policy.SENDS_BEYOND_ATTEMPTS} is the most) and is left for the next one: {one.progress.reason}"
             )
@@ -268,29 +265,24 @@ class Steps:
         one = scheduler.active[index]
         sent = self._now()
         self.statistics.polls += 1
-        report = await poll(self.edges.service, self.edges.provider, one.progress.task_id or "", wall=self.edges.wall)
+        report = await poll(self.ports.service, self.ports.provider, one.progress.task_id or "", wall=self.ports.wall)
         if not isinstance(report, Fault) and report.other_id is not None:
             report = await self._of_this_task(one.progress, report, report.other_id)
-        now, jitter = self._now(), self.edges.jitter()
+        now, jitter = self._now(), self.ports.jitter()
         timing = None
         if isinstance(report, Fault):
             scheduler.breaker.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
             late = scheduler.is_late(index, now=now)
-            unknown = int(report.kind is FaultKind.UNKNOWN_TASK)
-            tally = scheduler.bump(index, poll_faults=1, unknown_looks=unknown)
+            one.retries = one.retries.with_poll_fault(report)
             follow = policy.after_poll_fault(
-                report, tally, age_s=now - one.task_from, late=late, jitter=jitter, limits=scheduler.limits
+                report, one.retries, age_s=now - one.task_from, late=late, jitter=jitter, limits=scheduler.limits
             )
         else:
             scheduler.breaker.poll_answered(now=now)
             late = scheduler.is_late(index, now=now)
-            without_url = int(report.phase is Phase.SUCCEEDED and report.url is None)
-            failed = int(report.phase is Phase.FAILED)
-            tally = scheduler.bump(
-                index, poll_faults=0, unknown_looks=0, without_url_looks=without_url, failed_looks=failed
-            )
+            one.retries = one.retries.with_report(report)
             follow = policy.after_report(
-                report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=scheduler.limits
+                report, one.progress, one.retries, succeeded=one.has_succeeded, late=late, limits=scheduler.limits
             )
             timing = self._timing(index, follow, now=now)
             self._tell_of_new_word(one.progress.job_id, report)
@@ -304,18 +296,18 @@ class Steps:
 
         The answer to a question about our task is about our task: proxies call it by a name of their own.
         """
-        owner = await self.edges.records.owner_of_task(other_id)
+        owner = await self.ports.records.owner_of_task(other_id)
         shown = clean(other_id, 80)
         if owner is not None:
             return Fault(FaultKind.BROKEN, f"the answer is about task {shown}, which belongs to job {owner!r}")
         if self.statistics.is_first_renaming():
-            self.edges.view.note(f"job {progress.job_id!r}: the service calls its task {shown}; its own id is kept")
+            self.ports.observer.note(f"job {progress.job_id!r}: the service calls its task {shown}; its own id is kept")
         return report
 
     def _tell_of_new_word(self, job_id: str, report: TaskReport) -> None:
         """Tell a person once of a status that nobody listed: it may be why a task seems to take for ever."""
         if report.phase is Phase.UNHEARD and self.statistics.is_new_word(report.status):
-            self.edges.view.note(
+            self.ports.observer.note(
                 f"job {job_id!r}: the service calls its task {report.status!r}, which batchvid does not know; "
                 "it is polled on until task_timeout"
             )
@@ -326,7 +318,7 @@ class Steps:
             return
         other = self.statistics.other_with(progress.url, job_id=progress.job_id)
         if other is not None:
-            self.edges.view.warn(
+            self.ports.observer.warn(
                 f"jobs {other!r} and {progress.job_id!r}: the service named the same URL for both clips, so one of "
                 "them is hardly what was asked for; look at both, and tell the service's support their task ids "
                 "(batchvid export)"
@@ -338,22 +330,22 @@ class Steps:
         if took_s is None:
             return None
         self.statistics.task_took(now - self.scheduler.active[index].task_from)
-        return Timing(self.scheduler.jobs[index].timing_class, took_s, self.edges.wall())
+        return Timing(self.scheduler.jobs[index].timing_class, took_s, self.ports.wall())
 
     async def download(self, index: int) -> float | None:
         """Fetch the job's clip, or what is left of it, once."""
-        scheduler, edges = self.scheduler, self.edges
+        scheduler, ports = self.scheduler, self.ports
         job, one = scheduler.jobs[index], scheduler.active[index]
         task_id, url = one.progress.task_id or "", one.progress.url
-        source = url if url is not None and not one.other_source else edges.provider.content(task_id) or url
+        source = url if url is not None and not one.other_source else ports.provider.content(task_id) or url
         if isinstance(source, Request):
-            await edges.request_pace.acquire(share=scheduler.breaker.throttle.share)
+            await ports.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:
             await self._retire_older_clip(job, one.progress)
             outcome = await download(
-                edges.service, edges.provider, edges.outputs, path=job.path, task_id=task_id, source=source,
-                sidecar=await self._story(index, job, one.progress), wall=edges.wall,
-                fresh=one.started and not one.tally.download_faults, draining_s=self.draining_s,
+                ports.service, ports.provider, ports.clips, path=job.path, task_id=task_id, source=source,
+                sidecar=await self._sidecar(index, job, one.progress), wall=ports.wall,
+                fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
             )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
@@ -364,10 +356,9 @@ class Steps:
             await self._record(index, outcome)
             self.scheduler.set_free(index, now=self._now())
             return None
-        gone = int(outcome.kind in GONE)
-        tally = scheduler.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
-        one.other_source = policy.wants_other_source(outcome, tally) and not one.other_source
-        follow = policy.after_download_fault(outcome, tally, jitter=edges.jitter(), limits=scheduler.limits)
+        one.retries = one.retries.with_download_fault(outcome)
+        one.other_source = policy.wants_other_source(outcome, one.retries) and not one.other_source
+        follow = policy.after_download_fault(outcome, one.retries, jitter=ports.jitter(), limits=scheduler.limits)
         await self._record(index, *follow.events)
         return follow.wait_s
 
@@ -377,17 +368,17 @@ class Steps:
         for frame in job.frames if progress.fingerprint in {job.fingerprint, *job.also} else ():
             if frame.recipe:
                 with suppress(ValueError):
-                    data = await asyncio.to_thread(self.edges.read_frame, frame)
+                    data = await asyncio.to_thread(self.ports.read_frame, frame)
                     made[frame] = hashlib.sha256(data).hexdigest()
         return made
 
-    async def _story(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
+    async def _sidecar(self, index: int, job: Job, progress: Progress) -> dict[str, Any]:
         """Return what the clip's sidecar tells, with the clip that the job goes on from, if it does."""
         if not isinstance(job, Continuation):
             return sidecar(job, progress, made=await self._made(job, progress))
         clip = self.scheduler.tracker.clip_for(index)
         known = job if clip is None or clip.sha256 is None else bound(job, clip.sha256)
-        sent = self.edges.still_sha256(progress.fingerprint or "")
+        sent = self.ports.still_sha256(progress.fingerprint or "")
         made = await self._made(known, progress)
         return sidecar(known, progress, made=made) | origin(job, progress, clip, frame_sha256=sent)
 
@@ -395,16 +386,16 @@ class Steps:
         """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
         if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
             return
-        outputs = self.edges.outputs
-        if (await outputs.story(job.path)).get("task_id") == progress.task_id:
+        clips, path, number = self.ports.clips, job.path, progress.allowance_from or progress.attempt
+        if (await settled(partial(clips.sidecar, path))).get("task_id") == progress.task_id:
             return  # it was missing, and is there again: the part finds it
-        changed = await outputs.check(job.path, size_bytes=progress.size_bytes, sha256=progress.sha256, full=True)
-        if changed is None:
-            await outputs.retire(job.path, progress.allowance_from or progress.attempt)
+        size_bytes, sha256 = progress.size_bytes, progress.sha256
+        if await settled(partial(clips.check, path, size_bytes=size_bytes, sha256=sha256, full=True)) is None:
+            await settled(partial(clips.retire, path, number))
 
     async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:
-        """Make *events* durable, and only then true for the run, the log and the view."""
-        at = self.edges.wall()
+        """Make *events* durable, and only then true for the run, the log and the observer."""
+        at = self.ports.wall()
         events = (*self.scheduler.active[index].reopening, *events)
         kept = tuple(event for event in events if type(event) in DURABLE)
         after = self.scheduler.active[index].progress
@@ -412,15 +403,15 @@ class Steps:
         if kept:
             before, after = self.scheduler.change(index, kept, at=at)
             try:
-                await self.edges.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
+                await self.ports.records.record(Change(before, tuple((event, at) for event in kept), after, timing))
             except asyncio.CancelledError as error:  # it is on record all the same, and the run's last word must say so
                 cancelled = error
             self.scheduler.commit(index, kept, after)
         for event in events:
             self.statistics.happened(event, after, at=at)
             if type(event) not in DURABLE:  # the others were written with their commit
-                self.edges.log.append(log_line(after.job_id, after.attempt, event, at=at))
-            self.edges.view.event(after.job_id, event, after)
+                self.ports.log.append(log_line(after.job_id, after.attempt, event, at=at))
+            self.ports.observer.event(after.job_id, event, after)
         if cancelled is not None:
             raise cancelled
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.providers import FACTS
 from batchvid.providers.credentials import find_key, without_secrets
 from batchvid.storage.fs import STATE_FOLDER
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchvid.domain.options import RunOptions
+    from batchvid.journal.base import JournalStore
     from batchvid.manifest.model import Manifest
 
 
-JOURNAL_FILE = "journal.db"
 SANDBOX_SPEED = 20.0
 """So that a rehearsal with the embedded sandbox takes seconds."""
 SLOWEST, FASTEST = 0.01, 1_000_000.0
@@ -36,17 +37,11 @@ class Account:
     key: str = field(repr=False)
 
 
-def journal_path(manifest: Manifest) -> Path:
-    """Return the path of the manifest's journal."""
-    return manifest.output / STATE_FOLDER / JOURNAL_FILE
+def journal_of(manifest: Manifest) -> JournalStore:
+    """Return where the manifest's journal is: the one place that chooses what keeps it."""
+    from batchvid.journal.sqlite import JOURNAL_FILE, SqliteStore
 
-
-def has_journal(manifest: Manifest) -> bool:
-    """Whether the manifest's journal is there; one in a forbidden folder is: who opens it says what to do."""
-    try:
-        return journal_path(manifest).exists()
-    except PermissionError:
-        return True
+    return SqliteStore(manifest.output / STATE_FOLDER / JOURNAL_FILE)
 
 
 def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
@@ -56,7 +51,7 @@ def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
     """
     if options.sandbox_speed is not None:
         return replace(manifest, limits=manifest.limits.sped_up(options.sandbox_speed))
-    if not has_journal(manifest):
+    if not journal_of(manifest).exists():
         service_account(manifest, key_file=options.key_file)
     return manifest
 
@@ -72,7 +67,9 @@ def account_of(manifest: Manifest, options: RunOptions) -> Iterator[Account]:
 
 
 def key_of(manifest: Manifest, key_file: Path | str | None) -> str:
-    """Return the manifest's key; raises `ConfigError` when there is none."""
+    """Return the manifest's key, an empty one where the service gets none; raises `ConfigError` when there is none."""
+    if not manifest.key_env and key_file is None:
+        return ""
     return find_key(manifest.key_env, key_file=None if key_file is None else Path(key_file))
 
 
@@ -81,7 +78,8 @@ def service_account(manifest: Manifest, *, key_file: Path | str | None) -> Accou
 
     Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
     """
-    if is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
+    has_key = bool(manifest.key_env) or key_file is not None
+    if has_key and is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
         raise ConfigError(clear_text(manifest.base_url))
     return Account(manifest.base_url, key_of(manifest, key_file))
 
@@ -99,5 +97,7 @@ def sandbox_account(manifest: Manifest, stack: ExitStack, *, speed: float = SAND
     from batchvid.sandbox.process import Options, running
 
     state = manifest.output / STATE_FOLDER / SANDBOX
-    options = Options(port=0, speed=speed, state_dir=state)
+    own = manifest.base_url != FACTS[manifest.provider].base_url
+    models = sorted({job.model for job in manifest.jobs}) if own else ()
+    options = Options(provider=manifest.provider, models=models, port=0, speed=speed, state_dir=state)
     return Account(*stack.enter_context(running(options, environment=without_secrets(manifest.key_env))))

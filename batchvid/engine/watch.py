@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.results import Money
-from batchvid.engine.stats import MINUTE_S, Lookout
-from batchvid.journal.sqlite_reader import JournalReader
-from batchvid.storage.lock import held_since
+from batchvid.engine.stats import MINUTE_S, WatchStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from batchvid.domain.results import Snapshot
+    from batchvid.journal.base import JournalReader, JournalStore
     from batchvid.manifest.model import Manifest
 
 
@@ -32,11 +30,11 @@ class Watching:
     The first look reads all jobs, and each later one only those to which something has happened since.
     """
 
-    def __init__(self, manifest: Manifest, path: Path, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, manifest: Manifest, store: JournalStore, *, wall: Callable[[], float] = time.time) -> None:
         self._manifest = manifest
-        self._path = path
+        self._store = store
         self._wall = wall
-        self._lookout = Lookout(manifest.jobs, manifest.limits)
+        self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
         self._journal: JournalReader | None = None
         self._seen = 0
         self._money = Money(budget_micros=manifest.limits.budget_micros)
@@ -55,30 +53,30 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Return how the run stands now. Raises as `JournalReader.open_readonly` does."""
+        """Return how the run stands now. Raises as `JournalStore.read` does."""
         at = self._wall()
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
-        since = held_since(self._manifest.output)
+        since = self._store.held_since()
         if self._journal is None:
             self._begin(at)
         elif self._follow():
             self._sum_up(at)
-        return self._lookout.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
+        return self._statistics.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
 
     def _begin(self, at: float) -> None:
-        journal = self._journal = JournalReader.open_readonly(self._path)
+        journal = self._journal = self._store.read()
         if journal is None:
             return
-        self._seen = journal.last_seq()
         recent = []
-        for _, _, happened_at, kind in journal.latest():
-            if happened_at < at - MINUTE_S:
+        for event in journal.events(newest_first=True):
+            self._seen = max(self._seen, event.seq)
+            if event.at < at - MINUTE_S:
                 break
-            recent.append((kind, happened_at))
-        for kind, happened_at in reversed(recent):
-            self._lookout.took_place(kind, happened_at)
+            recent.append(event)
+        for event in reversed(recent):
+            self._statistics.took_place(event.kind, event.at)
         for row in journal.all_progress():
-            self._lookout.stands(row)
+            self._statistics.stands(row)
         self._sum_up(at)
 
     def _follow(self) -> bool:
@@ -86,14 +84,14 @@ class Watching:
         journal, changed = self._journal, set()
         if journal is None:
             return False
-        for seq, job_id, happened_at, kind in journal.news(self._seen):
-            self._seen = seq
-            changed.add(job_id)
-            self._lookout.took_place(kind, happened_at)
+        for event in journal.events(after=self._seen):
+            self._seen = event.seq
+            changed.add(event.job_id)
+            self._statistics.took_place(event.kind, event.at)
         for job_id in changed:
             row = journal.progress(job_id)
             if row is not None:
-                self._lookout.stands(row)
+                self._statistics.stands(row)
         return bool(changed)
 
     def _sum_up(self, at: float) -> None:

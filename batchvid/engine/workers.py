@@ -1,6 +1,6 @@
 """The loop of a run: whose turn is it → do one step → look again. The only place that starts tasks.
 
-The course (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
+The scheduler (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
 them together. A fixed number of workers serves each kind of step. A job that waits occupies none of them: of all
 the workers of a kind that have nothing to do, one watches the clock, and the others wait for it.
 
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.domain.records import rfc3339
 from batchvid.engine.account import SharedAccount
-from batchvid.engine.circuit_breaker import Throttle
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.scheduler import Step
 from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports, Steps
+from batchvid.engine.throttle import Throttle
 from batchvid.journal.event_log import PACE_CHANGED
 
 if TYPE_CHECKING:
@@ -39,20 +39,20 @@ STATS_EVERY_S = 0.25
 
 
 class Runner:
-    """One run over a course. `run` returns when nothing is left that it could do.
+    """One run over a scheduler's jobs. `run` returns when nothing is left that it could do.
 
     Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
     or in ``orphans.jsonl``. To be made inside a running event loop. *beside* are the runs of the same account,
     itself among them: what one of them does may give another its turn.
     """
 
-    def __init__(self, scheduler: Scheduler, edges: Ports, beside: Sequence[Runner] = ()) -> None:
+    def __init__(self, scheduler: Scheduler, ports: Ports, beside: Sequence[Runner] = ()) -> None:
         self.scheduler = scheduler
-        self.edges = edges
+        self.ports = ports
         self.statistics = RunStatistics(scheduler, started=self._now())
         self._beside = beside
         self._draining_since: float | None = None
-        self._steps = Steps(scheduler, edges, self.statistics, self._draining_s)
+        self._steps = Steps(scheduler, ports, self.statistics, self._draining_s)
         self._changed = {step: asyncio.Event() for step in Step}
         self._turns = {step: asyncio.Lock() for step in Step}
         self._idle: set[asyncio.Task[Any]] = set()
@@ -77,7 +77,7 @@ class Runner:
 
     def snapshot(self) -> Snapshot:
         """Return the run as it stands now."""
-        return self.statistics.snapshot(now=self._now(), submits_per_min=self.edges.submit_pace.per_minute())
+        return self.statistics.snapshot(now=self._now(), submits_per_min=self.ports.submit_pace.per_minute())
 
     def drain(self) -> None:
         """Send nothing new; let the requests in flight end and record them, and transfers for a little while."""
@@ -143,17 +143,17 @@ class Runner:
         return None
 
     def _is_paced(self, step: Step) -> bool:
-        edges = self.edges
-        return (step is Step.SUBMIT and edges.submit_pace.is_limited) or (
-            step is Step.POLL and edges.request_pace.is_limited
+        ports = self.ports
+        return (step is Step.SUBMIT and ports.submit_pace.is_limited) or (
+            step is Step.POLL and ports.request_pace.is_limited
         )
 
     async def _pace(self, step: Step) -> None:
         share = self.scheduler.breaker.throttle.share
         if step is Step.SUBMIT:
-            await self.edges.submit_pace.acquire(share=share)
+            await self.ports.submit_pace.acquire(share=share)
         elif step is Step.POLL:
-            await self.edges.request_pace.acquire(share=share)
+            await self.ports.request_pace.acquire(share=share)
 
     async def _sleep(self, step: Step, now: float) -> None:
         """Wait until something changes, or the moment comes at which a turn may come by itself.
@@ -199,11 +199,11 @@ class Runner:
         share = None
         while not self._over:
             snapshot = self.snapshot()
-            self.edges.view.stats(snapshot)
+            self.ports.observer.stats(snapshot)
             if share != snapshot.slowed_to:
                 share = snapshot.slowed_to
-                self.edges.log.append({"at": rfc3339(self.edges.wall()), "event": PACE_CHANGED, "share": share})
-            self.edges.log.flush()
+                self.ports.log.append({"at": rfc3339(self.ports.wall()), "event": PACE_CHANGED, "share": share})
+            self.ports.log.flush()
             await asyncio.sleep(STATS_EVERY_S)
 
     @staticmethod
@@ -236,12 +236,12 @@ class InFlightPool:
     @contextmanager
     def joined(self, runner: Runner) -> Iterator[None]:
         """Count a run among those at work; when it leaves, the others may have its room."""
-        self.account.schedulers.append(runner.scheduler)
+        self.account.members.append(runner.scheduler)
         self.runners.append(runner)
         try:
             yield
         finally:
-            self.account.schedulers.remove(runner.scheduler)
+            self.account.members.remove(runner.scheduler)
             self.runners.remove(runner)
             for other in self.runners:
                 other.ring()

@@ -1,26 +1,54 @@
-"""What the journal is asked to keep: one step in the life of one job."""
+"""What a journal is: what it is asked to keep, what can be asked of it, and where one is opened.
+
+A journal knows what has happened to every job, durably; it is the only truth about money. Every journal keeps these
+rules, and `tests/journal/test_conformance.py` holds each against them:
+
+* A call of `Journal.record` is one transaction, durable when it returns; if it raises, nothing of it is kept.
+* A job moves only from what the journal holds: every change is compared with the version that is kept, and sets it.
+* What it has kept is in its event log before anybody hears that it is kept.
+* It computes no states: `batchvid.domain.lifecycle` says what has become of a job and of its attempts.
+* Money is reserved for an attempt that is open or in doubt, and spent once the attempt is over.
+* One writes, any number read beside it, and each iterator of a reader sees one moment.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
-from batchvid.domain.lifecycle import Event, PollFailed, StillRunning, SubmitRefused, SubmitStarted, advance
+from batchvid.domain.doubts import Doubt, seen_ids
+from batchvid.domain.job import State
+from batchvid.domain.lifecycle import (
+    Event,
+    PollFailed,
+    StillRunning,
+    SubmitRefused,
+    SubmitStarted,
+    advance,
+    follow,
+)
 from batchvid.domain.records import rfc3339
+from batchvid.domain.reopening import CRASHED
+from batchvid.providers.response import request_id
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
-    from batchvid.domain.job import Progress
+    from batchvid.domain.job import Attempt, Progress
+    from batchvid.domain.lifecycle import KeptEvent
+    from batchvid.domain.report import PaceChange
+    from batchvid.domain.results import Money
 
 
 DURABLE: frozenset[type[Event]] = frozenset(get_args(Event)) - {StillRunning, PollFailed}
 """The events that are kept. The other two change nothing that a later run needs and come with every poll,
 so a run keeps them in memory and does not pass them on; when they are passed, they leave no event behind."""
-
 NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in get_args(Event)}
 """What each event says, by field."""
+TIMINGS_KEPT = 200
+"""Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
 
 class StaleProgressError(Exception):
@@ -75,8 +103,192 @@ class Change:
         return cls(before, events, after, timing)
 
 
+class Log(Protocol):
+    """The event log of a journal: for people, and a second memory of what was paid. No run fails because of it."""
+
+    failed: str | None
+    """Why nothing more is written."""
+
+    def append(self, record: Mapping[str, object]) -> None:
+        """Add one event; it is in the log after the next `flush`, at the latest."""
+
+    def flush(self) -> None:
+        """Write what has come together."""
+
+
+class JournalReader(Protocol):
+    """A journal that is open for reading; used by one thread at a time."""
+
+    name: str
+    """What a person finds it by."""
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether nothing outside it can know of a paid request that it does not know."""
+
+    def close(self) -> None:
+        """Close it."""
+
+    def __enter__(self) -> Self:
+        """Return it, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
+        """Yield what has happened to these jobs, in their order; nothing of those that nothing has happened to."""
+
+    def all_progress(self) -> Iterator[Progress]:
+        """Yield every job that anything has happened to, by id."""
+
+    def open_progress(self) -> Iterator[Progress]:
+        """Yield the jobs that are neither done nor failed, by id, without reading the others."""
+
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
+        """Yield the jobs that are done, by id; or only those whose path a file system may spell in another way."""
+
+    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
+        """Yield id, state and the fingerprint of what the newest attempt sent, of every job, by id."""
+
+    def counts(self) -> dict[State, int]:
+        """Count the jobs by state; every state is there."""
+
+    def attempts(self, job_id: str | None = None) -> Iterator[Attempt]:
+        """Yield the paid attempts of a job, or of all by id, each job's oldest first."""
+
+    def money(self) -> Money:
+        """Return what all attempts come to. The budget is not known here."""
+
+    def reserved_jobs(self) -> frozenset[str]:
+        """Return the ids of the jobs that have an attempt open or in doubt, for which money is reserved."""
+
+    def owner_of_task(self, task_id: str) -> str | None:
+        """Return the id of the job that has this task; ``None`` when none has."""
+
+    def events(
+        self,
+        job_id: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        after: int = 0,
+        newest_first: bool = False,
+    ) -> Iterator[KeptEvent]:
+        """Yield the events of a job, or of all, in the order in which they were recorded.
+
+        *kinds* are the names of those that are wanted, by default all; *after* is the number of one before them.
+        """
+
+    def pace_changes(self) -> list[PaceChange]:
+        """Return what the event log tells of the pace, oldest first."""
+
+    def timings(self) -> Mapping[str, list[float]]:
+        """Return how long tasks took in seconds, by timing class, oldest first, at most `TIMINGS_KEPT` of each."""
+
+    def meta_get(self, key: str) -> str | None:
+        """Return a remark about the journal as a whole; ``service`` is the one that it belongs to."""
+
+    def moved_question(self, wanted: Collection[str]) -> str | None:
+        """Return what a person is asked before a run of the *wanted* jobs in what may be a copy; ``None``: nothing."""
+
+    def progress(self, job_id: str) -> Progress | None:
+        """Return what has happened to a job; ``None`` when nothing has."""
+        return next(self.progress_of([job_id]), None)
+
+    def doubts(self) -> dict[str, Doubt]:
+        """Return what is known of each paid request in doubt, by job id; also of one whose run has not recorded an end.
+
+        An id in the answer that an attempt has is left out.
+        """
+        found = {}
+        for row in list(self.open_progress()):
+            if row.state in {State.IN_DOUBT, State.SUBMITTING}:
+                newest = {one.attempt: one for one in self.attempts(row.job_id)}[row.attempt]
+                raw, reason = newest.raw or b"", newest.reason or CRASHED
+                named = request_id(reason) or request_id(raw.decode("utf-8", "replace"))
+                seen = tuple(one for one in seen_ids(raw, reason) if self.owner_of_task(one) is None)
+                found[row.job_id] = Doubt(
+                    row.job_id, row.attempt, newest.started_at, newest.price_micros, reason, named, seen
+                )
+        return found
+
+
+class Journal(JournalReader, Protocol):
+    """A journal that is open for writing; used by one thread at a time."""
+
+    log: Log
+
+    def record(self, changes: Sequence[Change]) -> None:
+        """Keep *changes*, all of them or none; when this returns, they survive a power loss.
+
+        Raises `StaleProgressError` when a change does not start from what the journal holds (a bug), `TaskOwnedError`
+        when one names a task that another attempt has, and `batchvid.domain.errors.StorageError` when it cannot be
+        kept. Two jobs may exchange their tasks in one call.
+        """
+
+    def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
+        """Set other ids for jobs with their attempts and events, all or none; each move is an old and a new id.
+
+        A job that has the new id, and for which nothing was paid, gets the old one. *remark* is kept beside it, as by
+        `meta_set`. Raises `StaleProgressError` when the journal does not hold a job of an old id.
+        """
+
+    def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
+        """Keep where the clips of these jobs lie now, all of them or none, and a *remark* as `move` does."""
+
+    def meta_set(self, key: str, value: str) -> None:
+        """Keep a remark about the journal as a whole."""
+
+    def seal(self) -> None:
+        """Note that the journal was held against all that lies beside it, so that nothing outside knows more."""
+
+    def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
+        """Let the journal be at home where it is now.
+
+        Raises `batchvid.domain.errors.StorageError` where another copy may go on, unless a person says that it was
+        *moved*. *wanted* are the jobs of the manifest; ``None`` when the session is not a run.
+        """
+
+
+class JournalStore(Protocol):
+    """Where a journal is."""
+
+    def exists(self) -> bool:
+        """Whether there is a journal; also one that cannot be read: who opens it says what to do."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the journal, and the output that it is of, for whoever will write.
+
+        Raises `batchvid.domain.errors.OutputBusyError` at once when a run holds it.
+        """
+
+    def held_since(self) -> float | None:
+        """Return since when a run holds the journal (UTC epoch seconds); ``None`` when none does. Changes nothing."""
+
+    def is_held(self) -> bool:
+        """Whether a run holds the journal."""
+        return self.held_since() is not None
+
+    def open(self, *, service: str | None) -> Journal:
+        """Open the journal for writing, or make it, for *service* (a normalised base URL); the caller has the lock.
+
+        ``None`` is whatever service it has, for a person's decisions: there must be a journal then. Raises
+        `batchvid.domain.errors.StorageError` for a journal that cannot be read or written, or might be something else,
+        and `batchvid.domain.errors.ConfigError` for one of another service or a newer batchvid.
+        """
+
+    def read(self) -> JournalReader | None:
+        """Open the journal for reading, beside a writer if there is one; ``None`` if there is no journal.
+
+        Raises as `open` does. A journal of an older batchvid is refused, because reading must not change it.
+        """
+
+
 def numbered(change: Change) -> Iterator[tuple[int, Event, float]]:
-    """Yield each event of *change* with the number of the attempt that it is about, and its time.
+    """Yield each event of *change* that is kept, with the number of the attempt that it is about, and its time.
 
     A refused attempt gives its number back, so what follows is about the one before it.
     """
@@ -84,9 +296,17 @@ def numbered(change: Change) -> Iterator[tuple[int, Event, float]]:
     for event, at in change.events:
         if isinstance(event, SubmitStarted):
             attempt = event.attempt
-        yield attempt, event, at
+        if type(event) in DURABLE:
+            yield attempt, event, at
         if isinstance(event, SubmitRefused):
             attempt -= 1
+
+
+def followed(before: Attempt | None, event: Event, *, job_id: str, number: int, at: float) -> Attempt | None:
+    """Return what *event* makes of the attempt that the journal holds; no payment is written over another."""
+    if isinstance(event, SubmitStarted) and before is not None:
+        raise StaleProgressError(f"job {job_id!r}: attempt {number} was started before")
+    return follow(before, event, job_id=job_id, number=number, at=at)
 
 
 def event_data(event: Event) -> dict[str, Any]:
@@ -101,18 +321,3 @@ def log_line(job_id: str, attempt: int, event: Event, *, at: float) -> dict[str,
     """Return an event as the event log has it."""
     line = {"at": rfc3339(at), "job": job_id, "attempt": attempt, "event": type(event).__name__}
     return line | event_data(event)
-
-
-def execute(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
-    r"""Run *statement* and give how many rows it changed.
-
-    Text with half a surrogate pair in it, which SQLite does not take, gets ``\udNNN`` instead. Such halves come from
-    file names that are no UTF-8, and what they stand in must not lose a paid task id.
-    """
-    try:
-        return db.execute(statement, values).rowcount
-    except UnicodeEncodeError:
-        storable = (
-            value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
-        )
-        return db.execute(statement, tuple(storable)).rowcount

@@ -6,7 +6,7 @@ Hundreds of jobs record at the same time, and each commit waits for the disk: th
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.errors import StorageError
 from batchvid.storage.threads import Batcher, Workers
@@ -15,48 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from batchvid.journal.base import Change
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.base import Change, Journal
 
 
 GROUP_MAX = 512
 """Changes in one commit: some 10 ms of work, after which the first of them should not wait for more."""
-
-
-class Records(Protocol):
-    """Where a run records what happened."""
-
-    async def record(self, change: Change) -> None:
-        """Keep *change*; it is durable when this returns.
-
-        Raises `StorageError`, `TaskOwnedError` or `StaleProgressError` as `Journal.record` does, and then nothing of
-        the change was kept. It cannot be cancelled: a cancelled caller waits for the record to settle first, and
-        if the record failed, gets that error instead, because a paid task id may depend on it.
-        """
-
-    async def owner_of_task(self, task_id: str) -> str | None:
-        """Return the id of the job that has this task; ``None`` when none has."""
-
-    async def close(self) -> None:
-        """Wait for what is under way. The journal stays open and is its owner's again."""
-
-
-class InlineRecorder:
-    """Records at once, in the caller's own thread: for runs whose clock is not the real one."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    async def record(self, change: Change) -> None:
-        """Keep *change*; it is durable when this returns."""
-        self._journal.record((change,))
-
-    async def owner_of_task(self, task_id: str) -> str | None:
-        """Return the id of the job that has this task; ``None`` when none has."""
-        return self._journal.owner_of_task(task_id)
-
-    async def close(self) -> None:
-        """Do nothing: nothing is ever under way."""
 
 
 class Recorder:
@@ -76,7 +39,12 @@ class Recorder:
         self._closed = False
 
     async def record(self, change: Change) -> None:
-        """Keep *change*; it is durable when this returns. See `Records.record`."""
+        """Keep *change*; it is durable when this returns.
+
+        Raises as `Journal.record` does, and then nothing of the change was kept. It cannot be cancelled: a cancelled
+        caller waits for the record to settle first, and if the record failed, gets that error instead, because a paid
+        task id may depend on it.
+        """
         if self._closed:
             raise RuntimeError("the recorder is closed")
         error, cancelled = await self._gatherer.outcome(change)

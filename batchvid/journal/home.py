@@ -35,8 +35,7 @@ from batchvid.domain.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from batchvid.journal.sqlite import Journal
-    from batchvid.journal.sqlite_reader import JournalReader
+    from batchvid.journal.base import Journal, JournalReader
 
 
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -82,14 +81,22 @@ def verdict(before: Home | None, now: Home, *, was_clean: bool, is_work_left: bo
     return Verdict.MOVED if was_clean or not is_work_left else Verdict.MAY_BE_A_COPY
 
 
-def settle(journal: Journal, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
-    """Let *journal* be at home where it is; raises `StorageError` where another copy may go on, unless it was *moved*.
+def settle(
+    journal: Journal,
+    wanted: Collection[str] | None,
+    *,
+    path: Path,
+    was_clean: bool,
+    moved: bool,
+    note: Callable[[str], None],
+) -> bool:
+    """Let *journal*, at this path, be at home there, as `Journal.settle` does; return whether its home is another now.
 
-    *wanted* are the jobs of the manifest; ``None`` when the session is not a run.
+    *was_clean*: its last session ended properly.
     """
-    before, now = _remembered(journal), Home.of(journal.path)
+    before, now = _remembered(journal), Home.of(path)
     is_left = wanted is None or _is_work_left(journal, wanted)
-    match verdict(before, now, was_clean=journal.was_clean, is_work_left=is_left):
+    match verdict(before, now, was_clean=was_clean, is_work_left=is_left):
         case Verdict.AT_HOME:
             pass
         case Verdict.PUT_BACK:
@@ -106,18 +113,13 @@ def settle(journal: Journal, wanted: Collection[str] | None, *, moved: bool, not
             note(f"the output was moved here{_from(before)}, as you said: only this copy of it may go on")
     if before != now:
         journal.meta_set(HOME, json.dumps(asdict(now)))
-        journal.checkpoint()
+    return before != now
 
 
-def question(journal: JournalReader, wanted: Collection[str]) -> str | None:
-    """Return what a person is to be asked before a run in what may be a copy; ``None`` when it needs no word."""
-    before, now = _remembered(journal), Home.of(journal.path)
-    found = verdict(
-        before,
-        now,
-        was_clean=journal.meta_get("clean") == "1",
-        is_work_left=_is_work_left(journal, wanted),
-    )
+def question(journal: JournalReader, wanted: Collection[str], *, path: Path, was_clean: bool) -> str | None:
+    """Return what `JournalReader.moved_question` does, of the journal at this path."""
+    before, now = _remembered(journal), Home.of(path)
+    found = verdict(before, now, was_clean=was_clean, is_work_left=_is_work_left(journal, wanted))
     if found is not Verdict.MAY_BE_A_COPY:
         return None
     return (

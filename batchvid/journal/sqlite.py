@@ -1,13 +1,6 @@
-"""The journal: what has happened to every job, durably; the only truth about money.
+"""The journal in a SQLite database: one file in the output's state folder, which `batchvid.journal.sqlite_file` keeps.
 
-Rules that it keeps:
-
-* A call of `Journal.record` is one transaction, on disk when it returns; if it raises, nothing of it is.
-* A job moves only from what the journal holds: every update compares the version and sets it.
-* What it has kept is in the event log beside it before anybody hears that it is kept.
-* It computes no states. What a job has become is said by `batchvid.domain.lifecycle.advance`, before.
-* One connection writes, at any number of readers' side; the run's lock sees to the one. What it and they can read is in
-  `batchvid.journal.sqlite_reader`.
+One connection writes, at any number of readers' side; the run's lock sees to the one.
 """
 
 from __future__ import annotations
@@ -15,110 +8,287 @@ from __future__ import annotations
 import json
 import secrets
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.history import MOVED
-from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, TaskAdopted
-from batchvid.journal import sqlite_file
-from batchvid.journal.base import DURABLE, StaleProgressError, event_data, execute, log_line, numbered
-from batchvid.journal.event_log import LOG_FILE, EventLog
+from batchvid.domain.job import Attempt, Outcome, Progress, State
+from batchvid.domain.lifecycle import KeptEvent, SubmitAccepted, SubmitStarted, TaskAdopted
+from batchvid.domain.records import rfc3339
+from batchvid.domain.results import Money
+from batchvid.journal import home, sqlite_file
+from batchvid.journal.base import (
+    TIMINGS_KEPT,
+    Journal,
+    JournalReader,
+    JournalStore,
+    StaleProgressError,
+    TaskOwnedError,
+    event_data,
+    followed,
+    log_line,
+    numbered,
+)
+from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
-from batchvid.journal.sqlite_reader import COLUMNS, JournalReader, follow
+from batchvid.storage.lock import held_since, hold
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
 
-    from batchvid.domain.job import Progress
+    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.report import PaceChange
     from batchvid.journal.base import Change, Timing
 
 
+JOURNAL_FILE = "journal.db"
 READER_PATIENCE_MS = 1000
 """How long the end of a session waits for who reads just now; without the last bit of order nothing is lost."""
-OPEN_ATTEMPTS = (
-    "SELECT job_id, attempt, attempts.price_micros, attempts.fingerprint, started_at, attempts.task_id,"
-    " attempts.resolved_model, accepted_at FROM jobs JOIN attempts USING (job_id, attempt)"
-    " WHERE state NOT IN ('done', 'failed') AND state != 'pending'"
-)
-TIMINGS_KEPT = 200
-"""Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
-
+ASKED_AT_ONCE = 500
+"""Jobs in one query: fewer than SQLite takes values (999 in old ones), enough that asking costs nothing."""
 ASIDE = "/"
 """Before an id for the moment in which two are exchanged; no id holds it."""
 
+STATES = {state.value: state for state in State}
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM jobs"
+ALL_ATTEMPTS = f"SELECT {', '.join(Attempt._fields)} FROM attempts"
+UNFINISHED = "state NOT IN ('done', 'failed')"
+"""Word for word the condition of the partial index, so that SQLite uses it."""
+BEYOND_ASCII = "[^' || char(1) || '-' || char(127) || ']"
+RESERVED = "outcome IN ('open', 'in_doubt')"
+"""The same of the attempts."""
+MONEY = (
+    f"SELECT coalesce(sum(price_micros) FILTER (WHERE NOT {RESERVED}), 0),"
+    f" coalesce(sum(price_micros) FILTER (WHERE {RESERVED}), 0),"
+    " count(*) FILTER (WHERE price_micros IS NULL),"
+    " (SELECT coalesce(sum(unproven_micros), 0) FROM jobs) FROM attempts"
+)
 INSERT_PROGRESS = (
-    f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 as above
+    f"INSERT INTO jobs ({', '.join(Progress._fields)}) VALUES ({', '.join('?' * len(Progress._fields))})"
     " ON CONFLICT DO NOTHING"
 )
 UPDATE_PROGRESS = (
-    f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])}"  # noqa: S608 as above
-    " WHERE job_id = ? AND version = ?"
+    f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in Progress._fields[1:])} WHERE job_id = ? AND version = ?"
 )
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
+INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
+INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)"
 
 
-class Journal(JournalReader):
-    """A journal that is open for writing. Make one by `open` or `reopen`; used by one thread at a time."""
+@dataclass(frozen=True, slots=True)
+class SqliteStore(JournalStore):
+    """The journal at a path."""
+
+    path: Path
+
+    def exists(self) -> bool:
+        """Whether it is there; one in a forbidden folder is."""
+        try:
+            return self.path.exists()
+        except PermissionError:
+            return True
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Take the kernel's lock on a file beside it."""
+        return hold(self.path.parent.parent)
+
+    def held_since(self) -> float | None:
+        """Look at that lock."""
+        return held_since(self.path.parent.parent)
+
+    def open(self, *, service: str | None) -> SqliteJournal:
+        """Open it for writing, or make it.
+
+        A journal of an older batchvid is copied to ``<name>.v<its version>.bak`` and then migrated. One that was not
+        closed properly is checked page by page.
+        """
+        path, found = self.path, sqlite_file.read(self.path)
+        with sqlite_file.translated(path):
+            if sqlite_file.refuse_doubtful(path):
+                sealed_by = found.get("session") if sqlite_file.is_untouched(path, found) else None
+            elif service is None:
+                raise StorageError(f"there is no journal {path}")
+            else:
+                _refuse_other(path, found.get("service"), service)
+                sqlite_file.create(path, service=service)
+                sealed_by = None
+            sqlite_file.make_private(path)
+            db = sqlite_file.connect(path)
+        journal = SqliteJournal(db, path)
+        try:
+            journal.take_over(service, sealed_by)
+        except BaseException:  # whatever it was, the connection is closed, and it is raised again
+            db.close()
+            raise
+        return journal
+
+    def read(self) -> SqliteReader | None:
+        """Open it for reading."""
+        with sqlite_file.translated(self.path):
+            if not sqlite_file.refuse_doubtful(self.path):
+                return None
+            db = sqlite_file.connect(self.path, readonly=True)
+        try:
+            with sqlite_file.translated(self.path):
+                sqlite_file.check_kind(db, self.path)
+                sqlite_file.refuse_older(db, self.path)
+        except BaseException:  # whatever it was, the connection is closed, and it is raised again
+            db.close()
+            raise
+        return SqliteReader(db, self.path)
+
+
+class SqliteReader(JournalReader):
+    """A journal that is open. Made by `SqliteStore`."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self.name = str(path)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the journal is as its last session has left it."""
+        found = sqlite_file.read(self.path)
+        is_session = found.get("session") is not None and found["session"] == self.meta_get("session")
+        return is_session and self.meta_get("clean") == "1" and sqlite_file.is_untouched(self.path, found)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
+        """Ask for some hundreds at once."""
+        left = iter(job_ids)
+        while ids := tuple(islice(left, ASKED_AT_ONCE)):
+            found = {row.job_id: row for row in self._progress(f"WHERE job_id IN ({', '.join('?' * len(ids))})", *ids)}
+            yield from (found[job_id] for job_id in ids if job_id in found)
+
+    def all_progress(self) -> Iterator[Progress]:
+        """Read the whole table."""
+        return self._progress("ORDER BY job_id")
+
+    def open_progress(self) -> Iterator[Progress]:
+        """Read by the partial index."""
+        return self._progress(f"WHERE {UNFINISHED} ORDER BY job_id")
+
+    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
+        """Read what is done."""
+        wanted = f"AND path GLOB '*{BEYOND_ASCII}*'" if beyond_ascii else ""
+        return self._progress(f"WHERE state = 'done' {wanted} ORDER BY job_id")
+
+    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
+        """Read three columns."""
+        rows = self._rows("SELECT job_id, state, fingerprint FROM jobs ORDER BY job_id")
+        return ((job_id, STATES[state], fingerprint) for job_id, state, fingerprint in rows)
+
+    def counts(self) -> dict[State, int]:
+        """Count in the database."""
+        found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+        return {state: found.get(state.value, 0) for state in State}
+
+    def attempts(self, job_id: str | None = None) -> Iterator[Attempt]:
+        """Read the attempts."""
+        if job_id is None:
+            return map(_attempt, self._rows(f"{ALL_ATTEMPTS} ORDER BY job_id, attempt"))
+        return map(_attempt, self._rows(f"{ALL_ATTEMPTS} WHERE job_id = ? ORDER BY attempt", job_id))
+
+    def money(self) -> Money:
+        """Sum up in the database."""
+        spent, reserved, unpriced, unproven = next(self._rows(MONEY))
+        return Money(
+            spent_micros=spent,
+            reserved_micros=reserved + unproven,
+            unproven_micros=unproven,
+            unpriced_attempts=unpriced,
+        )
+
+    def reserved_jobs(self) -> frozenset[str]:
+        """Read by the partial index."""
+        return frozenset(job_id for (job_id,) in self._rows(f"SELECT DISTINCT job_id FROM attempts WHERE {RESERVED}"))
+
+    def owner_of_task(self, task_id: str) -> str | None:
+        """Ask the index."""
+        rows = self._rows("SELECT job_id FROM attempts WHERE task_id = ?", task_id)
+        return next((job_id for (job_id,) in rows), None)
+
+    def events(
+        self,
+        job_id: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        after: int = 0,
+        newest_first: bool = False,
+    ) -> Iterator[KeptEvent]:
+        """Read the events."""
+        values: tuple[str | int, ...] = (after, *kinds)
+        where = "seq > ?"
+        if kinds:
+            where += f" AND kind IN ({', '.join('?' * len(kinds))})"
+        if job_id is not None:
+            where += " AND job_id = ?"
+            values = (*values, job_id)
+        order = " DESC" if newest_first else ""
+        query = f"SELECT seq, job_id, attempt, at, kind, data FROM events WHERE {where} ORDER BY seq{order}"
+        rows = self._rows(query, *values)
+        return (KeptEvent(seq, job, number, at, kind, json.loads(data)) for seq, job, number, at, kind, data in rows)
+
+    def pace_changes(self) -> list[PaceChange]:
+        """Read the event log beside the file."""
+        return pace_changes(self.path.with_name(LOG_FILE))
+
+    def timings(self) -> Mapping[str, list[float]]:
+        """Read all of them."""
+        found: dict[str, list[float]] = {}
+        for timing_class, took_s in self._rows("SELECT timing_class, took_s FROM timings ORDER BY seq"):
+            found.setdefault(timing_class, []).append(took_s)
+        return found
+
+    def meta_get(self, key: str) -> str | None:
+        """Read one remark."""
+        return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
+
+    def moved_question(self, wanted: Collection[str]) -> str | None:
+        """Ask `batchvid.journal.home`."""
+        return home.question(self, wanted, path=self.path, was_clean=self.meta_get("clean") == "1")
+
+    def _progress(self, where: str, *values: str) -> Iterator[Progress]:
+        return map(_progress, self._rows(f"{ALL_PROGRESS} {where}", *values))
+
+    def _rows(self, query: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
+        with sqlite_file.translated(self.path):
+            yield from self._db.execute(query, values)
+
+
+class SqliteJournal(SqliteReader, Journal):
+    """A journal that is open for writing. Made by `SqliteStore`."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         super().__init__(db, path)
         self._identity: tuple[int, int] | None = None
         self.log = EventLog(path.with_name(LOG_FILE))
-        self.was_clean = True
+        self._was_clean = True
         """Whether its last session had ended properly."""
-        self.is_sealed = False
-        """Whether nothing beside it knows more: it was found sealed, or was held against all that (`takeback`)."""
+        self._is_sealed = False
 
-    @classmethod
-    def open(cls, path: Path, *, service: str) -> Journal:
-        """Open the journal at *path* for writing, or create it for *service* (a normalised base URL).
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it was found sealed, or was held against all that lies beside it since."""
+        return self._is_sealed
 
-        A journal of an older batchvid is copied to ``<name>.v<its version>.bak`` and then migrated. One that was
-        not closed properly is checked page by page. Raises `StorageError` for a journal that cannot be read or
-        written, or might be something else, and `ConfigError` for one of another service or a newer batchvid.
-        """
-        found = sqlite_file.read(path)
-        with sqlite_file.translated(path):
-            if not sqlite_file.refuse_doubtful(path):
-                _refuse_other(path, found.get("service"), service)
-                sqlite_file.create(path, service=service)
-                found = {}
-            elif not sqlite_file.is_untouched(path, found):
-                found = {}
-            sqlite_file.make_private(path)
-            db = sqlite_file.connect(path)
-        journal = cls(db, path)
-        try:
-            journal._take_over(service, found.get("session"))
-        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
-            db.close()
-            raise
-        return journal
+    def seal(self) -> None:
+        """Have it sealed when it is closed."""
+        self._is_sealed = True
 
-    @classmethod
-    def reopen(cls, path: Path) -> Journal:
-        """Open the journal that exists at *path* for writing, whatever service it is of: for a person's decisions.
-
-        Raises as `open` does, and `StorageError` when there is none.
-        """
-        with sqlite_file.translated(path):
-            if not sqlite_file.refuse_doubtful(path):
-                raise StorageError(f"there is no journal {path}")
-            found = sqlite_file.read(path)
-            untouched = sqlite_file.is_untouched(path, found)
-            db = sqlite_file.connect(path)
-        journal = cls(db, path)
-        try:
-            journal._take_over(None, found.get("session") if untouched else None)
-        except BaseException:  # whatever it was, the connection is closed, and it goes on its way
-            db.close()
-            raise
-        return journal
-
-    def _take_over(self, service: str | None, sealed_by: str | None) -> None:
+    def take_over(self, service: str | None, sealed_by: str | None) -> None:
+        """Begin a session: bring the file up to date and check it; *sealed_by* is the session of a seal that holds."""
         with sqlite_file.translated(self.path):
             self._identity = sqlite_file.identity(self.path)
             sqlite_file.check_kind(self._db, self.path)
@@ -129,31 +299,32 @@ class Journal(JournalReader):
                 migrate(self._db)
         if service is not None:
             _refuse_other(self.path, self.meta_get("service"), service)
-        self.was_clean = self.meta_get("clean") == "1"
-        self.is_sealed = self.was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
-        if not self.is_sealed:
+        self._was_clean = self.meta_get("clean") == "1"
+        self._is_sealed = self._was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
+        if not self._is_sealed:
             with sqlite_file.translated(self.path):
                 sqlite_file.check_pages(self._db, self.path)
-        self._begin()
-
-    def _begin(self) -> None:
-        """Begin a session; every copy that is made of the file from now on shows that it was not ended."""
+        # Every copy that is made of the file from now on shows that this session was not ended.
         sqlite_file.break_(self.path)
         self._meta_set({"clean": "0", "session": secrets.token_hex(8)})
-        self.checkpoint()
+        self._checkpoint()
         self.log.remember(self._open_lines())
 
-    def checkpoint(self) -> None:
+    def _checkpoint(self) -> None:
         """Bring what is in the -wal into the file itself, as far as no reader is in the way."""
         with sqlite_file.translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _open_lines(self) -> Iterator[dict[str, Any]]:
         """Yield, as the log has them, the events that made each open attempt what it is."""
-        for job_id, attempt, *started, started_at, task_id, model, accepted_at in self._rows(OPEN_ATTEMPTS):
-            yield log_line(job_id, attempt, SubmitStarted(attempt, *started), at=started_at)
-            if task_id is not None:
-                yield log_line(job_id, attempt, SubmitAccepted(task_id, model), at=accepted_at or started_at)
+        columns = ", ".join(f"attempts.{name}" for name in Attempt._fields)
+        query = f"SELECT {columns} FROM jobs JOIN attempts USING (job_id, attempt) WHERE {UNFINISHED}"
+        for one in map(_attempt, self._rows(f"{query} AND state != 'pending'")):
+            started = SubmitStarted(one.attempt, one.price_micros, one.fingerprint)
+            yield log_line(one.job_id, one.attempt, started, at=one.started_at)
+            if one.task_id is not None:
+                accepted = SubmitAccepted(one.task_id, one.resolved_model)
+                yield log_line(one.job_id, one.attempt, accepted, at=one.accepted_at or one.started_at)
 
     def close(self, *, clean: bool = True) -> None:
         """Close the journal. One that knows all, and whose use ended properly (*clean*), is sealed."""
@@ -168,21 +339,20 @@ class Journal(JournalReader):
         finally:
             self._db.close()
         with suppress(OSError):
-            if session is not None and self.is_sealed and sqlite_file.identity(self.path) == self._identity:
+            if session is not None and self._is_sealed and sqlite_file.identity(self.path) == self._identity:
                 sqlite_file.put(self.path, service=service, session=session)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close(clean=error is None or isinstance(error, ConfigError))  # a missing key says nothing of the journal
 
     def record(self, changes: Sequence[Change]) -> None:
-        """Keep *changes*, all of them or none; when this returns, they survive a power loss.
+        """Keep *changes* in one transaction.
 
-        Raises `StaleProgressError` when a change does not start from what the journal holds (a bug),
-        `TaskOwnedError` when one names a task that another attempt has, and `StorageError` when
-        the disk does not take them, or the journal was moved or removed: SQLite would go on writing to a file
-        that no later run finds.
+        Raises `StorageError` also when the journal was moved or removed: SQLite would go on writing to a file that no
+        later run finds.
         """
         with sqlite_file.translated(self.path):
             if sqlite_file.identity(self.path) != self._identity:
@@ -194,11 +364,8 @@ class Journal(JournalReader):
         self.log.keep(lines)
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
-        """Return jobs other ids, with their attempts and events, all of them or none; each move is an old and a new id.
-
-        A job that has the new id, and for which nothing was paid, gets the old one. *remark* is kept beside it, as by
-        `meta_set`. Raises `StaleProgressError` when the journal does not hold a job of an old id.
-        """
+        """Rename in one transaction."""
+        lines = []
         with self._transaction():
             self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction
             for old, new in moves:
@@ -207,28 +374,27 @@ class Journal(JournalReader):
                     raise StaleProgressError(f"there is no job {old!r} to become {new!r}")
                 if in_the_way:
                     self._rename(ASIDE + new, old)
-                self._db.execute("UPDATE jobs SET version = version + 1 WHERE job_id = ?", (new,))
-                self._db.execute(
-                    "INSERT INTO events (job_id, attempt, at, kind, data)"
-                    " SELECT job_id, attempt, ?, ?, ? FROM jobs WHERE job_id = ?",
-                    (at, MOVED, json.dumps({"moved_from": old}), new),
-                )
+                query = "UPDATE jobs SET version = version + 1 WHERE job_id = ? RETURNING attempt"
+                (attempt,) = self._db.execute(query, (new,)).fetchone()
+                self._db.execute(INSERT_EVENT, (new, attempt, at, MOVED, json.dumps({"moved_from": old})))
+                lines.append({"at": rfc3339(at), "job": new, "attempt": attempt, "event": MOVED, "moved_from": old})
             self._remark(*remark)
+        self.log.keep(lines)
 
     def _rename(self, old: str, new: str) -> int:
         for table in ("attempts", "events"):
-            self._db.execute(f"UPDATE {table} SET job_id = ? WHERE job_id = ?", (new, old))  # noqa: S608 two constants
+            self._db.execute(f"UPDATE {table} SET job_id = ? WHERE job_id = ?", (new, old))
         return self._db.execute("UPDATE jobs SET job_id = ? WHERE job_id = ?", (new, old)).rowcount
 
     def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
-        """Keep where the clips of these jobs lie now, all of them or none, and a *remark* as `move` does."""
+        """Keep them in one transaction."""
         with self._transaction():
             for job_id, path in paths.items():
-                execute(self._db, "UPDATE jobs SET path = ? WHERE job_id = ?", (path, job_id))
+                self._execute("UPDATE jobs SET path = ? WHERE job_id = ?", (path, job_id))
             self._remark(*remark)
 
     def meta_set(self, key: str, value: str) -> None:
-        """Keep a remark about the journal as a whole."""
+        """Keep a remark."""
         self._meta_set({key: value})
 
     def _meta_set(self, values: Mapping[str, str]) -> None:
@@ -240,6 +406,11 @@ class Journal(JournalReader):
         self._db.execute(
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
         )
+
+    def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
+        """Ask `batchvid.journal.home`."""
+        if home.settle(self, wanted, path=self.path, was_clean=self._was_clean, moved=moved, note=note):
+            self._checkpoint()
 
     def backup(self, path: Path) -> None:
         """Write a whole copy of the journal to *path*, also while it is being written to."""
@@ -253,7 +424,7 @@ class Journal(JournalReader):
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:  # whatever it was, nothing of the transaction stays, and it goes on its way
+            except BaseException:  # whatever it was, nothing of the transaction stays, and it is raised again
                 if self._db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
                     self._db.execute("ROLLBACK")
                 raise
@@ -263,30 +434,51 @@ class Journal(JournalReader):
         for attempt, event, _ in numbered(change):
             if isinstance(event, TaskAdopted):
                 here = (change.before.job_id, attempt)
-                execute(self._db, "UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
+                self._execute("UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
 
     def _write(self, change: Change) -> list[dict[str, Any]]:
         """Write *change*, and return its events as lines of the event log."""
         before, (job_id, *row) = change.before, _row(change.after)
         if before.version:
-            moved = execute(self._db, UPDATE_PROGRESS, (*row, job_id, before.version))
+            moved = self._execute(UPDATE_PROGRESS, (*row, job_id, before.version))
         else:
-            moved = execute(self._db, INSERT_PROGRESS, (job_id, *row))
+            moved = self._execute(INSERT_PROGRESS, (job_id, *row))
         if not moved:
             raise StaleProgressError(f"job {before.job_id!r} is no longer at version {before.version}")
         lines = []
         for attempt, event, at in numbered(change):
-            if type(event) in DURABLE:
-                follow(self._db, job_id, attempt=attempt, event=event, at=at)
-                execute(
-                    self._db,
-                    "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)",
-                    (job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))),
-                )
-                lines.append(log_line(job_id, attempt, event, at=at))
+            self._follow(job_id, attempt, event, at=at)
+            kept = (job_id, attempt, at, type(event).__name__, json.dumps(event_data(event)))
+            self._execute(INSERT_EVENT, kept)
+            lines.append(log_line(job_id, attempt, event, at=at))
         if change.timing:
             self._note(change.timing)
         return lines
+
+    def _follow(self, job_id: str, number: int, event: Event, *, at: float) -> None:
+        """Store what *event* makes of the attempt that it is about."""
+        here = (job_id, number)
+        row = self._db.execute(f"{ALL_ATTEMPTS} WHERE job_id = ? AND attempt = ?", here).fetchone()
+        before = None if row is None else _attempt(row)
+        after = followed(before, event, job_id=job_id, number=number, at=at)
+        if after == before:
+            return
+        if after is None:
+            self._db.execute("DELETE FROM attempts WHERE job_id = ? AND attempt = ?", here)
+            return
+        values = after._replace(outcome=after.outcome.value)  # type: ignore[arg-type]
+        if row is None:
+            self._execute(INSERT_ATTEMPT, values)
+            return
+        changed = {name: new for name, old, new in zip(Attempt._fields, row, values, strict=True) if new != old}
+        self._refuse_second_owner(changed.get("task_id"))
+        columns = ", ".join(f"{name} = ?" for name in changed)
+        query = f"UPDATE attempts SET {columns} WHERE job_id = ? AND attempt = ?"
+        self._execute(query, (*changed.values(), *here))
+
+    def _refuse_second_owner(self, task_id: Any) -> None:
+        if task_id is not None and (owner := self.owner_of_task(task_id)) is not None:
+            raise TaskOwnedError(task_id, owner)
 
     def _note(self, timing: Timing) -> None:
         self._db.execute(
@@ -299,6 +491,21 @@ class Journal(JournalReader):
             (timing.timing_class, timing.timing_class, TIMINGS_KEPT),
         )
 
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
+        r"""Run *statement* and return how many rows it changed.
+
+        Text with half a surrogate pair in it, which SQLite does not take, gets ``\udNNN`` instead. Such halves come
+        from file names that are no UTF-8, and what they stand in must not lose a paid task id.
+        """
+        try:
+            return self._db.execute(statement, values).rowcount
+        except UnicodeEncodeError:
+            storable = (
+                value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+                for value in values
+            )
+            return self._db.execute(statement, tuple(storable)).rowcount
+
 
 def _refuse_other(path: Path, bound_to: str | None, service: str) -> None:
     """Refuse a journal that belongs to another service, also one that is gone and has left its seal."""
@@ -309,6 +516,17 @@ def _refuse_other(path: Path, bound_to: str | None, service: str) -> None:
         )
 
 
+# For the subclasses of plain values, SQLite's module looks through its adapters first: it gets plain ones.
+
+
 def _row(progress: Progress) -> tuple[Any, ...]:
-    # Plain values: for its subclasses, SQLite's module looks through its adapters first.
     return progress._replace(state=progress.state.value, parked=int(progress.parked))  # type: ignore[arg-type]
+
+
+def _progress(row: tuple[Any, ...]) -> Progress:
+    job_id, state, version, attempt, allowance_from, parked, *rest = row
+    return Progress(job_id, STATES[state], version, attempt, allowance_from, bool(parked), *rest)
+
+
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))

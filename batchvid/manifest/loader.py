@@ -19,6 +19,7 @@ from batchvid.domain.errors import ManifestError
 from batchvid.domain.image_fit import Fit, ratio_of
 from batchvid.domain.job import Continuation, Frame, Job
 from batchvid.domain.limits import Limits
+from batchvid.domain.providers import FACTS
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.expand import Expander, JobSpec
@@ -34,21 +35,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchvid.domain.film import Film
+    from batchvid.domain.providers import ProviderName
     from batchvid.manifest.templates import Template
     from batchvid.manifest.values import Price
 
 _SLUG_LENGTH = 40
 _CONTENT_DIGITS = 6
+_SMALLEST_PIXELS = 100
+"""A size of less on both sides is a shape."""
 _WORD = re.compile(r"[a-z0-9]+")
 _PRICED_BY = frozenset({"model", "size", "seconds", "price"})
-_MODEL = DEFAULTS.defaults["model"]
 _ID_IS_PATH = parse(HEAD.defaults["filename"])
 
 
-def load(path: Path | str, *, read_frame: Callable[[Path], Frame]) -> Manifest:
+def load(path: Path | str, *, read_frame: Callable[[Path], Frame], base_url: str | None) -> Manifest:
     """Read, check and expand the manifest at *path*; see `batchvid.manifest.load`."""
     with _no_collection():
-        return _load(Path(path), name=str(path), read_frame=read_frame)
+        return _load(Path(path), name=str(path), read_frame=read_frame, base_url=base_url)
 
 
 @contextlib.contextmanager
@@ -63,7 +66,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Manifest:
+def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_url: str | None) -> Manifest:
     diagnostics = Diagnostics()
     absolute = path.absolute()
     document = _document(path, name, diagnostics)
@@ -71,8 +74,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
     diagnostics.add_all(mistakes, document)
     defaults, broken_defaults = _section(DEFAULTS, document, "defaults", diagnostics)
     limits, _ = _section(LIMITS, document, "limits", diagnostics)
-    service = SERVICE.defaults | _section(SERVICE, document, "service", diagnostics)[0]
-    _warn_of_service(document, service, diagnostics)
+    service = _service(document, diagnostics, base_url=base_url)
     template = None
     if "filename" not in broken_head:
         try:
@@ -92,6 +94,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         prices=head.get("prices", {}),
         priced="budget" in limits and "prices" not in broken_head,
         template=template,
+        provider=service["provider"],
         diagnostics=diagnostics,
     )
     jobs = maker.jobs()
@@ -103,6 +106,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame]) -> Mani
         base_url=service["base_url"],
         key_env=service["key_env"],
         allow_http=service["allow_http"],
+        provider=service["provider"],
         output=on_disk(absolute.parent / head.get("output", f"out/{path.stem}")),
         limits=_limits(limits),
         jobs=tuple(jobs),
@@ -153,14 +157,22 @@ def _section(
     return found, broken
 
 
-def _warn_of_service(document: Document, service: Mapping[str, Any], diagnostics: Diagnostics) -> None:
-    """Warn of what may give a secret away."""
+def _service(document: Document, diagnostics: Diagnostics, *, base_url: str | None) -> dict[str, Any]:
+    """Return where the requests go and with which key, and warn of what may give a secret away.
+
+    *base_url* wins over what is written.
+    """
+    written = SERVICE.defaults | _section(SERVICE, document, "service", diagnostics)[0]
+    facts = FACTS[written["provider"]]
+    address = base_url or written.get("base_url", facts.base_url)
+    service = {"key_env": facts.key_env_for(address), **written, "base_url": address}
     if strange := names_another_secret(service["key_env"]):
         diagnostics.warn(Location.of(document, "service", "key_env"), strange)
     if service["allow_http"]:
-        now = is_readable_on_the_way(service["base_url"])
+        now = bool(service["key_env"]) and is_readable_on_the_way(service["base_url"])
         text = "everybody on the way can read the key" if now else "base_url does not need it; remove it"
         diagnostics.warn(Location.of(document, "service", "allow_http"), f"is on: {text}")
+    return service
 
 
 def _limits(given: Mapping[str, Any]) -> Limits:
@@ -183,6 +195,7 @@ class JobMaker:
         prices: Mapping[str, Mapping[str, Price]],
         priced: bool,
         template: Template | None,
+        provider: ProviderName,
         diagnostics: Diagnostics,
     ) -> None:
         """Prepare to make jobs.
@@ -195,6 +208,8 @@ class JobMaker:
         self._prices = prices
         self._priced = priced
         self._template = template
+        self._provider = provider
+        self._facts = FACTS[provider]
         self._id_is_path = template == _ID_IS_PATH
         self._diagnostics = diagnostics
         self._ids: dict[str, JobSpec] = {}
@@ -239,7 +254,7 @@ class JobMaker:
 
     def _job(self, spec: JobSpec) -> Job | None:
         fields = spec.fields
-        model: str = nfc(fields.get("model", _MODEL))
+        model: str = nfc(fields.get("model", self._facts.model))
         size: str | None = fields.get("size")
         seconds: str | None = fields.get("seconds")
         sound = not spec.broken
@@ -254,8 +269,8 @@ class JobMaker:
             frames = self._frames_of(spec)
         if "continues" in fields or "at" in fields:
             sound = self._may_continue(spec) and sound
-        if size is not None and self._is_news(size) and (text := size_trouble(size)):
-            self._diagnostics.warn(self._expander.location(spec, "size"), text)
+        if size is not None and self._is_news(size):
+            self._judge_size(spec, size)
         price = self._price(spec, model, size, seconds)
         if not sound or frames is None or self._template is None:
             return None
@@ -278,6 +293,14 @@ class JobMaker:
             job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named
         )
         return job if above is None and not spec.film else self._linked(spec, job)
+
+    def _judge_size(self, spec: JobSpec, size: str) -> None:
+        ratio = ratio_of(size)
+        if self._facts.needs_pixels and ratio and max(ratio) < _SMALLEST_PIXELS:
+            text = f'"{size}" is a shape, and provider: {self._provider} wants pixels: write such as 1280x720'
+            self._diagnostics.add(self._expander.location(spec, "size"), text)
+        elif (strange := size_trouble(size)) is not None:
+            self._diagnostics.warn(self._expander.location(spec, "size"), strange)
 
     def _linked(self, spec: JobSpec, job: Job) -> Job:
         """Remember what the job is a part of: its storyboard's film (the first take is), or a chain."""
@@ -332,7 +355,7 @@ class JobMaker:
         """Return the job's frames in order; ``None`` when one of them is wrong."""
         frames: list[Frame] = []
         wanted = [field for field in FRAMES if field in spec.fields]
-        fit, ratio = spec.fields.get("fit", Fit.NONE), ratio_of(spec.fields.get("size"))
+        fit, ratio = spec.fields.get("fit", DEFAULTS.defaults["fit"]), ratio_of(spec.fields.get("size"))
         if fit is not Fit.NONE and ratio is None and "size" not in spec.broken:
             text = f"{fit} needs a size: that names a ratio, such as 16x9 or 1280x720: write one beside it"
             self._diagnostics.add(self._expander.location(spec, "fit"), text)
@@ -341,6 +364,13 @@ class JobMaker:
         if not begun and not spec.broken & {"first_frame", "continues"}:
             text = "stands without first_frame: write first_frame too, or name this one first_frame"
             self._diagnostics.add(self._expander.location(spec, "last_frame"), text)
+        if "last_frame" in wanted and not self._facts.has_last_frame:
+            text = (
+                f"cannot be sent: provider: {self._provider} takes a first frame alone. Remove it; a service that "
+                "takes two frames is provider: cometapi"
+            )
+            self._diagnostics.add(self._expander.location(spec, "last_frame"), text)
+            return None
         for field in wanted:
             try:
                 frames.append(self._frames.get(spec.fields[field], fit=fit, ratio=ratio))
@@ -349,7 +379,9 @@ class JobMaker:
         if not begun or len(frames) < len(wanted):
             return None
         found = tuple(frames)
-        for field, text in frame_troubles(dict(zip(wanted, found, strict=True)), spec.fields.get("size")):
+        for field, text in frame_troubles(
+            dict(zip(wanted, found, strict=True)), spec.fields.get("size"), exact=self._facts.needs_pixels
+        ):
             if self._is_news(field, spec.fields[field], text):
                 self._diagnostics.warn(self._expander.location(spec, field), text)
         return found
@@ -390,7 +422,7 @@ class JobMaker:
         """Return the clip's path; ``None`` when it is none, or in another's way."""
         if self._id_is_path:
             return job_id + ".mp4"
-        own = {"id": job_id, "model": _MODEL, "size": "default"}
+        own = {"id": job_id, "model": self._facts.model, "size": "default"}
         own |= {name: spec.fields[name] for name in ("model", "size") if name in spec.fields}
         try:
             path = clip_path(template, {**spec.variables, **own, "take": str(spec.take)})

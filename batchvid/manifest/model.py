@@ -25,7 +25,7 @@ class Manifest:
     base_url: str
     """Of the service, normalised: scheme, host, path that ends in ``/v1``, no trailing slash."""
     key_env: str
-    """The name of the variable that holds the key."""
+    """The name of the variable that holds the key; empty: the service gets none."""
     output: Path
     """Absolute; it need not exist yet."""
     limits: Limits

@@ -80,13 +80,18 @@ def suits(frame: Frame, ratio: tuple[int, int]) -> bool:
     return not height or abs(width * ratio[1] / (height * ratio[0]) - 1) <= _RATIO_TOLERANCE
 
 
-def frame_troubles(frames: Mapping[str, Frame], size: str | None) -> Iterator[tuple[str, str]]:
-    """Yield what is strange about a job's frames as they go out: the field, and the text."""
+def frame_troubles(frames: Mapping[str, Frame], size: str | None, *, exact: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is strange about a job's frames as they go out: the field, and the text.
+
+    *exact*: the service may want the clip's size to the pixel.
+    """
     ratio = ratio_of(size)
     if ratio is not None:
         for field, frame in frames.items():
             if not suits(frame, ratio):
                 yield field, f"is {_pixels(frame)}, and the clip {size}: the service may crop it; see fit:"
+            elif exact and frame.sent_size != ratio:
+                yield field, f"is {_pixels(frame)}, and the clip {size}: OpenAI refuses that, others may scale it"
     match tuple(frames.values()):
         case (first, last) if first.sent_size != last.sent_size:
             yield "last_frame", f"is {_pixels(last)}, and the first frame {_pixels(first)}: make them alike"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.domain.providers import ProviderName
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
 
@@ -245,20 +246,29 @@ ID = _shaped(
     r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}|.*\{.*)$",
     "begin with a letter or digit, then letters, digits and . _ -",
 )
+FILE_NAME = _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4")
+FOLDER = _shaped(values.folder, "^[^~]", "write the path in full: ~ is not expanded")
+BASE_URL = _shaped(values.base_url, "^https?://", "write an address that begins with https://")
+KEY_ENV = _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")
+TABLE = _shaped(
+    values.text,
+    r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
+    "write the path of a .csv, .tsv, .jsonl or .yaml file",
+)
 YES_NO = Kind(values.yes_no, {"type": "boolean"})
-DURATION = _shaped(
+TIME = _shaped(
     values.duration_s, r"^(?=.)([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?$", "write such as 90s, 20m or 1h30m"
 )
-DURATION_RANGE = _shaped(
+TIMES = _shaped(
     values.duration_range,
     r"^([0-9.]+[dhms])+\.\.([0-9.]+[dhms])+$",
     "write the shortest and the longest time, such as 3s..30s",
 )
 RATE = _shaped(
-    values.rate,
-    r"^([0-9]+(\.[0-9]+)?\s*/\s*(s|min|h)|unlimited)$",
-    "write such as 10/min, 5/s, 100/h or unlimited",
+    values.rate, r"^([0-9]+(\.[0-9]+)?\s*/\s*(s|min|h)|unlimited)$", "write such as 10/min, 5/s, 100/h or unlimited"
 )
+MOMENT = Kind(values.moment_s, {"minLength": 2, "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "type": "string"})
+HOOK = Kind(values.hook, {"pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$", "type": "string"})
 PRICE = Kind(values.price, _amount(r"^[0-9]+(\.[0-9]+)?\s*(/\s*s)?$"))
 _PRICES = _map_of(PRICE)
 PRICE_BY_SIZE = Kind(
@@ -272,17 +282,13 @@ SERVICE = Section(
     "Service",
     "The ``service`` section.",
     Key(
-        "base_url",
-        _shaped(values.base_url, "^https?://", "write an address that begins with https://"),
-        "Where the API is; with or without /v1.",
-        default="https://api.cometapi.com/v1",
+        "provider",
+        _one_of(ProviderName),
+        "What the service speaks: cometapi, or openai for OpenAI's video API and servers of your own that have it.",
+        default=ProviderName.COMETAPI,
     ),
-    Key(
-        "key_env",
-        _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key"),
-        "The NAME of the variable that holds the key; never the key itself.",
-        default="COMETAPI_KEY",
-    ),
+    Key("base_url", BASE_URL, "Where the API is; with or without /v1."),
+    Key("key_env", KEY_ENV, "The NAME of the variable that holds the key; never the key itself."),
     Key(
         "allow_http",
         YES_NO,
@@ -300,27 +306,24 @@ LIMITS = Section(
     Key("attempts", _count(1, 20), "Paid attempts of a job when the service says that the task failed."),
     Key(
         "typical_time",
-        DURATION,
+        TIME,
         "What a generation usually takes, such as 90s: where polling starts.",
         fields=("typical_time_s",),
     ),
     Key(
         "poll_every",
-        DURATION_RANGE,
+        TIMES,
         "Bounds of the gap between two polls of a task: 3s..30s.",
         fields=("poll_shortest_s", "poll_longest_s"),
     ),
     Key(
         "backoff",
-        DURATION_RANGE,
+        TIMES,
         "First and longest wait after a fault: 1s..60s.",
         fields=("backoff_first_s", "backoff_longest_s"),
     ),
     Key(
-        "task_timeout",
-        DURATION,
-        "A task unfinished after this is left for the next run: 20m.",
-        fields=("task_timeout_s",),
+        "task_timeout", TIME, "A task unfinished after this is left for the next run: 20m.", fields=("task_timeout_s",)
     ),
     Key(
         "budget",
@@ -337,7 +340,7 @@ DEFAULTS = Section(
     "Defaults",
     "The ``defaults`` section: the job fields that jobs may share.",
     Key("prompt", TEXT, "What the clip shows. May hold {variables}; {{ and }} are braces."),
-    Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said.", default="veo3-fast"),
+    Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said, or sora-2 with provider openai."),
     Key("size", TEXT, "16x9, 9x16, or pixels such as 1280x720; not sent when not given."),
     Key("seconds", TEXT, 'The length, as text: "8"; not sent when not given.'),
     Key(
@@ -392,21 +395,9 @@ ENTRY = Section(
         ),
         "Variables and their values: every combination becomes a job, in order.",
     ),
-    Key(
-        "from",
-        _shaped(
-            values.text,
-            r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
-            "write the path of a .csv, .tsv, .jsonl or .yaml file",
-        ),
-        "A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables.",
-    ),
+    Key("from", TABLE, "A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables."),
     Key("pairs", TEXT, "A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."),
-    Key(
-        "at",
-        Kind(values.moment_s, {"minLength": 2, "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "type": "string"}),
-        "With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning.",
-    ),
+    Key("at", MOMENT, "With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning."),
     Key(
         "storyboard",
         _list_of(TEXT, least=2, too_short="has fewer than 2 frames: a clip needs two, write them in order"),
@@ -428,14 +419,10 @@ HEAD = Section(
     "A batchvid manifest.",
     Key("version", Kind(values.version, {"const": 1}), "Of the manifest's format; 1."),
     Key("service", _part(SERVICE), "Which service makes the clips."),
-    Key(
-        "output",
-        _shaped(values.folder, "^[^~]", "write the path in full: ~ is not expanded"),
-        "Folder of the clips, relative to the manifest; out/<manifest's name>.",
-    ),
+    Key("output", FOLDER, "Folder of the clips, relative to the manifest; out/<manifest's name>."),
     Key(
         "filename",
-        _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4"),
+        FILE_NAME,
         "Name of a clip; may hold {id} {model} {size} {take} and variables; / makes folders; ends in .mp4.",
         default="{id}.mp4",
     ),
@@ -448,13 +435,7 @@ HEAD = Section(
     Key("defaults", _part(DEFAULTS), "What every job has that does not say otherwise."),
     Key(
         "notify",
-        _list_of(
-            Kind(
-                values.hook,
-                {"pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$", "type": "string"},
-            ),
-            least=0,
-        ),
+        _list_of(HOOK, least=0),
         "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra).",
     ),
     Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),

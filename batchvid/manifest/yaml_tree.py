@@ -132,13 +132,14 @@ class Document:
     def __init__(self, text: str, *, name: str) -> None:
         """Build the tree; raises `TextError` where it is not YAML at all, or passes a bound."""
         self.name = name
+        self.slips: list[TextError] = []
+        """What is wrong without keeping the tree from being built: a duplicate key, a tag."""
         self._text = text
         self._positions: dict[TreePath, tuple[int, int]] = {}
-        builder = _Builder(text)
-        self.slips: list[TextError] = builder.slips
-        """What is wrong without keeping the tree from being built: a duplicate key, a tag."""
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._aliased = 0
         try:
-            self.tree: Any = builder.build()
+            self.tree: Any = self._read(CParser(text).get_event)
         except ReaderError as error:
             line, column = _position_of_byte(text.encode(), error.position)
             raise TextError("holds a control character", line=line, column=column) from error
@@ -164,33 +165,22 @@ class Document:
         context = f" ({error.context})" if error.context else ""
         return TextError(f"is not YAML: {error.problem}{context}{hint}", line=mark.line + 1, column=mark.column + 1)
 
-
-class _Builder:
-    """Builds the tree from the parser's events, without recursion."""
-
-    def __init__(self, text: str) -> None:
-        self._parser = CParser(text)
-        self.slips: list[TextError] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._aliased = 0
-
-    def build(self) -> Any:
-        read: Callable[[], Any] = self._parser.get_event
+    def _read(self, read: Callable[[], Any]) -> Any:
         read()
         if type(read()) is StreamEndEvent:
             raise TextError("is empty: write at least version: 1 and jobs:", line=1, column=1)
-        tree = self._document()
+        tree = self._tree(read)
         if type(event := read()) is not StreamEndEvent:
             raise _at(event, "a second document (---) begins here: a file holds one")
         return tree
 
-    def _document(self) -> Any:  # noqa: C901, PLR0912 one flat loop: a call per event would double the time
-        read: Callable[[], Any] = self._parser.get_event
+    def _tree(  # noqa: C901, PLR0912 one flat loop, without recursion: a call per event would double the time
+        self, read: Callable[[], Any]
+    ) -> Any:
         outer: list[tuple[Any, str | None, str | None, int]] = []
         top: list[Any] = []
         box: Any = top
         key: str | None = None
-        anchor: str | None
         value: Any
         nodes = 0
         while True:
@@ -204,11 +194,13 @@ class _Builder:
                         if matches(value):
                             value = Plain(value, what)
                             break
-                if event.anchor or event.tag:
-                    self._note(event, value)
+                if event.tag:
+                    self._tell_tag(event)
+                if event.anchor:
+                    self._anchors[event.anchor] = value, 1
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 if event.tag:
-                    self._note_tag(event)
+                    self._tell_tag(event)
                 outer.append((box, key, event.anchor, nodes + self._aliased))
                 if len(outer) > MAX_DEPTH:
                     raise _at(event, f"is nested more than {MAX_DEPTH} deep")
@@ -238,13 +230,7 @@ class _Builder:
                 box[key] = value
                 key = None
 
-    def _note(self, event: Any, value: Any) -> None:
-        if event.tag:
-            self._note_tag(event)
-        if event.anchor:
-            self._anchors[event.anchor] = value, 1
-
-    def _note_tag(self, event: Any) -> None:
+    def _tell_tag(self, event: Any) -> None:
         self.slips.append(_at(event, "tags (!…) are not read: remove it, and quote what should be text"))
 
     def _alias(self, event: Any) -> Any:

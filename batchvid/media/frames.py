@@ -5,42 +5,26 @@ Every refusal of a clip is a `ValueError` whose text completes "this clip …". 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from batchvid.domain.job import Frame
-from batchvid.media.image_metadata import PNG
-from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER, doing, open_folder, open_regular, reason, write_whole
-from batchvid.storage.names import Names
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedReader
 
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from PIL.Image import Image
 
-    from batchvid.domain.job import Progress
 
-
-STILLS_FOLDER = "frames"
-"""Below the state folder: the frames that were taken from clips to be sent, by the fingerprint of their job."""
 SEEK_BEFORE_S = 0.5
 """So far before the wanted frame decoding begins: an index may be off by some frames."""
 SLACK_S = 0.001
 """Times in a file are rounded to its own ticks; less than any frame lasts."""
-
-
-class ClipNotUsableError(Exception):
-    """The clip is not the file that the journal says it is, so nothing of it may be sent; the text says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,60 +48,6 @@ class ClipProbe:
     codec: str
     frames: int
     """Of the video."""
-
-
-def take_still(folder: Path, clip: Progress, at_s: float | None, name: str) -> Frame:
-    """Take a frame out of the finished *clip* below the output *folder*, and keep it as the still *name*. Blocks.
-
-    The clip is read through one descriptor: first compared with the journal's size and SHA-256, then decoded.
-    Raise `ClipNotUsableError` when it is another file, `ValueError` when it shows no such frame, and
-    `StorageError` when the still cannot be written.
-    """
-    try:
-        with open_clip(str(folder), clip.path or "") as file:
-            if os.fstat(file.fileno()).st_size != clip.size_bytes:
-                raise ClipNotUsableError("has another size than the journal says")
-            if hashlib.file_digest(file, "sha256").hexdigest() != clip.sha256:
-                raise ClipNotUsableError("was changed since it was saved")
-            file.seek(0)
-            picture = picture_of(file, at_s=at_s)
-    except FileNotFoundError:
-        raise ClipNotUsableError("is missing") from None
-    except OSError as error:
-        raise ClipNotUsableError(f"cannot be read: {reason(error)}") from None
-    still = f"{name}.png"
-    with doing(f"write the frame {STATE_FOLDER}/{STILLS_FOLDER}/{still}"):
-        stills = open_folder(str(folder), STATE_FOLDER, STILLS_FOLDER, create=True)
-        try:
-            write_whole(stills, still, [picture.png], mode=STATE_FILE_MODE, durable=True)
-        finally:
-            os.close(stills)
-    return Frame(
-        path=str(folder / STATE_FOLDER / STILLS_FOLDER / still),
-        sha256=hashlib.sha256(picture.png).hexdigest(),
-        size_bytes=len(picture.png),
-        mime=PNG,
-        width=picture.width,
-        height=picture.height,
-    )
-
-
-def still_sha256(folder: Path, name: str) -> str | None:
-    """Return the SHA-256 of a still that was taken before; ``None`` when it is gone."""
-    try:
-        return hashlib.sha256((folder / STATE_FOLDER / STILLS_FOLDER / f"{name}.png").read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
-def open_clip(root: str, path: str) -> BufferedReader:
-    """Open the clip *path* below the folder *root*, without following a link."""
-    names = Names.of(path)
-    folder = open_folder(root, *names.folders, create=False)
-    try:
-        return open(open_regular(folder, names.clip, os.O_RDONLY), "rb")
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def mime_of(data: bytes) -> str | None:
 def strip(data: bytes, mime: str) -> bytes:
     """Return the picture without metadata: *data* itself when it holds none.
 
-    Raises `ValueError`, with a reason for people, when the file does not hold together.
+    Raise `ValueError`, with a reason for people, when the file does not hold together.
     """
     keep = {JPEG: _kept_of_jpeg, PNG: _kept_of_png, WEBP: _kept_of_webp}[mime]
     pieces = list(_pieces(data, mime))
@@ -64,7 +64,7 @@ def orientation(data: bytes, mime: str) -> int:
 
 
 def pixel_size(data: bytes, mime: str) -> tuple[int, int]:
-    """Return width and height as the file states them, not turned; raises `ValueError` where it states none."""
+    """Return width and height as the file states them, not turned; raise `ValueError` where it states none."""
     try:
         for piece in _pieces(data, mime):
             if (found := _size_in(data, piece, mime)) is not None:

@@ -1,11 +1,8 @@
-"""Pictures and clips, opened by the libraries that know them: what is sent of a frame, what a clip decodes to.
+"""Frames as they are sent: a file of the person's without its metadata, turned and fitted where its job asks for that.
 
-Every refusal is a `ValueError` whose text completes "this file …". Pillow and PyAV are imported on first use.
-
-A picture made ready to be sent: turned as its camera meant it, fitted to the clip's ratio, coded again.
-
-The same picture and recipe give the same bytes under one version of Pillow. Nothing is scaled, and PNG and WEBP
-are coded without loss: of these every pixel that stays is the file's own.
+Every refusal is a `ValueError` whose text completes "this file …". Pillow is imported on first use. The same picture
+and recipe give the same bytes under one version of Pillow. Nothing is scaled, and PNG and WEBP are coded without loss:
+of these every pixel that stays is the file's own.
 """
 
 from __future__ import annotations
@@ -16,74 +13,20 @@ import io
 import os
 import stat
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.job import Frame
 from batchvid.media.image_metadata import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, pixel_size, strip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
     from batchvid.domain.image_fit import Fitting
-
-
-JPEG_QUALITY = 95
-"""With full colour resolution: above it files grow, and nobody sees a difference."""
-PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA"}
-"""What a picture becomes in which black can stand beside it."""
-
-
-def made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> bytes:
-    """Return the file to send of a decoded picture, of the same type and without metadata."""
-    profile = picture.info.get("icc_profile")
-    if turned != UPRIGHT:
-        picture = _upright(picture, turned)
-    if fitted is not None:
-        picture = _fitted(picture, fitted)
-    out = io.BytesIO()
-    if mime == JPEG:
-        picture.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0, icc_profile=profile)
-    elif mime == PNG:
-        picture.save(out, "PNG", icc_profile=profile)
-    else:
-        picture.save(out, "WEBP", lossless=True, exact=True, icc_profile=profile)
-    return strip(out.getvalue(), mime)
-
-
-def _upright(picture: Image, turned: int) -> Image:
-    from PIL.Image import Transpose
-
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    return picture.transpose(turns[turned - 2])
-
-
-def _fitted(picture: Image, wanted: Fitting) -> Image:
-    """Return the middle of the picture, or the picture in the middle of black."""
-    left, top = (wanted.width - picture.width) // 2, (wanted.height - picture.height) // 2
-    if wanted.fit is Fit.CROP:
-        return picture.crop((-left, -top, -left + wanted.width, -top + wanted.height))
-    from PIL.Image import new
-
-    mode = "RGBA" if "transparency" in picture.info else PLAIN_MODES.get(picture.mode, picture.mode)
-    if mode != picture.mode:
-        picture = picture.convert(mode)
-    black = {"RGBA": (0, 0, 0, 255), "LA": (0, 255)}.get(mode, 0)
-    canvas = new(mode, (wanted.width, wanted.height), black)
-    canvas.paste(picture, (left, top))
-    return canvas
 
 
 FRAME_MAX_BYTES = 64 * 1024 * 1024
@@ -109,6 +52,12 @@ LYING = frozenset({5, 6, 7, 8})
 """The EXIF orientations whose width is the picture's height."""
 ONE_AT_A_TIME = Lock()
 """A decoded picture has up to 400 MB, and several may be under way: one is made after the other."""
+ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
+CODING: Mapping[str, dict[str, Any]]
+CODING = {JPEG: {"quality": 95, "subsampling": 0}, WEBP: {"lossless": True, "exact": True}}
+"""Without loss; a JPEG with full colour resolution, and a quality above which nobody sees a difference."""
+PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA"}
+"""What a picture becomes in which black can stand beside it."""
 
 
 def _free() -> None:
@@ -117,7 +66,6 @@ def _free() -> None:
 
 
 os.register_at_fork(after_in_child=_free)  # the thread that held it stayed in the parent
-ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
 
 
 class FrameChangedError(ValueError):
@@ -125,7 +73,7 @@ class FrameChangedError(ValueError):
 
 
 def read_frame(path: Path, *, decode: bool = True) -> Frame:
-    """Return the frame in the file; raises `ValueError` when it is none.
+    """Return the frame in the file; raise `ValueError` when it is none.
 
     It is decoded in full to prove that it is one: before anything is paid for it. Who only looks at what was paid
     does without (*decode*); the frame is the same.
@@ -133,7 +81,7 @@ def read_frame(path: Path, *, decode: bool = True) -> Frame:
     data = _read(path)
     mime = _mime(data)
     turned, plain = orientation(data, mime), strip(data, mime)
-    width, height = _decoded(data, mime).size if decode else pixel_size(data, mime)
+    width, height = _decoded(plain, mime).size if decode else pixel_size(data, mime)
     if turned in LYING:
         width, height = height, width
     return Frame(
@@ -150,7 +98,7 @@ def read_frame(path: Path, *, decode: bool = True) -> Frame:
 def frame_bytes(frame: Frame) -> bytes:
     """Return the bytes to send: the file's own without metadata, or the picture that is made from them.
 
-    Raises `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
+    Raise `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
     picture cannot be made.
     """
     name = os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
@@ -167,7 +115,7 @@ def frame_bytes(frame: Frame) -> bytes:
         return plain
     try:
         with ONE_AT_A_TIME:
-            sent = made(_decoded(plain, mime), turned=frame.turned, fitted=frame.fitted, mime=mime)
+            sent = _made(_decoded(plain, mime), turned=frame.turned, fitted=frame.fitted, mime=mime)
     except (OSError, MemoryError) as error:
         raise ValueError(
             f"the frame {name} cannot be made ready ({frame.recipe}): {str(error) or 'no memory'}"
@@ -177,13 +125,47 @@ def frame_bytes(frame: Frame) -> bytes:
     return sent
 
 
+def _made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> bytes:
+    """Return the file to send of a decoded picture, of the same type and without metadata."""
+    profile = picture.info.get("icc_profile")
+    if turned != UPRIGHT:
+        picture = _upright(picture, turned)
+    if fitted is not None:
+        picture = _fitted(picture, fitted)
+    out = io.BytesIO()
+    picture.save(out, NAMES[mime], icc_profile=profile, **CODING.get(mime, {}))
+    return strip(out.getvalue(), mime)
+
+
+def _upright(picture: Image, turned: int) -> Image:
+    from PIL.Image import Transpose
+
+    turns = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+    return picture.transpose(Transpose[turns[turned - 2]])
+
+
+def _fitted(picture: Image, wanted: Fitting) -> Image:
+    """Return the middle of the picture, or the picture in the middle of black."""
+    left, top = (wanted.width - picture.width) // 2, (wanted.height - picture.height) // 2
+    if wanted.fit is Fit.CROP:
+        return picture.crop((-left, -top, -left + wanted.width, -top + wanted.height))
+    from PIL.Image import new
+
+    mode = PLAIN_MODES.get(picture.mode, picture.mode)
+    if "transparency" in picture.info and not mode.startswith("I"):  # Pillow makes grey of 16 bits white in RGBA
+        mode = "RGBA"
+    if mode != picture.mode:
+        picture = picture.convert(mode)
+    black = {"RGBA": (0, 0, 0, 255), "LA": (0, 255)}.get(mode, 0)
+    canvas = new(mode, (wanted.width, wanted.height), black)
+    canvas.paste(picture, (left, top))
+    return canvas
+
+
 def picture(path: Path | str) -> ImageFile:
-    """Return the picture in the file, decoded; raises `ValueError` when it is none that the service takes."""
+    """Return the picture in the file, decoded; raise `ValueError` when it is none that the service takes."""
     data = _read(path)
-    mime = mime_of(data)
-    if mime is None:
-        raise ValueError(_not_taken(data))
-    return _decoded(data, mime)
+    return _decoded(data, _mime(data))
 
 
 def _read(path: Path | str) -> bytes:
@@ -233,19 +215,14 @@ def _unreadable(error: OSError) -> str:
 
 
 def _mime(data: bytes) -> str:
-    mime = mime_of(data)
-    if mime is None:
-        raise ValueError(_not_taken(data))
-    return mime
-
-
-def _not_taken(data: bytes) -> str:
+    if mime := mime_of(data):
+        return mime
     if data[4:8] == b"ftyp":
-        return f"is {ISO_BRANDS.get(data[8:12], 'a video')}; {ADVICE}"
+        raise ValueError(f"is {ISO_BRANDS.get(data[8:12], 'a video')}; {ADVICE}")
     for beginning, what in OTHER_TYPES:
         if data.startswith(beginning):
-            return f"is {what}; {ADVICE}"
-    return "is not an image that the service takes (PNG, JPEG or WEBP)"
+            raise ValueError(f"is {what}; {ADVICE}")
+    raise ValueError("is not an image that the service takes (PNG, JPEG or WEBP)")
 
 
 def _decoded(data: bytes, mime: str) -> ImageFile:
@@ -254,12 +231,13 @@ def _decoded(data: bytes, mime: str) -> ImageFile:
     The three readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
     refuses it, and would hand a JPEG of several pictures to another reader.
     """
+    from PIL import PngImagePlugin
     from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = FRAME_MAX_BYTES  # a workflow, or a large profile
     readers: dict[str, Callable[[io.BytesIO], ImageFile]]
-    readers = {JPEG: JpegImageFile, PNG: PngImageFile, WEBP: WebPImageFile}
+    readers = {JPEG: JpegImageFile, PNG: PngImagePlugin.PngImageFile, WEBP: WebPImageFile}
     try:
         picture = readers[mime](io.BytesIO(data))
         _refuse(picture, mime)

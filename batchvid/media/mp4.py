@@ -1,17 +1,13 @@
 """Whether a file is a complete MP4 clip: a walk over its boxes that looks at the index, never at the media.
 
-* Every box of the file is whole.
 * Every sample that the index names lies inside the file: in ``moov`` (before or after the media), or in the
   ``moof`` boxes of a fragmented file.
+* Every box of the file is whole, or the index is complete without it: some gateways append a line to a clip.
 * There is a video track with at least one sample of more than nothing and a duration of more than nothing.
 
 A cut changes none of the bytes before it, so what is refused of a cut file is that something named is not
 there. One cut cannot be seen: between two fragments of a file that states neither its length nor an index of its
-fragments. Sources: ISO/IEC 14496-12 §4.2, §8.3-8.8.
-
-The boxes that an MP4 file is made of (ISO/IEC 14496-12 §4.2), and the one error for a file that is no whole clip.
-
-The fragments of an MP4 file that was written piece by piece (ISO/IEC 14496-12 §8.8): where their samples end.
+fragments. Source: ISO/IEC 14496-12, to which every § here belongs.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Read = Callable[[int, int], bytes]
     """Return the bytes of the file from an offset on, at most so many; fewer only at its end."""
@@ -48,7 +44,7 @@ class Box(NamedTuple):
 
 
 def boxes(read: Read, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes that fill *start* to *end*, in order; raises `NotAClip` when one of them is not whole."""
+    """Yield the boxes that fill *start* to *end*, in order; raise `NotAClip` when one of them is not whole."""
     head_of = struct.Struct(">I4s").unpack_from
     for _ in range(BOXES_MAX):
         if start == end:
@@ -80,7 +76,7 @@ def name(kind: bytes) -> str:
 class Inside:
     """The content of one box that has been read into memory, and the boxes and numbers in it.
 
-    Everything raises `NotAClip` for what should be there and is not.
+    `NotAClip` is raised for what should be there and is not.
     """
 
     __slots__ = ("_known", "_unread", "data", "kind")
@@ -147,8 +143,7 @@ RUN_DURATION, RUN_SIZE, RUN_FLAGS, RUN_TIME = 0x100, 0x200, 0x400, 0x800
 """What a ``trun`` may state of each sample."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What the fragments hold of one track."""
 
     samples: int = 0
@@ -156,35 +151,19 @@ class Run:
     duration: int = 0
     """In the track's own units."""
 
-    def __add__(self, other: Run) -> Run:
+    def plus(self, other: Run) -> Run:
         """Return both, one after the other."""
-        return Run(self.samples + other.samples, self.media_bytes + other.media_bytes, self.duration + other.duration)
+        return Run(*map(sum, zip(self, other, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class Fragments:
-    """What the fragments of a file hold, by track id, and how long the file says they last in all."""
+def _fragments(moov: Inside, moofs: Iterable[tuple[int, Inside]], *, size_bytes: int) -> dict[int, Run]:
+    """Return what the fragments (each with its place in the file) hold, by track id.
 
-    runs: Mapping[int, Run]
-    stated_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Defaults:
-    duration: int = 0
-    size: int = 0
-
-
-def fragments_of(moov: Inside, moofs: Iterable[tuple[int, Inside]], *, size_bytes: int) -> Fragments:
-    """Return what the fragments (each with its place in the file) hold.
-
-    Raises `NotAClip` when a sample of theirs lies outside the file.
+    Raise `NotAClip` when a sample of theirs lies outside the file.
     """
     mvex = moov.first(b"mvex")
-    defaults: dict[int, _Defaults] = {}
-    for trex in mvex.all(b"trex") if mvex else ():
-        track_id, _description, duration, size = trex.numbers("IIII", 4)
-        defaults[track_id] = _Defaults(duration, size)
+    stated = (trex.numbers("IIII", 4) for trex in (mvex.all(b"trex") if mvex else ()))
+    defaults = {track_id: (duration, size) for track_id, _description, duration, size in stated}
     runs: dict[int, Run] = {}
     for start, moof in moofs:
         end = start
@@ -192,22 +171,22 @@ def fragments_of(moov: Inside, moofs: Iterable[tuple[int, Inside]], *, size_byte
             track_id, run, end = _track_fragment(traf, defaults, start=start, following=end)
             if end > size_bytes:
                 raise NotAClip(f"is cut off: a sample ends at byte {end:,}, the file at {size_bytes:,}")
-            runs[track_id] = runs.get(track_id, Run()) + run
-    return Fragments(runs, _stated_s(moov, mvex))
+            runs[track_id] = runs.get(track_id, Run()).plus(run)
+    return runs
 
 
-def _stated_s(moov: Inside, mvex: Inside | None) -> float:
+def _stated_s(moov: Inside) -> float:
     """Return the duration of all fragments, when the file states it (§8.8.2)."""
-    mehd, mvhd = (mvex.first(b"mehd") if mvex else None), moov.first(b"mvhd")
+    mehd, mvhd = moov.first(b"mvex", b"mehd"), moov.first(b"mvhd")
     if mehd is None or mvhd is None:
         return 0.0
     (duration,) = mehd.numbers("Q" if mehd.numbers("B", 0)[0] else "I", 4)
-    (timescale,) = mvhd.numbers("I", 20 if mvhd.numbers("B", 0)[0] else 12)
+    timescale, _ = _times(mvhd)
     return duration / timescale if timescale else 0.0
 
 
 def _track_fragment(
-    traf: Inside, defaults: Mapping[int, _Defaults], *, start: int, following: int
+    traf: Inside, defaults: Mapping[int, tuple[int, int]], *, start: int, following: int
 ) -> tuple[int, Run, int]:
     """Return the track's id, what the fragment holds of it, and where that ends in the file.
 
@@ -215,8 +194,8 @@ def _track_fragment(
     """
     tfhd = traf.one(b"tfhd")
     flags, track_id = (tfhd.numbers("II", 0)[0] & 0xFFFFFF), tfhd.numbers("I", 4)[0]
-    default = defaults.get(track_id, _Defaults())
-    stated = {BASE_OFFSET: following, DURATION: default.duration, SIZE: default.size}
+    duration, size = defaults.get(track_id, (0, 0))
+    stated = {BASE_OFFSET: following, DURATION: duration, SIZE: size}
     if flags & 0x020000:  # default-base-is-moof
         stated[BASE_OFFSET] = start
     offset = 8
@@ -228,7 +207,7 @@ def _track_fragment(
     for trun in traf.all(b"trun"):
         run, shift = _run(trun, duration=stated[DURATION], size=stated[SIZE])
         end = (end if shift is None else stated[BASE_OFFSET] + shift) + run.media_bytes
-        total += run
+        total = total.plus(run)
     return track_id, total, end
 
 
@@ -259,8 +238,6 @@ def index_end(sidx: Inside, *, after: int) -> int:
     rows = column("I", sidx.table(offset + 4, count=count, width=12))
     return after + int(first_offset) + sum(row & 0x7FFF_FFFF for row in rows[0::3])
 
-
-__all__ = ["Clip", "NotAClip", "probe"]
 
 BEGINNINGS = {b"ftyp", b"styp", b"free", b"skip", b"wide", b"pdin", b"uuid"}
 """What may stand first (§4.3: ``ftyp``, as early as possible); an error page or another format does not."""
@@ -301,8 +278,7 @@ class Clip:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
-class _Track:
+class _Track(NamedTuple):
     handler: bytes
     track_id: int
     width: int
@@ -315,27 +291,25 @@ class _Track:
 
 
 def probe(size_bytes: int, read: Read) -> Clip:
-    """Return what the clip says of itself; raises `NotAClip` when the file is not a complete one.
+    """Return what the clip says of itself; raise `NotAClip` when the file is not a complete one.
 
-    *read* gives the bytes at an offset, at most so many as are asked for. The work is bounded by the size of the
+    *read* returns the bytes at an offset, at most so many as are asked for. The work is bounded by the size of the
     index, and the media are not read.
     """
     if size_bytes == 0:
         raise NotAClip("is empty (0 bytes)")
     if read(4, 4) not in BEGINNINGS:
         raise NotAClip("is not an MP4 file: it does not begin like one")
-    top = list(boxes(read, 0, size_bytes))
-    index = next((box for box in top if box.type == b"moov"), None)
-    if index is None:
-        raise NotAClip("has no index (moov box): it is cut off, or was never finished")
-    moov = _content(index, read)
-    tracks = [_track(trak, size_bytes) for trak in moov.all(b"trak")]
-    for box in top:
-        if box.type == b"sidx" and (end := index_end(_content(box, read), after=box.end)) > size_bytes:
-            raise NotAClip(f"is cut off: its fragments end at byte {end:,}, the file at {size_bytes:,}")
-    moofs = ((box.start, _content(box, read)) for box in top if box.type == b"moof")
-    fragments = fragments_of(moov, moofs, size_bytes=size_bytes)
-    return _clip(moov, tracks, fragments)
+    top: list[Box] = []
+    try:
+        for box in boxes(read, 0, size_bytes):
+            top.append(box)  # noqa: PERF402 those before one that is not whole count, too
+    except NotAClip as damage:
+        try:
+            return _clip(top, read, size_bytes, is_whole=False)
+        except NotAClip:
+            raise damage from None
+    return _clip(top, read, size_bytes, is_whole=True)
 
 
 def _content(box: Box, read: Read) -> Inside:
@@ -348,12 +322,27 @@ def _content(box: Box, read: Read) -> Inside:
     return Inside(box.type, data)
 
 
-def _clip(moov: Inside, tracks: list[_Track], fragments: Fragments) -> Clip:
+def _clip(top: Sequence[Box], read: Read, size_bytes: int, *, is_whole: bool) -> Clip:
+    index = next((box for box in top if box.type == b"moov"), None)
+    if index is None:
+        raise NotAClip("has no index (moov box): it is cut off, or was never finished")
+    moov = _content(index, read)
+    if not is_whole and moov.first(b"mvex"):
+        raise NotAClip("is cut off: what its fragments hold stands in boxes that are not there")
+    tracks = [_track(trak, size_bytes) for trak in moov.all(b"trak")]
+    for box in top:
+        if box.type == b"sidx" and (end := index_end(_content(box, read), after=box.end)) > size_bytes:
+            raise NotAClip(f"is cut off: its fragments end at byte {end:,}, the file at {size_bytes:,}")
+    moofs = ((box.start, _content(box, read)) for box in top if box.type == b"moof")
+    return _told(moov, tracks, _fragments(moov, moofs, size_bytes=size_bytes))
+
+
+def _told(moov: Inside, tracks: Sequence[_Track], runs: Mapping[int, Run]) -> Clip:
     videos = [track for track in tracks if track.handler == b"vide"]
     if not videos:
         raise NotAClip("has no video track")
     video = max(videos, key=lambda track: track.width * track.height)
-    run = fragments.runs.get(video.track_id, Run())
+    run = runs.get(video.track_id, Run())
     samples = video.samples + run.samples
     if not samples:
         raise NotAClip("has a video track without a single frame")
@@ -367,16 +356,10 @@ def _clip(moov: Inside, tracks: list[_Track], fragments: Fragments) -> Clip:
     duration_s = (own + run.duration or video.duration) / video.timescale or _movie_duration_s(moov)
     if not duration_s:
         raise NotAClip("has a video track that lasts 0 seconds")
-    if run.samples and duration_s < fragments.stated_s * STATED_SHARE:
-        raise NotAClip(f"is cut off: its fragments last {duration_s:.2f} s of {fragments.stated_s:.2f} s")
-    return Clip(
-        width=video.width,
-        height=video.height,
-        duration_s=duration_s,
-        codec=video.codec,
-        audio=any(track.handler == b"soun" for track in tracks),
-        samples=samples,
-    )
+    if run.samples and duration_s < (stated_s := _stated_s(moov)) * STATED_SHARE:
+        raise NotAClip(f"is cut off: its fragments last {duration_s:.2f} s of {stated_s:.2f} s")
+    audio = any(track.handler == b"soun" for track in tracks)
+    return Clip(video.width, video.height, duration_s, video.codec, audio=audio, samples=samples)
 
 
 def _movie_duration_s(moov: Inside) -> float:
@@ -402,17 +385,8 @@ def _track(trak: Inside, size_bytes: int) -> _Track:
     table = trak.one(b"mdia", b"minf", b"stbl")
     codec, coded_width, coded_height = _description(table.one(b"stsd")) if handler == b"vide" else ("", 0, 0)
     samples, media_bytes = _samples(table, size_bytes)
-    return _Track(
-        handler=handler,
-        track_id=track_id,
-        width=width or coded_width,
-        height=height or coded_height,
-        codec=codec,
-        timescale=timescale,
-        duration=duration,
-        samples=samples,
-        media_bytes=media_bytes,
-    )
+    width, height = width or coded_width, height or coded_height
+    return _Track(handler, track_id, width, height, codec, timescale, duration, samples, media_bytes)
 
 
 def _description(stsd: Inside) -> tuple[str, int, int]:
@@ -425,7 +399,7 @@ def _description(stsd: Inside) -> tuple[str, int, int]:
 
 
 def _samples(table: Inside, size_bytes: int) -> tuple[int, int]:
-    """Return how many samples a track has and their bytes; raises `NotAClip` when one lies outside the file."""
+    """Return how many samples a track has and their bytes; raise `NotAClip` when one lies outside the file."""
     fixed, sizes, count = _sizes(table)
     if not count:
         return 0, 0

@@ -308,7 +308,8 @@ class _Exchange:
         if self._head is not None:
             return self._answer(complete=False)
         nothing_read = not self._interim and not self._http.trailing_data[0]
-        lost = LostAt.HUNG_UP if nothing_read and not self._body_begun else LostAt.RESET
+        never_left = self._next is not None and not self._body_begun  # without a body, the head is all there is
+        lost = LostAt.HUNG_UP if nothing_read and never_left else LostAt.RESET
         return NoResponse(lost, "" if error is None else _words(error))
 
     def _given_up(self) -> Response | NoResponse:

@@ -26,7 +26,7 @@ from batchvid.sandbox.messages import (
 from batchvid.sandbox.tasks import QUEUED_SHARE, Model, Order, Stage, Task, letters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
 
@@ -123,7 +123,13 @@ def route(request: Request) -> tuple[Call, str] | Reply:
             return nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
 
 
-def read_order(request: Request, upload: Upload, *, request_id: str) -> Order | Reply:
+def read_order(
+    request: Request,
+    upload: Upload,
+    *,
+    request_id: str,
+    own: Sequence[str] = (),  # noqa: ARG001 it has one server
+) -> Order | Reply:
     """Return the order, or the refusal in the service's own envelope."""
 
     def invalid(message: str, *, status: int = 400, code: str = "invalid_request") -> Reply:

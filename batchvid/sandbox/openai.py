@@ -61,6 +61,9 @@ PROMPT_MAX_CHARS = 32_000
 LIST_MOST, LIST_DEFAULT = 100, 20
 VARIANTS = ("video", "thumbnail", "spritesheet")
 UPLOAD_TYPES = (*IMAGE_TYPES.values(), "video/mp4")
+OWN_LENGTHS = [str(seconds) for seconds in range(1, 61)]
+"""Of clips of a server of one's own; a longer one would take minutes to draw."""
+_PIXELS = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _DATA_URL = re.compile(r"data:([\w/+.-]+);base64,(.*)", re.DOTALL)
 
 
@@ -123,17 +126,23 @@ def read_upload(request: Request) -> Upload:
     return Upload({name: one if isinstance(one, str) else json.dumps(one) for name, one in found.items()})
 
 
-def read_order(request: Request, upload: Upload, *, request_id: str) -> Order | Reply:
+def own_model(name: str, size: Any) -> Model | None:
+    """Return the model of a server of one's own; nobody bills it."""
+    found = _PIXELS.fullmatch(size) if isinstance(size, str) else None
+    return Model(name, name, 90, 0.0, {size: (int(found[1]), int(found[2]))}) if found else None
+
+
+def read_order(request: Request, upload: Upload, *, request_id: str, own: Sequence[str] = ()) -> Order | Reply:
     """Return the order, or the refusal in the service's own envelope."""
     if len(request.body) > BODY_MAX_BYTES:
         return refusal(Refusal.TOO_LARGE, "", request_id=request_id)
     try:
-        return _order(request, upload)
+        return _order(request, upload, own)
     except RefusedError as refused:
         return refused.reply
 
 
-def _order(request: Request, upload: Upload) -> Order:
+def _order(request: Request, upload: Upload, own: Sequence[str]) -> Order:
     if not _is_json(request) and not request.headers.get("content-type", "").startswith("multipart/form-data"):
         kind = request.headers.get("content-type", "")
         raise RefusedError(
@@ -152,10 +161,13 @@ def _order(request: Request, upload: Upload) -> Order:
     if len(files) + len(references) > 1:
         raise RefusedError(f"Duplicate parameter: '{REFERENCE}'.", param=REFERENCE, code="duplicate_parameter")
     prompt = _prompt(fields)
-    model = MODELS[_one_of("model", fields.get("model", DEFAULT_MODEL), MODELS)]
-    size = _one_of("size", fields.get("size", next(iter(SIZES))), SIZES)
-    _one_of("size", size, model.sizes)
-    seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), LENGTHS))
+    name, size = fields.get("model", DEFAULT_MODEL), fields.get("size", next(iter(SIZES)))
+    if name in own and (model := own_model(name, size)) is not None:
+        seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), OWN_LENGTHS))
+    else:
+        model = MODELS[_one_of("model", name, MODELS)]
+        _one_of("size", _one_of("size", size, SIZES), model.sizes)
+        seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), LENGTHS))
     frames = [_uploaded(part) for part in files] + [_referred(name, fields[name]) for name in references]
     for frame in frames:
         if _pixels(frame) != model.sizes[size]:

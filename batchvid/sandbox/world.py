@@ -17,9 +17,10 @@ import hmac
 import math
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.providers import ProviderName
 from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
@@ -65,8 +66,8 @@ class Dialect(Protocol):
     def read_upload(self, request: Request) -> Upload:
         """Return the fields of a create, and what is wrong with its form."""
 
-    def read_order(self, request: Request, upload: Upload, *, request_id: str) -> Order | Reply:
-        """Return the order of a create, or the refusal."""
+    def read_order(self, request: Request, upload: Upload, *, own: Sequence[str], request_id: str) -> Order | Reply:
+        """Return the order of a create, or the refusal; *own* are the models of `Terms.models`."""
 
     def new_id(self, seed: int, n: int, *, number: bool) -> str:
         """Return the id of the *n*-th task, in the service's style or as a number."""
@@ -82,7 +83,10 @@ class Dialect(Protocol):
 
 
 class Library(Dialect, Protocol):
-    """A dialect that also lists and deletes, and shows a clip in more than one way."""
+    """A dialect that also lists and deletes, shows a clip in more than one way, and has servers of one's own."""
+
+    def own_model(self, name: str, size: str) -> Model | None:
+        """Return the model of a server of one's own, for clips of this size; ``None`` when it is no size."""
 
     def listed(
         self, tasks: Sequence[Task], stage_of: Callable[[Task], Stage], request: Request, *, now: float
@@ -96,16 +100,15 @@ class Library(Dialect, Protocol):
         """Return what a download asks for, with its type."""
 
 
-Provider = Literal["cometapi", "openai"]
-LIBRARIES: Mapping[Provider, Library] = {"openai": openai}
-DIALECTS: Mapping[Provider, Dialect] = {"cometapi": cometapi, **LIBRARIES}
+LIBRARIES: Mapping[str, Library] = {ProviderName.OPENAI: openai}
+DIALECTS: Mapping[str, Dialect] = {ProviderName.COMETAPI: cometapi, **LIBRARIES}
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How the service behaves."""
 
-    provider: Provider = "cometapi"
+    provider: str = ProviderName.COMETAPI
     """Which service it is: a key of `DIALECTS`."""
     key: str = DEFAULT_KEY
     seed: int = 1
@@ -116,6 +119,8 @@ class Terms:
     grace_s: float = 0.0
     """How long a fresh id is not found yet."""
     url_life_s: float = 3600.0
+    models: Sequence[str] = ()
+    """What a server of one's own offers besides, in any size and length; only where the service has such servers."""
 
 
 class Clips(Protocol):
@@ -248,6 +253,8 @@ class World:
         match line["type"]:
             case "task":
                 model = self.dialect.MODELS.get(line["model"])
+                if self._library and not any(line["model"] in one.MODELS for one in DIALECTS.values()):
+                    model = self._library.own_model(line["model"], line["size"])
                 if model is None:
                     text = f"the sandbox's state is of another service: {self.terms.provider} has no {line['model']}"
                     raise ConfigError(f"{text}; use another folder, or remove it")
@@ -314,7 +321,9 @@ class World:
         if rule and rule.prevents_effect:
             return _sent(Reply(200), rule, request)
         refusal = self._refused(request) or self._throttled(now)
-        order = refusal or self.dialect.read_order(request, upload, request_id=self._request_id())
+        order = refusal or self.dialect.read_order(
+            request, upload, own=self.terms.models, request_id=self._request_id()
+        )
         if isinstance(order, Reply):
             return _sent(order, rule, request)
         task = self._accept(order, rule, now=now)

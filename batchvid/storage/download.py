@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchvid.providers.base import Provider, Request
     from batchvid.providers.http import Transfer
     from batchvid.providers.response import Response
-    from batchvid.storage.local import Outputs, Part
+    from batchvid.storage.base import ClipStore, Part
 
 
 CLIP_MAX_BYTES = 4 * 1024**3
@@ -173,7 +173,7 @@ Refused = Callable[["Response"], Fault]
 async def download(
     service: Fetches,
     provider: Provider,
-    outputs: Outputs,
+    clips: ClipStore,
     *,
     path: str,
     task_id: str,
@@ -195,7 +195,7 @@ async def download(
     def refused(answer: Response) -> Fault:
         return provider.read_refused_download(answer, now=wall())
 
-    async with outputs.part(path, source=task_id, fresh=fresh) as part:
+    async with clips.part(path, source=task_id, fresh=fresh) as part:
         rest: Fault | Body | bytes = b""
         if not part.complete:
             rest = await _transfer(service, part, source=source, refused=refused, draining_s=draining_s)
@@ -207,9 +207,9 @@ async def download(
         if isinstance(rest, Fault):
             return rest
         try:
-            saved = await part.finish(sidecar | {"saved_at": rfc3339(wall())}, rest)
+            saved = await part.commit(sidecar | {"saved_at": rfc3339(wall())}, rest)
         except NotAClip as reason:
-            return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason} (kept as {path}.bad)")
+            return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason}")
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
 
 

@@ -11,20 +11,20 @@ import os
 import re
 import stat
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.errors import StorageError
+from batchvid.domain.errors import InTheWayError, StorageError, TooManyFilesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-
-T = TypeVar("T")
 
 STATE_FOLDER = ".batchvid"
 """Below the output folder; private."""
 STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
+PROBE = ".batchvid-probe"
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 """What file systems without hard links (vfat, some network ones) answer to one."""
 ADVICE = {
@@ -50,14 +50,6 @@ ROOM_KEPT_BYTES, ROOM_KEPT_SHARE = 4 * 1024 * 1024, 1 / 16
 """No clip takes so much of the end of a disk, nor this share of a very small one: the journal needs it."""
 
 
-class InTheWayError(StorageError):
-    """Something on one path is not what batchvid puts there, such as a link; other paths are not concerned."""
-
-
-class TooManyFilesError(StorageError):
-    """The process or the machine has too many open files for the moment; later there may be room."""
-
-
 def storage_error(error: OSError, what: str) -> StorageError:
     """Return what *error* means for people: *what* could not be done, why, and what to do."""
     if error.errno in OUT_OF_FILES:
@@ -80,24 +72,40 @@ def doing(what: str) -> Iterator[None]:
         raise storage_error(error, what) from error
 
 
-async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
-    """Do *work* in a thread and give its result; when cancelled, only after the work has come to its end.
+@cache
+def public_mode() -> int:
+    """Return the mode of what is for everybody who may see the output. To be asked before threads start."""
+    # Reading the umask means setting it, for the whole process: once.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
 
-    Nothing may close a file or start anew while a thread is still at work on the old one. *undo* takes back
-    a result that nobody will receive.
-    """
-    import asyncio
 
-    future = asyncio.get_running_loop().run_in_executor(None, work)
+@contextmanager
+def folder_below(root: Path, *names: str, create: bool = False) -> Iterator[int]:
+    """Return what `open_folder` does, and close it at the end."""
+    folder = open_folder(str(root), *names, create=create)
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        if not future.cancelled() and future.exception() is None and undo:
-            undo(future.result())
-        raise
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably; raises `OSError`."""
+    for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
+        missing.mkdir(exist_ok=True)
+        sync_folder(missing.parent)
+    if not path.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def prove_writable(root: Path, *names: str) -> None:
+    """Write into a folder, durably, and take it away again; raises `OSError`."""
+    # A run that starts at the same moment proves the same, and may take our probe away: the lock decides who stays.
+    with folder_below(root, *names) as folder, suppress(FileExistsError, FileNotFoundError):
+        write_whole(folder, PROBE, [b"batchvid\n"], mode=STATE_FILE_MODE, durable=True)
+        os.unlink(PROBE, dir_fd=folder)
 
 
 def open_folder(root: str, *names: str, create: bool) -> int:
@@ -205,7 +213,7 @@ def json_line(record: Mapping[str, object]) -> bytes:
 
 
 def place(folder: int, source: str, target: str, *, into: int | None = None) -> None:
-    """Return the file *source* the name *target*, in the folder *into* if there is one, else in its own.
+    """Rename the file *source* to *target*, in the folder *into* if there is one, else in its own.
 
     Raises `FileExistsError` when anything has that name already.
     """
@@ -249,7 +257,7 @@ def network_file_system(folder: Path) -> str | None:
 
 
 def on_network(kind: str) -> str:
-    """Return of an output what its being on a network file system means."""
+    """Return what it means for an output to be on a network file system of that kind."""
     return f"is on a network file system ({kind}), whose locks may not hold: run on one machine only"
 
 

@@ -1,16 +1,18 @@
 """A clip on its way to the disk: the ``.part`` file beside its target, and the steps that turn it into the clip.
 
-* Bytes are hashed in the thread that writes them.
-* What is there of an earlier try counts only if it belongs to the same source, and if the machine has not
-  been started anew since: bytes that were never synced may be holes after a power loss.
-* The final name appears only after the box walk and the fsync, and never in place of something else.
-* While bytes gather, the note beside the part (``.part.meta``) says what they are. When they are all there and synced,
-  the sidecar says so, and only then the part gets its name: a crash between any two steps leaves either a part that
-  can be taken up or a clip that is recognised as finished.
+A crash between any two of these leaves either a part that can be taken up, or a clip that is recognised as finished:
 
-The file into which a clip's bytes go: it hashes them in the thread that writes them.
+1. The note beside the part (``.part.meta``) says what the next bytes are.
+2. The bytes are appended, and hashed in the thread that writes them.
+3. `LocalPart.commit`: the box walk, and the fsync of the bytes.
+4. The sidecar says what the clip is, and vouches for the part from now on.
+5. The part gets the clip's name, never in place of something else.
+6. The fsync of the folder; clips that end together share it. Then the note goes.
 
-The threads in which clips get their names, in groups: clips that end together share the sync of their folder.
+A film takes the same steps. It may replace an older one, so its sidecar tells of both, and is durable before step 5.
+
+What is there of an earlier try counts only if it belongs to the same source, and if the machine has not been started
+again since: bytes that were never synced may be holes after a power loss.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ import io
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiofiles.threadpool import wrap
 
-from batchvid.domain.errors import BatchvidError, StorageError
+from batchvid.domain.errors import BatchvidError, ForeignFileError, StorageError
 from batchvid.media.mp4 import NotAClip, probe
+from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     doing,
@@ -42,16 +46,65 @@ from batchvid.storage.fs import (
     read_json,
     write_whole,
 )
-from batchvid.storage.names import SIDECAR_MARK, SIDECAR_MAX_BYTES, ForeignFileError, Names, Note, Saved
-from batchvid.storage.threads import Batcher
+from batchvid.storage.threads import Batcher, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from batchvid.media.mp4 import Clip
+    from batchvid.storage.base import Accepts
 
 
 T = TypeVar("T")
+
+NOTE_MAX_BYTES = 64 * 1024
+SIDECAR_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What stands beside a part: where its bytes come from, and what it became when it was complete."""
+
+    source: str
+    boot: str
+    validator: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+    def continues(self, source: str, *, boot: str) -> bool:
+        """Whether the part may be taken up for *source* by a process of this *boot*.
+
+        A part that was complete was synced, and so outlives its boot.
+        """
+        return self.source == source and (self.boot == boot or self.sha256 is not None)
+
+    @staticmethod
+    def read(folder: int, name: str) -> Note | None:
+        """Return the note that is there, ``None`` when there is none that can be read."""
+        found = read_json(folder, name, max_bytes=NOTE_MAX_BYTES) or {}
+        texts = [found.get(key) for key in ("source", "boot", "validator", "sha256")]
+        size_bytes = found.get("size_bytes")
+        if not all(isinstance(text, str) for text in texts[:2]) or not all(
+            text is None or isinstance(text, str) for text in texts
+        ):
+            return None
+        source, boot, validator, sha256 = texts
+        known = isinstance(size_bytes, int)
+        return Note(str(source), str(boot), validator, size_bytes if known else None, sha256 if known else None)
+
+    @staticmethod
+    def of_sidecar(folder: int, name: str, *, source: str, boot: str) -> Note | None:
+        """Return what the sidecar of a finished clip says, when the clip is of *source*: its note is gone by then."""
+        found = read_sidecar(folder, name)
+        size_bytes, sha256 = found.get("size_bytes"), found.get("sha256")
+        if found.get("task_id") != source or not isinstance(size_bytes, int) or not isinstance(sha256, str):
+            return None
+        return Note(source, boot, size_bytes=size_bytes, sha256=sha256)
+
+    def write(self, folder: int, name: str) -> None:
+        """Put the note in place."""
+        write_whole(folder, name, [json_line(asdict(self))], mode=STATE_FILE_MODE, durable=False)
+
 
 GROUP_MAX = 16
 """Clips in one turn of a thread: some milliseconds of work, after which the first of them waits no longer."""
@@ -79,7 +132,7 @@ class Finisher:
         self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Do *work* in a thread and give its result; a cancelled caller waits for its end, and then it is cancelled."""
+        """Do *work* in a thread and return its result; a cancelled caller waits for its end first."""
         result, cancelled = await self._gatherer.outcome(work)
         if cancelled is not None:
             raise cancelled
@@ -89,7 +142,7 @@ class Finisher:
         return done
 
     async def name(self, work: Callable[[], Named[T]]) -> T:
-        """Do *work*, sync the folder of what it named, and give the result; a cancellation waits as in `do`."""
+        """Do *work*, sync the folder of what it named, and return the result; a cancellation waits as in `do`."""
         result: Any = await self.do(work)
         named: T = result
         return named
@@ -165,21 +218,30 @@ class HashingFile(io.FileIO):
 
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-SIDECAR_FORM = 1
-"""Of the sidecar; additions do not change it."""
 
 
-class Part:
-    """The part of one clip; made by `batchvid.storage.local.Outputs.part`.
+class LocalPart:
+    """The part of one clip; made by `batchvid.storage.local.LocalStore.part`.
 
     One that was not opened begins from zero, and does so with its first bytes: a clip that arrives in one block is
     written, checked and put in place in one turn of a thread. Every method raises `StorageError` when the disk does not
     do its part.
     """
 
-    def __init__(self, finisher: Finisher, root: str, path: str, *, source: str, boot: str, mode: int) -> None:
+    def __init__(
+        self,
+        finisher: Finisher,
+        root: Path,
+        path: str,
+        *,
+        source: str,
+        boot: str,
+        mode: int,
+        replaces: Accepts | None = None,
+    ) -> None:
         self._finisher = finisher
-        self._root, self._path, self._names, self._mode = root, path, Names.of(path), mode
+        self._root, self._path, self._names, self._mode = str(root), path, Names.of(path), mode
+        self._replaces = replaces
         self._note = Note(source, boot)
         self._note_is_due = False
         self._on_disk: Note | None = None
@@ -198,7 +260,7 @@ class Part:
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier run had all of the clip and did not live to say so: `finish` it, without a transfer."""
+        """Whether an earlier run had all of the clip and did not live to say so: `commit` it, without a transfer."""
         file, sha256 = self._file, self._note.sha256
         return file is not None and sha256 is not None and sha256 == file.sha256.hexdigest()
 
@@ -207,8 +269,9 @@ class Part:
         with doing(f"open {self._path}.part"):
             folder = open_folder(self._root, *self._names.folders, create=True)
             try:
+                self._replaced(folder)
                 self._take_up(folder)
-            except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
+            except BaseException:  # whatever it was, no descriptor leaks, and it is raised again
                 os.close(folder)
                 raise
             self._folder = folder
@@ -285,16 +348,33 @@ class Part:
         _remove(self._folder, self._names.note)
         self._begin().restart()
 
-    async def finish(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
+    async def fill(self, make: Callable[[Path], T], *, size_bytes: int) -> T:
+        """Let *make* write the whole part, in a thread, and count what it wrote."""
+        await self.restart()
+        with doing(f"write {self._path}.part"):
+            return await settled(lambda: self._filled(make, size_bytes))
+
+    def _filled(self, make: Callable[[Path], T], size_bytes: int) -> T:
+        file = self._begin()
+        leave_room(file.fileno(), size_bytes)
+        try:
+            made = make(Path(self._root, *self._names.folders, self._names.part))
+        except BaseException:  # whatever it was, half of it does not stay, and it is raised again
+            file.restart()
+            raise
+        file.take_up(os.fstat(file.fileno()).st_size)
+        return made
+
+    async def commit(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
         """Append *rest*, turn the part into the clip, durably, and close it: in a thread that a cancellation waits for.
 
         Raises `NotAClip` when the file is no complete clip (it is kept as ``.bad``), and `ForeignFileError` when
         something else has the clip's name (the part is kept, and is `complete` at the next try).
         """
         with doing(f"finish {self._path}.part"):
-            return await self._finisher.name(lambda: self._finish(sidecar, rest))
+            return await self._finisher.name(lambda: self._commit(sidecar, rest))
 
-    def _finish(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
+    def _commit(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
         self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
         self._append(rest)
         file, folder, names = self._begin(), self._folder, self._names
@@ -302,12 +382,39 @@ class Part:
         os.fchmod(file.fileno(), self._mode)
         self._sync(file)
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
-        self._refuse_foreign()
-        record = {SIDECAR_MARK: SIDECAR_FORM, **sidecar, "path": saved.path, "size_bytes": saved.size_bytes}
-        record |= {"sha256": saved.sha256, **saved.clip.as_dict()}
-        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=False, never_torn=True)
-        self._place()
+        record: dict[str, object] = {SIDECAR_MARK: SIDECAR_FORM, **sidecar}
+        replaced, may_replace = None, self._replaces is not None
+        if may_replace:
+            record["replaces"] = replaced = self._replaced(folder)
+        else:
+            self._refuse_foreign()
+        record |= {"path": saved.path, "size_bytes": saved.size_bytes, "sha256": saved.sha256, **saved.clip.as_dict()}
+        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=may_replace, never_torn=True)
+        if replaced is not None:
+            os.rename(names.part, names.clip, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            self._place()
         return Named(saved, folder, (self._root, names.folders), self._let_go)
+
+    def _replaced(self, folder: int) -> str | None:
+        """Return the SHA-256 of the file that the part is going to replace, if there is one.
+
+        Raises `ForeignFileError` when it may not be, because batchvid did not make it, or not as it is now.
+        """
+        names = self._names
+        if self._replaces is None:
+            return None
+        told = read_sidecar(folder, names.sidecar)
+        if exists(folder, names.sidecar) and not (told and self._replaces(told)):
+            raise ForeignFileError(_changed(str(PurePosixPath(*names.folders, names.sidecar))))
+        if not exists(folder, names.clip):
+            return None
+        with HashingFile(open_regular(folder, names.clip, os.O_RDONLY)) as file:
+            file.take_up(os.fstat(file.fileno()).st_size)
+        sha256 = file.sha256.hexdigest()
+        if not told or sha256 not in {told.get("sha256"), told.get("replaces")}:
+            raise ForeignFileError(_changed(self._path))
+        return sha256
 
     def _let_go(self) -> None:
         """Do what is left to do once the clip's name is durable."""
@@ -317,11 +424,11 @@ class Part:
     def _probed(self, file: HashingFile) -> Clip:
         try:
             return probe(file.size_bytes, file.content)
-        except NotAClip:
+        except NotAClip as error:
             with suppress(FileNotFoundError):
                 os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             _remove(self._folder, self._names.note)
-            raise
+            raise NotAClip(f"{error} (kept as {self._path}.bad)") from None
 
     def _sync(self, file: HashingFile) -> None:
         try:
@@ -346,7 +453,7 @@ class Part:
         raise ForeignFileError(_foreign(self._path, foreign))
 
     def _place(self) -> None:
-        """Return the part the clip's name, unless the clip has it from before."""
+        """Rename the part to the clip, unless the clip has the name from before."""
         folder, names = self._folder, self._names
         try:
             place(folder, names.part, names.clip)
@@ -408,7 +515,7 @@ def _opened(folder: int, names: Names, note: Note, *, fresh: bool) -> HashingFil
             return _created(folder, names)
         file.take_up(status.st_size if note.size_bytes is None else min(status.st_size, note.size_bytes))
         file.truncate(file.size_bytes)
-    except BaseException:  # whatever it was, no descriptor leaks, and it goes on its way
+    except BaseException:  # whatever it was, no descriptor leaks, and it is raised again
         file.close()
         raise
     return file
@@ -440,13 +547,23 @@ def _holds(folder: int, name: str, note: Note) -> bool:
         return file.sha256.hexdigest() == note.sha256
 
 
+def read_sidecar(folder: int, name: str) -> dict[str, Any]:
+    """Return what a sidecar tells; empty when there is none that batchvid wrote."""
+    found = read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {}
+    return found if SIDECAR_MARK in found else {}
+
+
 def is_sidecar(folder: int, name: str) -> bool:
     """Whether the file is a sidecar that batchvid wrote."""
-    return SIDECAR_MARK in (read_json(folder, name, max_bytes=SIDECAR_MAX_BYTES) or {})
+    return bool(read_sidecar(folder, name))
 
 
 def _foreign(path: str, name: str) -> str:
     return f"{path}: {name} is there already, and is not batchvid's: move it away and run again"
+
+
+def _changed(name: str) -> str:
+    return f"{name} is there already, and batchvid did not make it, or not as it is now: move it away"
 
 
 def _remove(folder: int, name: str) -> None:

@@ -4,30 +4,21 @@ What is handed to a thread in groups: the work of hundreds of jobs that would ea
 
 While one group is under way, what comes in is gathered, and the next group takes all of it: nobody waits for a clock,
 and the slower the disk, the larger the groups. A turn of a thread costs about as much as the work on one small thing.
-
-What a forked child must not have of its parent's run: the lock, the journal, the connections.
-
-The kernel's lock belongs to whoever has the descriptor that took it, a forked child too: the lock would outlive a
-killed parent, and a child that unlocked would unlock its parent. SQLite must not be touched by a child at all, not
-even to close it. So each such descriptor leads to nothing in the child, from its first moment on. It is replaced and
-not closed: what still knows its number would otherwise act on the next file that gets it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
 P = ParamSpec("P")
@@ -84,6 +75,24 @@ def _settle(future: Future[T], work: Callable[[], T]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+    """Do *work* in a thread and return its result; when cancelled, only after the work has come to its end.
+
+    Nothing may close a file or start again while a thread is still at work on the old one. *undo* takes back
+    a result that nobody will receive.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled() and future.exception() is None and undo:
+            undo(future.result())
+        raise
 
 
 R = TypeVar("R")
@@ -179,51 +188,3 @@ class Batcher(Generic[T, R]):
             return
         self._under_way.add(under_way)
         under_way.add_done_callback(deliver)
-
-
-OPEN_DESCRIPTORS = Path("/dev/fd")
-_HELD: dict[object, Callable[[], Iterable[int]]] = {}
-"""How to find what each run of this process holds. Of the process, as forking is: a hook cannot be taken back."""
-
-
-@contextmanager
-def kept_from_children(find: Callable[[], Iterable[int]]) -> Iterator[None]:
-    """Let no child that is forked meanwhile keep the descriptors that *find* returns, in the child."""
-    key = object()
-    _HELD[key] = find
-    try:
-        yield
-    finally:
-        _HELD.pop(key, None)
-
-
-def open_below(folder: Path) -> list[int]:
-    """Return the descriptors of this process that belong to *folder* or to files in it."""
-    with os.scandir(folder) as entries:
-        looks = [folder.stat(), *(entry.stat(follow_symlinks=False) for entry in entries)]
-    files = {(found.st_dev, found.st_ino) for found in looks}
-    opened = []
-    for descriptor in [int(path.name) for path in OPEN_DESCRIPTORS.iterdir()]:
-        with suppress(OSError):  # the listing's own is closed
-            found = os.fstat(descriptor)
-            if (found.st_dev, found.st_ino) in files:
-                opened.append(descriptor)
-    return opened
-
-
-def _let_go() -> None:
-    held = [*_HELD.values()]
-    _HELD.clear()
-    if not held:
-        return
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # not to be written: no write lock can be had on it
-    try:
-        for find in held:
-            with suppress(OSError):  # the folder is gone
-                for descriptor in find():
-                    os.dup2(nothing, descriptor, inheritable=False)
-    finally:
-        os.close(nothing)
-
-
-os.register_at_fork(after_in_child=_let_go)

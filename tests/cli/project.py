@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.forked import Forked
 
 if TYPE_CHECKING:

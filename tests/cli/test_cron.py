@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.cli.cron import Night, crontab, in_window, service, shell_word, timer, unit_word
+from batchvid.cli.cron import CronSpec, crontab, in_window, service, shell_word, timer, unit_word
 
-NIGHT = Night(
+NIGHT = CronSpec(
     at=(22, 0),
     until=(6, 0),
     program=("/opt/bin/batchvid",),

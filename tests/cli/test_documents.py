@@ -33,7 +33,6 @@ README_LINES, README_WORDS, SENTENCE_WORDS, CODE_WIDEST = 180, 900, 25, 78
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-COMING = pytest.mark.xfail(reason="the providers are being built", strict=False)
 
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 
@@ -43,7 +42,7 @@ def examples() -> Iterator[ParameterSet]:
     for path in DOCUMENTS:
         for number, (language, text) in enumerate(BLOCK.findall(path.read_text(encoding="utf-8")), 1):
             if language == "yaml":
-                yield pytest.param(text, id=f"{path.stem}-{number}", marks=[COMING] if "provider:" in text else [])
+                yield pytest.param(text, id=f"{path.stem}-{number}")
 
 
 def flags_of(name: str) -> set[str]:
@@ -78,7 +77,7 @@ def test_every_command_and_flag_exists(document: Path) -> None:
     lines = [line for language, block in BLOCK.findall(text) if language in {"", "sh"} for line in block.splitlines()]
     spans = [span.replace("\n", " ") for span in SPAN.findall(BLOCK.sub("", text))]
     wrong = {found for code in (*lines, *spans) for found in wrong_in(code)}
-    assert wrong - {"batchvid sandbox --provider"} == set()  # it is being built
+    assert wrong == set()
 
 
 SLIPS = ["batchvid runn m.yaml", "batchvid run m.yaml --untill 06:00", "--no-such", "batchvid help x"]

@@ -14,7 +14,7 @@ from PIL import Image
 from batchvid.domain import lifecycle as life
 from batchvid.domain.job import Progress
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
@@ -140,7 +140,7 @@ def test_a_process_that_ends_while_it_joins_leaves_no_half_film(project: Project
     # A large clip that must be coded again, so that there is time: it takes the place of one that was paid for.
     _put(project, "big", ClipOrder("big", 1280, 720, 8, 7, (), ()))
     process = project.start("films", "m.yaml")
-    new = project.out / ".long.mp4.new"
+    new = project.out / "long.mp4.part"
     ends_at = time.monotonic() + 20
     while not new.exists() and time.monotonic() < ends_at:
         time.sleep(0.01)
@@ -162,7 +162,7 @@ def _put(project: Project, job_id: str, order: ClipOrder) -> None:
     data = path.read_bytes()
     saved = life.ClipSaved(path.name, len(data), hashlib.sha256(data).hexdigest())
     events = (life.SubmitStarted(1, None, "f"), life.SubmitAccepted("task_big"), life.TaskSucceeded(None), saved)
-    with Journal.reopen(project.state / "journal.db") as journal:
+    with SqliteStore(project.state / "journal.db").open(service=None) as journal:
         journal.record([Change.of(Progress.fresh(job_id), *((event, 1.0) for event in events))])
 
 

@@ -13,10 +13,11 @@ import pytest
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
-from batchvid.storage.local import Outputs
+from batchvid.storage.lock import hold
+from batchvid.storage.state import StateFolder
 from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def test_a_plan_beside_a_run_calls_a_request_that_is_under_way_running_and_after
 ) -> None:
     """Nobody is to look at a dashboard for a request that is still to be answered."""
     path = project.manifest("kite")
-    outputs = Outputs(project.out)
-    outputs.prepare()
-    with Journal.open(project.state / "journal.db", service=project.service.api) as journal:
+    state = StateFolder(project.out)
+    state.prepare()
+    with SqliteStore(project.state / "journal.db").open(service=project.service.api) as journal:
         started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame).jobs[0].fingerprint)
         journal.record([Change.of(Progress.fresh("job-1"), (started, 1.0))])
-    with outputs.lock():
+    with hold(project.out):
         beside = project.batchvid("plan", "m.yaml", "--json")
     after = project.batchvid("plan", "m.yaml", "--json")
     assert [line["action"] for ran in (beside, after) for line in ran.told if "id" in line] == ["running", "in_doubt"]

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchvid.media.thumbnails import FOLDER
+from batchvid.engine.posters import FOLDER
 from tests.cli.project import read_until
 
 if TYPE_CHECKING:

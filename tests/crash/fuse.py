@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchvid.domain.errors import StorageError
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +88,6 @@ def wired(fuse: Fuse, bench: Bench) -> Iterator[None]:
         for name in DISK_EFFECTS:
             patch.setattr(os, name, through(name, getattr(os, name)))
         for name in JOURNAL_EFFECTS:
-            patch.setattr(Journal, name, through(name, getattr(Journal, name)))
+            patch.setattr(SqliteJournal, name, through(name, getattr(SqliteJournal, name)))
         patch.setattr(bench.service, "effect", fuse.passes)
         yield

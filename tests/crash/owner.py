@@ -25,6 +25,7 @@ from batchvid.engine.planning import lost_clips
 from batchvid.engine.run import run as run_session
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
+from batchvid.storage.local import LocalStore
 from tests.crash.edits import LIMITS
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
 from tests.crash.promises import Wanted, Witness
@@ -98,7 +99,7 @@ class Owner:
         options = replace(options or RunOptions(), **asked)
         manifest = self.manifest()
         rows, jobs = self.bench.rows(), {job.id: job for job in manifest.jobs}
-        lost = frozenset(lost_clips(self.bench.folder, rows.values(), rows.keys()))
+        lost = frozenset(lost_clips(LocalStore(self.bench.folder), rows.values(), rows.keys()))
         wanted = Wanted(jobs, rows, options, manifest.limits, lost)
         if options.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
@@ -134,7 +135,7 @@ class Owner:
     def _quickly(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("batchvid.engine.workers.STATS_EVERY_S", STATS_EVERY_S)
-            patch.setattr("batchvid.storage.local.LOCK_PATIENCE_S", 0.0)
+            patch.setattr("batchvid.storage.lock.LOCK_PATIENCE_S", 0.0)
             yield
 
     def press(self) -> None:

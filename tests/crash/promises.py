@@ -10,20 +10,18 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import Exit
-from batchvid.domain.job import State
+from batchvid.domain.job import Outcome, State
 from batchvid.domain.lifecycle import attempts_used
 from batchvid.domain.limits import InDoubt, OnChange
-from batchvid.journal.sqlite_reader import Outcome
 from batchvid.media.mp4 import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchvid.domain.job import Job, Progress
+    from batchvid.domain.job import Attempt, Job, Progress
     from batchvid.domain.limits import Limits
     from batchvid.domain.options import RunOptions
     from batchvid.domain.results import Summary
-    from batchvid.journal.sqlite_reader import Attempt
     from tests.run.bench import Bench
 
 Content = tuple[str, str, tuple[str, ...]]

@@ -61,7 +61,7 @@ def recover(bench: Bench) -> None:
         told = json.loads(bench.clip("dive.json"))["continues"]
         assert told["frame_sha256"] == bench.creates[1]["frames"][0]
     _check_film(bench)
-    assert not list(bench.folder.glob(".*.new"))
+    assert not [*bench.folder.glob(".*.new"), *bench.folder.glob(f"{FILM.path}.part*")]
     calls = len(bench.service.calls)
     bench.run(WANTED, LIMITS)
     assert len(bench.service.calls) == calls

@@ -148,6 +148,6 @@ def test_a_link_that_is_held_back_gives_all_back_and_ends_the_run() -> None:
     drive.scheduler.hold_back(index, "gone")
     drive.finish(Step.SUBMIT, index)
     assert drive.scheduler.is_over()
-    assert (drive.scheduler.schedule.in_flight, drive.scheduler.budget.money.reserved_micros) == (0, 0)
+    assert (drive.scheduler.in_flight, drive.scheduler.budget.money.reserved_micros) == (0, 0)
     assert drive.scheduler.breaker.new_jobs_wait is None
     assert drive.counts() == {"done": 1, "pending": 1}

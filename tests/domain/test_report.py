@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from batchvid.domain.job import Progress, State
-from batchvid.domain.report import TROUBLES_SHOWN, Kept, Paid, Trouble, report
+from batchvid.domain.job import Attempt, Outcome, Progress, State
+from batchvid.domain.lifecycle import KeptEvent
+from batchvid.domain.report import TROUBLES_SHOWN, Kept, report
 from tests.engine.drive import a_job
 
 AT = 1_773_352_800.0
@@ -11,9 +12,10 @@ AT = 1_773_352_800.0
 
 def attempt(
     job_id: str, number: int = 1, *, outcome: str = "succeeded", price: int | None = 400_000, model: str | None = None
-) -> Paid:
+) -> Attempt:
     """Return an attempt that took a minute."""
-    return Paid(job_id, number, outcome, price, AT, AT + 1, AT + 61, model, None)
+    task_id = f"task_{job_id}_{number}"
+    return Attempt(job_id, number, price, "f", AT, AT + 1, task_id, model, Outcome(outcome), AT + 61)
 
 
 def test_each_job_of_the_manifest_has_a_row_in_its_order_whether_anything_happened_to_it_or_not() -> None:
@@ -71,6 +73,6 @@ def test_a_price_that_nobody_stated_is_unknown_and_not_nothing() -> None:
 
 def test_a_hundred_troubles_are_told_by_their_end() -> None:
     """A page of 10,000 jobs must stay one that opens."""
-    troubles = [Trouble("a", AT + n, "DownloadFailed", f"number {n}") for n in range(100)]
+    troubles = [KeptEvent(n, "a", 1, AT + n, "DownloadFailed", {"reason": f"number {n}"}) for n in range(100)]
     told = report([a_job("a")], Kept(troubles=troubles)).rows[0].troubles
-    assert [one.reason for one in told] == [f"number {n}" for n in range(100 - TROUBLES_SHOWN, 100)]
+    assert [one.data["reason"] for one in told] == [f"number {n}" for n in range(100 - TROUBLES_SHOWN, 100)]

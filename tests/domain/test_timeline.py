@@ -5,24 +5,24 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.report import NIGHT_GAP_S, NIGHTS_SHOWN, PaceChange, Paid, histogram, nights, slowed
+from batchvid.domain.job import Attempt, Outcome
+from batchvid.domain.report import NIGHT_GAP_S, NIGHTS_SHOWN, PaceChange, histogram, nights, slowed
 
 AT = 1_773_352_800.0
 
 
-def paid(number: int, *, accepted: float | None, finished: float | None, outcome: str = "succeeded") -> Paid:
+def paid(number: int, *, accepted: float | None, finished: float | None, outcome: str = "succeeded") -> Attempt:
     """Return an attempt that was started a second before it was accepted."""
     started = AT + (accepted or 0) - 1
-    return Paid(
+    return Attempt(
         f"j{number}",
         1,
-        outcome,
         400_000,
+        "f" * 64,
         started,
         None if accepted is None else AT + accepted,
-        None if finished is None else AT + finished,
-        None,
-        None,
+        outcome=Outcome(outcome),
+        finished_at=None if finished is None else AT + finished,
     )
 
 

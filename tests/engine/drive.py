@@ -7,20 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.domain.fault import Fault, Proof
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
 from batchvid.domain.task import Phase, TaskReport
 from batchvid.engine import policy
-from batchvid.engine.account import SharedAccount, SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker
-from batchvid.engine.scheduler import Scheduler, Step, place_all
+from batchvid.engine.scheduler import Scheduler, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from batchvid.domain.lifecycle import Event
+    from batchvid.engine.account import SharedAccount
     from batchvid.engine.policy import Verdict
 
 AT = 1_773_297_229.0
@@ -38,7 +39,7 @@ def jobs(number: int, price_micros: int | None = PRICE) -> list[Job]:
 
 
 class Drive:
-    """A course, its clock, and the steps of a run in the order in which a run does them."""
+    """A scheduler, its clock, and the steps of a run in the order in which a run does them."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Drive:
         stop_submitting_at: float | None = None,
         max_jobs: int | None = None,
         clips_before: int = 0,
-        ration: SpendCap | None = None,
+        spend_cap: SpendCap | None = None,
         account: SharedAccount | None = None,
     ) -> None:
         self.now = 1000.0
@@ -69,17 +70,16 @@ class Drive:
             breaker=CircuitBreaker(
                 self.limits,
                 stop_submitting_at=stop_submitting_at,
-                ration=SpendCap(run_limit_micros, max_jobs) if ration is None else ration,
+                spend_cap=spend_cap or SpendCap(run_limit_micros, max_jobs),
                 account=account,
                 clips_before=clips_before,
             ),
             money=money or Money(budget_micros=self.limits.budget_micros),
         )
-        place_all(
-            self.scheduler,
+        self.scheduler.restore(
             {row.job_id: row for row in rows},
             again=again or {},
-            held=frozenset(held),
+            reserved=frozenset(held),
             only=None if only is None else frozenset(only),
             now=self.now,
             at=AT + self.now,
@@ -142,8 +142,8 @@ class Drive:
             self.sent[index] += 1
             self.unproven[index] += fault.proof is not Proof.CLEAR
         scheduler.breaker.submit_refused(fault, sent_at=self.now, now=self.now, jitter=jitter, new=new)
-        tally = scheduler.refused(index, fault)
-        follow = policy.after_refusal(fault, tally, sends=sends, jitter=jitter, limits=self.limits)
+        retries = scheduler.refused(index, fault)
+        follow = policy.after_refusal(fault, retries, sends=sends, jitter=jitter, limits=self.limits)
         self.follow(Step.SUBMIT, index, follow)
 
     def _left(self, index: int) -> None:
@@ -178,16 +178,11 @@ class Drive:
         scheduler, one = self.scheduler, self.scheduler.active[index]
         scheduler.breaker.poll_answered(now=self.now)
         report = TaskReport(phase, "word", None, url, None, None, error)
-        tally = scheduler.bump(
-            index,
-            poll_faults=0,
-            unknown_looks=0,
-            without_url_looks=int(phase is Phase.SUCCEEDED and url is None),
-            failed_looks=policy.FAILED_LOOKS if phase is Phase.FAILED else 0,
-        )
+        for _ in range(policy.FAILED_LOOKS if phase is Phase.FAILED else 1):
+            one.retries = one.retries.with_report(report)
         late = scheduler.is_late(index, now=self.now)
         follow = policy.after_report(
-            report, one.progress, tally, succeeded=one.has_succeeded, late=late, limits=self.limits
+            report, one.progress, one.retries, succeeded=one.has_succeeded, late=late, limits=self.limits
         )
         scheduler.looked(index, now=self.now, finished=isinstance(follow.events[0], life.TaskSucceeded))
         self.follow(Step.POLL, index, follow)
@@ -196,10 +191,10 @@ class Drive:
         """Let a poll bring none."""
         scheduler, one = self.scheduler, self.scheduler.active[index]
         scheduler.breaker.poll_refused(fault, sent_at=self.now, now=self.now, jitter=jitter)
-        tally = scheduler.bump(index, poll_faults=1, unknown_looks=int(fault.kind is FaultKind.UNKNOWN_TASK))
+        one.retries = one.retries.with_poll_fault(fault)
         follow = policy.after_poll_fault(
             fault,
-            tally,
+            one.retries,
             age_s=self.now - one.task_from,
             late=scheduler.is_late(index, now=self.now),
             jitter=jitter,
@@ -228,9 +223,9 @@ class Drive:
 
     def not_saved(self, index: int, fault: Fault, *, jitter: float = 0.5) -> None:
         """Let it not arrive."""
-        gone = fault.kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
-        tally = self.scheduler.bump(index, download_faults=1, **({"expiries": 1} if gone else {}))
-        follow = policy.after_download_fault(fault, tally, jitter=jitter, limits=self.limits)
+        one = self.scheduler.active[index]
+        one.retries = one.retries.with_download_fault(fault)
+        follow = policy.after_download_fault(fault, one.retries, jitter=jitter, limits=self.limits)
         self.follow(Step.DOWNLOAD, index, follow)
 
     def done(self) -> int:
@@ -256,8 +251,8 @@ class Drive:
 
     def in_lanes(self) -> int:
         """Count the jobs that wait for a step."""
-        schedule = self.scheduler.schedule
-        return schedule.to_submit + len(schedule.polls) + len(schedule.downloads)
+        scheduler = self.scheduler
+        return scheduler.to_submit + len(scheduler.polls) + len(scheduler.downloads)
 
     def flying(self) -> int:
         """Count the jobs that the service may be working on, and those about to be sent, one by one."""

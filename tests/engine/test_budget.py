@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchvid.domain.results import Money
-from batchvid.engine.account import SpendCap
-from batchvid.engine.budget import Budget
+from batchvid.engine.budget import Budget, SpendCap
 
 PRICES = st.none() | st.integers(0, 100)
 
@@ -35,7 +34,7 @@ class Spending(RuleBasedStateMachine):
         """Open a journal in which money was spent and held before."""
         self.limit, self.run_limit, self.spent, self.before = limit, run_limit, spent, reserved
         self.start = spent + reserved
-        self.budget = Budget(Money(spent, reserved, limit), ration=SpendCap(run_limit))
+        self.budget = Budget(Money(spent, reserved, limit), spend_cap=SpendCap(run_limit))
 
     @rule(price=PRICES)
     def reserve(self, price: int | None) -> None:
@@ -101,7 +100,7 @@ def test_spent_and_in_flight_and_this_one_must_fit(spent: int, reserved: int, pr
 def test_without_a_price_nothing_fits_a_limit() -> None:
     """An unknown price could be any."""
     assert not Budget(Money(budget_micros=10**9)).fits(None)
-    assert not Budget(Money(), ration=SpendCap(10**9)).fits(None)
+    assert not Budget(Money(), spend_cap=SpendCap(10**9)).fits(None)
     assert Budget(Money()).fits(None)
 
 
@@ -115,7 +114,7 @@ def test_a_limit_that_was_lowered_below_what_is_spent_stops_everything() -> None
 
 def test_the_runs_own_limit_counts_what_the_run_adds_only() -> None:
     """``--max-cost`` starts anew with each run; what came before is the budget's business."""
-    budget = Budget(Money(spent_micros=10**6), ration=SpendCap(10))
+    budget = Budget(Money(spent_micros=10**6), spend_cap=SpendCap(10))
     assert budget.reserve(10)
     assert not budget.reserve(1)
     budget.settle(10)
@@ -124,7 +123,7 @@ def test_the_runs_own_limit_counts_what_the_run_adds_only() -> None:
 
 def test_what_was_refused_can_be_spent_again() -> None:
     """A refusal costs nothing."""
-    budget = Budget(Money(budget_micros=10), ration=SpendCap(10))
+    budget = Budget(Money(budget_micros=10), spend_cap=SpendCap(10))
     for _ in range(5):
         assert budget.reserve(10)
         budget.release(10)

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 from batchvid.domain.errors import Exit
 from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.limits import Limits
-from batchvid.engine.account import SpendCap
-from batchvid.engine.circuit_breaker import (
-    DOUBTS_AT_MOST,
-    DOUBTS_IN_A_ROW,
-    RECOVERY_EVERY_S,
-    RETRIES_AT_MOST,
-    SLOWEST,
-    CircuitBreaker,
-    StopReason,
-    Throttle,
-    backoff_s,
-)
+from batchvid.engine.account import StopReason
+from batchvid.engine.budget import SpendCap
+from batchvid.engine.circuit_breaker import DOUBTS_AT_MOST, DOUBTS_IN_A_ROW, RETRIES_AT_MOST, CircuitBreaker
+from batchvid.engine.throttle import RECOVERY_EVERY_S, SLOWEST, Throttle, backoff_s
 
 LIMITS = Limits()
 TOO_FAST = Fault(FaultKind.THROTTLED, "slow down")
@@ -270,7 +262,7 @@ def test_a_window_is_over_by_the_wall_clock_too() -> None:
 
 def test_a_job_that_ended_on_a_request_of_unknown_price_counts_as_begun() -> None:
     """``--max-jobs`` bounds what may be paid, and nothing proves that this one was not."""
-    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=1))
+    breaker = CircuitBreaker(LIMITS, spend_cap=SpendCap(max_jobs=1))
     breaker.submit_begins(new=True)
     gone = Fault(FaultKind.REJECTED, "HTTP 410", proof=Proof.NONE)
     breaker.submit_refused(gone, sent_at=0.0, now=0.0, jitter=0.5, new=True)
@@ -385,7 +377,7 @@ def test_a_closed_window_stays_closed() -> None:
 
 def test_no_more_than_so_many_jobs_are_submitted() -> None:
     """``--max-jobs``; one that was refused or withdrawn does not count."""
-    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=2))
+    breaker = CircuitBreaker(LIMITS, spend_cap=SpendCap(max_jobs=2))
     refuse(breaker, AWAY, now=0.0)
     breaker.submit_begins(new=True)
     breaker.submit_untried(new=True)
@@ -399,7 +391,7 @@ def test_no_more_than_so_many_jobs_are_submitted() -> None:
 
 def test_a_further_attempt_of_a_job_that_is_out_is_no_new_job() -> None:
     """``--max-jobs 1`` counts jobs, and their attempts are bounded by ``limits.attempts``."""
-    breaker = CircuitBreaker(LIMITS, ration=SpendCap(max_jobs=1))
+    breaker = CircuitBreaker(LIMITS, spend_cap=SpendCap(max_jobs=1))
     breaker.submit_begins(new=True)
     assert not breaker.may_submit(now=0.0, new=True)
     assert breaker.may_submit(now=0.0, new=False)

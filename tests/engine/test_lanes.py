@@ -8,7 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchvid.engine.scheduler import Lane, Schedule
+from batchvid.domain.limits import Limits
+from batchvid.engine.scheduler import Lane, Step
+from tests.engine.drive import Drive, jobs
 
 RANKS = st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.inf])
 
@@ -134,30 +136,16 @@ def test_a_job_that_waits_for_its_time_does_not_hold_up_the_others() -> None:
 
 def test_the_finished_clip_that_expires_first_is_fetched_first() -> None:
     """A clip without an expiry can wait."""
-    schedule = Schedule(in_flight_limit=1)
+    downloads = Lane()
     for index, expires_at in enumerate([math.inf, 300.0, 200.0]):
-        schedule.downloads.put(index, rank=expires_at, due_at=0.0)
-    assert [schedule.downloads.take(0.0) for _ in range(3)] == [2, 1, 0]
+        downloads.put(index, rank=expires_at, due_at=0.0)
+    assert [downloads.take(0.0) for _ in range(3)] == [2, 1, 0]
 
 
 def test_there_is_room_up_to_the_limit() -> None:
     """``limits.in_flight`` tasks, not one more."""
-    schedule = Schedule(in_flight_limit=2)
-    room = []
-    for in_flight in range(4):
-        schedule.in_flight = in_flight
-        room.append(schedule.has_room)
-    assert room == [True, True, False, False]
-
-
-def test_what_is_paid_for_is_seen_as_long_as_it_waits() -> None:
-    """A poll or a download that waits is something to collect; a submission is not."""
-    schedule = Schedule(in_flight_limit=1)
-    schedule.submits.put(1, rank=0.0, due_at=0.0)
-    seen = [schedule.nothing_to_collect]
-    schedule.polls.put(2, rank=0.0, due_at=1e9)
-    seen.append(schedule.nothing_to_collect)
-    schedule.polls.take(1e9)
-    schedule.downloads.put(2, rank=0.0, due_at=1e9)
-    seen.append(schedule.nothing_to_collect)
-    assert seen == [True, False, False]
+    drive = Drive(jobs(3), Limits(in_flight=2))
+    drive.submit()
+    drive.submit()
+    assert drive.scheduler.in_flight == 2
+    assert not drive.scheduler.turn(Step.SUBMIT, drive.now + 3600)

@@ -84,9 +84,9 @@ def test_a_job_that_alone_is_refused_fails_in_the_end(kind: FaultKind, tries: in
 
 
 @given(FAULTS, TALLIES, JITTER)
-def test_every_refusal_is_recorded_first(fault: Fault, tally: RetryCounts, jitter: float) -> None:
+def test_every_refusal_is_recorded_first(fault: Fault, retries: RetryCounts, jitter: float) -> None:
     """A refused request is taken back in the journal before anything else is said of the job."""
-    follow = after_refusal(replace(fault, proof=Proof.CLEAR), tally, sends=1, jitter=jitter, limits=LIMITS)
+    follow = after_refusal(replace(fault, proof=Proof.CLEAR), retries, sends=1, jitter=jitter, limits=LIMITS)
     after = Progress("kite", State.SUBMITTING, attempt=1)
     for event in follow.events:
         after = life.advance(after, event, at=0.0)
@@ -209,8 +209,8 @@ def test_an_unknown_task_is_looked_for_again_until_it_is_surely_lost() -> None:
     fault = Fault(FaultKind.UNKNOWN_TASK, "no such task")
 
     def look(looks: int, age_s: float) -> list[str]:
-        tally = RetryCounts(poll_faults=looks, unknown_looks=looks)
-        return kinds(after_poll_fault(fault, tally, age_s=age_s, late=False, jitter=0.5, limits=LIMITS))
+        retries = RetryCounts(poll_faults=looks, unknown_looks=looks)
+        return kinds(after_poll_fault(fault, retries, age_s=age_s, late=False, jitter=0.5, limits=LIMITS))
 
     assert look(1, 1.0) == ["PollFailed"]
     assert look(UNKNOWN_TASK_LOOKS, UNKNOWN_TASK_GRACE_S - 1) == ["PollFailed"]
@@ -219,10 +219,12 @@ def test_an_unknown_task_is_looked_for_again_until_it_is_surely_lost() -> None:
 
 
 @given(FAULTS, TALLIES, JITTER, st.floats(0, 1e6))
-def test_no_failed_poll_ends_a_job_or_an_attempt(fault: Fault, tally: RetryCounts, jitter: float, age_s: float) -> None:
+def test_no_failed_poll_ends_a_job_or_an_attempt(
+    fault: Fault, retries: RetryCounts, jitter: float, age_s: float
+) -> None:
     """A poll costs nothing: at worst the next run asks again."""
     for late in (False, True):
-        follow = after_poll_fault(fault, tally, age_s=age_s, late=late, jitter=jitter, limits=LIMITS)
+        follow = after_poll_fault(fault, retries, age_s=age_s, late=late, jitter=jitter, limits=LIMITS)
         assert kinds(follow) in (["PollFailed"], ["TimedOut"])
         if follow.wait_s is not None:
             assert 0 < follow.wait_s <= LIMITS.backoff_longest_s
@@ -232,8 +234,8 @@ def test_no_failed_poll_ends_a_job_or_an_attempt(fault: Fault, tally: RetryCount
 def test_a_task_that_brings_nothing_but_faults_is_left_in_the_end(kind: FaultKind) -> None:
     """A run ends, whatever the polls bring: "too fast" for ever, too, must not keep it awake for ever."""
     for looks in range(1, 50):
-        tally = RetryCounts(poll_faults=looks, unknown_looks=looks if kind is FaultKind.UNKNOWN_TASK else 0)
-        follow = after_poll_fault(Fault(kind, "why"), tally, age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
+        retries = RetryCounts(poll_faults=looks, unknown_looks=looks if kind is FaultKind.UNKNOWN_TASK else 0)
+        follow = after_poll_fault(Fault(kind, "why"), retries, age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
         if kinds(follow) == ["TimedOut"]:
             return
     pytest.fail("it is polled for ever")
@@ -269,9 +271,9 @@ def test_an_expired_url_is_replaced_by_a_poll_at_once(kind: FaultKind) -> None:
 
 
 @given(FAULTS, TALLIES, JITTER)
-def test_a_paid_clip_is_never_given_up(fault: Fault, tally: RetryCounts, jitter: float) -> None:
+def test_a_paid_clip_is_never_given_up(fault: Fault, retries: RetryCounts, jitter: float) -> None:
     """Whatever goes wrong with a transfer: the task stays known, and nothing is bought."""
-    follow = after_download_fault(fault, tally, jitter=jitter, limits=LIMITS)
+    follow = after_download_fault(fault, retries, jitter=jitter, limits=LIMITS)
     assert kinds(follow) in (["DownloadFailed"], ["UrlExpired"])
     after = life.advance(READY, follow.events[0], at=0.0)
     assert after.task_id == "t"
@@ -283,8 +285,8 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
     """I8: a bounded number of requests for each clip and run."""
     gone = kind in {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}
     for tries in range(1, DOWNLOAD_TRIES + 1):
-        tally = RetryCounts(download_faults=tries, expiries=tries if gone else 0)
-        follow = after_download_fault(Fault(kind, "why"), tally, jitter=0.5, limits=LIMITS)
+        retries = RetryCounts(download_faults=tries, expiries=tries if gone else 0)
+        follow = after_download_fault(Fault(kind, "why"), retries, jitter=0.5, limits=LIMITS)
         if follow.events == (life.DownloadFailed("why", parked=True),):
             return
     pytest.fail("it is fetched for ever")
@@ -302,10 +304,10 @@ def test_a_clip_that_never_arrives_is_left_to_the_next_run(kind: FaultKind) -> N
 )
 def test_a_url_that_brings_no_clip_is_left_for_the_service_itself(kind: FaultKind, first_at: int) -> None:
     """Before the run gives the clip up; but a transfer that only broke off is first resumed where it was."""
-    tallies = [
+    counts = [
         RetryCounts(download_faults=n, expiries=n if kind is FaultKind.EXPIRED else 0) for n in range(1, DOWNLOAD_TRIES)
     ]
-    wanted = [wants_other_source(Fault(kind, "why"), tally) for tally in tallies]
+    wanted = [wants_other_source(Fault(kind, "why"), retries) for retries in counts]
     assert wanted.index(True) + 1 == first_at
 
 

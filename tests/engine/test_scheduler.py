@@ -43,7 +43,7 @@ def test_a_job_goes_from_nothing_to_a_clip() -> None:
     assert drive.done() == index
     assert drive.counts() == {"done": 1}
     assert drive.scheduler.is_over()
-    assert (drive.scheduler.schedule.in_flight, drive.scheduler.active, drive.in_lanes()) == (0, {}, 0)
+    assert (drive.scheduler.in_flight, drive.scheduler.active, drive.in_lanes()) == (0, {}, 0)
 
 
 def test_nothing_is_over_while_a_worker_has_a_job() -> None:
@@ -153,7 +153,7 @@ def test_room_is_made_by_every_end_of_a_task(how: str) -> None:
             drive.submit()
             drive.now += drive.limits.task_timeout_s
             drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
-    assert (drive.scheduler.schedule.in_flight, drive.flying()) == (0, 0)
+    assert (drive.scheduler.in_flight, drive.flying()) == (0, 0)
     assert drive.submit() == 1
 
 
@@ -164,12 +164,12 @@ def test_a_task_that_takes_too_long_is_parked_and_never_bought_again() -> None:
     """Exit 5 later; its id and its money are kept for the next run."""
     drive = Drive(jobs(1))
     index = drive.submit()
-    while not drive.scheduler.parked:
+    while not drive.scheduler.deferred:
         polled = drive.wait_for(Step.POLL)
         drive.polled(polled, Phase.RUNNING)
     assert drive.now - 1000.0 == pytest.approx(drive.limits.task_timeout_s, abs=drive.limits.poll_shortest_s)
     assert drive.counts() == {"running": 1}
-    assert drive.scheduler.parked == {index}
+    assert drive.scheduler.deferred == {index}
     assert drive.scheduler.is_over()
     assert drive.scheduler.budget.money.reserved_micros == PRICE
     assert not any(drive.scheduler.turn(step, drive.now + 1e6) for step in Step)
@@ -232,7 +232,7 @@ def test_an_expired_url_goes_back_to_a_poll_at_once_and_never_to_a_create() -> N
     drive.done()
     assert drive.posts == {0: 1}
     assert drive.scheduler.budget.money == Money(PRICE, 0, None)
-    assert (drive.scheduler.schedule.in_flight, drive.scheduler.is_over()) == (0, True)
+    assert (drive.scheduler.in_flight, drive.scheduler.is_over()) == (0, True)
 
 
 def test_a_url_that_expires_each_time_is_left_to_the_next_run() -> None:
@@ -242,11 +242,11 @@ def test_a_url_that_expires_each_time_is_left_to_the_next_run() -> None:
     for _ in range(100):
         drive.ready()
         drive.not_saved(drive.wait_for(Step.DOWNLOAD), EXPIRED)
-        if drive.scheduler.parked:
+        if drive.scheduler.deferred:
             break
-    assert drive.scheduler.parked == {index}
+    assert drive.scheduler.deferred == {index}
     assert drive.counts() == {"ready": 1}
-    assert (drive.scheduler.schedule.in_flight, drive.scheduler.is_over()) == (0, True)
+    assert (drive.scheduler.in_flight, drive.scheduler.is_over()) == (0, True)
 
 
 def test_a_failed_transfer_waits_and_is_tried_again() -> None:
@@ -337,7 +337,7 @@ def test_an_attempt_in_doubt_that_is_resubmitted_is_counted_twice() -> None:
     drive.submit()
     money = drive.scheduler.budget.money
     assert (money.spent_micros, money.reserved_micros) == (PRICE, PRICE)
-    assert drive.flying() == drive.scheduler.schedule.in_flight == 1
+    assert drive.flying() == drive.scheduler.in_flight == 1
 
 
 def test_a_turn_that_was_not_used_leaves_no_trace() -> None:

@@ -113,12 +113,12 @@ def check(drive: Drive, *, start_micros: int, wanted: int, chosen: int) -> None:
     scheduler, money = drive.scheduler, drive.scheduler.budget.money
     assert scheduler.counts.total() == wanted
     assert min(scheduler.counts.values()) >= 0
-    assert scheduler.schedule.in_flight == drive.flying() >= 0
+    assert scheduler.in_flight == drive.flying() >= 0
     if money.budget_micros is not None:
         assert money.spent_micros + money.reserved_micros <= max(money.budget_micros, start_micros)
     assert money.reserved_micros >= 0
     idle_open = sum(scheduler.counts[state] for state in (State.PENDING, State.RUNNING, State.READY, State.SUBMITTING))
-    left_out = len(scheduler.parked) + len(scheduler.deferred) + wanted - chosen
+    left_out = len(scheduler.deferred) + len(scheduler.spent) + wanted - chosen
     assert drive.in_lanes() + scheduler.busy.total() == idle_open - left_out
     assert all(sent <= sends_at_most(scheduler.limits) for sent in drive.sent.values())
     if money.budget_micros is not None:
@@ -147,7 +147,7 @@ def test_every_story_ends_and_loses_nothing(
                 step, index = out.pop(data.draw(st.integers(0, len(out) - 1)))
                 come_back(drive, step, index, data)
         else:
-            was_flying = drive.scheduler.schedule.in_flight
+            was_flying = drive.scheduler.in_flight
             out.append((choice, begin(drive, choice)))
             assert choice is not Step.SUBMIT or was_flying < limits.in_flight
         check(drive, **facts)
@@ -161,7 +161,7 @@ def test_every_story_ends_and_loses_nothing(
         + drive.scheduler.counts[State.RUNNING]
         + drive.scheduler.counts[State.READY]
     )
-    assert left == len(drive.scheduler.parked) + len(drive.scheduler.deferred) or drive.scheduler.breaker.halts
+    assert left == len(drive.scheduler.deferred) + len(drive.scheduler.spent) or drive.scheduler.breaker.halts
 
 
 def come_back(drive: Drive, step: Step, index: int, data: st.DataObject) -> None:

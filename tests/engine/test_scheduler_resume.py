@@ -65,7 +65,7 @@ def test_running_tasks_of_an_earlier_run_take_their_room() -> None:
     """``in_flight`` is a limit of what the service works on, whoever submitted it."""
     rows = [row(f"j{index}", State.RUNNING) for index in range(3)]
     drive = Drive(jobs(5), Limits(in_flight=2), rows=rows)
-    assert drive.scheduler.schedule.in_flight == 3
+    assert drive.scheduler.in_flight == 3
     for left in (True, True):
         assert drive.scheduler.turn(Step.SUBMIT, drive.now) is not left
         drive.ready()
@@ -76,10 +76,10 @@ def test_a_parked_task_is_polled_at_once_by_the_next_run_and_may_be_parked_again
     """One look at least, however old it is; and no wait of twenty minutes for nothing."""
     parked = row("j0", State.RUNNING, age_s=86_400.0)._replace(parked=True, reason="still queued")
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
-    assert drive.scheduler.parked == set()
+    assert drive.scheduler.deferred == set()
     assert drive.take(Step.POLL) == 0
     drive.polled(0, Phase.RUNNING)
-    assert drive.scheduler.parked == {0}
+    assert drive.scheduler.deferred == {0}
     assert drive.scheduler.is_over()
     assert drive.scheduler.budget.money == Money(0, PRICE)
 
@@ -89,7 +89,7 @@ def test_a_parked_task_is_not_left_for_one_bad_answer() -> None:
     parked = row("j0", State.RUNNING)._replace(parked=True)
     drive = Drive(jobs(1), rows=[parked], held=["j0"], money=Money(0, PRICE))
     drive.poll_failed(drive.take(Step.POLL), Fault(FaultKind.UNAVAILABLE, "HTTP 502"))
-    assert drive.scheduler.parked == set()
+    assert drive.scheduler.deferred == set()
     assert drive.wait_for(Step.POLL) == 0
 
 
@@ -115,14 +115,14 @@ def test_an_old_task_that_was_not_parked_gets_its_time() -> None:
     """The run before it was killed, perhaps for hours: the task is looked at more than once."""
     drive = Drive(jobs(1), rows=[row("j0", State.RUNNING, age_s=86_400.0)])
     drive.polled(drive.take(Step.POLL), Phase.RUNNING)
-    assert drive.scheduler.parked == set()
+    assert drive.scheduler.deferred == set()
     assert drive.wait_for(Step.POLL) == 0
 
 
 def test_a_clock_that_jumped_back_makes_no_task_younger_than_new() -> None:
     """F71: a task submitted "in the future" has its whole time, and not years of it."""
     drive = Drive(jobs(1), rows=[row("j0", State.RUNNING, age_s=-(10.0**9))])
-    while not drive.scheduler.parked:
+    while not drive.scheduler.deferred:
         drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
     assert drive.now <= 1000.0 + drive.limits.task_timeout_s + drive.limits.poll_longest_s
 

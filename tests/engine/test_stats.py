@@ -51,9 +51,9 @@ def test_jobs_that_need_a_person_are_listed_until_they_no_longer_do() -> None:
     statistics = standing_of(Drive(jobs(1)))
     doubt = Progress("j1", State.IN_DOUBT, reason="reset")
     statistics.happened(life.SubmitUnsure("reset"), doubt, at=1.0)
-    statistics.take_over(Progress("j2", State.FAILED, reason="moderated"))
-    statistics.take_over(Progress("j3", State.RUNNING, parked=True, reason="20 min"))
-    statistics.take_over(Progress("j4", State.RUNNING))
+    statistics.stands(Progress("j2", State.FAILED, reason="moderated"))
+    statistics.stands(Progress("j3", State.RUNNING, parked=True, reason="20 min"))
+    statistics.stands(Progress("j4", State.RUNNING))
     listed = {one.job_id: one.reason for one in statistics.needs_person.values()}
     assert listed == {"j1": "reset", "j2": "moderated", "j3": "20 min"}
     statistics.happened(life.Reopened("a person"), Progress("j1", State.PENDING), at=2.0)
@@ -64,7 +64,7 @@ def test_a_snapshot_lists_a_few_of_many_that_need_a_person() -> None:
     """The counts tell how many there are."""
     statistics = standing_of(Drive(jobs(1)))
     for number in range(100):
-        statistics.take_over(Progress(f"j{number}", State.FAILED))
+        statistics.stands(Progress(f"j{number}", State.FAILED))
     assert len(statistics.snapshot(now=0.0, submits_per_min=0.0).needs_person) == SHOWN
 
 

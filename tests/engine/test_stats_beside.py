@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.engine.stats import NEWEST, Lookout
+from batchvid.engine.stats import SHOWN, WatchStatistics
 from tests.engine.drive import AT, jobs
 
 if TYPE_CHECKING:
     from batchvid.domain.results import Snapshot
 
 
-def seen(lookout: Lookout, *, at: float = AT, run_since: float | None = AT - 100) -> Snapshot:
+def seen(statistics: WatchStatistics, *, at: float = AT, run_since: float | None = AT - 100) -> Snapshot:
     """Look."""
-    return lookout.snapshot(at=at, run_since=run_since, money=Money(), timings={})
+    return statistics.snapshot(at=at, run_since=run_since, money=Money(), timings={})
 
 
 def row(name: str, state: State, **more: Any) -> Progress:
@@ -26,13 +26,13 @@ def row(name: str, state: State, **more: Any) -> Progress:
 
 def test_jobs_are_counted_by_how_they_stand_now() -> None:
     """Each once, also when it is told again; one that the manifest does not name is not counted."""
-    lookout = Lookout(jobs(4), Limits())
-    assert seen(lookout).counts[State.PENDING] == 4
+    statistics = WatchStatistics(jobs(4), Limits())
+    assert seen(statistics).counts[State.PENDING] == 4
     for state in (State.SUBMITTING, State.RUNNING, State.RUNNING, State.READY):
-        lookout.stands(row("j0", state))
-    lookout.stands(row("j1", State.RUNNING))
-    lookout.stands(row("stranger", State.DONE))
-    found = seen(lookout)
+        statistics.stands(row("j0", state))
+    statistics.stands(row("j1", State.RUNNING))
+    statistics.stands(row("stranger", State.DONE))
+    found = seen(statistics)
     assert {state: number for state, number in found.counts.items() if number} == {
         State.PENDING: 2,
         State.READY: 1,
@@ -43,44 +43,44 @@ def test_jobs_are_counted_by_how_they_stand_now() -> None:
 
 def test_the_pace_is_that_of_the_last_minute() -> None:
     """By when the paid requests were begun."""
-    lookout = Lookout(jobs(4), Limits())
+    statistics = WatchStatistics(jobs(4), Limits())
     for age_s in (90, 59, 30, 1):
-        lookout.took_place("SubmitStarted", AT - age_s)
-        lookout.took_place("SubmitAccepted", AT - age_s)
-    assert seen(lookout).submits_per_min == 3
-    assert seen(lookout, at=AT + 45).submits_per_min == 1
+        statistics.took_place("SubmitStarted", AT - age_s)
+        statistics.took_place("SubmitAccepted", AT - age_s)
+    assert seen(statistics).submits_per_min == 3
+    assert seen(statistics, at=AT + 45).submits_per_min == 1
 
 
 def test_the_newest_clips_are_shown_newest_first() -> None:
     """A few of many, in whatever order the journal names them."""
-    lookout = Lookout(jobs(30), Limits())
+    statistics = WatchStatistics(jobs(30), Limits())
     for number in [*range(0, 30, 2), *range(1, 30, 2)]:
-        lookout.stands(row(f"j{number}", State.DONE, path=f"j{number}.mp4", size_bytes=10, finished_at=AT + number))
-    found = seen(lookout)
-    assert [clip.job_id for clip in found.newest] == [f"j{number}" for number in range(29, 29 - NEWEST, -1)]
+        statistics.stands(row(f"j{number}", State.DONE, path=f"j{number}.mp4", size_bytes=10, finished_at=AT + number))
+    found = seen(statistics)
+    assert [clip.job_id for clip in found.newest] == [f"j{number}" for number in range(29, 29 - SHOWN, -1)]
     assert found.downloaded_bytes == 300
 
 
 def test_jobs_need_a_person_until_they_no_longer_do() -> None:
     """Failed, in doubt and parked ones."""
-    lookout = Lookout(jobs(4), Limits())
-    lookout.stands(row("j0", State.FAILED, reason="moderated"))
-    lookout.stands(row("j1", State.IN_DOUBT))
-    lookout.stands(row("j2", State.RUNNING, parked=True))
-    assert [one.job_id for one in seen(lookout).needs_person] == ["j0", "j1", "j2"]
-    assert (seen(lookout).parked, seen(lookout).in_flight) == (1, 0)
-    lookout.stands(row("j1", State.RUNNING))
-    lookout.stands(row("j2", State.DONE, path="j2.mp4"))
-    assert [one.job_id for one in seen(lookout).needs_person] == ["j0"]
+    statistics = WatchStatistics(jobs(4), Limits())
+    statistics.stands(row("j0", State.FAILED, reason="moderated"))
+    statistics.stands(row("j1", State.IN_DOUBT))
+    statistics.stands(row("j2", State.RUNNING, parked=True))
+    assert [one.job_id for one in seen(statistics).needs_person] == ["j0", "j1", "j2"]
+    assert (seen(statistics).parked, seen(statistics).in_flight) == (1, 0)
+    statistics.stands(row("j1", State.RUNNING))
+    statistics.stands(row("j2", State.DONE, path="j2.mp4"))
+    assert [one.job_id for one in seen(statistics).needs_person] == ["j0"]
 
 
 def test_without_a_run_a_request_under_way_is_in_doubt_and_there_is_no_estimate() -> None:
     """Nobody waits for its answer any more."""
-    lookout = Lookout(jobs(2), Limits())
-    lookout.stands(row("j0", State.SUBMITTING))
-    assert seen(lookout).counts[State.SUBMITTING] == 1
-    assert seen(lookout).eta_s is not None
-    found = seen(lookout, run_since=None)
+    statistics = WatchStatistics(jobs(2), Limits())
+    statistics.stands(row("j0", State.SUBMITTING))
+    assert seen(statistics).counts[State.SUBMITTING] == 1
+    assert seen(statistics).eta_s is not None
+    found = seen(statistics, run_since=None)
     assert (found.counts[State.SUBMITTING], found.counts[State.IN_DOUBT], found.in_flight) == (0, 1, 0)
     assert (found.eta_s, found.active) == (None, False)
     assert [one.job_id for one in found.needs_person] == ["j0"]

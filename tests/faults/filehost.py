@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.sandbox.messages import part_of
 from batchvid.sandbox.render import tiny_clips
 from batchvid.sandbox.tasks import ClipOrder
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.raw import http, serving
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import batchvid
-from batchvid.cli.options import read_journal
+from batchvid.cli.reading import read_journal
 from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.process import Options, running
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.raw import serving
 
 if TYPE_CHECKING:

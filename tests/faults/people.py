@@ -296,7 +296,7 @@ def budget(lab: Lab) -> None:
 
 NEWER = """
 import sys
-from batchvid.edge import journal_schema
+from batchvid.journal import sqlite_file as journal_schema
 journal_schema.MIGRATIONS += ((journal_schema.newest_version() + 1, tuple({statements})),)
 from batchvid.cli import main
 main()

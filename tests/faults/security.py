@@ -11,7 +11,7 @@ import time
 from shutil import which
 from typing import TYPE_CHECKING
 
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER
 from tests.faults.cases import NotHereError, fault
 from tests.faults.filehost import fixed, honest, hosting, logged, manifest, why
 from tests.faults.lab import IN_CLEAR, KEY, QUICK

@@ -1,4 +1,4 @@
-"""A journal on a real disk, and changes to put into it."""
+"""Journals of every kind, and changes to put into them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import pytest
 
 from batchvid.domain.job import Progress
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
+from tests.journal.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from batchvid.domain.lifecycle import Event
+    from batchvid.journal.base import Journal, JournalStore
 
 SERVICE = "https://api.example.com/v1"
+
+STORES: dict[str, Callable[[Path], JournalStore]] = {"sqlite": SqliteStore, "memory": lambda _path: MemoryStore()}
+"""Every kind of journal, made for a path at which a run would keep it."""
 
 
 @dataclass
@@ -56,10 +61,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / ".batchvid" / "journal.db"
 
 
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, path: Path) -> JournalStore:
+    """Return each kind of journal. A module that is about one kind has a fixture of its own in its place."""
+    return STORES[request.param](path)
+
+
 @pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
+def journal(store: JournalStore) -> Iterator[Journal]:
     """Return a fresh journal, open for writing."""
-    with Journal.open(path, service=SERVICE) as opened:
+    with store.open(service=SERVICE) as opened:
         yield opened
 
 

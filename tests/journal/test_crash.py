@@ -17,7 +17,7 @@ from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
 from batchvid.journal import sqlite_file as journal_file
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ from pathlib import Path
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.journal.group_commit import Recorder
 
 async def work(recorder, worker):
@@ -40,7 +40,7 @@ async def work(recorder, worker):
         os.write(1, f"{name}\\n".encode())
 
 async def main():
-    journal = Journal.open(Path(sys.argv[1]), service="s")
+    journal = SqliteStore(Path(sys.argv[1])).open(service="s")
     recorder = Recorder(journal)
     await asyncio.gather(*(work(recorder, worker) for worker in range(20)))
 
@@ -53,10 +53,10 @@ from pathlib import Path
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
 from batchvid.journal.base import Change
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.domain.errors import StorageError
 
-journal = Journal.open(Path(sys.argv[1]), service="s")
+journal = SqliteStore(Path(sys.argv[1])).open(service="s")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 kept = 0
@@ -84,13 +84,13 @@ def test_a_killed_process_loses_nothing_that_it_was_told_is_kept(path: Path, ack
         told += child.stdout.read()
     assert child.returncode == -signal.SIGKILL
     acknowledged = {line for line in told.decode().split("\n")[:-1] if line}
-    with Journal.open(path, service="s") as journal:  # it was not closed, so all its pages are checked here
+    with SqliteStore(path).open(service="s") as journal:  # it was not closed, so all its pages are checked here
         rows = {row.job_id: row for row in journal.all_progress()}
         assert acknowledged <= {name for name, row in rows.items() if row.task_id == f"task-{name}"}
         for row in rows.values():
             events = list(journal.events(row.job_id))
             assert len(events) == row.version
-            assert journal.attempts(row.job_id)[0].task_id == row.task_id
+            assert next(journal.attempts(row.job_id)).task_id == row.task_id
 
 
 def test_a_limit_on_the_file_size_is_a_storage_error_and_costs_no_record(path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_limit_on_the_file_size_is_a_storage_error_and_costs_no_record(path: P
     kept = int(child.stdout)
     assert kept > 0
     assert "free" in child.stderr
-    with Journal.open(path, service="s") as journal:
+    with SqliteStore(path).open(service="s") as journal:
         assert sum(journal.counts().values()) == kept
         journal.record([Change.of(Progress.fresh("more"), (SubmitStarted(1, 1, "f"), 1.0))])
 
@@ -107,7 +107,7 @@ def test_a_limit_on_the_file_size_is_a_storage_error_and_costs_no_record(path: P
 def test_a_lock_that_another_program_holds_is_named(path: Path, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person with a database browser open is told what to close; nothing is half written."""
     monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.05)
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         started = Change.of(Progress.fresh("kite"), (SubmitStarted(1, 1, "f"), 1.0))
         browser = sqlite3.connect(path, isolation_level=None)
         browser.execute("BEGIN IMMEDIATE")
@@ -122,7 +122,7 @@ def test_a_lock_that_another_program_holds_is_named(path: Path, service: str, mo
 def test_a_lock_of_another_program_is_waited_for(path: Path, service: str) -> None:
     """A backup that takes a quarter of a minute costs no night: what is to be kept is kept when the lock is gone."""
     assert journal_file.BUSY_TIMEOUT_S >= 60
-    with Journal.open(path, service=service) as journal:
+    with SqliteStore(path).open(service=service) as journal:
         backup = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         backup.execute("BEGIN IMMEDIATE")
         kept: list[str] = []

@@ -1,4 +1,4 @@
-"""The way to the journal: every implementation keeps the same promises, and the threaded one shares its commits."""
+"""The way to the journal: a change is durable when the call returns, and hundreds of callers share their commits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from batchvid.domain.errors import StorageError
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import ClipSaved, SubmitAccepted, SubmitStarted, SubmitUnsure, TaskSucceeded
 from batchvid.journal.base import Change, StaleProgressError, TaskOwnedError
-from batchvid.journal.group_commit import GROUP_MAX, InlineRecorder, Recorder, Records
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.group_commit import GROUP_MAX, Recorder
+from batchvid.journal.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from batchvid.journal.sqlite import Journal
+    from batchvid.journal.sqlite import SqliteJournal
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
 
@@ -29,17 +29,17 @@ def started(name: str) -> Change:
     return Change.of(Progress.fresh(name), (STARTED, 1.0))
 
 
-@pytest.fixture(params=[InlineRecorder, Recorder])
-def make(request: pytest.FixtureRequest) -> Callable[[Journal], Records]:
-    """Return each implementation of `Records`."""
-    found: Callable[[Journal], Records] = request.param
-    return found
+@pytest.fixture
+def journal(path: Path, service: str) -> Iterator[SqliteJournal]:
+    """Return a journal whose disk can fail and whose commits can be held up."""
+    with SqliteStore(path).open(service=service) as opened:
+        yield opened
 
 
 class Gate:
     """Holds a journal's commits until it is opened, to let things happen while one is under way."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: SqliteJournal) -> None:
         self.sizes: list[int] = []
         self.open = threading.Event()
         self.reached = threading.Event()
@@ -58,7 +58,7 @@ class Gate:
 
 
 @pytest.fixture
-def gate(journal: Journal) -> Iterator[Gate]:
+def gate(journal: SqliteJournal) -> Iterator[Gate]:
     """Put a closed gate before the journal's commits."""
     found = Gate(journal)
     yield found
@@ -66,15 +66,13 @@ def gate(journal: Journal) -> Iterator[Gate]:
     journal._db.set_trace_callback(None)
 
 
-def test_a_recorded_change_is_durable_when_the_call_returns(
-    make: Callable[[Journal], Records], journal: Journal, path: Path
-) -> None:
+def test_a_recorded_change_is_durable_when_the_call_returns(journal: SqliteJournal, path: Path) -> None:
     """Another connection sees it at once."""
 
     async def run() -> None:
-        records = make(journal)
+        records = Recorder(journal)
         await records.record(started("kite"))
-        reader = JournalReader.open_readonly(path)
+        reader = SqliteStore(path).read()
         assert reader is not None
         with reader:
             assert reader.counts()[State.SUBMITTING] == 1
@@ -83,11 +81,11 @@ def test_a_recorded_change_is_durable_when_the_call_returns(
     asyncio.run(run())
 
 
-def test_only_the_caller_of_a_bad_change_hears_of_it(make: Callable[[Journal], Records], journal: Journal) -> None:
+def test_only_the_caller_of_a_bad_change_hears_of_it(journal: SqliteJournal) -> None:
     """The good changes of a group are kept, in their order, and the bad ones leave nothing."""
 
     async def run() -> Sequence[BaseException | None]:
-        records = make(journal)
+        records = Recorder(journal)
         first, second = started("a"), started("b")
         await asyncio.gather(records.record(first), records.record(second))
         accepted = Change.of(first.after, (SubmitAccepted("task"), 2.0))
@@ -116,13 +114,11 @@ def test_only_the_caller_of_a_bad_change_hears_of_it(make: Callable[[Journal], R
     }
 
 
-def test_a_full_disk_is_heard_by_every_caller_and_nothing_is_half_kept(
-    make: Callable[[Journal], Records], journal: Journal
-) -> None:
+def test_a_full_disk_is_heard_by_every_caller_and_nothing_is_half_kept(journal: SqliteJournal) -> None:
     """What could not be written is not there, and when there is room again, recording goes on."""
 
     async def run() -> None:
-        records = make(journal)
+        records = Recorder(journal)
         await records.record(started("before"))
         pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
         journal._db.execute(f"PRAGMA max_page_count = {pages}")
@@ -139,11 +135,11 @@ def test_a_full_disk_is_heard_by_every_caller_and_nothing_is_half_kept(
     assert journal.counts()[State.SUBMITTING] == 21
 
 
-def test_after_close_the_journal_is_its_owners_again(make: Callable[[Journal], Records], journal: Journal) -> None:
+def test_after_close_the_journal_is_its_owners_again(journal: SqliteJournal) -> None:
     """The sums at the end of a run are read from the same journal; closing twice is harmless."""
 
     async def run() -> None:
-        records = make(journal)
+        records = Recorder(journal)
         await records.record(started("kite"))
         await records.close()
         await records.close()
@@ -152,7 +148,7 @@ def test_after_close_the_journal_is_its_owners_again(make: Callable[[Journal], R
     assert journal.money().reserved_micros == 400_000
 
 
-def test_what_comes_during_a_commit_shares_the_next_one(journal: Journal, gate: Gate) -> None:
+def test_what_comes_during_a_commit_shares_the_next_one(journal: SqliteJournal, gate: Gate) -> None:
     """No clock is waited for: the first goes at once, all others while it is under way go together."""
 
     async def run() -> None:
@@ -168,7 +164,7 @@ def test_what_comes_during_a_commit_shares_the_next_one(journal: Journal, gate: 
     assert gate.sizes == [1, 100]
 
 
-def test_five_hundred_jobs_share_their_commits(journal: Journal, gate: Gate) -> None:
+def test_five_hundred_jobs_share_their_commits(journal: SqliteJournal, gate: Gate) -> None:
     """Twenty times fewer commits than changes, and twenty times is the least."""
     gate.open.set()
 
@@ -188,7 +184,7 @@ def test_five_hundred_jobs_share_their_commits(journal: Journal, gate: Gate) -> 
     assert len(gate.sizes) <= 2000 / 20
 
 
-def test_a_group_has_a_bound(journal: Journal, gate: Gate) -> None:
+def test_a_group_has_a_bound(journal: SqliteJournal, gate: Gate) -> None:
     """The first of a very large group does not wait for all of it."""
 
     async def run() -> None:
@@ -204,7 +200,7 @@ def test_a_group_has_a_bound(journal: Journal, gate: Gate) -> None:
     assert gate.sizes == [1, GROUP_MAX, 1]
 
 
-def test_a_cancelled_caller_waits_for_its_record(journal: Journal, gate: Gate) -> None:
+def test_a_cancelled_caller_waits_for_its_record(journal: SqliteJournal, gate: Gate) -> None:
     """Cancelled while the commit is under way, again and again: it is kept, and only then the caller is cancelled."""
 
     async def run() -> None:
@@ -226,7 +222,7 @@ def test_a_cancelled_caller_waits_for_its_record(journal: Journal, gate: Gate) -
     assert journal.counts()[State.SUBMITTING] == 2
 
 
-def test_a_cancelled_caller_hears_of_a_failed_record(journal: Journal, gate: Gate) -> None:
+def test_a_cancelled_caller_hears_of_a_failed_record(journal: SqliteJournal, gate: Gate) -> None:
     """The failure outweighs the cancellation, because a paid task id may have to be saved elsewhere."""
     gate.open.set()
     journal.record([started("kite")])
@@ -247,7 +243,7 @@ def test_a_cancelled_caller_hears_of_a_failed_record(journal: Journal, gate: Gat
     asyncio.run(run())
 
 
-def test_closing_waits_for_what_is_under_way_even_when_cancelled(journal: Journal, gate: Gate) -> None:
+def test_closing_waits_for_what_is_under_way_even_when_cancelled(journal: SqliteJournal, gate: Gate) -> None:
     """The journal is never handed back while the thread still writes to it."""
 
     async def run() -> None:
@@ -271,7 +267,7 @@ def test_closing_waits_for_what_is_under_way_even_when_cancelled(journal: Journa
     assert journal.counts()[State.SUBMITTING] == 2
 
 
-def test_a_closed_recorder_takes_nothing(journal: Journal) -> None:
+def test_a_closed_recorder_takes_nothing(journal: SqliteJournal) -> None:
     """A record that nobody would write must not seem to wait for its turn."""
 
     async def run() -> None:
@@ -283,7 +279,7 @@ def test_a_closed_recorder_takes_nothing(journal: Journal) -> None:
     asyncio.run(run())
 
 
-def test_an_error_that_nobody_foresaw_reaches_its_caller_alone(journal: Journal) -> None:
+def test_an_error_that_nobody_foresaw_reaches_its_caller_alone(journal: SqliteJournal) -> None:
     """A bug in one change hangs nobody and takes no other change with it."""
 
     async def run() -> Sequence[BaseException | None]:
@@ -296,11 +292,11 @@ def test_an_error_that_nobody_foresaw_reaches_its_caller_alone(journal: Journal)
     assert [row.job_id for row in journal.all_progress()] == ["a", "b", "c"]
 
 
-def test_a_task_that_has_an_owner_goes_in_doubt_instead(make: Callable[[Journal], Records], journal: Journal) -> None:
+def test_a_task_that_has_an_owner_goes_in_doubt_instead(journal: SqliteJournal) -> None:
     """What a caller does after `TaskOwnedError`: the same job, from the same progress, is recorded as in doubt."""
 
     async def run() -> None:
-        records = make(journal)
+        records = Recorder(journal)
         first, second = started("a"), started("b")
         await asyncio.gather(records.record(first), records.record(second))
         await records.record(Change.of(first.after, (SubmitAccepted("task"), 2.0)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from batchvid.domain.limits import Limits
 from batchvid.manifest import values
 from batchvid.manifest.schema import DEFAULTS, ENTRY, FILM, HEAD, LIMITS, SERVICE, Kind, Section
 from batchvid.manifest.yaml_tree import Map, Plain
@@ -38,6 +40,7 @@ MORE_WORDS = (
     "resubmit",
     "pad",
     "keep",
+    "openai",
     "rebuy",
     "https://host/v1",
     "ftp://host",
@@ -117,3 +120,9 @@ def test_a_section_tells_what_is_wrong_beside_what_is_right(section: Section) ->
     assert found == {}
     assert broken == {name, f"{name}x"}
     assert section.check(Map()) == ({}, frozenset(), [])
+
+
+def test_every_limit_has_a_key_and_every_key_a_limit() -> None:
+    """A field of the one without a line in the other would never be set, or crash the reader."""
+    named = [field for key in LIMITS.keys.values() for field in key.fields or (key.name,)]
+    assert sorted(named) == sorted(field.name for field in fields(Limits))

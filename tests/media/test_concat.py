@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
 from fractions import Fraction
 from itertools import pairwise
@@ -14,22 +12,18 @@ import av
 import pytest
 from PIL import Image
 
-from batchvid.engine.films import FilmFile
 from batchvid.media.concat import NotJoinedError, StoppedError, join
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
-from batchvid.storage.names import ForeignFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import MakeClip
 
 FRAME_S = 1 / 24
 HALF_S = 0.5
-RECIPE = {"film": 1, "clips": [{"id": "a", "sha256": "aa"}, {"id": "b", "sha256": "bb"}]}
 
 
 def never() -> bool:
@@ -306,84 +300,10 @@ def test_a_path_may_have_any_sign(tmp_path: Path, clips: list[Path], name: str) 
     assert decode_clip(tmp_path / "film.mp4").frames == 48
 
 
-# ---- its file
-
-
-def make(
-    folder: Path, parts: list[Path], is_stopped: Callable[[], bool] = never, recipe: dict[str, Any] = RECIPE
-) -> FilmFile:
-    """Make the film."""
-    file = FilmFile(folder, "film.mp4")
-    file.make(parts, {"id": "film", **recipe}, mode=0o644, is_stopped=is_stopped)
-    return file
-
-
-def test_a_film_tells_what_it_is_made_of_and_is_made_again_only_when_that_changed(
-    tmp_path: Path, clips: list[Path]
-) -> None:
-    """By content and order, not by name."""
-    file = make(tmp_path, clips)
-    told = json.loads((tmp_path / "film.json").read_bytes())
-    assert (told["clips"], told["lossless"], told["path"]) == (RECIPE["clips"], True, "film.mp4")
-    assert told["sha256"] == hashlib.sha256((tmp_path / "film.mp4").read_bytes()).hexdigest()
-    renamed = {"film": 1, "clips": [{"id": "x", "sha256": "aa"}, {"id": "y", "sha256": "bb"}]}
-    turned = {"film": 1, "clips": [{"id": "b", "sha256": "bb"}, {"id": "a", "sha256": "aa"}]}
-    assert file.is_current(RECIPE, full=True)
-    assert file.is_current(renamed, full=True)
-    assert not file.is_current(turned, full=False)
-    assert not file.is_current({"film": 1, "clips": RECIPE["clips"][:1]}, full=False)  # type: ignore[index] # a list
-
-
-def test_an_older_film_of_ours_is_replaced(tmp_path: Path, clips: list[Path]) -> None:
-    """Nothing else is left behind."""
-    make(tmp_path, clips)
-    make(tmp_path, clips[:1])
-    assert decode_clip(tmp_path / "film.mp4").frames == 24
-    assert sorted(path.name for path in tmp_path.iterdir() if "part" not in path.name) == ["film.json", "film.mp4"]
-
-
-def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path, clips: list[Path]) -> None:
-    """A film of somebody else, a sidecar of somebody else, and a film of ours that somebody has edited."""
-    film, sidecar = tmp_path / "film.mp4", tmp_path / "film.json"
-    film.write_bytes(b"mine")
-    with pytest.raises(ForeignFileError, match=r"film\.mp4 is there already"):
-        make(tmp_path, clips)
-    film.unlink()
-    sidecar.write_text('{"mine": true}')
-    with pytest.raises(ForeignFileError, match=r"film\.json is there already"):
-        make(tmp_path, clips)
-    sidecar.unlink()
-    make(tmp_path, clips)
-    film.write_bytes(b"edited")
-    assert not FilmFile(tmp_path, "film.mp4").is_current(RECIPE, full=True)
-    with pytest.raises(ForeignFileError, match="or not as it is now: move it away"):
-        make(tmp_path, clips)
-    assert film.read_bytes() == b"edited"
-
-
-def test_a_crash_between_the_sidecar_and_the_film_leaves_both_known(tmp_path: Path, clips: list[Path]) -> None:
-    """The old film stands, and the sidecar tells of the new one already: the next try replaces it."""
-    make(tmp_path, clips)
-    old, earlier = (tmp_path / "film.mp4").read_bytes(), tmp_path / "film.json"
-    one = {"film": 1, "clips": [{"id": "a", "sha256": "aa"}]}
-    file = make(tmp_path, clips[:1], recipe=one)
-    assert json.loads(earlier.read_bytes())["replaces"] == hashlib.sha256(old).hexdigest()
-    (tmp_path / "film.mp4").write_bytes(old)  # as if the film had not taken its name
-    (tmp_path / ".film.mp4.new").write_bytes(b"half")
-    assert not file.is_current(one, full=True)
-    make(tmp_path, clips[:1], recipe=one)
-    assert file.is_current(one, full=True)
-    assert not (tmp_path / ".film.mp4.new").exists()
-
-
 @pytest.mark.parametrize("kind", ["copied", "coded"])
-def test_a_join_that_is_stopped_leaves_nothing(tmp_path: Path, clips: list[Path], kind: str) -> None:
-    """At any packet or frame; the older film stays."""
+def test_a_join_ends_as_soon_as_it_is_stopped(tmp_path: Path, clips: list[Path], kind: str) -> None:
+    """At any packet or frame."""
     parts = clips if kind == "copied" else [*clips, shaped(tmp_path, 36, 64)]
-    make(tmp_path, clips[:1])
-    before = (tmp_path / "film.mp4").read_bytes()
     left = iter([False] * 40)
     with pytest.raises(StoppedError):
-        make(tmp_path, parts, is_stopped=lambda: next(left, True))
-    assert (tmp_path / "film.mp4").read_bytes() == before
-    assert not (tmp_path / ".film.mp4.new").exists()
+        join(parts, tmp_path / "film.mp4", is_stopped=lambda: next(left, True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 from typing import TYPE_CHECKING
@@ -11,10 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from batchvid.domain.job import Progress, State
 from batchvid.media.concat import join
-from batchvid.media.frames import ClipNotUsableError, decode_clip, picture_of, still_sha256, take_still
-from batchvid.media.images import frame_bytes
+from batchvid.media.frames import decode_clip, picture_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,42 +129,3 @@ def test_what_is_no_clip_has_no_frame(clip: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match="does not decode"):
         picture_of(path, at_s=None)
-
-
-def row(clip: Path) -> Progress:
-    """Return what the journal holds of a finished clip."""
-    data = clip.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    return Progress("kite", State.DONE, 5, 1, path=clip.name, size_bytes=len(data), sha256=sha256)
-
-
-def test_a_still_is_kept_and_goes_out_byte_for_byte(clip: Path) -> None:
-    """Its hash is of what is sent; a second taking gives the same bytes."""
-    (clip.parent / ".batchvid").mkdir()
-    frame = take_still(clip.parent, row(clip), None, "print")
-    assert hashlib.sha256(frame_bytes(frame)).hexdigest() == frame.sha256 == still_sha256(clip.parent, "print")
-    assert pixels(frame_bytes(frame)) == decoded(clip)[-1]
-    assert take_still(clip.parent, row(clip), None, "print") == frame
-    assert still_sha256(clip.parent, "other") is None
-
-
-def test_a_clip_that_is_not_the_journals_gives_no_still(clip: Path, make_clip: MakeClip) -> None:
-    """Gone, cut, changed without changing its size, or a link to another file."""
-    (clip.parent / ".batchvid").mkdir()
-    known, whole = row(clip), clip.read_bytes()
-    elsewhere = clip.with_name("elsewhere.mp4")
-    elsewhere.write_bytes(whole)
-
-    def refused(words: str) -> None:
-        with pytest.raises(ClipNotUsableError, match=words):
-            take_still(clip.parent, known, None, "print")
-
-    clip.write_bytes(make_clip(frames=FRAMES))
-    refused("has another size than the journal says")
-    clip.write_bytes(whole[:-1] + b"?")
-    refused("was changed since it was saved")
-    clip.unlink()
-    refused("is missing")
-    clip.symlink_to(elsewhere)
-    refused("cannot be read")
-    assert not (clip.parent / ".batchvid" / "frames").exists()

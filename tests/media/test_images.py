@@ -170,6 +170,33 @@ def test_a_transparent_colour_stays_transparent_beside_the_black(tmp_path: Path)
         ]  # fmt: skip
 
 
+def test_grey_of_16_bits_with_a_transparent_value_keeps_its_greys(tmp_path: Path) -> None:
+    """Converted to eight bits with transparency, Pillow makes it white."""
+    path, grey = tmp_path / "frame.png", Image.new("I;16", (40, 40), 20_000)
+    path.write_bytes(with_chunk(coded("PNG", grey), b"tRNS", bytes(2)))
+    with Image.open(io.BytesIO(frame_bytes(fit(path, Fit.PAD)))) as sent:
+        assert sent.size == (71, 40)
+        assert [sent.getpixel(at) for at in ((0, 0), (35, 20))] == [0, 20_000]
+
+
+def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """Put a chunk behind the header of a PNG."""
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return png[:33] + struct.pack(">I", len(content)) + kind + content + check + png[33:]
+
+
+@pytest.mark.parametrize("how", [Fit.NONE, Fit.PAD])
+def test_a_picture_with_a_large_workflow_and_a_large_profile_is_taken(tmp_path: Path, how: Fit) -> None:
+    """More than Pillow unpacks by itself."""
+    large = bytearray(PROFILE + bytes(1_200_000))
+    struct.pack_into(">I", large, 0, len(large))
+    texts = b"workflow\0\0" + zlib.compress(bytes(2_000_000))
+    path = tmp_path / "frame.png"
+    path.write_bytes(with_chunk(coded("PNG", icc_profile=bytes(large)), b"zTXt", texts))
+    with Image.open(io.BytesIO(frame_bytes(fit(path, how)))) as sent:
+        assert sent.size == ((40, 24) if how is Fit.NONE else (43, 24))
+
+
 def test_the_colour_profile_goes_with_a_picture_that_was_made_ready(tmp_path: Path) -> None:
     """It decides how the colours look."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

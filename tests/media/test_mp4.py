@@ -62,6 +62,16 @@ def test_every_cut_of_a_clip_is_refused(make_clip: MakeClip, movflags: str, audi
             probed(data[:length])
 
 
+@pytest.mark.parametrize("movflags", ["", "faststart"])
+@pytest.mark.parametrize("more", [b"\r\n", b"\0" * 8, b"<!-- served in 0.02 s -->\n"])
+def test_what_a_gateway_appends_makes_no_clip_worse(make_clip: MakeClip, movflags: str, more: bytes) -> None:
+    """It plays to its end; a cut with the same end is none."""
+    data = make_clip(movflags=movflags, audio=True)
+    assert probed(data + more) == probed(data)
+    with pytest.raises(NotAClip, match=r"is cut off|has no index"):
+        probed(data[: len(data) * 2 // 3] + more)
+
+
 @pytest.mark.parametrize("movflags", FRAGMENTED)
 def test_a_cut_of_a_fragmented_clip_is_refused_inside_every_fragment(make_clip: MakeClip, movflags: str) -> None:
     """Only a cut right between two fragments can pass, as the file does not say how many there are."""

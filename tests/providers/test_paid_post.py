@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -156,6 +157,19 @@ def test_a_connection_that_ends_before_the_request_left_costs_no_doubt(
     assert isinstance(result, NoResponse)
     assert result.lost in {LostAt.HUNG_UP, LostAt.UNREACHABLE}
     assert result.lost.before_sending
+
+
+@pytest.mark.parametrize("end", [Line.reset, lambda line: line.raw.close()], ids=["reset", "closed"])
+def test_a_request_that_is_a_head_alone_has_left_with_it(end: Callable[[Line], None]) -> None:
+    """There is no body whose absence would prove anything: in doubt."""
+
+    def do(line: Line) -> None:
+        line.head()
+        end(line)
+
+    result, _ = post(do, replace(SMALL, body=()))
+    assert isinstance(result, NoResponse)
+    assert result.lost is LostAt.RESET
 
 
 # ---- while it leaves

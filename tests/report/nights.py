@@ -27,11 +27,11 @@ from batchvid.domain.lifecycle import (
     TimedOut,
 )
 from batchvid.domain.records import rfc3339
+from batchvid.engine.posters import FOLDER, picture_name
 from batchvid.journal.base import Change
 from batchvid.journal.event_log import PACE_CHANGED, EventLog
-from batchvid.journal.sqlite import Journal
-from batchvid.media.thumbnails import FOLDER, picture_name
-from batchvid.storage.local import STATE_FOLDER
+from batchvid.journal.sqlite import SqliteStore
+from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def write_night(folder: Path, number: int, *, clips: Sequence[Path], pictures: S
     state = manifest.output / STATE_FOLDER
     state.mkdir(mode=0o700, parents=True)
     gap_s = 8 * 3600 / number
-    with Journal.open(state / "journal.db", service="https://api.example.com/v1") as journal:
+    with SqliteStore(state / "journal.db").open(service="https://api.example.com/v1") as journal:
         sizes = [clip.stat().st_size for clip in clips]
         lives = [
             _life(job, n, TEN_PM + n * gap_s, dice, size_bytes=sizes[n % len(sizes)])

@@ -12,7 +12,7 @@ import pytest
 from batchvid.cli.report import page as views
 from batchvid.cli.report.page import write_page
 from batchvid.domain.report import FilmRow, Kept, report
-from batchvid.media.thumbnails import FOLDER
+from batchvid.engine.posters import FOLDER
 from tests.engine.drive import a_job
 from tests.faults.page import ATTACKS
 from tests.report.browser import batchvid

@@ -14,7 +14,8 @@ import pytest
 
 from batchvid.cli.report.page import MARK, MARK_WITHIN_BYTES, page
 from batchvid.domain.job import Progress, State
-from batchvid.domain.report import Kept, Trouble, report
+from batchvid.domain.lifecycle import KeptEvent
+from batchvid.domain.report import Kept, report
 from tests.engine.drive import a_job
 from tests.faults.page import ATTACKS
 from tests.faults.page import Page as Dangers
@@ -53,7 +54,7 @@ def made(text: str, *texts: str) -> str:
         progress[name] = Progress(
             name, state, 5, 1, reason=one, resolved_model=one, path=f"{one}.mp4", sha256="0" * 64, size_bytes=1
         )
-        troubles.append(Trouble(name, MADE_AT, "TaskFailed", one))
+        troubles.append(KeptEvent(1, name, 1, MADE_AT, "TaskFailed", {"reason": one}))
     rendered = page(
         report(jobs, Kept(progress=progress, troubles=troubles)),
         name=text,

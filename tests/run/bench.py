@@ -17,15 +17,16 @@ from unittest.mock import patch
 
 from batchvid.domain.fingerprint import fields, fingerprint
 from batchvid.domain.history import MOVED
-from batchvid.domain.job import Continuation, Job, State
+from batchvid.domain.job import Continuation, Job, Outcome, State
 from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.options import RunOptions
+from batchvid.domain.providers import ProviderName
 from batchvid.engine import workers as runner
 from batchvid.engine.context import Interrupts, RunContext
 from batchvid.engine.moving import TO_RENAME
 from batchvid.engine.observer import Silent
 from batchvid.engine.run import run as run_session
-from batchvid.journal.sqlite_reader import JournalReader, Outcome
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest.model import Manifest
 from batchvid.media.mp4 import probe
 from batchvid.sandbox.faults import Script, parse_rules
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batchvid.domain.film import Film
-    from batchvid.domain.job import Frame, Progress
+    from batchvid.domain.job import Attempt, Frame, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.results import Snapshot, Summary
-    from batchvid.journal.sqlite_reader import Attempt
     from batchvid.sandbox.tasks import ClipOrder
     from batchvid.sandbox.world import Clips
 
@@ -194,6 +194,7 @@ class Bench:
             limits=limits,
             jobs=tuple(wanted),
             films=self.films,
+            provider=ProviderName(self.world.terms.provider),
         )
         return RunContext(
             manifest,
@@ -219,7 +220,7 @@ class Bench:
 
     def rows(self) -> dict[str, Progress]:
         """Return what the journal holds of every job."""
-        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = SqliteStore(self.folder / ".batchvid" / "journal.db").read()
         if journal is None:
             return {}
         with journal:
@@ -231,24 +232,24 @@ class Bench:
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Return the paid attempts of every job."""
-        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = SqliteStore(self.folder / ".batchvid" / "journal.db").read()
         if journal is None:
             return {}
         with journal:
-            return {row.job_id: journal.attempts(row.job_id) for row in list(journal.all_progress())}
+            return {row.job_id: list(journal.attempts(row.job_id)) for row in list(journal.all_progress())}
 
     def moved_since(self, seq: int) -> tuple[dict[str, str], int]:
         """Return the moves after the event with this number, old ids with new ones, and the number of the last."""
-        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = SqliteStore(self.folder / ".batchvid" / "journal.db").read()
         if journal is None:
             return {}, seq
         with journal:
-            moves = [one for one in journal.events() if one.seq > seq and one.kind == MOVED]
-            return {one.data["moved_from"]: one.job_id for one in moves}, journal.last_seq()
+            moves = list(journal.events(after=seq, kinds=[MOVED]))
+            return {one.data["moved_from"]: one.job_id for one in moves}, moves[-1].seq if moves else seq
 
     def renaming(self) -> dict[str, str]:
         """Return the clips that are to be renamed, by their paths, with the new ones."""
-        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = SqliteStore(self.folder / ".batchvid" / "journal.db").read()
         if journal is None:
             return {}
         with journal:
@@ -256,7 +257,7 @@ class Bench:
 
     def began_as(self) -> dict[str, str]:
         """Return the first id of each job that was moved: the bench's prompts name it."""
-        journal = JournalReader.open_readonly(self.folder / ".batchvid" / "journal.db")
+        journal = SqliteStore(self.folder / ".batchvid" / "journal.db").read()
         found: dict[str, str] = {}
         if journal is not None:
             with journal:

@@ -10,10 +10,9 @@ import pytest
 
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
-from batchvid.domain.job import State
+from batchvid.domain.job import Outcome, State
 from batchvid.domain.limits import InDoubt, Limits
 from batchvid.domain.options import RunOptions
-from batchvid.journal.sqlite_reader import Outcome
 from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs, small_clips
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batchvid.domain.job import State
 from batchvid.domain.limits import InDoubt, Limits
 from batchvid.domain.options import RunOptions
+from batchvid.domain.providers import ProviderName
 from batchvid.engine.policy import sends_at_most
 from batchvid.providers.response import LostAt, NoResponse, Response
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 CLEAR = {400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429}
 """The statuses that refuse a request before any work is done: the only answers that this service never lies with."""
 LISTED_CODES = ["model_not_found", "get_channel_failed", "invalid_request", "insufficient_user_quota"]
-CODES = [*LISTED_CODES, "do_request_failed", "", None, 502, "rate_limit_exceeded"]
+CODES = [*LISTED_CODES, "insufficient_quota", "server_error", "do_request_failed", "", None, 502, "rate_limit_exceeded"]
 STATUSES = [
     200,
     200,
@@ -135,8 +136,9 @@ class Liar(MemoryService):
         return Response(chance.choice([200, 200, 200, 500, 429]), {}, json.dumps(chance.choice(shapes)).encode())
 
 
+@pytest.mark.parametrize("provider", list(ProviderName))
 @pytest.mark.parametrize("in_doubt", list(InDoubt))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     budget=st.integers(0, 6),
@@ -145,12 +147,12 @@ class Liar(MemoryService):
     deadly=st.sampled_from([0.0, 0.1, 0.5]),
 )
 def test_no_service_can_make_a_run_send_more_than_its_budget_or_its_cap(  # noqa: PLR0917 what is drawn
-    in_doubt: InDoubt, seed: int, budget: int, attempts: int, runs: int, deadly: float
+    provider: ProviderName, in_doubt: InDoubt, seed: int, budget: int, attempts: int, runs: int, deadly: float
 ) -> None:
     """Every answer may be a lie but a clear refusal, every run may be killed, and a person retries all each morning."""
     random.seed(seed)
     with quick_folder() as folder:
-        bench = Bench(folder / "out")
+        bench = Bench(folder / "out", provider=provider)
         chance = random.Random(seed)  # noqa: S311 chance, not a secret
         bench.service = service = Liar(bench, chance, deadly=deadly)
         limits = replace(QUICK, budget_micros=budget * PRICE, attempts=attempts, in_doubt=in_doubt, task_timeout_s=120)

@@ -15,7 +15,7 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
 from batchvid.engine.planning import planned
-from batchvid.journal.sqlite_reader import JournalReader
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.frames import picture_of
 from tests.run.bench import QUICK, after, chain, changed, job, jobs, small_clips
 
@@ -32,7 +32,7 @@ REBUY = replace(QUICK, on_change=OnChange.REBUY)
 
 def plan_of(bench: Bench, wanted: Sequence[Job], limits: object = QUICK) -> Plan:
     """Return the plan that a person would see now."""
-    journal = JournalReader.open_readonly(bench.folder / ".batchvid" / "journal.db")
+    journal = SqliteStore(bench.folder / ".batchvid" / "journal.db").read()
     manifest = bench.context(wanted, limits).manifest  # type: ignore[arg-type] # as given
     if journal is None:
         return planned(manifest, None)[0]
@@ -212,7 +212,7 @@ def test_a_changed_clip_is_shown_with_all_that_hangs_on_it_and_its_price(make_be
     made = plan_of(bench, edited, REBUY)
     assert {row.job_id: row.submits for row in made.rows} == {"a": True, "b": True, "c": True, "x": False, "y": False}
     assert (made.submits, made.price_micros) == (3, 1_200_000)
-    assert "a is made anew" in made.rows[1].reason
+    assert "a is made again" in made.rows[1].reason
     kept = plan_of(bench, edited)
     assert kept.submits == 0
     assert bench.run(edited).submits == 0

@@ -14,7 +14,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import ConfigError, Exit, StorageError
 from batchvid.domain.job import State
 from batchvid.journal import event_log as eventlog
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def test_open_tasks_outlive_the_rotation_of_the_log(make_bench: MakeBench, monke
     bench = make_bench()
     run_until(bench, life.SubmitAccepted, 4, then=stop(bench))
     monkeypatch.setattr(eventlog, "ROTATE_BYTES", 4000)
-    with Journal.open(state(bench) / "journal.db", service="https://api.example.com/v1") as journal:
+    with SqliteStore(state(bench) / "journal.db").open(service="https://api.example.com/v1") as journal:
         for number in range(1000):
             journal.log.append({"at": "2027-01-15T08:00:00Z", "event": "PaceChanged", "share": number})
             journal.log.flush()
@@ -238,7 +238,7 @@ def test_a_crash_that_lost_nothing_is_not_told(make_bench: MakeBench) -> None:
     """The journal was not closed, so all is compared, and all is known."""
     bench = make_bench()
     run_until(bench, life.SubmitAccepted, 4, then=stop(bench))
-    Journal.open(state(bench) / "journal.db", service="https://api.example.com/v1").close(clean=False)
+    SqliteStore(state(bench) / "journal.db").open(service="https://api.example.com/v1").close(clean=False)
     all_paid_once(bench)
     assert not told(bench)
 
@@ -276,7 +276,7 @@ def test_two_paid_tasks_of_one_attempt_are_for_a_person_to_settle(make_bench: Ma
     summary = bench.run(jobs(4), checked=False, moved=True)
     assert summary.exit_code is Exit.OK
     assert len(bench.creates) == 8
-    Journal.open(state(bench) / "journal.db", service="https://api.example.com/v1").close(clean=False)
+    SqliteStore(state(bench) / "journal.db").open(service="https://api.example.com/v1").close(clean=False)
     assert bench.run(jobs(4), checked=False).exit_code is Exit.OK
 
 
@@ -311,7 +311,7 @@ def test_the_seal_of_a_deleted_journal_tells_its_service(make_bench: MakeBench) 
     bench.run(jobs(2))
     delete_journal(bench)
     with pytest.raises(ConfigError, match="belongs to the service https:"):
-        Journal.open(state(bench) / "journal.db", service="sandbox")
+        SqliteStore(state(bench) / "journal.db").open(service="sandbox")
 
 
 def test_a_sealed_journal_asks_nobody(make_bench: MakeBench) -> None:

@@ -17,11 +17,12 @@ from batchvid.domain.job import State
 from batchvid.domain.limits import Limits, Rate
 from batchvid.domain.results import Summary
 from batchvid.engine import workers as runner
-from batchvid.engine.account import SpendCap
+from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts
 from batchvid.engine.run import run_many
-from batchvid.journal.sqlite_reader import JournalReader
-from batchvid.storage.local import Outputs
+from batchvid.journal.sqlite import SqliteStore
+from batchvid.storage.lock import hold
+from batchvid.storage.output import Output
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
 
@@ -90,7 +91,7 @@ class Call:
         """Check that no create is unknown and none was paid twice."""
         known: list[str | None] = []
         for name in {self.output} if self.output else set(self.wanted):
-            journal = JournalReader.open_readonly(self.bench.folder / str(name) / ".batchvid" / "journal.db")
+            journal = SqliteStore(self.bench.folder / str(name) / ".batchvid" / "journal.db").read()
             if journal is not None:
                 with journal:
                     known += [
@@ -236,11 +237,11 @@ def test_the_calls_own_bounds_hold_over_all_manifests(make_bench: MakeBench) -> 
 def test_an_output_that_another_run_holds_does_not_stop_the_others(make_bench: MakeBench) -> None:
     """It ends with 75; the other manifest is done."""
     bench = make_bench()
-    held = Outputs(bench.folder / "a")
+    held = Output.of(bench.folder / "a")
     (bench.folder / "a").mkdir(parents=True)
     held.prepare()
     with ExitStack() as stack:
-        stack.enter_context(held.lock())
+        stack.enter_context(hold(held.state.output))
         call = Call(bench, {"a": (2, QUICK), "b": (2, QUICK)})
         call.run()
     assert isinstance(call.found["a"], OutputBusyError)

@@ -11,7 +11,7 @@ import pytest
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.domain.job import State
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteJournal
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def break_journal(patch: pytest.MonkeyPatch, kind: type[Event], *, job_id: str) -> None:
     """Let the journal refuse everything, from the moment at which it should keep such an event of this job."""
-    true_record = Journal.record
+    true_record = SqliteJournal.record
     broken: list[str] = []
 
-    def record(journal: Journal, changes: Sequence[Change]) -> None:
+    def record(journal: SqliteJournal, changes: Sequence[Change]) -> None:
         kinds = {type(event) for change in changes if change.before.job_id == job_id for event, _ in change.events}
         if kind in kinds:
             broken.append(job_id)
@@ -35,7 +35,7 @@ def break_journal(patch: pytest.MonkeyPatch, kind: type[Event], *, job_id: str) 
             raise StorageError("cannot write the journal: the disk is full")
         true_record(journal, changes)
 
-    patch.setattr(Journal, "record", record)
+    patch.setattr(SqliteJournal, "record", record)
 
 
 def test_what_cannot_be_journaled_is_not_sent(make_bench: MakeBench) -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from batchvid.sandbox.openai import MODELS
 from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:
-    from batchvid.sandbox.world import Provider
     from tests.sandbox.conftest import MakeScene, Picture, Scene
 
 LONG_S = 400.0
@@ -359,13 +359,28 @@ def test_the_package_serves_it_alone() -> None:
     ],
 )
 def test_a_rule_for_the_other_service_is_refused(
-    tmp_path: Path, provider: Provider, rule: dict[str, Any], says: str
+    tmp_path: Path, provider: str, rule: dict[str, Any], says: str
 ) -> None:
     """It would never meet a call, and a rehearsal would prove nothing."""
     faults = tmp_path / "faults.yaml"
     faults.write_text(json.dumps([rule]))
     with pytest.raises(ConfigError, match=says), running(Options(provider=provider, faults_path=faults)):
         pass
+
+
+def test_a_server_of_ones_own_has_its_models_in_any_size_and_length(make_scene: MakeScene) -> None:
+    """Nobody bills them; the service's own models stay as strict as they are."""
+    scene = make_scene(provider="openai", models=["wan-2.2"])
+    reply = create(scene, {"prompt": "A kite.", "model": "wan-2.2", "size": "480x832", "seconds": "5"})
+    assert scene.decoded(reply)["model"] == "wan-2.2"
+    assert [(line["model"], line["price"]) for line in scene.world.ledger()["creates"]] == [("wan-2.2", 0.0)]
+    for wrong in ({"size": "480p"}, {"size": 7}, {"seconds": "61"}, {"model": "sora-2", "seconds": "5"}):
+        assert create(scene, {"prompt": "A kite.", "model": "wan-2.2"} | wrong).status == 400
+    (task,) = scene.world.tasks.values()
+    kept = json.loads(json.dumps({**asdict(task), "model": task.model.alias, "type": "task"}))
+    later = make_scene(provider="openai")
+    later.world.restore(kept, {})
+    assert later.world.ledger()["creates"] == scene.world.ledger()["creates"]
 
 
 def test_the_state_of_another_service_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from yarl import URL
 
+from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.providers import http as edge
@@ -19,7 +20,7 @@ from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
 from batchvid.storage import download as transfer
 from batchvid.storage.download import download
-from batchvid.storage.local import ForeignFileError, Outputs
+from batchvid.storage.local import LocalStore
 from tests.providers.raw import RawServer, Say, http
 from tests.run.bench import quick_folder
 
@@ -79,13 +80,13 @@ async def fetch_from(
     assert times
     outcome: Outcome | None = None
     for _ in range(times):
-        outputs = Outputs(out)
-        outputs.prepare()
+        store = LocalStore(out)
+        store.prepare()
         async with Service(base_url, KEY) as service:
             outcome = await download(
                 service,
                 CometAPI(),
-                outputs,
+                store,
                 path="kite.mp4",
                 task_id="task_1",
                 source=CometAPI().content("task_1") if source == AT_THE_SERVICE else source,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, unfailing
-from batchvid.domain.records import EVENT, counts, record, rfc3339, sums
-from batchvid.engine.observer import Verbosity
+from batchvid.domain.plan import cost_of_plan, short_micros
+from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
+from batchvid.engine.observer import Observer, Verbosity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,16 +23,18 @@ if TYPE_CHECKING:
     from batchvid.domain.errors import Exit
     from batchvid.domain.job import Progress
     from batchvid.domain.lifecycle import Event
-    from batchvid.domain.results import Snapshot, Summary
+    from batchvid.domain.plan import Cost, Plan
+    from batchvid.domain.results import Money, Snapshot, Summary
 
 
 STATS_EVERY_S = 10.0
 
 
-class JsonLines:
-    """Writes JSON lines. Polls are told only when *verbosity* asks for them: they are most of what happens.
+class JsonLines(Observer):
+    """Writes JSON lines; notes and warnings are for people, who read the other stream.
 
-    Each object names the *manifest* that it is about, when one is given.
+    Polls are told only when *verbosity* asks for them: they are most of what happens. Each object names the *manifest*
+    that it is about, when one is given.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class JsonLines:
         self._beat = Interval(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
-        """Write one object, such as those of `batchvid.cli.output.costs.plan_sums_json`."""
+        """Write one object, such as those of `plan_sums_json`."""
         self._out.line(json.dumps({**value, **self._named}))
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
@@ -65,12 +68,6 @@ class JsonLines:
         if self._beat.due(snapshot.elapsed_s):
             self.write(stats_json(snapshot))
 
-    def note(self, text: str) -> None:
-        """Write nothing: notes are for people, who read the other stream."""
-
-    def warn(self, text: str) -> None:
-        """Write nothing, as for a note."""
-
     def summary(self, summary: Summary) -> None:
         """Write a ``summary`` object."""
         self.write(summary_json(summary))
@@ -83,6 +80,24 @@ class JsonLines:
     def close(self) -> None:
         """Send what the reader had no room for yet. The stream itself is not ours to close."""
         self._out.finish()
+
+
+def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None = None) -> dict[str, Any]:
+    """Return what a run would do in all, as the one object of ``"type": "plan"`` without an ``"id"``.
+
+    ``price_at_most`` is ``None`` when nothing bounds it. *cost* is what the run costs within the bounds of its call.
+    """
+    cost = cost or cost_of_plan(plan, money)
+    return {
+        "type": "plan",
+        "counts": {action.value: number for action, number in plan.counts.items()},
+        "submits": plan.submits,
+        "price": dollars(plan.price_micros),
+        "price_at_most": dollars(cost.at_most_micros),
+        "unpriced": plan.unpriced,
+        "estimated_s": round(plan.wall_s),
+        "fits_budget": None if money is None else short_micros(plan, money) <= 0,
+    }
 
 
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
@@ -25,14 +25,6 @@ STATS_EVERY_S = 60.0
 SLOWED_EVERY_S = 30.0
 """A service that keeps saying "too fast" is mentioned this often at most."""
 FULL_PACE = 0.995
-MATTERS_FROM: Mapping[type[Event], Verbosity] = {
-    life.SubmitStarted: Verbosity.VERBOSE,
-    life.SubmitAccepted: Verbosity.NORMAL,
-    life.StillRunning: Verbosity.VERBOSE,
-    life.TaskSucceeded: Verbosity.VERBOSE,
-    life.ClipSaved: Verbosity.NORMAL,
-}
-"""The events of every job, which most views leave out: nothing is put into words for them then."""
 
 
 class PlainLines:
@@ -62,13 +54,9 @@ class PlainLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write what happened to the job, when its kind matters at this verbosity."""
-        if self._verbosity < MATTERS_FROM.get(type(event), Verbosity.QUIET):
-            return
-        told = _told(event, progress)
-        if told is None:
-            return
-        matters_from, word, what = told
-        if self._verbosity >= matters_from:
+        told = _told(event, progress, self._verbosity)
+        if told is not None:
+            word, what = told
             name = text.job_name(job_id)
             self._line(word, f"{name}: {what}" if what else name)
         if isinstance(event, life.SubmitUnsure):
@@ -152,58 +140,51 @@ def stats_line(snapshot: Snapshot) -> str:
     return "; ".join(parts)
 
 
-def _told(  # noqa: C901, PLR0911, PLR0912 a flat table, one branch an event
-    event: Event, progress: Progress
-) -> tuple[Verbosity, str, str] | None:
-    """Return from which verbosity on an event matters, its word, and what there is to say."""
-    match event:
-        case life.SubmitStarted():
-            return Verbosity.VERBOSE, "sending", f"attempt {event.attempt}"
-        case life.SubmitAccepted():
-            return (
-                Verbosity.NORMAL,
-                "submitted",
-                f"attempt {progress.attempt}{_price(progress)}, {_task(event.task_id)}",
-            )
-        case life.SubmitRefused():
-            return Verbosity.VERBOSE, "refused", f"nothing was created: {text.why(event.reason)}"
-        case life.SubmitUnsure():
-            return (
-                Verbosity.QUIET,
-                "in doubt",
-                f"attempt {progress.attempt} may have been paid: {text.why(event.reason)}",
-            )
-        case life.TaskAdopted():
-            return Verbosity.NORMAL, "adopted", _task(event.task_id)
-        case life.Reopened():
-            return Verbosity.NORMAL, "reopened", text.why(event.reason)
-        case life.StillRunning():
-            percent = f", {event.progress_percent:.0f} %" if event.progress_percent is not None else ""
-            return Verbosity.VERBOSE, "polled", f"{clean(event.status, 60)}{percent}"
-        case life.PollFailed():
-            return Verbosity.VERBOSE, "polled", f"no usable answer: {text.why(event.reason)}"
-        case life.TaskSucceeded():
-            return Verbosity.VERBOSE, "ready", ""
-        case life.TaskFailed():
-            return Verbosity.NORMAL, "failing", f"attempt {progress.attempt} failed: {text.why(event.reason)}"
-        case life.TimedOut():
-            return Verbosity.QUIET, "timed out", f"{text.why(event.reason)}; the next run looks again, free"
-        case life.DownloadFailed() if event.parked:
-            return Verbosity.QUIET, "not saved", f"{text.why(event.reason)}; the next run fetches it, free"
-        case life.DownloadFailed() | life.UrlExpired():
-            return Verbosity.VERBOSE, "not saved", f"again soon: {text.why(event.reason)}"
-        case life.ClipSaved():
-            return (
-                Verbosity.NORMAL,
-                "saved",
-                f"{clean(event.path, 300)}, {text.size(event.size_bytes)}{_took(progress)}",
-            )
-        case life.ClipMissing():
-            return Verbosity.QUIET, "missing", f"{text.why(event.reason)}; it is fetched again, free"
-        case life.RefusalsProven():
-            return Verbosity.NORMAL, "counted", text.why(event.reason)
-        case life.GaveUp():
-            return Verbosity.QUIET, "failed", text.why(event.reason)
+QUIET, NORMAL, VERBOSE = Verbosity
+TOLD: Mapping[type[Event], tuple[Verbosity, str, Callable[[Any, Progress], str]]] = {
+    life.SubmitStarted: (VERBOSE, "sending", lambda event, _: f"attempt {event.attempt}"),
+    life.SubmitAccepted: (
+        NORMAL,
+        "submitted",
+        lambda event, row: f"attempt {row.attempt}{_price(row)}, {_task(event.task_id)}",
+    ),
+    life.SubmitRefused: (VERBOSE, "refused", lambda event, _: f"nothing was created: {text.why(event.reason)}"),
+    life.SubmitUnsure: (
+        QUIET,
+        "in doubt",
+        lambda event, row: f"attempt {row.attempt} may have been paid: {text.why(event.reason)}",
+    ),
+    life.TaskAdopted: (NORMAL, "adopted", lambda event, _: _task(event.task_id)),
+    life.Reopened: (NORMAL, "reopened", lambda event, _: text.why(event.reason)),
+    life.StillRunning: (VERBOSE, "polled", lambda event, _: f"{clean(event.status, 60)}{_percent(event)}"),
+    life.PollFailed: (VERBOSE, "polled", lambda event, _: f"no usable answer: {text.why(event.reason)}"),
+    life.TaskSucceeded: (VERBOSE, "ready", lambda *_: ""),
+    life.TaskFailed: (NORMAL, "failing", lambda event, row: f"attempt {row.attempt} failed: {text.why(event.reason)}"),
+    life.TimedOut: (QUIET, "timed out", lambda event, _: f"{text.why(event.reason)}; the next run looks again, free"),
+    life.DownloadFailed: (VERBOSE, "not saved", lambda event, _: f"again soon: {text.why(event.reason)}"),
+    life.UrlExpired: (VERBOSE, "not saved", lambda event, _: f"again soon: {text.why(event.reason)}"),
+    life.ClipSaved: (
+        NORMAL,
+        "saved",
+        lambda event, row: f"{clean(event.path, 300)}, {text.size(event.size_bytes)}{_took(row)}",
+    ),
+    life.ClipMissing: (QUIET, "missing", lambda event, _: f"{text.why(event.reason)}; it is fetched again, free"),
+    life.RefusalsProven: (NORMAL, "counted", lambda event, _: text.why(event.reason)),
+    life.GaveUp: (QUIET, "failed", lambda event, _: text.why(event.reason)),
+}
+"""From which verbosity on an event matters, its word, and what there is to say."""
+
+
+def _told(event: Event, progress: Progress, verbosity: Verbosity) -> tuple[str, str] | None:
+    """Return an event's word and what there is to say; ``None`` when it does not matter at this verbosity."""
+    if isinstance(event, life.DownloadFailed) and event.parked:
+        return "not saved", f"{text.why(event.reason)}; the next run fetches it, free"
+    matters_from, word, words = TOLD[type(event)]
+    return (word, words(event, progress)) if verbosity >= matters_from else None
+
+
+def _percent(event: life.StillRunning) -> str:
+    return "" if event.progress_percent is None else f", {event.progress_percent:.0f} %"
 
 
 def _price(progress: Progress) -> str:

@@ -1,8 +1,6 @@
 """A run on a terminal: one picture that is redrawn in place, and the summary when it is over.
 
-The live view's picture: a snapshot drawn for a terminal of a given width; `batchvid.cli.output.live` puts it there.
-
-The picture of several runs of one call: a few lines for each, and below them what their accounts share.
+The picture is a snapshot, drawn for a terminal of a given width. Several runs of a call share it: a few lines each.
 """
 
 from __future__ import annotations
@@ -23,14 +21,13 @@ from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
 from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
+from batchvid.engine.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from batchvid.domain.job import Progress
-    from batchvid.domain.lifecycle import Event
     from batchvid.domain.results import Money, Snapshot, Summary
 
 
@@ -361,7 +358,7 @@ class Screen:
         self._parts: list[LiveView] = []
 
     def add(self, part: LiveView) -> None:
-        """Return *part* a place in the picture, below those that have one."""
+        """Add *part* to the picture, below the others."""
         self._parts.append(part)
 
     @property
@@ -391,7 +388,7 @@ class Screen:
         self._live.update(picture, refresh=True)
 
     def close(self) -> None:
-        """Show the cursor again and give stderr back, when no part of the picture is at work any more."""
+        """Show the cursor again and restore stderr, when no part of the picture is at work any more."""
         if not any(one.is_open for one in self._parts):
             live, self._live = self._live, None
             if live is not None:
@@ -399,8 +396,8 @@ class Screen:
             finish(self.console)
 
 
-class LiveView:
-    """One run's part of the picture on *screen*."""
+class LiveView(Observer):
+    """One run's part of the picture on *screen*; what happens to single jobs, the next picture tells."""
 
     def __init__(self, screen: Screen, *, manifest: str, every_s: float = DRAW_EVERY_S) -> None:
         self.manifest = manifest
@@ -410,9 +407,6 @@ class LiveView:
         screen.add(self)
         self._every_s = every_s
         self._beat: Interval | None = None
-
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:
-        """Show nothing by itself: the next picture tells it."""
 
     def stats(self, snapshot: Snapshot) -> None:
         """Draw the run as it stands."""
@@ -440,7 +434,7 @@ class LiveView:
         self._print(summary)
 
     def close(self) -> None:
-        """Return the terminal back, when no other run of the call is drawn any more."""
+        """Restore the terminal, when no other run of the call is drawn any more."""
         self.is_open = False
         self._screen.close()
 

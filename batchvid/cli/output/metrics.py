@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from batchvid.cli.streams import Interval
 from batchvid.domain.job import State
 from batchvid.domain.records import dollars
+from batchvid.engine.observer import Observer
 from batchvid.storage.fs import write_whole
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.errors import Exit
-    from batchvid.domain.job import Progress
-    from batchvid.domain.lifecycle import Event
     from batchvid.domain.results import Money, Snapshot, Summary
 
 
@@ -88,7 +87,7 @@ class MetricsFile:
             self.failed = f"the metrics {self._path} could not be written: {error.strerror or error}"
 
     def ended(self, manifest: str, code: Exit) -> None:
-        """Return that a run is over that has no summary: it could not begin, or its journal failed."""
+        """Write that a run is over that has no summary: it could not begin, or its journal failed."""
         over = [Sample("batchvid_run_active", 0), *self.last(code)]
         names = {one.name for one in over}
         self.put(manifest, [*(one for one in self._samples.get(manifest, []) if one.name not in names), *over])
@@ -117,16 +116,13 @@ class MetricsFile:
                     yield f"{name}{{{labels}}} {one.value!r}\n"
 
 
-class MetricsView:
+class MetricsView(Observer):
     """Watches one run for the file."""
 
     def __init__(self, file: MetricsFile, manifest: str) -> None:
         self._file = file
         self._manifest = manifest
         self._beat = Interval(WRITE_EVERY_S)
-
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:
-        """Write nothing: the next statistics tell it."""
 
     def stats(self, snapshot: Snapshot) -> None:
         """Write the file, every 15 seconds."""
@@ -144,12 +140,6 @@ class MetricsView:
             samples.append(Sample("batchvid_eta_seconds", snapshot.eta_s))
         self._file.put(self._manifest, samples)
 
-    def note(self, text: str) -> None:
-        """Write nothing."""
-
-    def warn(self, text: str) -> None:
-        """Write nothing."""
-
     def summary(self, summary: Summary) -> None:
         """Write how the run ended."""
         samples = [
@@ -161,9 +151,6 @@ class MetricsView:
             Sample("batchvid_last_run_duration_seconds", summary.elapsed_s),
         ]
         self._file.put(self._manifest, samples)
-
-    def close(self) -> None:
-        """Do nothing: the file stays as it is."""
 
 
 def _stands(run: Snapshot | Summary) -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""Numbers as people read them: money, durations, bytes, rates, times of day."""
+"""Numbers as people read them: money, costs, durations, bytes, rates, times of day."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
+    from batchvid.domain.plan import Cost
 
 
 ID_SHOWN = 100
 """The longest id that a manifest may hold."""
 REASON_SHOWN = 300
+SECOND = 2
+MINUTE_S, SECONDS_BELOW_S = 60, 600
+THREE_DIGITS_BELOW = 999.5
+"""What rounds to three digits."""
 TENTHS_BELOW = 9.95
 """Below this a number is shown with one decimal; from here on it would be three digits of noise."""
 
 
 def money(micros: int) -> str:
     """Return ``$12.40``: at least two decimals, and up to four when the amount needs them (``$0.0625``)."""
-    hundredths, rest = divmod(abs(micros), 100)  # of a cent
-    hundredths += rest >= 50  # noqa: PLR2004 half a hundredth of a cent
+    hundredths = (abs(micros) + 50) // 100  # of a cent
     whole, decimals = divmod(hundredths, 10_000)
     shown = f"{decimals:04d}".rstrip("0").ljust(2, "0")
     sign = "-" if micros < 0 and hundredths else ""
@@ -41,9 +45,9 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     total_s = max(0, round(seconds))
-    if total_s < 60:  # noqa: PLR2004 a minute
+    if total_s < MINUTE_S:
         return f"{total_s} s"
-    if total_s < 600:  # noqa: PLR2004 ten minutes
+    if total_s < SECONDS_BELOW_S:
         return _two(total_s, (60, "min"), (1, "s"))
     total_min = round(total_s / 60)
     if total_min < 24 * 60:
@@ -61,7 +65,7 @@ def size(count_bytes: int) -> str:
     """Return ``812 B``, ``1.4 GB``: powers of a thousand, as disks are sold."""
     amount = float(count_bytes)
     for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.5:  # noqa: PLR2004 what still rounds to three digits
+        if amount < THREE_DIGITS_BELOW:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
@@ -110,3 +114,29 @@ def job_name(job_id: str) -> str:
 def why(reason: str | None) -> str:
     """Return a reason, harmless to show."""
     return clean(reason or "", REASON_SHOWN) or "no reason given"
+
+
+def cost_words(cost: Cost) -> str:
+    """Return ``$1.20, at most $2.40 with second attempts``; the most is not told where a price is unknown."""
+    if cost.jobs and cost.unpriced == cost.jobs:
+        return "an unknown price"
+    known = money(cost.price_micros)
+    if cost.unpriced:
+        return f"{known} and {count(cost.unpriced, 'unknown price')}"
+    if cost.at_most_micros is None:  # the price of a task that is under way, should it be bought again
+        return known
+    most = money(cost.at_most_micros)
+    if cost.is_cut:
+        return f"{known}, at most {most} by what may be spent"
+    return f"{known} at most" if cost.at_most_micros == cost.price_micros else f"{known}, at most {most} {_with(cost)}"
+
+
+def more_words(cost: Cost) -> str:
+    """Return what tasks that are under way may still cost, where nothing else is bought."""
+    if cost.jobs or not cost.at_most_micros:
+        return ""
+    return f", at most {money(cost.at_most_micros)} more {_with(cost)}"
+
+
+def _with(cost: Cost) -> str:
+    return "with further attempts" if cost.attempts > SECOND else "with second attempts"

@@ -1,4 +1,4 @@
-"""``batchvid report``, and the same page at the end of a run: everything that an output holds, to look at."""
+"""``report``, and the same page at the end of a run: everything that an output holds, to look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import json_option, load, manifest_argument, output_option
+from batchvid.cli.options import json_option, manifest_argument, output_option
+from batchvid.cli.reading import load
 from batchvid.cli.report.page import PAGE, write_page
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
@@ -18,17 +19,15 @@ from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
-from batchvid.domain.report import FilmRow, Kept, report
-from batchvid.engine.films import FilmFile, film_reports
-from batchvid.engine.observer import Silent
+from batchvid.domain.report import TROUBLES, FilmRow, Kept, report
+from batchvid.engine.films import film_reports
+from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
-from batchvid.engine.target import journal_path
-from batchvid.journal.event_log import LOG_FILE, pace_changes
-from batchvid.journal.sqlite_reader import JournalReader
-from batchvid.media.thumbnails import Posters, Wanted
+from batchvid.engine.posters import Posters, Wanted
+from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import without_secrets
-from batchvid.storage.local import Outputs
-from batchvid.storage.lock import is_held
+from batchvid.storage.fs import public_mode
+from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.report import Report
     from batchvid.domain.results import Summary
-    from batchvid.engine.observer import View
     from batchvid.manifest.model import Manifest
+    from batchvid.storage.base import ClipStore
 
 
 AFTER_A_RUN_S = 2.0
@@ -68,8 +67,8 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
         posters.close()
     if as_json:
         counts = {state: made.counts.get(state, 0) for state in (*State, DEFERRED)}
-        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.films)}
-        tell(json.dumps(found | {"missing": sorted(made.missing)}))
+        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.kept.films)}
+        tell(json.dumps(found | {"missing": sorted(made.kept.missing)}))
     else:
         tell(f"report: {path}")
     return Exit.OK
@@ -77,24 +76,24 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
 
 def posters_of(manifest: Manifest) -> Posters:
     """Return the maker of an output's pictures; it starts nothing before it is asked for one."""
-    mode = Outputs(manifest.output).clip_mode
-    return Posters(manifest.output, mode=mode, environment=without_secrets(manifest.key_env))
+    return Posters(manifest.output, mode=public_mode(), environment=without_secrets(manifest.key_env))
 
 
-class Reporter(Silent):
+class Reporter(Observer):
     """Watches a run: has a picture made of each new clip, and can write the report at its end.
 
     A report that cannot be written is a warning, and never the run's failure.
     """
 
-    def __init__(self, manifest: Manifest, posters: Posters, *, observer: View, named: str) -> None:
+    def __init__(self, manifest: Manifest, posters: Posters, *, observer: Observer, named: str) -> None:
         self._manifest = manifest
         self._posters = posters
         self._observer = observer
         self._named = named
 
-    def event(self, job_id: str, event: Event, progress: Progress) -> None:  # noqa: ARG002 a view's interface
+    def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Ask for the picture of a clip that was saved, so that the end of the run need not wait for all of them."""
+        super().event(job_id, event, progress)
         if isinstance(event, ClipSaved):
             self._posters.want(Wanted(event.path, event.sha256))
 
@@ -115,47 +114,46 @@ class Reporter(Silent):
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
-    """Write the page, and give what it says and where it is; raises `BatchvidError` when that cannot be done."""
+    """Write the page; return what it says and where it is. Raises `BatchvidError` when that cannot be done."""
     from batchvid.cli.report.page import page
 
-    outputs = Outputs(manifest.output)
-    made = report(manifest.jobs, _kept(manifest), run_active=is_held(manifest.output))
+    made = report(manifest.jobs, _kept(manifest), run_active=journal_of(manifest).is_held())
     pictures = posters.complete(_pictures(made), patience_s=patience_s)
     written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
-    return made, write_page(manifest.output, written, mode=outputs.clip_mode)
+    return made, write_page(manifest.output, written, mode=public_mode())
 
 
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
-    path = journal_path(manifest)
-    journal = JournalReader.open_readonly(path)
+    journal = journal_of(manifest).read()
     if journal is None:
         raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
+    clips = Output.of(manifest.output).clips
     with journal:
         lost = lost_of(manifest, journal)
         progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
         return Kept(
             progress=progress,
-            films=[_film(one, manifest.output) for one in film_reports(manifest.films, progress, manifest.output)],
-            paid=list(journal.paid()),
-            troubles=list(journal.troubles()),
-            pace=pace_changes(path.with_name(LOG_FILE)),
+            films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
+            paid=list(journal.attempts()),
+            troubles=list(journal.events(kinds=TROUBLES)),
+            pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
         )
 
 
-def _film(stands: FilmReport, folder: Path) -> FilmRow:
+def _film(stands: FilmReport, clips: ClipStore) -> FilmRow:
     """Tell of a film what the page shows; its length and hash are known once it is there."""
     film, is_there = stands.film, stands.state is FilmState.DONE
-    told = FilmFile(folder, film.path).story() if is_there else {}
+    told = clips.sidecar(film.path) if is_there else {}
     state = stands.state.value if is_there else stands.reason
     return FilmRow(film.id, film.path, told.get("duration_s"), film.clips, state, told.get("sha256"))
 
 
 def _pictures(made: Report) -> Iterator[Wanted]:
     """Yield the pictures that the page can show, the most looked at first: films, clips, frames."""
-    for film in made.films:
+    for film in made.kept.films:
         if film.sha256 is not None:
             yield Wanted(film.path, film.sha256)
     for row in made.rows:

@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid import __version__
 from batchvid.cli.output import advice, text
+from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.job import State
 from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
-from batchvid.media.thumbnails import FOLDER, picture_name
+from batchvid.engine.posters import FOLDER, picture_name
 from batchvid.storage.fs import doing, leave_room, open_folder, open_regular, write_whole
-from batchvid.storage.names import ForeignFileError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from batchvid.domain.job import Frame
-    from batchvid.domain.report import Night, Paid, Report, Row
+    from batchvid.domain.job import Attempt, Frame
+    from batchvid.domain.lifecycle import KeptEvent
+    from batchvid.domain.report import ActivityPeriod, Report, Row
 
 
 PROMPT_SHOWN = 4000
@@ -50,21 +51,18 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
     *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there.
     """
     from jinja2 import Environment, StrictUndefined, select_autoescape
-    from markupsafe import Markup
 
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined
     )
     style, script = _part(*STYLES), _part(*SCRIPTS)
     needing = [row for row in report.rows if row.needs_person]
-    rendered = environment.from_string(
-        _part("page.html.j2")
-    ).render(
+    rendered = environment.from_string(_part("page.html.j2")).render(
         version=__version__,
         policy=policy(style=style, script=script),
-        style=Markup(style),  # noqa: S704 our own file
-        script=Markup(script),  # noqa: S704 our own file
-        data=Markup(_json(_data(report, pictures, made_at=made_at))),  # noqa: S704 escaped by _json
+        style=style,
+        script=script,
+        data=_json(_data(report, pictures, made_at=made_at)),
         name=_shown(name, 200),
         report=report,
         states=[(state, text.word(state), report.counts[state]) for state in ORDER if report.counts.get(state)],
@@ -116,7 +114,7 @@ def _json(value: Any) -> str:
 
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the figures under the heading: what it is, the figure, and what stands beside it."""
-    money = report.money
+    money, paid, lost = report.kept.money, len(report.kept.paid), len(report.kept.missing)
     beside = [f"{text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
     beside += [f"of {text.money(money.budget_micros)}"] if money.budget_micros is not None else []
     beside += [f"{text.count(money.unpriced_attempts, 'attempt')} unpriced"] if money.unpriced_attempts else []
@@ -131,10 +129,10 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         )
     if report.took:
         yield "A generation", text.duration(report.took.median_s), f"9 of 10 within {text.duration(report.took.p90_s)}"
-    again = report.attempts - sum(1 for row in report.rows if row.attempts)
-    yield "Paid attempts", f"{report.attempts:,}", f"{again:,} of them second ones or later" if again > 0 else ""
-    missing = f"{text.count(len(report.missing), 'clip')} missing; a run fetches them again, free"
-    yield "On disk", text.size(report.size_bytes), missing if report.missing else ""
+    again = paid - sum(1 for row in report.rows if row.attempts)
+    yield "Paid attempts", f"{paid:,}", f"{again:,} of them second ones or later" if again > 0 else ""
+    missing = f"{text.count(lost, 'clip')} missing; a run fetches them again, free"
+    yield "On disk", text.size(report.size_bytes), missing if lost else ""
 
 
 def _ranked(rows: list[Row]) -> list[dict[str, str]]:
@@ -194,7 +192,7 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
                 film.state,
                 _picture(film.sha256, pictures),
             ]
-            for film in report.films
+            for film in report.kept.films
         ],
         "nights": [_night(night) for night in report.nights],
         "took": report.took
@@ -242,7 +240,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
         _picture(known.sha256, pictures) if is_clip else "",
         strings.place(reason),
         [_attempt(one, strings) for one in row.attempts if _is_a_story(one, row)],
-        [part for one in row.troubles for part in (round(one.at), strings.place(_said(one.kind, one.reason)))],
+        [part for one in row.troubles for part in (round(one.at), strings.place(_said(one)))],
     ]
 
 
@@ -261,12 +259,12 @@ def _frame(frame: Frame, strings: _Strings, pictures: Collection[str]) -> tuple[
     return strings.place(_shown(frame.path.rpartition("/")[2], 120)), strings.place(_picture(frame.sha256, pictures))
 
 
-def _is_a_story(one: Paid, row: Row) -> bool:
+def _is_a_story(one: Attempt, row: Row) -> bool:
     """Whether an attempt tells more than the row does: not the only one, that went well."""
     return len(row.attempts) > 1 or one.outcome != "succeeded"
 
 
-def _attempt(one: Paid, strings: _Strings) -> list[Any]:
+def _attempt(one: Attempt, strings: _Strings) -> list[Any]:
     return [
         one.attempt,
         one.outcome,
@@ -277,12 +275,12 @@ def _attempt(one: Paid, strings: _Strings) -> list[Any]:
     ]
 
 
-def _said(kind: str, reason: str) -> str:
-    words = "".join(f" {char.lower()}" if char.isupper() else char for char in kind).strip()
-    return f"{words}: {_shown(reason, text.REASON_SHOWN)}"
+def _said(event: KeptEvent) -> str:
+    words = "".join(f" {char.lower()}" if char.isupper() else char for char in event.kind).strip()
+    return f"{words}: {_shown(event.data.get('reason', ''), text.REASON_SHOWN)}"
 
 
-def _night(night: Night) -> dict[str, Any]:
+def _night(night: ActivityPeriod) -> dict[str, Any]:
     return {
         "from": night.from_at,
         "to": night.to_at,
@@ -310,7 +308,7 @@ MARK_WITHIN_BYTES = 4096
 
 
 def write_page(output: Path, page: bytes, *, mode: int) -> Path:
-    """Put the page in place, and give its path; whoever looks sees the old one or all of the new one.
+    """Put the page in place, and return its path; whoever looks sees the old one or all of the new one.
 
     Raises `ForeignFileError` when a file of that name is not ours, and `StorageError` when the disk does not take it.
     """

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import batchvid
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from tests.benchmarks.parts.life import changes
 
 JOBS_AT_ONCE = 5_000
@@ -18,7 +18,7 @@ def main() -> None:
     manifest, clip = batchvid.load(sys.argv[1]), Path(sys.argv[2]).read_bytes()
     sha256 = hashlib.sha256(clip).hexdigest()
     manifest.output.mkdir(parents=True)
-    with Journal.open(manifest.output / ".batchvid" / "journal.db", service=manifest.base_url) as journal:
+    with SqliteStore(manifest.output / ".batchvid" / "journal.db").open(service=manifest.base_url) as journal:
         for first in range(0, len(manifest.jobs), JOBS_AT_ONCE):
             some = manifest.jobs[first : first + JOBS_AT_ONCE]
             journal.record(

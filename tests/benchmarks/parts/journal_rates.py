@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchvid.journal.group_commit import Recorder
-from batchvid.journal.sqlite import Journal
+from batchvid.journal.sqlite import SqliteStore
 from tests.benchmarks.parts.life import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from batchvid.journal.base import Journal
 
 AT_ONCE = 500
 
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("jobs", type=int)
     options = parser.parse_args()
     ids = (f"kite-{number}" for number in range(options.jobs))
-    with Journal.open(options.folder / ".batchvid" / "journal.db", service="bench") as journal:
+    with SqliteStore(options.folder / ".batchvid" / "journal.db").open(service="bench") as journal:
         started = time.monotonic()
         if options.way == "grouped":
             asyncio.run(grouped(journal, ids))

@@ -17,7 +17,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
 from batchvid.engine.circuit_breaker import CircuitBreaker
-from batchvid.engine.scheduler import Scheduler, Step, place_all
+from batchvid.engine.scheduler import Scheduler, Step
 from tests.benchmarks.durations import CLASSES, duration_s
 from tests.benchmarks.parts.waiting import job
 
@@ -58,7 +58,7 @@ def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float
     """Return the mean looks and the mean delay of a run over tasks that take so long, in this order."""
     jobs = tuple(job(number) for number in range(len(durations_s)))
     scheduler = Scheduler(jobs, limits, breaker=CircuitBreaker(limits), money=Money())
-    place_all(scheduler, {}, again={}, held=frozenset(), only=None, now=0.0, at=0.0)
+    scheduler.restore({}, again={}, reserved=frozenset(), only=None, now=0.0, at=0.0)
     ends_at: dict[int, float] = {}
     looks, delays_s, now = 0, [], 0.0
 

@@ -14,7 +14,7 @@ from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
 from batchvid.storage import part as hashing
 from batchvid.storage.download import download
-from batchvid.storage.local import Outputs
+from batchvid.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ class NoHash:
 
 async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
     """Download every clip, and give the seconds."""
-    outputs = Outputs(folder)
-    outputs.prepare()
+    store = LocalStore(folder)
+    store.prepare()
     waiting: Iterator[tuple[int, str]] = iter(enumerate(urls))
 
     async def work() -> None:
@@ -42,7 +42,7 @@ async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
             saved = await download(
                 service,
                 CometAPI(),
-                outputs,
+                store,
                 path=f"{number}.mp4",
                 task_id=f"task_{number}",
                 source=url,

@@ -13,7 +13,7 @@ from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
 from batchvid.engine.circuit_breaker import CircuitBreaker
-from batchvid.engine.scheduler import Scheduler, place_all
+from batchvid.engine.scheduler import Scheduler
 
 
 def job(number: int) -> Job:
@@ -36,11 +36,11 @@ def held_bytes(jobs: tuple[Job, ...], *, running: bool) -> int:
     before, _ = tracemalloc.get_traced_memory()
     scheduler = Scheduler(jobs, Limits(), breaker=CircuitBreaker(Limits()), money=Money())
     rows = {one.id: row(number, one) for number, one in enumerate(jobs)} if running else {}
-    place_all(scheduler, rows, again={}, held=frozenset(rows), only=None, now=0.0, at=1e6)
+    scheduler.restore(rows, again={}, reserved=frozenset(rows), only=None, now=0.0, at=1e6)
     rows.clear()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    lane = scheduler.schedule.polls if running else scheduler.schedule.submits
+    lane = scheduler.polls if running else scheduler.submits
     assert len(lane) == len(jobs)
     return after - before
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from batchvid.cli.report.page import MARK, PAGE, write_page
-from batchvid.domain.errors import StorageError
-from batchvid.media.thumbnails import FOLDER, SIDE, Posters, Wanted
-from batchvid.storage.names import ForeignFileError
+from batchvid.domain.errors import ForeignFileError, StorageError
+from batchvid.engine.posters import FOLDER, Posters, Wanted
+from batchvid.media.thumbnails import SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
