@@ -245,7 +245,7 @@ def test_a_rebuy_that_is_asked_for_in_one_run_reaches_the_end_of_the_chain(make_
 def test_a_failed_link_that_a_new_clip_opens_again_is_told_as_it_ends(make_bench: MakeBench) -> None:
     """Nothing was paid for it, so its new content is sent; the summary does not say that it still needs a person."""
     refused = {"on": "create", "prompt": "*clip b*", "nth": 1, "status": 400, "body": {"error": {"message": "no"}}}
-    bench = make_bench(refused, clips=instant_clips)
+    bench = make_bench(refused, clips=small_clips)
     wanted = chain("a", "b")
     assert [one.job_id for one in bench.run(wanted).needs_person] == ["b"]
     edited = [changed(wanted[0], "Another a."), wanted[1]]
