@@ -1,16 +1,7 @@
-"""The three steps of a job as the run does them: a stage's request, the policy's verdict, and the record of both.
+"""The three steps of a job as the run does them: submit, poll, download. The only place that sends paid requests.
 
-Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step gives
-the wait until the job's next one, or ``None`` to leave that to the schedule.
-
-The submit stage: one paid request for one attempt of a job.
-
-- The body is complete, and every frame has been checked against the job's fingerprint, before anything is recorded.
-- The caller has recorded ``SubmitStarted`` before the request is sent, and records what comes back before all else.
-- The request is sent once. Whatever happens to it, the answer is a value: a task, or a fault that says whether money
-  may be gone.
-
-The poll stage: one look at one task.
+Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step returns the wait until
+the job's next one, or ``None`` to leave that to the scheduler. What an answer means is the policy's affair.
 """
 
 from __future__ import annotations
@@ -38,14 +29,15 @@ from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
 from batchvid.providers.base import Request
-from batchvid.storage.download import Fetches, download
+from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from batchvid.domain.job import Frame, Job, Progress
-    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.lifecycle import ClipSaved, Event
     from batchvid.domain.task import Created, TaskReport
     from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
@@ -55,8 +47,9 @@ if TYPE_CHECKING:
     from batchvid.journal.base import Log
     from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
+    from batchvid.providers.http import Transfer
     from batchvid.providers.response import NoResponse, Response
-    from batchvid.storage.base import ClipStore
+    from batchvid.storage.base import ClipStore, Part
 
 
 class Gets(Protocol):
@@ -86,6 +79,36 @@ async def create_request(provider: Provider, job: Job, read_frame: Callable[[Fra
     """
     frames = [await asyncio.to_thread(read_frame, frame) for frame in job.frames]
     return provider.create(job, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
+
+
+class Fetches(Protocol):
+    """What can ask for a clip."""
+
+    def fetch(
+        self, source: str | Request, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[Transfer | NoResponse]:
+        """Ask for the clip at a URL, or at the service itself."""
+
+
+async def fetch_clip(
+    service: Fetches,
+    provider: Provider,
+    part: Part,
+    *,
+    source: str | Request | None,
+    sidecar: dict[str, Any],
+    wall: Callable[[], float],
+    draining_s: Callable[[], float | None] = lambda: None,
+) -> ClipSaved | Fault:
+    """Fetch what is missing of a clip, and save it with *sidecar*; see `batchvid.storage.download`."""
+    if source is None:
+        return Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
+
+    def refused(response: Response) -> Fault:
+        return provider.read_refused_download(response, now=wall())
+
+    fetch = partial(service.fetch, source)
+    return await download(part, fetch, refused=refused, sidecar=sidecar, wall=wall, draining_s=draining_s)
 
 
 class ServicePort(Posts, Gets, Fetches, Protocol):
@@ -127,6 +150,7 @@ class Steps:
     async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job, one = self.scheduler.jobs[index], self.scheduler.active[index]
+        # 1. What can be refused is refused while nothing is on record, and the request is complete.
         try:
             await self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
@@ -150,6 +174,7 @@ class Steps:
         if self.scheduler.breaker.window_has_ended(at=self.ports.wall()):
             self.scheduler.withdraw(index)
             return None
+        # 2. The intent is durable: a crash from here on leaves a doubt, and never a request that nobody knows of.
         new = not one.started
         started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
         try:
@@ -157,10 +182,12 @@ class Steps:
         except StorageError:
             self.scheduler.withdraw(index)
             raise
+        # 3. The request is sent once. Whatever happens to it, the answer is a value.
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
         result = await self.ports.service.post(request)
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
+        # 4. The answer is durable before all else: a task, a doubt, or a refusal.
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
             self.scheduler.was_sent(index)
         if not isinstance(outcome, Fault):
@@ -342,11 +369,13 @@ class Steps:
             await ports.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:
             await self._retire_older_clip(job, one.progress)
-            outcome = await download(
-                ports.service, ports.provider, ports.clips, path=job.path, task_id=task_id, source=source,
-                sidecar=await self._sidecar(index, job, one.progress), wall=ports.wall,
-                fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
-            )  # fmt: skip
+            told = await self._sidecar(index, job, one.progress)
+            fresh = one.started and not one.retries.download_faults
+            async with ports.clips.part(job.path, source=task_id, fresh=fresh) as part:
+                outcome = await fetch_clip(
+                    ports.service, ports.provider, part, source=source, sidecar=told, wall=ports.wall,
+                    draining_s=self.draining_s,
+                )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
