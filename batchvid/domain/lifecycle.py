@@ -39,7 +39,7 @@ from batchvid.domain.job import Attempt, Outcome, Progress, State
 
 @dataclass(frozen=True, slots=True)
 class SubmitStarted:
-    """A paid attempt is about to be sent; *price_micros* of the budget is held for it."""
+    """A paid attempt is about to be sent; *price_micros* of the budget is reserved for it."""
 
     attempt: int
     price_micros: int | None
@@ -82,7 +82,7 @@ class TaskAdopted:
 class Reopened:
     """The job may be submitted again; *reason* says who wanted it.
 
-    A person's word grants ``limits.attempts`` anew; the rule ``in_doubt: resubmit`` does not.
+    A person's word grants ``limits.attempts`` again; the rule ``in_doubt: resubmit`` does not.
     """
 
     reason: str
