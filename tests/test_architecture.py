@@ -35,20 +35,14 @@ BELOW = {
 """The rooms, and which rooms each may use."""
 STARTS_THE_SANDBOX = "batchvid.engine.target"
 """The one place of the engine that may: for ``--sandbox``."""
+CARRIERS = {f"batchvid.providers.{name}" for name in ("http", "paid_post", "credentials")}
+"""Of the providers' room: what sends, and what reads the key."""
 PURE_MODULES = {
     name
     for name in MODULES
-    if name.startswith("batchvid.domain")
+    if (name.startswith(("batchvid.domain", "batchvid.providers.")) and name not in CARRIERS)
     or name
     in {
-        "batchvid.providers.base",
-        "batchvid.providers.cometapi",
-        "batchvid.providers.multipart",
-        "batchvid.providers.openai",
-        "batchvid.providers.payment",
-        "batchvid.providers.registry",
-        "batchvid.providers.response",
-        "batchvid.providers.status",
         "batchvid.engine.scheduler",
         "batchvid.engine.policy",
         "batchvid.engine.circuit_breaker",

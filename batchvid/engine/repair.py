@@ -15,9 +15,8 @@ from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.records import sidecar
 from batchvid.domain.task import Phase
 from batchvid.engine.rate_limit import Pace
-from batchvid.engine.steps import poll
+from batchvid.engine.steps import fetch_clip, poll
 from batchvid.providers.http import Service
-from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
@@ -69,16 +68,9 @@ class Repairer:
             known = sidecar(job, row)
         try:
             await settled(partial(self._clips.retire, path, row.attempt))
-            outcome = await download(
-                service,
-                self._provider,
-                self._clips,
-                path=path,
-                task_id=task_id,
-                source=report.url or self._provider.content(task_id),
-                sidecar=known,
-                wall=time.time,
-            )
+            source = report.url or self._provider.content(task_id)
+            async with self._clips.part(path, source=task_id) as part:
+                outcome = await fetch_clip(service, self._provider, part, source=source, sidecar=known, wall=time.time)
         except ForeignFileError as error:
             return str(error)
         if isinstance(outcome, Fault):

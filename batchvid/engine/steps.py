@@ -38,14 +38,15 @@ from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
 from batchvid.providers.base import Request
-from batchvid.storage.download import Fetches, download
+from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from batchvid.domain.job import Frame, Job, Progress
-    from batchvid.domain.lifecycle import Event
+    from batchvid.domain.lifecycle import ClipSaved, Event
     from batchvid.domain.task import Created, TaskReport
     from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
@@ -55,8 +56,9 @@ if TYPE_CHECKING:
     from batchvid.journal.base import Log
     from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
+    from batchvid.providers.http import Transfer
     from batchvid.providers.response import NoResponse, Response
-    from batchvid.storage.base import ClipStore
+    from batchvid.storage.base import ClipStore, Part
 
 
 class Gets(Protocol):
@@ -86,6 +88,36 @@ async def create_request(provider: Provider, job: Job, read_frame: Callable[[Fra
     """
     frames = [await asyncio.to_thread(read_frame, frame) for frame in job.frames]
     return provider.create(job, frames, boundary=f"batchvid-{secrets.token_hex(16)}")
+
+
+class Fetches(Protocol):
+    """What can ask for a clip."""
+
+    def fetch(
+        self, source: str | Request, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[Transfer | NoResponse]:
+        """Ask for the clip at a URL, or at the service itself."""
+
+
+async def fetch_clip(
+    service: Fetches,
+    provider: Provider,
+    part: Part,
+    *,
+    source: str | Request | None,
+    sidecar: dict[str, Any],
+    wall: Callable[[], float],
+    draining_s: Callable[[], float | None] = lambda: None,
+) -> ClipSaved | Fault:
+    """Fetch what is missing of a clip, and save it with *sidecar*; see `batchvid.storage.download`."""
+    if source is None:
+        return Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
+
+    def refused(response: Response) -> Fault:
+        return provider.read_refused_download(response, now=wall())
+
+    fetch = partial(service.fetch, source)
+    return await download(part, fetch, refused=refused, sidecar=sidecar, wall=wall, draining_s=draining_s)
 
 
 class ServicePort(Posts, Gets, Fetches, Protocol):
@@ -342,11 +374,13 @@ class Steps:
             await ports.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:
             await self._retire_older_clip(job, one.progress)
-            outcome = await download(
-                ports.service, ports.provider, ports.clips, path=job.path, task_id=task_id, source=source,
-                sidecar=await self._sidecar(index, job, one.progress), wall=ports.wall,
-                fresh=one.started and not one.retries.download_faults, draining_s=self.draining_s,
-            )  # fmt: skip
+            told = await self._sidecar(index, job, one.progress)
+            fresh = one.started and not one.retries.download_faults
+            async with ports.clips.part(job.path, source=task_id, fresh=fresh) as part:
+                outcome = await fetch_clip(
+                    ports.service, ports.provider, part, source=source, sidecar=told, wall=ports.wall,
+                    draining_s=self.draining_s,
+                )  # fmt: skip
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None

@@ -1,6 +1,7 @@
 """OpenAI's ``/v1/videos``, as LiteLLM, vLLM-Omni and SGLang serve it too: one frame, and clips behind the service.
 
-The request is the form that OpenAI's SDK sends, with a frame or without: every one of these servers reads it.
+The request is the form that OpenAI's SDK sends, with a frame or without: every one of these servers reads it, and
+vLLM-Omni reads nothing else. (Old SGLangs refuse one without a frame, free.)
 A clip has no URL as a rule, so a finished one is asked for at once. Where a server names a URL, it is used first.
 """
 

@@ -1,12 +1,11 @@
-"""The download stage: one transfer of one clip, from where the last one broke off to a verified file.
+"""One transfer of one clip, from where the last one broke off to a verified clip; whatever store and service it is.
 
-- What arrives goes to a part file; the final name exists only for a complete clip.
+- What arrives goes to a part; the final name exists only for a complete clip.
 - Bytes of two versions of a clip are never joined: a transfer goes on only where the server proves that it is the same.
 - A body that stalls, trickles, lies about its length or never ends is cut off, and what is good of it is kept.
 
-How a download goes on: what to ask for, and what the answer's status and headers allow to be done with its body.
-
-RFC 9110 §13.1.5 (If-Range), §14.2 (Range), §14.4 (Content-Range), §15.3.7 (206), §15.5.17 (416).
+What to ask for, and what may be done with the answer: RFC 9110 §13.1.5 (If-Range), §14.2 (Range), §14.4
+(Content-Range), §15.3.7 (206), §15.5.17 (416).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from batchvid.providers.base import Provider, Request
     from batchvid.providers.http import Transfer
     from batchvid.providers.response import Response
-    from batchvid.storage.base import ClipStore, Part
+    from batchvid.storage.base import Part
 
 
 CLIP_MAX_BYTES = 4 * 1024**3
@@ -52,16 +50,16 @@ class Body(StrEnum):
     """What to do with the body of an answer."""
 
     APPEND = "append"
-    """It goes on where the part file ends."""
+    """It goes on where the part ends."""
     FROM_ZERO = "from zero"
-    """It is the whole clip; what the part file holds is dropped."""
+    """It is the whole clip; what the part holds is dropped."""
     ASK_AGAIN = "ask again"
-    """It is no use; drop the part file and ask for the whole clip."""
+    """It is no use; drop the part and ask for the whole clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What an earlier transfer left in the part file."""
+    """What an earlier transfer left in the part."""
 
     offset_bytes: int = 0
     validator: str | None = None
@@ -122,7 +120,7 @@ def read_beginning(first: bytes, show: Callable[[bytes], Response], refused: Ref
 
 
 def too_large(size_bytes: int | None) -> Fault | None:
-    """Return so when a body of so many bytes, or one that announces so many, is no clip."""
+    """Return the fault of a body that has, or announces, more bytes than any clip."""
     if size_bytes is None or size_bytes <= CLIP_MAX_BYTES:
         return None
     return Fault(FaultKind.BROKEN, f"not a clip: its body has more than {CLIP_MAX_BYTES / 1024**3:.3g} GiB")
@@ -157,137 +155,110 @@ ENOUGH_TO_JUDGE_BYTES = 12
 """The first box of an MP4 says its name within these."""
 
 
-class Fetches(Protocol):
-    """What can ask for a clip."""
-
-    def fetch(
-        self, source: str | Request, headers: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[Transfer | NoResponse]:
-        """Ask for the clip at a URL, or at the service itself."""
-
-
+Fetch = Callable[["Mapping[str, str]"], "AbstractAsyncContextManager[Transfer | NoResponse]"]
+"""Asks for the clip, with these headers."""
 Refused = Callable[["Response"], Fault]
 """Says what an answer in place of a clip means."""
 
 
 async def download(
-    service: Fetches,
-    provider: Provider,
-    clips: ClipStore,
+    part: Part,
+    fetch: Fetch,
     *,
-    path: str,
-    task_id: str,
-    source: str | Request | None,
+    refused: Refused,
     sidecar: dict[str, Any],
     wall: Callable[[], float],
-    fresh: bool = False,
     draining_s: Callable[[], float | None] = lambda: None,
 ) -> ClipSaved | Fault:
-    """Fetch the clip of *task_id* at *source* and save it at *path* below the output folder, *sidecar* beside it.
+    """Bring what is missing of a clip into its *part*, and commit it with *sidecar*.
 
-    *fresh* says that nothing was ever fetched of this task. *draining_s* tells how long ago the run was told to stop:
-    a transfer ends soon after that, and what came of it is kept. Raises `batchvid.domain.errors.StorageError` when the
-    disk does not take it, and `ForeignFileError` when a file that is not batchvid's has the clip's name.
+    *draining_s* tells how long ago the run was told to stop: a transfer ends soon after that, and what came of it is
+    kept. Raises what the part's methods raise: `StorageError` and `ForeignFileError`.
     """
-    if source is None:
-        return Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
-
-    def refused(answer: Response) -> Fault:
-        return provider.read_refused_download(answer, now=wall())
-
-    async with clips.part(path, source=task_id, fresh=fresh) as part:
-        rest: Fault | Body | bytes = b""
-        if not part.complete:
-            rest = await _transfer(service, part, source=source, refused=refused, draining_s=draining_s)
-            if rest is Body.ASK_AGAIN:
-                await part.restart()
-                rest = await _transfer(service, part, source=source, refused=refused, draining_s=draining_s)
-        if isinstance(rest, Body):
-            return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
-        if isinstance(rest, Fault):
-            return rest
-        try:
-            saved = await part.commit(sidecar | {"saved_at": rfc3339(wall())}, rest)
-        except NotAClip as reason:
-            return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason}")
+    rest: Fault | Body | bytes = b""
+    if not part.complete:
+        transfer = _Transfer(part, refused, draining_s)
+        rest = await transfer.run(fetch)
+        if rest is Body.ASK_AGAIN:
+            await part.restart()
+            rest = await transfer.run(fetch)
+    if isinstance(rest, Body):
+        return Fault(FaultKind.BROKEN, "the server answers a plain request with a part of the clip")
+    if isinstance(rest, Fault):
+        return rest
+    try:
+        saved = await part.commit(sidecar | {"saved_at": rfc3339(wall())}, rest)
+    except NotAClip as reason:
+        return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason}")
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
 
 
-async def _transfer(
-    service: Fetches,
-    part: Part,
-    *,
-    source: str | Request,
-    refused: Refused,
-    draining_s: Callable[[], float | None],
-) -> Fault | Body | bytes:
-    """Bring the rest of the clip into *part*, all but the last block, which is given.
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """What brings the rest of a clip into its part."""
 
-    Gives ``Body.ASK_AGAIN`` when the part is no use and everything must be asked for.
-    """
-    held = Held(part.offset_bytes, part.validator)
-    try:
-        async with service.fetch(source, request_headers(held)) as answer:
-            if isinstance(answer, NoResponse):
-                return Fault(FaultKind.UNAVAILABLE, str(answer))
-            reading = read_headers(answer.status, answer.headers, held)
-            if reading is None:
-                return refused(await answer.answer())
-            if reading.body is Body.ASK_AGAIN:
-                return Body.ASK_AGAIN
-            if wrong := too_large(reading.total_bytes):
-                return wrong
-            if reading.body is Body.FROM_ZERO and part.offset_bytes:
-                await part.restart()
-            part.remember(reading.validator)
-            return await _copy(answer, part, reading, refused, draining_s)
-    except ForbiddenAddressError as error:
-        return Fault(FaultKind.FORBIDDEN, str(error))
+    part: Part
+    refused: Refused
+    draining_s: Callable[[], float | None]
 
+    async def run(self, fetch: Fetch) -> Fault | Body | bytes:
+        """Ask once, and return the last block, which is not in the part yet.
 
-async def _copy(
-    answer: Transfer, part: Part, reading: Reading, refused: Refused, draining_s: Callable[[], float | None]
-) -> Fault | bytes:
-    """Copy the body into *part* block by block; give the last block, which is written when the part is finished."""
-    speed = _Speed(asyncio.get_running_loop().time, draining_s)
-    last, fault = await _received(answer, part, reading, refused, speed)
-    if fault is None:
-        return last
-    if fault.kind is FaultKind.UNAVAILABLE:
-        await part.write(last)  # what is good of it is kept for the next transfer
-    else:
-        await part.restart()
-    return fault
-
-
-async def _received(
-    answer: Transfer, part: Part, reading: Reading, refused: Refused, speed: _Speed
-) -> tuple[bytes, Fault | None]:
-    """Write the body to *part*, all but its last block; give that block, and what ended the transfer before its end."""
-    is_judged, last = part.offset_bytes > 0, b""
-    while True:
-        block = await answer.read_block()
-        if isinstance(block, NoResponse):
-            arrived = part.offset_bytes + len(last)
-            return last, Fault(FaultKind.UNAVAILABLE, f"the transfer broke off after {arrived} bytes: {block}")
-        wrong = None
-        if is_judged:
-            if block and last:
-                await part.write(last)
-            last = block or last
+        ``Body.ASK_AGAIN``: the part is no use, and everything must be asked for.
+        """
+        part, held = self.part, Held(self.part.offset_bytes, self.part.validator)
+        try:
+            async with fetch(request_headers(held)) as answer:
+                if isinstance(answer, NoResponse):
+                    return Fault(FaultKind.UNAVAILABLE, str(answer))
+                reading = read_headers(answer.status, answer.headers, held)
+                if reading is None:
+                    return self.refused(await answer.answer())
+                if reading.body is Body.ASK_AGAIN:
+                    return Body.ASK_AGAIN
+                if wrong := too_large(reading.total_bytes):
+                    return wrong
+                if reading.body is Body.FROM_ZERO and part.offset_bytes:
+                    await part.restart()
+                part.remember(reading.validator)
+                last, fault = await self._received(answer, reading.total_bytes)
+        except ForbiddenAddressError as error:
+            return Fault(FaultKind.FORBIDDEN, str(error))
+        if fault is None:
+            return last
+        if fault.kind is FaultKind.UNAVAILABLE:
+            await part.write(last)  # what is good of it is kept for the next transfer
         else:
-            last += block
-            if block and len(last) < ENOUGH_TO_JUDGE_BYTES:
-                continue
-            is_judged, wrong = True, read_beginning(last, answer.beginning, refused)
-        arrived = part.offset_bytes + len(last)
-        if wrong := wrong or too_large(arrived) or (speed.fault(len(block)) if block else None):
-            return last, wrong
-        if not block:
-            return last, _shortfall(arrived, reading.total_bytes)
-        if reading.total_bytes is not None and arrived < reading.total_bytes:
-            await part.write(last)  # surely not the last one
-            block = last = b""  # not kept while the next one is waited for
+            await part.restart()
+        return fault
+
+    async def _received(self, answer: Transfer, total_bytes: int | None) -> tuple[bytes, Fault | None]:
+        """Write all of the body but its last block; return that, and what ended the transfer before its end."""
+        part, speed = self.part, _Speed(asyncio.get_running_loop().time, self.draining_s)
+        is_judged, last = part.offset_bytes > 0, b""
+        while True:
+            block = await answer.read_block()
+            if isinstance(block, NoResponse):
+                arrived = part.offset_bytes + len(last)
+                return last, Fault(FaultKind.UNAVAILABLE, f"the transfer broke off after {arrived} bytes: {block}")
+            wrong = None
+            if is_judged:
+                if block and last:
+                    await part.write(last)
+                last = block or last
+            else:
+                last += block
+                if block and len(last) < ENOUGH_TO_JUDGE_BYTES:
+                    continue
+                is_judged, wrong = True, read_beginning(last, answer.beginning, self.refused)
+            arrived = part.offset_bytes + len(last)
+            if wrong := wrong or too_large(arrived) or (speed.fault(len(block)) if block else None):
+                return last, wrong
+            if not block:
+                return last, _shortfall(arrived, total_bytes)
+            if total_bytes is not None and arrived < total_bytes:
+                await part.write(last)  # surely not the last one
+                block = last = b""  # not kept while the next one is waited for
 
 
 def _shortfall(arrived_bytes: int, total_bytes: int | None) -> Fault | None:

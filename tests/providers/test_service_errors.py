@@ -46,11 +46,11 @@ def post(base_url: str) -> Response | NoResponse:
     return result
 
 
-def talk(*answers: Say, posts: int = 1, gets: int = 0) -> tuple[list[Response | NoResponse], RawServer]:
+def talk(*answers: Say, posts: int = 1, gets: int = 0, key: str = KEY) -> tuple[list[Response | NoResponse], RawServer]:
     """Send so many creates and polls over one session; give what came back and the server."""
 
     async def main() -> tuple[list[Response | NoResponse], RawServer]:
-        async with RawServer(list(answers)) as server, Service(f"{server.url}/v1", KEY) as service:
+        async with RawServer(list(answers)) as server, Service(f"{server.url}/v1", key) as service:
             found: list[Response | NoResponse] = [await service.post(BODY) for _ in range(posts)]
             found += [await service.get(CometAPI().poll("task_1")) for _ in range(gets)]
         return found, server
@@ -77,6 +77,16 @@ def test_a_create_goes_out_whole_with_the_key_and_comes_back_as_an_answer() -> N
     assert received.headers["content-type"] == BODY.headers["Content-Type"]
     assert received.headers["accept-encoding"] == "identity"
     assert "cookie" not in received.headers
+
+
+def test_without_a_key_none_is_sent_and_answers_stay_as_they_are() -> None:
+    """To a server of one's own that wants none: not even the name of the header."""
+    (created, polled), server = talk(Say(CREATED), Say(CREATED), gets=1, key="")
+    assert [request.method for request in server.received] == ["POST", "GET"]
+    assert not any("authorization" in request.headers for request in server.received)
+    assert isinstance(created, Response)
+    assert isinstance(polled, Response)
+    assert created.body == polled.body != b""
 
 
 # ---- nothing was sent

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -83,17 +84,16 @@ async def fetch_from(
         store = LocalStore(out)
         store.prepare()
         async with Service(base_url, KEY) as service:
-            outcome = await download(
-                service,
-                CometAPI(),
-                store,
-                path="kite.mp4",
-                task_id="task_1",
-                source=CometAPI().content("task_1") if source == AT_THE_SERVICE else source,
-                sidecar={"id": "kite", "task_id": "task_1"},
-                wall=time.time,
-                draining_s=lambda: draining_s,
-            )
+            asked = CometAPI().content("task_1") if source == AT_THE_SERVICE else source
+            async with store.part("kite.mp4", source="task_1") as part:
+                outcome = await download(
+                    part,
+                    partial(service.fetch, asked),
+                    refused=lambda response: CometAPI().read_refused_download(response, now=time.time()),
+                    sidecar={"id": "kite", "task_id": "task_1"},
+                    wall=time.time,
+                    draining_s=lambda: draining_s,
+                )
     assert outcome is not None
     return outcome
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from batchvid.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from batchvid.providers.response import Response
 
 
 class NoHash:
@@ -37,18 +40,14 @@ async def fetch(urls: list[str], folder: Path, *, at_once: int) -> float:
     store.prepare()
     waiting: Iterator[tuple[int, str]] = iter(enumerate(urls))
 
+    def refused(response: Response) -> Fault:
+        return CometAPI().read_refused_download(response, now=time.time())
+
     async def work() -> None:
         for number, url in waiting:
-            saved = await download(
-                service,
-                CometAPI(),
-                store,
-                path=f"{number}.mp4",
-                task_id=f"task_{number}",
-                source=url,
-                sidecar={},
-                wall=time.time,
-            )
+            async with store.part(f"{number}.mp4", source=f"task_{number}") as part:
+                fetch = partial(service.fetch, url)
+                saved = await download(part, fetch, refused=refused, sidecar={}, wall=time.time)
             if isinstance(saved, Fault):
                 raise SystemExit(str(saved))
 
