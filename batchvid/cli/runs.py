@@ -15,7 +15,7 @@ from batchvid.cli.output import text
 from batchvid.cli.output.jsonl import JsonLines, plan_sums_json
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.metrics import MetricsFile
-from batchvid.cli.streams import complain, unfailing
+from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
 from batchvid.domain.plan import Action, cost_of_plan
@@ -115,13 +115,13 @@ def do(
 
 def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, JsonLines | None]]:
     """Return for each manifest the observer, and the part of it that writes JSON."""
-    out, level = unfailing(sys.stdout), telling.verbosity
+    out, level = safe_stream(sys.stdout), telling.verbosity
     if telling.draws:
         from batchvid.cli.output.live import LiveView, Screen, console_on
 
         screen = Screen(console_on(sys.stdout))
         return [(LiveView(screen, manifest=name), None) for name in named]
-    people = unfailing(sys.stderr) if telling.as_json else out
+    people = safe_stream(sys.stderr) if telling.as_json else out
     lines = [PlainLines(people, level, manifest=name, label=name if len(named) > 1 else "") for name in named]
     if not telling.as_json:
         return [(one, None) for one in lines]

@@ -128,7 +128,7 @@ class SafeStream(io.TextIOBase):
             silence(stream)
 
 
-def unfailing(stream: TextIO | SafeStream | None) -> SafeStream:
+def safe_stream(stream: TextIO | SafeStream | None) -> SafeStream:
     """Return *stream* as one that never fails; two who write to the same one share it, so that lines stay whole."""
     return stream if isinstance(stream, SafeStream) else SafeStream(stream)
 

@@ -1,12 +1,25 @@
-"""What is told of a clip beside it."""
+"""What programs are told of a job, and the order in which states are shown."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from batchvid.domain.image_fit import Fit, Fitting
 from batchvid.domain.job import Frame, Job, Progress, State
-from batchvid.domain.records import sidecar
+from batchvid.domain.records import (
+    CLIP,
+    DEFERRED,
+    EXPORT,
+    NEED_ATTENTION,
+    ORDER,
+    STATUS,
+    record,
+    records,
+    sidecar,
+    standing,
+)
 
 PLAIN = Frame("/f/dawn.png", "ab" * 32, 10, "image/png", 512, 512)
 MADE = replace(PLAIN, fitted=Fitting(Fit.PAD, 910, 512))
@@ -57,3 +70,34 @@ def test_what_is_not_known_is_null_and_not_guessed() -> None:
         "prompt", "model", "size", "seconds", "form", "frames",
     }  # fmt: skip
     assert (told["fingerprint"], told["task_id"], told["price"]) == ("f-1", "task_1", 0.4)
+
+
+@pytest.mark.parametrize("names", [CLIP, STATUS, EXPORT])
+def test_an_output_has_its_fields_in_its_order(names: tuple[str, ...]) -> None:
+    """Each is known, and none is told twice."""
+    assert list(record(names, ROW, JOB)) == list(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_job_that_the_journal_does_not_know_is_new_and_has_the_price_of_the_manifest() -> None:
+    """Its id is its own, and its order is the manifest's."""
+    other = replace(JOB, id="gull", frames=())
+    told = list(records(EXPORT, [other, JOB], {"kite": ROW}))
+    assert [(one["id"], one["state"], one["price"]) for one in told] == [
+        ("gull", "pending", 0.5),
+        ("kite", "ready", 0.4),
+    ]
+    assert (told[0]["first_frame"], told[1]["first_frame"], told[1]["last_frame"]) == (None, MADE.path, PLAIN.path)
+
+
+def test_every_state_has_its_place_in_the_one_order() -> None:
+    """What needs attention stands at the end, the most costly uncertainty last."""
+    assert sorted(ORDER) == sorted([*State, DEFERRED])
+    assert ORDER[-3:] == NEED_ATTENTION[::-1]
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_in_doubt() -> None:
+    """Beside a run it is under way; what was left for the next run is deferred either way."""
+    sending = ROW._replace(state=State.SUBMITTING)
+    assert (standing(sending, run_active=True), standing(sending, run_active=False)) == ("submitting", "in_doubt")
+    assert standing(ROW._replace(state=State.RUNNING, parked=True), run_active=False) == DEFERRED

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output.summary import MEANINGS, summary_json
-from batchvid.cli.streams import Interval, SafeStream, unfailing
+from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain.plan import cost_of_plan, short_micros
 from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
 from batchvid.engine.observer import Observer, Verbosity
@@ -45,11 +45,11 @@ class JsonLines(Observer):
         manifest: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._out = unfailing(stream)
+        self._out = safe_stream(stream)
         self._named = {} if manifest is None else {"manifest": manifest}
         self._verbosity = verbosity
         self._now = now
-        self._beat = Interval(STATS_EVERY_S)
+        self._interval = Interval(STATS_EVERY_S)
 
     def write(self, value: Mapping[str, Any]) -> None:
         """Write one object, such as those of `plan_sums_json`."""
@@ -65,7 +65,7 @@ class JsonLines(Observer):
 
     def stats(self, snapshot: Snapshot) -> None:
         """Write a ``stats`` object, at most every ten seconds."""
-        if self._beat.due(snapshot.elapsed_s):
+        if self._interval.due(snapshot.elapsed_s):
             self.write(stats_json(snapshot))
 
     def summary(self, summary: Summary) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.summary import money_line, summary_lines
-from batchvid.cli.streams import Interval, SafeStream, unfailing
+from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain import lifecycle as life
 from batchvid.domain.text import clean
 from batchvid.engine.observer import Verbosity
@@ -42,13 +42,13 @@ class PlainLines:
         label: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._out = unfailing(stream)
+        self._out = safe_stream(stream)
         self._verbosity = verbosity
         self._manifest = manifest
         self._label = f"{clean(label, 200)}: " if label else ""
         self._now = now
-        self._stats_beat = Interval(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
-        self._slowed_beat = Interval(SLOWED_EVERY_S)
+        self._stats_interval = Interval(STATS_EVERY_S, first_at_s=STATS_EVERY_S)
+        self._slowed_interval = Interval(SLOWED_EVERY_S)
         self._slowed = False
         self._stopping: str | None = None
 
@@ -73,7 +73,7 @@ class PlainLines:
         if self._verbosity < Verbosity.NORMAL:
             return
         self._pace(snapshot)
-        if self._stats_beat.due(snapshot.elapsed_s):
+        if self._stats_interval.due(snapshot.elapsed_s):
             self._line("stats", stats_line(snapshot))
 
     def note(self, text: str) -> None:
@@ -98,7 +98,7 @@ class PlainLines:
 
     def _pace(self, snapshot: Snapshot) -> None:
         slowed = is_slowed(snapshot)
-        if slowed and self._slowed_beat.due(snapshot.elapsed_s):
+        if slowed and self._slowed_interval.due(snapshot.elapsed_s):
             self._slowed = True
             self._line("slowed", slowed_text(snapshot))
         elif self._slowed and not slowed:

@@ -406,13 +406,13 @@ class LiveView(Observer):
         self._screen = screen
         screen.add(self)
         self._every_s = every_s
-        self._beat: Interval | None = None
+        self._interval: Interval | None = None
 
     def stats(self, snapshot: Snapshot) -> None:
         """Draw the run as it stands."""
         self.newest = snapshot
-        self._beat = self._beat or Interval(self._every_s * self._screen.runs)
-        if self._beat.due(snapshot.elapsed_s):
+        self._interval = self._interval or Interval(self._every_s * self._screen.runs)
+        if self._interval.due(snapshot.elapsed_s):
             self._screen.draw()
 
     def note(self, text: str) -> None:

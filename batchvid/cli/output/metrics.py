@@ -122,11 +122,11 @@ class MetricsView(Observer):
     def __init__(self, file: MetricsFile, manifest: str) -> None:
         self._file = file
         self._manifest = manifest
-        self._beat = Interval(WRITE_EVERY_S)
+        self._interval = Interval(WRITE_EVERY_S)
 
     def stats(self, snapshot: Snapshot) -> None:
         """Write the file, every 15 seconds."""
-        if not self._beat.due(snapshot.elapsed_s):
+        if not self._interval.due(snapshot.elapsed_s):
             return
         samples = [
             *_stands(snapshot),
