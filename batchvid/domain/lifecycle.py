@@ -39,7 +39,7 @@ from batchvid.domain.job import Attempt, Outcome, Progress, State
 
 @dataclass(frozen=True, slots=True)
 class SubmitStarted:
-    """A paid attempt is about to be sent; *price_micros* of the budget is held for it."""
+    """A paid attempt is about to be sent; *price_micros* of the budget is reserved for it."""
 
     attempt: int
     price_micros: int | None

@@ -9,7 +9,7 @@
 5. What the service works on, or has finished, is *running*: it is collected, and costs nothing more.
 6. What the journal knows and the manifest does not name is *orphaned*: left alone, and listed.
 7. What the journal has under another id is *moved* (`batchvid.domain.identity`), and stands as it does there.
-8. A job that continues another is held against the clip that is there. Where a run would make that clip, the job
+8. A job that continues another is compared with the clip that is there. Where a run would make that clip, the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
 9. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
    has succeeded is never bought again. What that comes to is told by `batchvid.domain.plan`.

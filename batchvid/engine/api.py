@@ -2,8 +2,6 @@
 
 Errors are those of `batchvid.domain.errors`; how a run went is a value, `Summary`, and never an exception. No signal
 handler is installed and nothing is printed: warnings go to the logger ``batchvid``.
-
-What a program asks of a run, as the engine takes it, and the watcher that hands its clips out.
 """
 
 from __future__ import annotations

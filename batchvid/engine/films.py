@@ -95,7 +95,7 @@ async def _made(
     wanted = recipe(film, progress)
     told = await settled(partial(clips.sidecar, film.path))
     if await settled(partial(_is_current, film, clips, told, wanted, full=True)):
-        async with clips.part(film.path, source="", replaces=is_film):  # what a crash may have left goes
+        async with clips.part(film.path, source=""):  # what a crash may have left goes
             return FilmReport(film, FilmState.DONE)
     if is_stopped():
         return FilmReport(film, FilmState.DUE, "the run was stopped before")
@@ -140,7 +140,7 @@ class ClipNotUsableError(Exception):
 def take_still(output: Output, clip: Progress, at_s: float | None, name: str) -> Frame:
     """Take a frame out of a finished *clip*, and keep it as *name* in the state folder. Blocks.
 
-    The clip is opened once: held against the journal's size and SHA-256, and then decoded. Raises
+    The clip is opened once: compared with the journal's size and SHA-256, and then decoded. Raises
     `ClipNotUsableError` when it is another file, `ValueError` when it shows no such frame, and `StorageError` when
     the frame cannot be written.
     """

@@ -1,8 +1,6 @@
-"""What is left to do of a manifest, held against its journal.
+"""What is left to do of a manifest, by its journal and by the clips that are there.
 
-Clips that are done by the journal and not there on the disk: a run fetches them again from their tasks, free.
-
-Every run looks at every clip of its manifest, at its presence and its size, before it says that all is there. Rules:
+A run looks at the presence and the size of every clip before it says that all is there. Its rules:
 
 * A clip that is missing, or has another size, is fetched again. Nothing is bought for it: its task has succeeded.
 * A file of another size is somebody's work, or half a clip: it is kept beside, under the attempt's number.

@@ -1,7 +1,4 @@
-"""Fetches damaged or missing clips again from the tasks that were paid for them; it cannot submit.
-
-Asks the service for tasks, one free request each; it cannot submit.
-"""
+"""Fetches damaged or missing clips again from their paid tasks, and asks how tasks stand. It cannot submit."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""One run, from the lock on the output to the exit code: opens everything, lets the runner work, closes everything.
+"""One run, from the lock on the output to its summary and exit code; and several runs in one call.
 
-How a run ended: of the jobs that were chosen, how many stand where, which need a person, and the exit code.
-
-Several runs in one call: at the same time where their outputs differ, together within what an account allows.
+Those of several outputs are at work at the same time, together within what their account allows.
 """
 
 from __future__ import annotations

@@ -1,16 +1,7 @@
-"""The three steps of a job as the run does them: a stage's request, the policy's verdict, and the record of both.
+"""The three steps of a job as the run does them: submit, poll, download. The only place that sends paid requests.
 
-Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step gives
-the wait until the job's next one, or ``None`` to leave that to the schedule.
-
-The submit stage: one paid request for one attempt of a job.
-
-- The body is complete, and every frame has been checked against the job's fingerprint, before anything is recorded.
-- The caller has recorded ``SubmitStarted`` before the request is sent, and records what comes back before all else.
-- The request is sent once. Whatever happens to it, the answer is a value: a task, or a fault that says whether money
-  may be gone.
-
-The poll stage: one look at one task.
+Every path out of a step has recorded an event; "nothing happened" is not an outcome. Each step returns the wait until
+the job's next one, or ``None`` to leave that to the scheduler. What an answer means is the policy's affair.
 """
 
 from __future__ import annotations
@@ -159,6 +150,7 @@ class Steps:
     async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job, one = self.scheduler.jobs[index], self.scheduler.active[index]
+        # 1. What can be refused is refused while nothing is on record, and the request is complete.
         try:
             await self._refuse_taken_name(job, one.progress)
             if isinstance(job, Continuation):
@@ -182,6 +174,7 @@ class Steps:
         if self.scheduler.breaker.window_has_ended(at=self.ports.wall()):
             self.scheduler.withdraw(index)
             return None
+        # 2. The intent is durable: a crash from here on leaves a doubt, and never a request that nobody knows of.
         new = not one.started
         started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
         try:
@@ -189,10 +182,12 @@ class Steps:
         except StorageError:
             self.scheduler.withdraw(index)
             raise
+        # 3. The request is sent once. Whatever happens to it, the answer is a value.
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
         result = await self.ports.service.post(request)
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
+        # 4. The answer is durable before all else: a task, a doubt, or a refusal.
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
             self.scheduler.was_sent(index)
         if not isinstance(outcome, Fault):

@@ -2,9 +2,8 @@
 
 The scheduler (`batchvid.engine.scheduler`) decides and the steps (`batchvid.engine.steps`) do; this module only brings
 them together. A fixed number of workers serves each kind of step. A job that waits occupies none of them: of all
-the workers of a kind that have nothing to do, one watches the clock, and the others wait for it.
-
-What the runs of one account in one call use together: the pace, the room in flight, and what was learned of it.
+the workers of a kind that have nothing to do, one watches the clock, and the others wait for it. Runs of one account
+share a pool: the pace, the room in flight, and what was learned of the account.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import os
 import re
 import stat
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ STATE_FOLDER = ".batchvid"
 """Below the output folder; private."""
 STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
 PROBE = ".batchvid-probe"
+STATUS = Path("/proc/self/status")
+"""Where Linux tells the umask."""
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 """What file systems without hard links (vfat, some network ones) answer to one."""
 ADVICE = {
@@ -72,10 +73,11 @@ def doing(what: str) -> Iterator[None]:
         raise storage_error(error, what) from error
 
 
-@cache
 def public_mode() -> int:
-    """Return the mode of what is for everybody who may see the output. To be asked before threads start."""
-    # Reading the umask means setting it, for the whole process: once.
+    """Return the mode of what is for everybody who may see the output, by the umask as it is now."""
+    with suppress(OSError, ValueError, IndexError):
+        return 0o666 & ~int(STATUS.read_text("ascii", "replace").partition("\nUmask:")[2].split()[0], 8)
+    # Elsewhere, reading it means setting it for a moment, for all threads.
     umask = os.umask(0o077)
     os.umask(umask)
     return 0o666 & ~umask

@@ -53,7 +53,7 @@ PEEK_BYTES = 64
 
 
 class LocalStore:
-    """The clips below one *folder*, which is absolute and need not exist. To be made before threads start."""
+    """The clips below one *folder*, which is absolute and need not exist."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -307,11 +307,11 @@ class _File(NamedTuple):
 
 
 def _renamed(source: int, target: int, names: tuple[Names, Names], *, clip: Known, path: str) -> Renamed:
-    """Do it from one folder to another, from the first of the *names*; *source* is -1 when the old folder is gone."""
+    """Rename between two folders, from the first of the *names*; *source* is -1 when the old folder is not there."""
     before, after = names
     new, new_sidecar = _File(target, after.clip), _File(target, after.sidecar)
     old, old_sidecar = _File(source, before.clip), _File(source, before.sidecar)
-    if source < 0 or not _has_size(old, clip):  # gone, or somebody's file is in its place
+    if source < 0 or not _has_size(old, clip):  # not there, or somebody's file is in its place
         if not _holds(new, clip):
             return Renamed.MISSING
     elif _is_strange(old_sidecar, new_sidecar) or not _rename(old, new):

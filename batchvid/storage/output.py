@@ -23,7 +23,7 @@ class Output:
 
     @staticmethod
     def of(folder: Path) -> Output:
-        """Return the output at *folder*, which is absolute and need not exist. To be called before threads start."""
+        """Return the output at *folder*, which is absolute and need not exist."""
         return Output(LocalStore(folder), StateFolder(folder))
 
     def prepare(self) -> None:

@@ -243,6 +243,17 @@ def test_a_rebuy_that_is_asked_for_in_one_run_reaches_the_end_of_the_chain(make_
     assert bench.run(edited, rebuy=True, checked=False).submits == 2
 
 
+def test_a_failed_link_that_a_new_clip_opens_again_is_told_as_it_ends(make_bench: MakeBench) -> None:
+    """Nothing was paid for it, so its new content is sent; the summary does not say that it still needs a person."""
+    refused = {"on": "create", "prompt": "*clip b*", "nth": 1, "status": 400, "body": {"error": {"message": "no"}}}
+    bench = make_bench(refused, clips=instant_clips)
+    wanted = chain("a", "b")
+    assert [one.job_id for one in bench.run(wanted).needs_person] == ["b"]
+    edited = [changed(wanted[0], "Another a."), wanted[1]]
+    summary = bench.run(edited, rebuy=True, checked=False)
+    assert (summary.exit_code, summary.submits, summary.needs_person) == (Exit.OK, 2, ())
+
+
 def test_a_clip_bought_anew_with_the_same_content_opens_nothing(make_bench: MakeBench) -> None:
     """Fingerprints are by content: the tiny clips of this service are all the same."""
     bench = make_bench()
