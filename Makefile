@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 LOWEST := .venv-lowest
 FAST := tests/domain tests/manifest tests/providers tests/media tests/storage tests/journal tests/engine tests/run tests/output tests/cli/test_help.py tests/cli/test_documents.py
-PARALLEL := --numprocesses auto --dist loadgroup
+PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgroup # one more than cores: many tests wait
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help

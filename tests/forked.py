@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -40,26 +40,33 @@ class Forked:
     """A running program, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(
-        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | IO[Any] = subprocess.PIPE
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | IO[Any] = subprocess.PIPE,
+        stderr: int | IO[Any] = subprocess.PIPE,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
-        given = stdout if isinstance(stdout, int) else stdout.fileno()
-        writers = []
-        if given == subprocess.PIPE:
-            reader, given = os.pipe()
-            writers.append(given)
-            self.stdout = open(reader, encoding="utf-8")  # noqa: SIM115 the reader closes it
-        reader, errors = os.pipe()
-        writers.append(errors)
-        self.stderr: IO[str] | None = open(reader, encoding="utf-8")  # noqa: SIM115 the reader closes it
+        self.stderr: IO[str] | None = None
         self._read: dict[str, str] = {}
         self._readers: list[threading.Thread] | None = None
-        self._told = _server().begin({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}, [given, errors])
-        for writer in writers:
-            os.close(writer)
-        self.pid = int(self._told.readline())
+        with ExitStack() as ours:
+            given = [_descriptor(one) for one in (stdin, stdout, stderr)]
+            for number, name in enumerate(("stdin", "stdout", "stderr")):
+                if given[number] == subprocess.DEVNULL:
+                    given[number] = os.open(os.devnull, os.O_RDWR)
+                    ours.callback(os.close, given[number])
+                elif given[number] == subprocess.PIPE:
+                    reader, given[number] = os.pipe()
+                    ours.callback(os.close, given[number])
+                    setattr(self, name, open(reader, encoding="utf-8"))  # noqa: SIM115 the reader closes it
+            self._told = _server().begin({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}, given)
+            self.pid = int(self._told.readline())
 
     def poll(self) -> int | None:
         """Return how it ended, if it has."""
@@ -115,6 +122,10 @@ class Forked:
         self.wait()
 
 
+def _descriptor(stream: int | IO[Any]) -> int:
+    return stream if isinstance(stream, int) else stream.fileno()
+
+
 class Told:
     """What the keeper of a program tells of it, a line each: its process id, and how it ended."""
 
@@ -164,7 +175,7 @@ class Server:
         self._turn = threading.Lock()
 
     def begin(self, request: Mapping[str, object], streams: Sequence[int]) -> Told:
-        """Let it fork a program with *streams* as standard output and standard error."""
+        """Let it fork a program with *streams* as its standard ones."""
         ours, theirs = socket.socketpair()
         with theirs, self._turn:
             data = f"{json.dumps(request)}\n".encode()
@@ -194,7 +205,7 @@ def _serve() -> dict[str, Any]:
     """Fork a program for each request. Return in the program, with its request; the server itself never returns."""
     control = socket.socket(fileno=0)
     while True:
-        data, passed, _, _ = socket.recv_fds(control, BYTES, 3)
+        data, passed, _, _ = socket.recv_fds(control, BYTES, 4)
         while data and not data.endswith(b"\n"):
             data += control.recv(BYTES)
         if data and os.fork() == 0:
@@ -209,19 +220,19 @@ def _serve() -> dict[str, Any]:
             os._exit(0)
 
 
-def _keep(request: dict[str, Any], told: int, out: int, err: int) -> dict[str, Any]:
+def _keep(request: dict[str, Any], told: int, *streams: int) -> dict[str, Any]:
     """Fork the program and return in it; the keeper itself tells how it ends, and never returns."""
     pid = os.fork()
     if pid:
-        os.close(out)
-        os.close(err)
+        for one in streams:
+            os.close(one)
         with suppress(BrokenPipeError, ConnectionResetError):  # nobody wants to know
             os.write(told, f"{pid}\n".encode())
             os.write(told, f"{os.waitpid(pid, 0)[1]}\n".encode())
         os._exit(0)
-    for number, one in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
+    for number, one in enumerate(streams):
         os.dup2(one, number)
-    os.closerange(3, max(told, out, err) + 8)
+    os.closerange(3, max(told, *streams) + 8)
     return request
 
 
@@ -231,6 +242,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores them
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.argv = ["batchvid", *request["arguments"]]
     sys.path[0] = request["cwd"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -240,7 +253,7 @@ def _become(request: dict[str, Any]) -> None:
             encoding=was.encoding,
             errors=was.errors,
             newline="\n" if number else None,
-            line_buffering=was.line_buffering,
+            line_buffering=was.line_buffering or os.isatty(number),
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

@@ -14,10 +14,8 @@ when the journal may have gone back in time. Rules:
    one. For any other job, two paid tasks are a contradiction that only a person can settle. So are two jobs that
    both claim one task.
 
-What lies beside a journal and tells of paid attempts: the event log, sidecars, ``clips.jsonl``, orphans.
-
-They may be damaged, and each tells a part. What they tell is gathered here, attempt by attempt; what the journal makes
-of it is in `batchvid.domain.history`.
+The witnesses may be damaged, and each tells a part: `Witnesses` gathers it, attempt by attempt, and `Retelling` makes
+of it what the journal records.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The event log: what happened, one JSON object a line. A run never fails because of it.
 
-People look back at it, and it is the second memory of what was paid: a journal that went back in time is held against
-it (`batchvid.domain.history`). What is covered:
+People look back at it, and it is the second memory of what was paid: a journal that went back in time is compared
+with it (`batchvid.domain.history`). What is covered:
 
 * The events of a commit are written by one ``write()`` after the commit, and before anybody acts on them. So the log
   never knows more than the journal that it was written beside, and a killed process leaves no paid request out of it.

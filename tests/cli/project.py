@@ -123,20 +123,23 @@ class Project:
     def start(
         self,
         *arguments: str | Path,
+        stdin: int = subprocess.DEVNULL,
         stdout: int | IO[Any] = subprocess.PIPE,
+        stderr: int | IO[Any] = subprocess.PIPE,
         more: Mapping[str, str | None] = MappingProxyType({}),
     ) -> Process:
         """Start ``batchvid ARGUMENTS`` in the folder."""
         environment = self.environment(**dict(more))
+        words = [str(one) for one in arguments]
         if not any(name.startswith(INTERPRETERS) for name in more):
-            return Forked([*map(str, arguments)], cwd=self.folder, env=environment, stdout=stdout)
+            return Forked(words, cwd=self.folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr)
         return subprocess.Popen(
-            command(*arguments),
+            command(*words),
             cwd=self.folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

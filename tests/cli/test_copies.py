@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.project import command, ended, read_until
+from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:
     from tests.cli.project import Process, Project
@@ -77,15 +77,7 @@ def test_a_terminal_is_asked(project: Project) -> None:
     ended(run)
     for answer, code in ((b"\n", {8}), (b"y\n", {0, 4})):
         ours, theirs = pty.openpty()
-        asked = subprocess.Popen(
-            command("run", "m.yaml", "--no-report", "--output", COPY),
-            cwd=project.folder,
-            env=project.environment(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        asked = project.start("run", "m.yaml", "--no-report", "--output", COPY, stdin=theirs)
         os.close(theirs)
         os.write(ours, answer)
         ran = ended(asked)

@@ -6,13 +6,12 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.project import ENDS_S, command
+from tests.cli.project import ENDS_S
 
 if TYPE_CHECKING:
     from tests.cli.project import Project
@@ -33,14 +32,8 @@ def on_a_terminal(project: Project, *arguments: str, answers: list[tuple[str, st
     The answer `CTRL_C` is the signal that a terminal sends.
     """
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=project.folder,
-        env=project.environment(COLUMNS="200", TERM="dumb"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    more = {"COLUMNS": "200", "TERM": "dumb"}
+    process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, more=more)
     os.close(theirs)
     got, looked, left = b"", 0, list(answers)
     stuck = threading.Timer(ENDS_S, process.kill)

@@ -6,11 +6,10 @@ import json
 import os
 import pty
 import select
-import subprocess
 from typing import TYPE_CHECKING
 
 from batchvid.domain.identity import Edit
-from tests.cli.project import ENDS_S, QUICK, command
+from tests.cli.project import ENDS_S, QUICK
 
 if TYPE_CHECKING:
     from tests.cli.project import Project
@@ -119,14 +118,8 @@ def test_another_wish_is_told_by_the_plan_and_asked_for_on_a_terminal(project: P
 def on_terminal(project: Project, answer: str) -> tuple[int, str]:
     """Run on a terminal, and answer its question; return the exit code and what was shown."""
     mine, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command("run", "m.yaml", "-q", "--no-report"),
-        cwd=project.folder,
-        env=project.environment(TERM="dumb"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    arguments = ("run", "m.yaml", "-q", "--no-report")
+    process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, more={"TERM": "dumb"})
     os.close(theirs)
     shown = b""
     answered = False

@@ -22,14 +22,8 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no de
 def on_a_terminal(project: Project, *arguments: str, **more: str | None) -> tuple[int, str]:
     """Run a command whose standard streams are a terminal; give its exit code and what the terminal got."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=project.folder,
-        env=project.environment(COLUMNS="100", **more),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    given = {"COLUMNS": "100", **more}
+    process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, more=given)
     os.close(theirs)
     got = b""
     while True:
@@ -64,9 +58,7 @@ def test_paid_work_goes_on_when_the_streams_are_full(project: Project) -> None:
     """A log that no longer fits on its disk concerns nobody's clips."""
     project.manifest("kite")
     with FULL.open("w") as full:
-        run = subprocess.Popen(
-            command("run", "m.yaml"), cwd=project.folder, env=project.environment(), stdout=full, stderr=full
-        )
+        run = project.start("run", "m.yaml", stdout=full, stderr=full)
         assert run.wait() == 0
     assert (project.out / "job-1.mp4").exists()
 

@@ -180,8 +180,8 @@ PLAIN = json.dumps({"error": {"message": f"bad {KEY}"}}).encode()
     [
         (gzip.compress(PLAIN, mtime=0), "gzip"),
         (zlib.compress(PLAIN), "deflate"),
-        (gzip.compress(gzip.compress(PLAIN, mtime=0)), "gzip, gzip"),
-        (gzip.compress(gzip.compress(PLAIN, mtime=0)), "gzip"),
+        (gzip.compress(gzip.compress(PLAIN, mtime=0), mtime=0), "gzip, gzip"),
+        (gzip.compress(gzip.compress(PLAIN, mtime=0), mtime=0), "gzip"),
         (gzip.compress(PLAIN, mtime=0), ""),
         (gzip.compress(PLAIN, mtime=0), "identity"),
         (PLAIN, "utf-8"),

@@ -30,7 +30,7 @@ from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest.model import Manifest
 from batchvid.media.mp4 import probe
 from batchvid.sandbox.faults import Script, parse_rules
-from batchvid.sandbox.render import tiny_clips
+from batchvid.sandbox.render import instant_clips, tiny_clips
 from batchvid.sandbox.world import Terms, World
 from tests.run.memory import MemoryService
 from tests.run.virtual import run as run_virtually
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Attempt, Frame, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.results import Snapshot, Summary
+    from batchvid.sandbox.tasks import ClipOrder
     from batchvid.sandbox.world import Clips
 
 STARTS_AT = 1_800_000_000.0
@@ -317,6 +318,11 @@ class _Orphan:
     attempt: int
     task_id: str
     at: str
+
+
+def small_clips(order: ClipOrder) -> bytes:
+    """Return a clip of its own for each order, as `instant_clips` does, with a sixteenth of the pixels."""
+    return instant_clips(replace(order, width=order.width // 4, height=order.height // 4))
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.job import Outcome, State
 from batchvid.domain.limits import InDoubt, Limits
 from batchvid.domain.options import RunOptions
-from batchvid.sandbox.render import instant_clips
-from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs
+from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs, small_clips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +115,7 @@ def test_a_link_that_is_made_again_after_its_parent_stays_done_when_the_run_does
     make_bench: MakeBench,
 ) -> None:
     """``--rebuy`` under ``--max-jobs 1``: the parent is another clip now, and the link is kept as it was paid."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     bench.run(chain("kite", "dive"))
     link = bench.row("dive")
     edited = [changed(job("kite"), "Another kite."), *chain("kite", "dive")[1:]]
@@ -130,7 +129,7 @@ def test_a_link_that_is_made_again_after_its_parent_stays_done_when_the_run_does
 
 def test_a_new_link_waits_for_the_clip_that_is_made_again(make_bench: MakeBench) -> None:
     """It goes on from the clip that this run makes, not from the one that lies there when it begins."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     bench.run([job("kite")])
     old = bench.row("kite").sha256
     edited = [changed(job("kite"), "Another kite."), after("kite", "dive")]

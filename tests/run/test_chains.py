@@ -17,8 +17,7 @@ from batchvid.domain.limits import OnChange
 from batchvid.engine.planning import planned
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.frames import picture_of
-from batchvid.sandbox.render import instant_clips
-from tests.run.bench import QUICK, after, chain, changed, job, jobs
+from tests.run.bench import QUICK, after, chain, changed, job, jobs, small_clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +48,7 @@ def unlike(one: bytes, other: bytes) -> float:
 
 def test_a_clip_opens_on_the_last_frame_of_the_one_that_it_continues(make_bench: MakeBench) -> None:
     """Seen in the clips themselves, over three links, with real frames on the way."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     assert bench.run(chain("kite", "dive", "rest")).exit_code is Exit.OK
     for above, one in (("kite", "dive"), ("dive", "rest")):
         last = picture_of(bench.folder / f"{above}.mp4", at_s=None)
@@ -221,7 +220,7 @@ def test_a_changed_clip_is_shown_with_all_that_hangs_on_it_and_its_price(make_be
 
 def test_a_clip_bought_anew_opens_what_hangs_on_it_and_nothing_else(make_bench: MakeBench) -> None:
     """In the same run, link after link, and once each; the old clips stay beside the new ones."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     wanted = [*chain("a", "b", "c"), *chain("x", "y")]
     bench.run(wanted)
     edited = [changed(wanted[0], "Another a."), *wanted[1:]]
@@ -236,7 +235,7 @@ def test_a_clip_bought_anew_opens_what_hangs_on_it_and_nothing_else(make_bench: 
 
 def test_a_rebuy_that_is_asked_for_in_one_run_reaches_the_end_of_the_chain(make_bench: MakeBench) -> None:
     """``--rebuy``, as ``on_change: rebuy``."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     wanted = chain("a", "b")
     bench.run(wanted)
     edited = [changed(wanted[0], "Another a."), wanted[1]]
@@ -246,7 +245,7 @@ def test_a_rebuy_that_is_asked_for_in_one_run_reaches_the_end_of_the_chain(make_
 def test_a_failed_link_that_a_new_clip_opens_again_is_told_as_it_ends(make_bench: MakeBench) -> None:
     """Nothing was paid for it, so its new content is sent; the summary does not say that it still needs a person."""
     refused = {"on": "create", "prompt": "*clip b*", "nth": 1, "status": 400, "body": {"error": {"message": "no"}}}
-    bench = make_bench(refused, clips=instant_clips)
+    bench = make_bench(refused, clips=small_clips)
     wanted = chain("a", "b")
     assert [one.job_id for one in bench.run(wanted).needs_person] == ["b"]
     edited = [changed(wanted[0], "Another a."), wanted[1]]
@@ -265,7 +264,7 @@ def test_a_clip_bought_anew_with_the_same_content_opens_nothing(make_bench: Make
 
 def test_a_link_kept_over_a_new_clip_is_shown_as_changed(make_bench: MakeBench) -> None:
     """``keep`` keeps it, and says so."""
-    bench = make_bench(clips=instant_clips)
+    bench = make_bench(clips=small_clips)
     wanted = chain("a", "b")
     bench.run(wanted)
     edited = [changed(wanted[0], "Another a."), wanted[1]]
