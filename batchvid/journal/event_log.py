@@ -87,7 +87,7 @@ class EventLog:
             self._flush()
 
     def remember(self, records: Iterable[Mapping[str, object]]) -> None:
-        """Take these events, which are in the file already, for those of open attempts."""
+        """Count these events, which are in the file already, as those of open attempts."""
         with self._lock:
             for record in records:
                 self._remember(record, json_line(record))

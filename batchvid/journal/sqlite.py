@@ -96,7 +96,7 @@ class SqliteStore(JournalStore):
             return True
 
     def lock(self) -> AbstractContextManager[None]:
-        """Take the kernel's lock on a file beside it."""
+        """Hold the kernel's lock on a file beside it."""
         return hold(self.path.parent.parent)
 
     def held_since(self) -> float | None:

@@ -247,7 +247,7 @@ def make_private_file(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Take the rights of others from the journal's files and folder, where somebody has given them.
+    """Remove the rights of others from the journal's files and folder, where somebody has granted them.
 
     SQLite gives its companions the rights that the journal has at that moment. If it was not to be written
     then, they would stay so and block it for good, so they get the right to be written as well.
@@ -355,7 +355,7 @@ def seal(journal: Path, *, service: str | None, session: str | None) -> None:
 
 
 def break_seal(journal: Path) -> None:
-    """Take the seal away: from now on the journal changes."""
+    """Remove the seal: from now on the journal changes."""
     with suppress(OSError):  # one that stays does not hold any more
         journal.with_name(SEAL_FILE).unlink()
 

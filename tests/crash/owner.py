@@ -332,7 +332,7 @@ class Owner:
     def settle(self) -> None:
         """Heal everything, decide what is to be decided, and run until every job is a clip and a run does nothing.
 
-        Under ``on_change: rebuy`` a job that changed while it was paid is bought anew only once its clip is there.
+        Under ``on_change: rebuy`` a job that changed while it was paid is bought again only once its clip is there.
         """
         self.heal()
         self.limits.pop("budget", None)
