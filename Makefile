@@ -25,7 +25,7 @@ setup: $(VENV)/.ready ## Make .venv and install batchvid with everything its tes
 
 demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP4s, nothing paid
 	$(BIN)/batchvid run jobs/demo.yaml --sandbox --output $(DEMO_OUT)
-	@echo "clips: $(DEMO_OUT)/*.mp4   to look at: $(DEMO_OUT)/report.html   again: make demo (does nothing)   anew: rm -r $(DEMO_OUT)"
+	@echo "clips: $(DEMO_OUT)/*.mp4   to look at: $(DEMO_OUT)/report.html   again: make demo (does nothing)   again: rm -r $(DEMO_OUT)"
 
 test: $(VENV)/.ready ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -67,7 +67,7 @@ eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they to
 report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips opens in Chromium (1 minute)
 	$(BIN)/python -m tests.benchmarks.report
 
-screenshot: $(VENV)/.ready ## Make the README's picture of the report anew, from the demo, in Chromium
+screenshot: $(VENV)/.ready ## Make the README's picture of the report again, from the demo, in Chromium
 	$(BIN)/python -m tests.report.screenshot .github
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import av
 import pytest
+from hypothesis import settings
 
 from tests import forked
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+# An example's time says how busy the machine is, not what is wrong.
 
 
 class MakeClip(Protocol):

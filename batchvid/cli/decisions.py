@@ -12,15 +12,17 @@ import click
 
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import BatchvidError, ConfigError
+from batchvid.domain.plan import cost_again, left_micros
 from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchvid.domain.job import Progress
+    from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
+    from batchvid.domain.limits import Limits
     from batchvid.domain.options import RunOptions
-    from batchvid.domain.plan import Plan
+    from batchvid.domain.plan import Cost, Plan
     from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
@@ -55,6 +57,11 @@ def record(journal: Journal, row: Progress, *events: Event) -> None:
 
     at = time.time()
     journal.record([Change.of(row, *((event, at) for event in events))])
+
+
+def cost_in(journal: Journal, jobs: Sequence[Job], limits: Limits) -> Cost:
+    """Return what it costs to buy these jobs again, with what the budget has left."""
+    return cost_again(jobs, limits, left=left_micros(replace(journal.money(), budget_micros=limits.budget_micros)))
 
 
 def confirmed(question: str) -> bool:

@@ -6,13 +6,12 @@ import json
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
-from batchvid.cli.decisions import record, writing
+from batchvid.cli.decisions import cost_in, record, writing
 from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
@@ -22,7 +21,6 @@ from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, doubts_of, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError
-from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import dollars, rfc3339
 from batchvid.domain.task import TASK_ID_MAX
 from batchvid.domain.text import clean
@@ -242,9 +240,8 @@ class Walk:
         return True
 
     def _buys_again(self, doubt: Doubt) -> bool:
-        journal, limits = self._adopting.journal, self._adopting.manifest.limits
-        left = left_micros(replace(journal.money(), budget_micros=limits.budget_micros))
-        cost = cost_again([self._jobs[doubt.job_id]], limits, left=left)
+        journal = self._adopting.journal
+        cost = cost_in(journal, [self._jobs[doubt.job_id]], self._adopting.manifest.limits)
         if not click.confirm(f"Buy it again for {cost_words(cost)}? It may be paid twice.", default=False):
             return False
         row = journal.progress(doubt.job_id)

@@ -87,7 +87,7 @@ async def _make(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.png", help="Where to."
 )
 def frame_command(clip: Path, *, which: str, at: float | None, out: Path) -> int:
-    """Take one frame out of CLIP, as a PNG, which loses nothing: for a clip that begins where another ends.
+    """Extract one frame of CLIP, as a PNG, which loses nothing: for a clip that begins where another ends.
 
     A file that is there already is never overwritten.
     """

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.decisions import confirmed, record, writing
+from batchvid.cli.decisions import confirmed, cost_in, record, writing
 from batchvid.cli.options import manifest_argument, output_option
 from batchvid.cli.output.advice import LISTED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, why, word
@@ -17,7 +15,7 @@ from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.plan import cost_again, left_micros
+from batchvid.domain.records import DEFERRED, standing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +23,10 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.plan import Cost
+
+
+STUCK = {State.FAILED: "failed", DEFERRED: "timed out or not fetched", State.IN_DOUBT: "in doubt"}
+"""How a job stands that can be reopened, in the order of the options that name it."""
 
 
 @click.command("retry")
@@ -58,18 +60,17 @@ def retry_command(
         raise click.UsageError("name job ids, or --failed, --timed-out or --in-doubt")
     loaded = load(manifest, output=output)
     jobs = {job.id: job for job in loaded.jobs}
-    asked = {kind for kind, wanted in zip(Stuck, (failed, timed_out, in_doubt), strict=True) if wanted}
+    wanted = {State.FAILED: failed, DEFERRED: timed_out, State.IN_DOUBT: in_doubt}
     with writing(loaded) as journal:
         rows = {row.job_id: row for row in journal.all_progress() if row.job_id in jobs}
         if ids:
             chosen = [_named(job_id, rows, jobs, in_doubt=in_doubt) for job_id in dict.fromkeys(ids)]
         else:
-            chosen = [row for row in rows.values() if _stuck(row) in asked]
+            chosen = [row for row in rows.values() if wanted.get(_stands(row))]
         if not chosen:
-            tell(f"no job is {' or '.join(kind for kind in Stuck if kind in asked)}: nothing was changed")
+            tell(f"no job is {' or '.join(STUCK[state] for state in STUCK if wanted[state])}: nothing was changed")
             return Exit.OK
-        left = left_micros(replace(journal.money(), budget_micros=loaded.limits.budget_micros))
-        _tell_cost(chosen, cost_again([jobs[row.job_id] for row in chosen], loaded.limits, left=left))
+        _tell_cost(chosen, cost_in(journal, [jobs[row.job_id] for row in chosen], loaded.limits))
         if not yes and not confirmed("Reopen them?"):
             tell("nothing was changed")
             return Exit.OK
@@ -79,32 +80,15 @@ def retry_command(
     return Exit.OK
 
 
-class Stuck(StrEnum):
-    """Why a job goes no further until a person says so, in the order of the options that name it."""
-
-    FAILED = "failed"
-    DEFERRED = "timed out or not fetched"
-    IN_DOUBT = "in doubt"
-
-
-def _stuck(row: Progress) -> Stuck | None:
-    if row.state is State.IN_DOUBT:
-        return Stuck.IN_DOUBT
-    if row.parked:
-        return Stuck.DEFERRED
-    return Stuck.FAILED if row.state is State.FAILED else None
-
-
 def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_doubt: bool) -> Progress:
     """Return the row of a job that was named, if it can be reopened; raises ``click.UsageError``."""
     if job_id not in jobs:
         raise click.UsageError(f"the manifest has no job {job_id!r}")
     row = rows.get(job_id)
-    stuck = None if row is None else _stuck(row)
-    if row is None or stuck is None:
-        standing = "new" if row is None else word(row.state)
-        raise click.UsageError(f"job {job_id!r} is {standing}: only failed, deferred and in-doubt jobs can be reopened")
-    if stuck is Stuck.IN_DOUBT and not in_doubt:
+    if row is None or _stands(row) not in STUCK:
+        stands = "new" if row is None else word(row.state)
+        raise click.UsageError(f"job {job_id!r} is {stands}: only failed, deferred and in-doubt jobs can be reopened")
+    if row.state is State.IN_DOUBT and not in_doubt:
         raise click.UsageError(f"job {job_id!r} is in doubt, and may be paid already: add --in-doubt to buy it again")
     return row
 
@@ -112,17 +96,21 @@ def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_d
 def _tell_cost(rows: list[Progress], cost: Cost) -> None:
     tell(f"{count(len(rows), 'job')} would be submitted again, for {cost_words(cost)}:")
     for row in rows[:LISTED_AT_MOST]:
-        tell(f"  {row.job_id}: {_standing(row)}; {why(row.reason)}")
+        tell(f"  {row.job_id}: {_words(row)}; {why(row.reason)}")
     if len(rows) > LISTED_AT_MOST:
         tell(f"  and {len(rows) - LISTED_AT_MOST:,} more")
-    kinds = {_stuck(row) for row in rows}
-    if Stuck.IN_DOUBT in kinds:
+    kinds = set(map(_stands, rows))
+    if State.IN_DOUBT in kinds:
         tell("Jobs in doubt may have been paid already: look at the service's dashboard first.")
-    if Stuck.DEFERRED in kinds:
+    if DEFERRED in kinds:
         tell("What timed out or was not fetched is paid, and may still come: a plain run looks again, free.")
 
 
-def _standing(row: Progress) -> str:
+def _stands(row: Progress) -> str:
+    return standing(row, run_active=False)
+
+
+def _words(row: Progress) -> str:
     match row.state:
         case State.RUNNING:
             return "timed out"

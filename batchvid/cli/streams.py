@@ -77,7 +77,7 @@ class SafeStream(io.TextIOBase):
         return self._stream.fileno()
 
     def write(self, text: str, /) -> int:
-        """Take *text*, to be sent by the next `flush`."""
+        """Buffer *text* until the next `flush`."""
         if self._stream is not None and self._waiting_chars < WAITING_CHARS_MAX:
             shown = text.encode(self._encoding, "replace").decode(self._encoding)
             self._waiting.extend(shown[at : at + CHUNK_CHARS] for at in range(0, len(shown), CHUNK_CHARS))

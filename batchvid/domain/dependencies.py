@@ -5,7 +5,7 @@ A job that ``continues`` another begins with a frame of that other's clip, so:
 1. It is in no lane, and costs nothing, until that clip is on disk. Then its turn comes
 (`batchvid.domain.dependencies`).
 2. What it would send is known only then: its fingerprint stands over the clip's content (`bound`). A clip that is made
-   anew with other content so changes what hangs on it, and nothing else.
+   again with other content so changes what hangs on it, and nothing else.
 3. When the other job failed, everything behind it stays pending, with that as the reason (`waits`).
 
 Every job continues one other at most, so chains branch forwards only, and the manifest has refused every circle.

@@ -14,10 +14,8 @@ when the journal may have gone back in time. Rules:
    one. For any other job, two paid tasks are a contradiction that only a person can settle. So are two jobs that
    both claim one task.
 
-What lies beside a journal and tells of paid attempts: the event log, sidecars, ``clips.jsonl``, orphans.
-
-They may be damaged, and each tells a part. What they tell is gathered here, attempt by attempt; what the journal makes
-of it is in `batchvid.domain.history`.
+The witnesses may be damaged, and each tells a part: `Witnesses` gathers it, attempt by attempt, and `Retelling` makes
+of it what the journal records.
 """
 
 from __future__ import annotations
@@ -262,7 +260,7 @@ class Witnesses:
         self._of_task: dict[str, Found] = {}
 
     def event(self, line: Mapping[str, Any]) -> None:
-        """Take one event of the log; what is no event of a job is passed over."""
+        """Learn from one event of the log; what is no event of a job is passed over."""
         job_id, attempt, name = line.get("job"), line.get("attempt"), line.get("event")
         if not isinstance(job_id, str) or not _is_number(attempt) or not isinstance(name, str):
             return
@@ -274,12 +272,12 @@ class Witnesses:
             self._went_on(one, name, line)
 
     def cut(self, job_id: str, attempt: int) -> None:
-        """Take a line that breaks off: something was told of this attempt."""
+        """Learn from a line that breaks off: something was told of this attempt."""
         if _is_number(attempt) and attempt:
             self._meant(job_id, attempt, "")
 
     def clip(self, line: Mapping[str, Any], path: object) -> None:
-        """Take a sidecar, or a line of ``clips.jsonl``, that tells of the clip at *path*."""
+        """Learn from a sidecar, or a line of ``clips.jsonl``, of the clip at *path*."""
         one = self._by_task(line.get("id"), line.get("attempt"), line.get("task_id"))
         if one is None:
             return
@@ -293,7 +291,7 @@ class Witnesses:
         one.ended_at = moment(line.get("saved_at")) or moment(line.get("finished_at")) or one.ended_at
 
     def orphan(self, line: Mapping[str, Any]) -> None:
-        """Take a task id that a run was given and could not journal."""
+        """Learn of a task id that a run got and could not journal."""
         is_new = str(line.get("task_id")) not in self._of_task
         one = self._by_task(line.get("job_id"), line.get("attempt"), line.get("task_id"))
         if one is not None and is_new:

@@ -44,7 +44,7 @@ class Frame:
     """A first or last frame: a file, and what is done to its picture before it goes out.
 
     Its metadata stays at home. Where it is neither *turned* nor *fitted*, that is all, and ``sha256`` is of the
-    bytes that are sent; otherwise they are made from the picture with this hash, each time anew.
+    bytes that are sent; otherwise they are made from the picture with this hash, each time again.
     """
 
     path: str
@@ -132,7 +132,7 @@ class Continuation(Job):
 class Progress(NamedTuple):
     """What has happened to a job; one row of the journal.
 
-    Built by `fresh` and moved on by `batchvid.domain.lifecycle.advance` only. A tuple, because it is made anew with
+    Built by `fresh` and moved on by `batchvid.domain.lifecycle.advance` only. A tuple, because one is made with
     every event, and because a row is one: a dataclass takes eight times as long to copy.
     Times are UTC epoch seconds; money is in millionths.
     """

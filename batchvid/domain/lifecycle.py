@@ -82,7 +82,7 @@ class TaskAdopted:
 class Reopened:
     """The job may be submitted again; *reason* says who wanted it.
 
-    A person's word grants ``limits.attempts`` anew; the rule ``in_doubt: resubmit`` does not.
+    A person's word grants ``limits.attempts`` again; the rule ``in_doubt: resubmit`` does not.
     """
 
     reason: str

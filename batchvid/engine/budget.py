@@ -88,7 +88,7 @@ class Budget:
         return True
 
     def release(self, price_micros: int | None) -> None:
-        """Take back what was reserved for an attempt that was never created."""
+        """Release what was reserved for an attempt that was never created."""
         if price_micros is None:
             self._unpriced -= 1
         else:

@@ -195,7 +195,7 @@ class CircuitBreaker:
             self.spend_cap.jobs += 1
 
     def submit_untried(self, *, new: bool) -> None:
-        """Take back `submit_begins`."""
+        """Undo `submit_begins`."""
         if new:
             self._canaries_out -= 1
             self.spend_cap.jobs -= 1

@@ -138,7 +138,7 @@ class ClipNotUsableError(Exception):
 
 
 def take_still(output: Output, clip: Progress, at_s: float | None, name: str) -> Frame:
-    """Take a frame out of a finished *clip*, and keep it as *name* in the state folder. Blocks.
+    """Extract a frame of a finished *clip*, and keep it as *name* in the state folder. Blocks.
 
     The clip is opened once: compared with the journal's size and SHA-256, and then decoded. Raises
     `ClipNotUsableError` when it is another file, `ValueError` when it shows no such frame, and `StorageError` when

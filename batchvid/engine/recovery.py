@@ -205,7 +205,7 @@ def _lines(output: Path, *names: str) -> Iterator[bytes]:
 
 
 def _take(found: Witnesses, line: bytes) -> None:
-    """Take one line of the log: also what is left of one that broke off, and the one that was written behind that."""
+    """Read one line of the log, also what is left of one that broke off and the one written behind it."""
     told = loads(line.decode("utf-8", "replace"))
     if isinstance(told, dict):
         found.event(told)

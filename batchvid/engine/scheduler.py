@@ -71,7 +71,7 @@ class Lane:
         return None if head is None else head[1]
 
     def take(self, now: float) -> int | None:
-        """Take out the job whose turn it is; ``None`` when none is due."""
+        """Remove and return the job whose turn it is; ``None`` when none is due."""
         index = self.peek(now)
         if index is not None:
             heappop(self._due)
@@ -355,7 +355,7 @@ class Scheduler:
                 one.reserved = False
 
     def withdraw(self, index: int) -> None:
-        """Take back a turn to submit that was not used: nothing was recorded and nothing was sent."""
+        """Undo a turn to submit that was not used: nothing was recorded and nothing was sent."""
         one = self.active[index]
         self.budget.release(self.jobs[index].price_micros)
         one.reserved = False

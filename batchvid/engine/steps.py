@@ -129,7 +129,7 @@ class Ports:
     observer: Observer
     read_frame: Callable[[Frame], bytes]
     take_still: Callable[[Progress, float | None, str], Frame]
-    """Take a frame out of a finished clip, at a place in it, and keep it under a name; blocks."""
+    """Extract a frame of a finished clip, at a place in it, and keep it under a name; blocks."""
     still_sha256: Callable[[str], str | None]
     submit_pace: Pace
     request_pace: Pace

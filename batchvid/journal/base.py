@@ -243,7 +243,7 @@ class Journal(JournalReader, Protocol):
         """Keep a remark about the journal as a whole."""
 
     def seal(self) -> None:
-        """Note that the journal was held against all that lies beside it, so that nothing outside knows more."""
+        """Note that the journal was compared with all that lies beside it, so that nothing outside knows more."""
 
     def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
         """Let the journal be at home where it is now.

@@ -1,7 +1,7 @@
 """The event log: what happened, one JSON object a line. A run never fails because of it.
 
-People look back at it, and it is the second memory of what was paid: a journal that went back in time is held against
-it (`batchvid.domain.history`). What is covered:
+People look back at it, and it is the second memory of what was paid: a journal that went back in time is compared
+with it (`batchvid.domain.history`). What is covered:
 
 * The events of a commit are written by one ``write()`` after the commit, and before anybody acts on them. So the log
   never knows more than the journal that it was written beside, and a killed process leaves no paid request out of it.
@@ -87,7 +87,7 @@ class EventLog:
             self._flush()
 
     def remember(self, records: Iterable[Mapping[str, object]]) -> None:
-        """Take these events, which are in the file already, for those of open attempts."""
+        """Count these events, which are in the file already, as those of open attempts."""
         with self._lock:
             for record in records:
                 self._remember(record, json_line(record))

@@ -96,7 +96,7 @@ class SqliteStore(JournalStore):
             return True
 
     def lock(self) -> AbstractContextManager[None]:
-        """Take the kernel's lock on a file beside it."""
+        """Hold the kernel's lock on a file beside it."""
         return hold(self.path.parent.parent)
 
     def held_since(self) -> float | None:
@@ -109,7 +109,7 @@ class SqliteStore(JournalStore):
         A journal of an older batchvid is copied to ``<name>.v<its version>.bak`` and then migrated. One that was not
         closed properly is checked page by page.
         """
-        path, found = self.path, sqlite_file.read(self.path)
+        path, found = self.path, sqlite_file.read_seal(self.path)
         with sqlite_file.translated(path):
             if sqlite_file.refuse_doubtful(path):
                 sealed_by = found.get("session") if sqlite_file.is_untouched(path, found) else None
@@ -156,7 +156,7 @@ class SqliteReader(JournalReader):
     @property
     def is_sealed(self) -> bool:
         """Whether the journal is as its last session has left it."""
-        found = sqlite_file.read(self.path)
+        found = sqlite_file.read_seal(self.path)
         is_session = found.get("session") is not None and found["session"] == self.meta_get("session")
         return is_session and self.meta_get("clean") == "1" and sqlite_file.is_untouched(self.path, found)
 
@@ -280,7 +280,7 @@ class SqliteJournal(SqliteReader, Journal):
 
     @property
     def is_sealed(self) -> bool:
-        """Whether it was found sealed, or was held against all that lies beside it since."""
+        """Whether it was found sealed, or was compared with all that lies beside it since."""
         return self._is_sealed
 
     def seal(self) -> None:
@@ -305,7 +305,7 @@ class SqliteJournal(SqliteReader, Journal):
             with sqlite_file.translated(self.path):
                 sqlite_file.check_pages(self._db, self.path)
         # Every copy that is made of the file from now on shows that this session was not ended.
-        sqlite_file.break_(self.path)
+        sqlite_file.break_seal(self.path)
         self._meta_set({"clean": "0", "session": secrets.token_hex(8)})
         self._checkpoint()
         self.log.remember(self._open_lines())
@@ -340,7 +340,7 @@ class SqliteJournal(SqliteReader, Journal):
             self._db.close()
         with suppress(OSError):
             if session is not None and self._is_sealed and sqlite_file.identity(self.path) == self._identity:
-                sqlite_file.put(self.path, service=service, session=session)
+                sqlite_file.seal(self.path, service=service, session=session)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

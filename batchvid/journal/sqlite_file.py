@@ -1,22 +1,18 @@
-"""The journal as a file: private, durable, and refused when it is not certain to be what it should be.
+"""The journal as a file: its tables, how an older one becomes one of this, and its seal. Private and durable.
 
-A journal that cannot be read is never replaced by a fresh one: it knows what has
+A journal that is not certain to be what it should be is refused, and never replaced by a fresh one: it knows what has
 been paid, and a fresh one would pay for everything again.
 
-The journal's tables, and how a journal of an older batchvid becomes one of this.
-
-The seal of a journal: what tells that the file is the very one that the last session closed properly.
-
-Whoever opens a journal for writing breaks its seal, and whoever closes it properly seals it again. The seal holds the
-name of the session, which is in the journal too, and the file's number, size and time of change, which no backup brings
-back. So the seal does not hold for
+The seal tells that the file is the very one that the last session closed properly. Whoever opens a journal for writing
+breaks its seal, and whoever closes it properly seals it again. The seal holds the name of the session, which is in the
+journal too, and the file's number, size and time of change, which no backup brings back. So it does not hold for
 
 * a journal that was restored from a backup, alone or with all that lies beside it, seal included;
 * a journal whose -wal was lost, or that was copied in the middle of a session: that session had broken the seal;
 * a journal that was not closed, because its process was killed or met an error;
 * a journal of an older batchvid, which sealed nothing, and a new one, which may stand in for one that was deleted.
 
-Then everything that lies beside the journal is read and held against it, once (`batchvid.engine.recovery`). While the
+Then everything that lies beside the journal is read and compared with it, once (`batchvid.engine.recovery`). While the
 seal holds, nothing beside the journal can know more than it does, and nothing of it is read.
 """
 
@@ -30,7 +26,7 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
-from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, write_whole
+from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, sync_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,59 +37,12 @@ SEAL_FILE = "seal.json"
 MAX_BYTES = 64 * 1024
 
 
-def read(journal: Path) -> dict[str, Any]:
-    """Return what the seal beside *journal* says; empty when there is none that can be read."""
-    with suppress(OSError):
-        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return read_json(folder, SEAL_FILE, max_bytes=MAX_BYTES) or {}
-        finally:
-            os.close(folder)
-    return {}
-
-
-def is_untouched(journal: Path, seal: dict[str, Any]) -> bool:
-    """Whether the file at *journal* is the one that *seal* was put on, as far as can be seen without opening it."""
-    with suppress(OSError):
-        return seal.get("file") == _mark(journal) and not any(_changes_beside(journal))
-    return False
-
-
-def put(journal: Path, *, service: str | None, session: str | None) -> None:
-    """Seal the closed *journal*. Without a seal the next session reads more, so no trouble with it is an error."""
-    with suppress(OSError):
-        seal = {"service": service, "session": session, "file": _mark(journal)}
-        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            write_whole(folder, SEAL_FILE, [json.dumps(seal).encode()], mode=STATE_FILE_MODE, durable=False)
-        finally:
-            os.close(folder)
-
-
-def break_(journal: Path) -> None:
-    """Take the seal away: from now on the journal changes."""
-    with suppress(OSError):  # one that stays does not hold any more
-        journal.with_name(SEAL_FILE).unlink()
-
-
-def _mark(journal: Path) -> list[int]:
-    found = journal.lstat()
-    return [found.st_ino, found.st_size, found.st_ctime_ns]
-
-
-def _changes_beside(journal: Path) -> Iterator[int]:
-    """Yield the size of each file that may hold changes of the journal; readers leave empty ones behind."""
-    for end in ("-wal", "-journal"):
-        with suppress(FileNotFoundError):
-            yield journal.with_name(journal.name + end).lstat().st_size
-
-
 APPLICATION_ID = 0x62766964
 """``bvid``: marks the file as a journal of batchvid, so that no other program's database is taken for one."""
 
 VERSION_1 = (
     "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    # One row for each job that anything has happened to; the columns are those of core.job.Progress, in order.
+    # One row for each job that anything has happened to; the columns are those of domain.job.Progress, in order.
     """
     CREATE TABLE jobs (
         job_id TEXT NOT NULL PRIMARY KEY,
@@ -178,12 +127,6 @@ def version_of(db: sqlite3.Connection) -> int:
     """Return the version of the schema that *db* has; 0 when it has none."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
-
-
-def application_of(db: sqlite3.Connection) -> int:
-    """Return the mark of the program that *db* belongs to; 0 when it bears none."""
-    mark: int = db.execute("PRAGMA application_id").fetchone()[0]
-    return mark
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -280,7 +223,7 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def create(path: Path, *, service: str) -> None:
-    """Put a fresh journal for *service* at *path*, whole or not at all, readable by its owner only."""
+    """Make a fresh journal for *service* at *path*, whole or not at all, readable by its owner only."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=STATE_FOLDER_MODE, exist_ok=True)
     growing = path.with_name(path.name + ".new")
@@ -294,7 +237,8 @@ def create(path: Path, *, service: str) -> None:
         db.close()
     growing.rename(path)
     for folder in path.absolute().parents[:3]:  # its folder, the output and what that is in may all be new
-        sync_folder(folder)
+        with suppress(PermissionError):  # one that may not be read was not made just now
+            sync_folder(folder)
 
 
 def make_private_file(path: Path) -> None:
@@ -302,20 +246,8 @@ def make_private_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, STATE_FILE_MODE))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in *folder* survive a power loss; one that may not be read was not made just now."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def make_private(path: Path) -> None:
-    """Take the rights of others from the journal's files and folder, where somebody has given them.
+    """Remove the rights of others from the journal's files and folder, where somebody has granted them.
 
     SQLite gives its companions the rights that the journal has at that moment. If it was not to be written
     then, they would stay so and block it for good, so they get the right to be written as well.
@@ -355,7 +287,7 @@ def make_durable(db: sqlite3.Connection, path: Path) -> None:
 
 def check_kind(db: sqlite3.Connection, path: Path) -> None:
     """Refuse another program's database, and a journal of a newer batchvid."""
-    if application_of(db) != APPLICATION_ID:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StorageError(f"{path} is a database of another program; move it away, batchvid keeps its journal there")
     version = version_of(db)
     if version > newest_version():
@@ -366,7 +298,7 @@ def check_kind(db: sqlite3.Connection, path: Path) -> None:
 
 
 def refuse_older(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a journal of an older batchvid, for a reader that must not change it."""
+    """Refuse a journal of an older batchvid, which reading must not change."""
     if version_of(db) < newest_version():
         raise ConfigError(f"the journal {path} is of an older batchvid; `batchvid run` brings it up to date")
 
@@ -389,4 +321,52 @@ def copy_to(db: sqlite3.Connection, target: Path) -> None:
     finally:
         copy.close()
     growing.rename(target)
-    sync_folder(target.parent)
+    with suppress(PermissionError):
+        sync_folder(target.parent)
+
+
+def read_seal(journal: Path) -> dict[str, Any]:
+    """Return what the seal beside *journal* says; empty when there is none that can be read."""
+    with suppress(OSError):
+        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return read_json(folder, SEAL_FILE, max_bytes=MAX_BYTES) or {}
+        finally:
+            os.close(folder)
+    return {}
+
+
+def is_untouched(journal: Path, seal: dict[str, Any]) -> bool:
+    """Whether the file at *journal* is the one that *seal* was put on, as far as can be seen without opening it."""
+    with suppress(OSError):
+        return seal.get("file") == _mark(journal) and not any(_changes_beside(journal))
+    return False
+
+
+def seal(journal: Path, *, service: str | None, session: str | None) -> None:
+    """Seal the closed *journal*. Without a seal the next session reads more, so no trouble with it is an error."""
+    with suppress(OSError):
+        content = {"service": service, "session": session, "file": _mark(journal)}
+        folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_whole(folder, SEAL_FILE, [json.dumps(content).encode()], mode=STATE_FILE_MODE, durable=False)
+        finally:
+            os.close(folder)
+
+
+def break_seal(journal: Path) -> None:
+    """Remove the seal: from now on the journal changes."""
+    with suppress(OSError):  # one that stays does not hold any more
+        journal.with_name(SEAL_FILE).unlink()
+
+
+def _mark(journal: Path) -> list[int]:
+    found = journal.lstat()
+    return [found.st_ino, found.st_size, found.st_ctime_ns]
+
+
+def _changes_beside(journal: Path) -> Iterator[int]:
+    """Yield the size of each file that may hold changes of the journal; readers leave empty ones behind."""
+    for end in ("-wal", "-journal"):
+        with suppress(FileNotFoundError):
+            yield journal.with_name(journal.name + end).lstat().st_size

@@ -325,7 +325,7 @@ class JobMaker:
         return "first_frame" not in spec.fields
 
     def _take_id(self, spec: JobSpec, job_id: str) -> bool:
-        """Take an id that was written; ``False`` when it is none, or somebody has it."""
+        """Claim an id that was written; ``False`` when it is none, or somebody has it."""
         if not ID.fullmatch(job_id):
             self._diagnostics.add(self._expander.location(spec, "id"), f"{shown(job_id)} {NO_ID}")
             return False

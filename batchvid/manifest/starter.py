@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _MANIFEST = """\
 # yaml-language-server: $schema=./clips.schema.json
-# (the line above is for editors: they complete keys and underline slips; batchvid schema prints that file anew)
+# (the line above is for editors: they complete keys and underline slips; batchvid schema prints that file again)
 
 # A batchvid manifest: which clips should exist. Then, in this folder:
 #   batchvid check clips.yaml       is it right? nothing is sent
 #   batchvid plan clips.yaml        what would be made, and what it would cost
 #   batchvid run clips.yaml --sandbox --output rehearsal
-#                                   a rehearsal against a stand-in, free of charge
+#                                   a rehearsal against the sandbox, free of charge
 #   batchvid run clips.yaml         makes what is missing; run it again whenever you like
 version: 1
 

@@ -67,7 +67,7 @@ class Template:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Template:
-    """Take *text* apart; raises `ValueError` for a single brace that belongs to nothing."""
+    """Split *text* into its parts; raises `ValueError` for a single brace that belongs to nothing."""
     pieces = [""]
     end = 0
     for part in _PART.finditer(text):
@@ -90,7 +90,7 @@ def has_braces(text: str) -> bool:
 
 
 def file_name(text: str) -> Template:
-    """Take the manifest's ``filename`` apart; raises `ValueError` when no file could be named so."""
+    """Split the manifest's ``filename`` into its parts; raises `ValueError` when no file could be named so."""
     template = parse(text)
     if not template.pieces[-1].endswith(".mp4"):
         raise ValueError(f"{shown(text)} does not end in .mp4")

@@ -225,7 +225,7 @@ class _Exchange:
         return None
 
     def _understood(self, data: bytes) -> Response | NoResponse | None:
-        """Take in what has arrived, nothing at its end; return the outcome when it is known."""
+        """Read what has arrived, nothing at its end; return the outcome when it is known."""
         if not data and self._head is None:
             return self._broken(None)
         try:

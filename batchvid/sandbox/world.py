@@ -245,7 +245,7 @@ class World:
         }
 
     def restore(self, line: Mapping[str, Any], frames: Mapping[str, bytes]) -> None:
-        """Take back a line that `Memory` kept, with the frames that belong to it.
+        """Restore a line that `Memory` kept, with the frames that belong to it.
 
         Raise `ConfigError` when it is another service's.
         """
@@ -315,7 +315,7 @@ class World:
     # ---- tasks
 
     def _create(self, request: Request, *, now: float) -> Reply:
-        """Take a paid request: refuse it, or bill it and begin its task."""
+        """Refuse a paid request, or bill it and begin its task."""
         upload = self.dialect.read_upload(request)
         rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
         if rule and rule.prevents_effect:

@@ -265,7 +265,7 @@ class LocalPart:
         return file is not None and sha256 is not None and sha256 == file.sha256.hexdigest()
 
     def open(self) -> None:
-        """Take up what is there of the same source. Blocks."""
+        """Resume what is there of the same source. Blocks."""
         with doing(f"open {self._path}.part"):
             folder = open_folder(self._root, *self._names.folders, create=True)
             try:

@@ -116,7 +116,7 @@ class Lab:
     def room(self) -> Iterator[Path]:
         """Return an empty folder, which stays until the end of the bench.
 
-        For minutes ext4 gives no inode anew that was freed, and looks past each of them whenever a file is made: what
+        For minutes ext4 gives no inode again that was freed, and looks past each of them whenever a file is made: what
         one program left and we removed would slow down the next.
         """
         path = self.folder / f"room-{next(self._numbers)}"

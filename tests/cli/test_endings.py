@@ -184,7 +184,7 @@ def test_an_output_that_cannot_be_written_ends_with_8_before_anything_is_sent(pr
 
 
 def test_a_journal_that_is_none_is_never_taken_for_a_fresh_start(project: Project) -> None:
-    """Starting anew would mean paying again."""
+    """Starting again would mean paying again."""
     project.manifest("kite")
     project.state.mkdir(parents=True)
     (project.state / "journal.db").write_text("this is no database, and longer than a header", encoding="utf-8")

@@ -49,6 +49,8 @@ STATS_EVERY_S = 20.0
 ROUNDS_AT_MOST = 6
 """Of deciding and running, until all is well: doubts and failures, tasks that never end, what they lead to."""
 
+HELP = ["-h", "--help"]
+
 
 @dataclass
 class Owner:
@@ -234,7 +236,8 @@ class Owner:
         before = self.bench.rows()
         with pytest.MonkeyPatch.context() as patch, self._quickly():
             patch.setattr("batchvid.cli.decisions.time", SimpleNamespace(time=self.bench.clock))
-            code = int(command.main([str(self.path), *arguments], standalone_mode=False) or 0)
+            # A command keeps the names that its help had when it was first run.
+            code = int(command.main([str(self.path), *arguments], standalone_mode=False, help_option_names=HELP) or 0)
         self._follow_moves(before)
         return code
 
@@ -329,7 +332,7 @@ class Owner:
     def settle(self) -> None:
         """Heal everything, decide what is to be decided, and run until every job is a clip and a run does nothing.
 
-        Under ``on_change: rebuy`` a job that changed while it was paid is bought anew only once its clip is there.
+        Under ``on_change: rebuy`` a job that changed while it was paid is bought again only once its clip is there.
         """
         self.heal()
         self.limits.pop("budget", None)

@@ -80,7 +80,7 @@ def test_no_other_wish_resubmits_what_is_in_doubt(state: State, options: RunOpti
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.IN_DOUBT])
 def test_a_doubt_is_resubmitted_when_the_person_says_so(state: State) -> None:
-    """``--resubmit-in-doubt`` is a person's word, so the attempts count anew."""
+    """``--resubmit-in-doubt`` is a person's word, so the attempts count again."""
     progress = row(state, attempt=2)
     pending = after(progress, take_up(progress, RunOptions(resubmit_in_doubt=True), LIMITS))
     assert (pending.state, life.attempts_used(pending)) == (State.PENDING, 0)

@@ -113,7 +113,7 @@ def test_a_limit_that_was_lowered_below_what_is_spent_stops_everything() -> None
 
 
 def test_the_runs_own_limit_counts_what_the_run_adds_only() -> None:
-    """``--max-cost`` starts anew with each run; what came before is the budget's business."""
+    """``--max-cost`` starts again with each run; what came before is the budget's business."""
     budget = Budget(Money(spent_micros=10**6), spend_cap=SpendCap(10))
     assert budget.reserve(10)
     assert not budget.reserve(1)

@@ -337,7 +337,7 @@ def too_large(lab: Lab) -> None:
 
 @fault("F22", "every way to lose an answer at once, failing tasks, and SIGKILL twice in between")
 def billed_again(lab: Lab) -> None:
-    """Bought at most once for each attempt that the journal knows: the stand-in bills every create that reaches it."""
+    """Bought at most once for each attempt that the journal knows: the sandbox bills every create that reaches it."""
     ways = {"after": "reset: after-effect", "during": "reset: during", "cut": "cut_at: 0.4", "page": "garbage: html",
             "empty": "garbage: empty", "billed": "status: 502, body: <p>, effect: true", "void": "set: {id: null}",
             "slow": "nth: 1-2, status: 429, body: ''", "busy": "nth: 1, status: 503, body: {error: {message: busy}}",

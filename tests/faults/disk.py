@@ -253,7 +253,7 @@ def output_gone(lab: Lab) -> None:
         lab.ended(ran, 8)
         lab.says(ran, str(lab.output), "removed")
         lab.expect("I1", len(lab.creates()) == before + 1, "it went on buying without a journal")
-        lab.expect("I7", not lab.output.exists(), "the output was made anew")
+        lab.expect("I7", not lab.output.exists(), "the output was made again")
 
     gone_while_it_waits(lambda: lab.output.rename(away))
     away.rename(lab.output)

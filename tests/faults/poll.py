@@ -245,7 +245,7 @@ def without_url(lab: Lab) -> None:
     "5xx, resets, silence (30 s cut to 1 s), cuts, pages, 429, nothing; 502 for one job for ever",
 )
 def polls_go_wrong(lab: Lab) -> None:
-    """Asked again, at no price: the clip arrives; one that never gets an answer is left to the next run."""
+    """Asked again, free: the clip arrives; one that never gets an answer is left to the next run."""
     lab.constants = {
         "batchvid.providers.http.SILENCE_S": 1.0,
         "batchvid.providers.http.READ_TIMEOUT_S": 2.0,

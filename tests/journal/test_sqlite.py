@@ -150,7 +150,7 @@ def test_a_crash_while_it_is_made_leaves_no_half_journal(path: Path, service: st
     ],
 )
 def test_what_cannot_be_read_is_refused_and_left_alone(path: Path, service: str, content: bytes, says: str) -> None:
-    """Never begin anew over something unreadable: it may know what is paid."""
+    """Never begin again over something unreadable: it may know what is paid."""
     path.parent.mkdir(parents=True, mode=0o700)
     path.write_bytes(content)
     openings: list[Callable[[], object]] = [

@@ -23,7 +23,7 @@ FRAMES, RATE = 30, 24
 
 @pytest.fixture
 def clip(tmp_path: Path, make_clip: MakeClip) -> Path:
-    """Return a clip whose frames grow brighter by 20 of 256 each, and begin anew."""
+    """Return a clip whose frames grow brighter by 20 of 256 each, and begin again."""
     path = tmp_path / "kite.mp4"
     path.write_bytes(make_clip(frames=FRAMES, audio=True))
     return path

@@ -107,7 +107,7 @@ def test_a_rejected_request_fails_its_job_after_one_post(make_bench: MakeBench) 
 
 
 def test_a_fresh_id_may_be_unknown_for_some_seconds(make_bench: MakeBench) -> None:
-    """A task that its own service does not find yet is looked at again, and neither lost nor bought anew."""
+    """A task that its own service does not find yet is looked at again, and neither lost nor bought again."""
     bench = make_bench(grace_s=45.0)
     assert bench.run(jobs(4), replace(QUICK, typical_time_s=5.0)).exit_code is Exit.OK
     assert len(bench.creates) == 4

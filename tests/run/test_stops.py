@@ -298,7 +298,7 @@ def test_a_signal_when_everything_is_done_changes_nothing(make_bench: MakeBench)
 
 
 def test_failed_jobs_are_bought_again_only_when_asked(make_bench: MakeBench) -> None:
-    """A plain run leaves a failed job alone; ``--retry-failed`` grants it its attempts anew."""
+    """A plain run leaves a failed job alone; ``--retry-failed`` grants it its attempts again."""
     bench = make_bench({"on": "create", "prompt": "*job-01*", "nth": "1-2", "fail": "blocked"})
     assert bench.run(jobs(2)).exit_code is Exit.FAILED
     assert bench.run(jobs(2)).exit_code is Exit.FAILED

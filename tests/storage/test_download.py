@@ -24,11 +24,13 @@ from batchvid.storage.download import download
 from batchvid.storage.local import LocalStore
 from tests.providers.raw import RawServer, Say, http
 from tests.run.bench import quick_folder
+from tests.storage.memory import Bucket, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from batchvid.storage.base import ClipStore
     from tests.conftest import MakeClip
 
     Outcome = ClipSaved | Fault
@@ -75,13 +77,13 @@ AT_THE_SERVICE = "the service itself"
 
 
 async def fetch_from(
-    source: str, *, out: Path, base_url: str, times: int = 1, draining_s: float | None = None
+    source: str, *, store_of: Callable[[], ClipStore], base_url: str, times: int = 1, draining_s: float | None = None
 ) -> Outcome:
     """Run the stage so many times; every time as a new run would."""
     assert times
     outcome: Outcome | None = None
     for _ in range(times):
-        store = LocalStore(out)
+        store = store_of()
         store.prepare()
         async with Service(base_url, KEY) as service:
             asked = CometAPI().content("task_1") if source == AT_THE_SERVICE else source
@@ -114,7 +116,9 @@ def fetch(out: Path, seen: list[RawServer]) -> Fetch:
                 seen.append(server)
                 asked = AT_THE_SERVICE if own else source if "://" in source else server.url + source
                 api = f"{server.url}/v1"
-                return await fetch_from(asked, out=out, base_url=api, times=times, draining_s=draining_s)
+                return await fetch_from(
+                    asked, store_of=lambda: LocalStore(out), base_url=api, times=times, draining_s=draining_s
+                )
 
         return asyncio.run(main())
 
@@ -171,7 +175,7 @@ def test_a_redirect_to_another_host_is_followed_without_the_key(out: Path, clip:
         async with RawServer([Say(http(200, clip))]) as files:
             answer = http(status, b"", {"Location": f"{files.url}/there.mp4"})
             async with RawServer([Say(answer)]) as api:
-                outcome = await fetch_from(AT_THE_SERVICE, out=out, base_url=f"{api.url}/v1")
+                outcome = await fetch_from(AT_THE_SERVICE, store_of=lambda: LocalStore(out), base_url=f"{api.url}/v1")
             return outcome, files
 
     outcome, files = asyncio.run(main())
@@ -204,6 +208,20 @@ def test_a_transfer_goes_on_where_it_broke_off(fetch: Fetch, clip: bytes, out: P
     assert "range" not in first.headers
     assert second.headers["range"] == f"bytes={len(clip) // 2}-"
     assert second.headers["if-range"] == '"one"'
+
+
+def test_it_goes_on_so_in_a_store_that_is_no_folder(clip: bytes) -> None:
+    """A transfer knows a part, and not what it is made of."""
+    bucket = Bucket()
+
+    async def main() -> Outcome:
+        async with RawServer([cut(clip), rest(clip)]) as server:
+            store_of, source = partial(MemoryStore, bucket), f"{server.url}/kite.mp4"
+            return await fetch_from(source, store_of=store_of, base_url=f"{server.url}/v1", times=2)
+
+    assert isinstance(asyncio.run(main()), ClipSaved)
+    assert bucket.objects["kite.mp4"] == clip
+    assert bucket.told("kite.json")["task_id"] == "task_1"
 
 
 def test_without_a_validator_everything_is_fetched_again(
@@ -495,7 +513,7 @@ def test_a_url_that_is_no_plain_web_address_is_refused(out: Path, url: str, *, b
             target = url.replace("{port}", str(files.port))
             async with RawServer([Say(http(302, b"", {"Location": target}))]) as api:
                 source = f"{api.url}/kite.mp4" if by_redirect else target
-                outcome = await fetch_from(source, out=out, base_url=f"{api.url}/v1")
+                outcome = await fetch_from(source, store_of=lambda: LocalStore(out), base_url=f"{api.url}/v1")
             return outcome, files.connections
 
     outcome, connections = asyncio.run(main())
@@ -531,7 +549,7 @@ def test_a_url_that_leads_into_private_networks_is_refused(out: Path, host: str)
     async def main() -> tuple[Outcome, int]:
         async with RawServer([Say(http(200, b"x"))]) as files:
             source = f"http://{host}:{files.port}/kite.mp4"
-            outcome = await fetch_from(source, out=out, base_url="https://api.example.com/v1")
+            outcome = await fetch_from(source, store_of=lambda: LocalStore(out), base_url="https://api.example.com/v1")
             return outcome, files.connections
 
     outcome, connections = asyncio.run(main())

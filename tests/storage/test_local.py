@@ -243,7 +243,7 @@ def test_a_crash_right_after_the_final_name_is_recognised(
 
 
 def test_a_new_attempt_never_empties_an_old_clip_through_a_second_name(store: LocalStore, clip: bytes) -> None:
-    """After a crash between two names the part IS the clip: beginning anew must leave the clip alone."""
+    """After a crash between two names the part IS the clip: beginning again must leave the clip alone."""
     asyncio.run(save(store, clip))
     os.link(store._folder / "kite.mp4", store._folder / "kite.mp4.part")
     assert store.retire("kite.mp4", 1) == "kite.attempt-1.mp4"

@@ -58,24 +58,13 @@ def standing(state: State) -> str:
             return "deferred"
 
 
-def steps(job: NeedsAttention, manifest: str) -> tuple[tuple[str, str], ...]:
-    """Return the ways on for *job*, as pairs of the case and the command."""
-    match standing(job.state):
-        case "in doubt":
-            seen = job.doubt.seen_ids[:1] if job.doubt is not None else ()
-            return (
-                ("the dashboard shows its task", command("adopt", manifest, job.job_id, *(seen or ("TASK_ID",)))),
-                ("it surely does not", command("retry", manifest, job.job_id, "--in-doubt")),
-            )
-        case "failed":
-            return (("to buy it again", command("retry", manifest, job.job_id)),)
-        case "waiting":
-            return ()
-        case _:
-            return (
-                ("to look for it again, free", command("run", manifest)),
-                ("to buy it again", command("retry", manifest, job.job_id)),
-            )
+def doubt_steps(job_id: str, doubt: Doubt | None, manifest: str) -> tuple[tuple[str, str], ...]:
+    """Return the ways on for a job in doubt, as pairs of the case and the command."""
+    seen = doubt.seen_ids[:1] if doubt is not None else ()
+    return (
+        ("the dashboard shows its task", command("adopt", manifest, job_id, *(seen or ("TASK_ID",)))),
+        ("it surely does not", command("retry", manifest, job_id, "--in-doubt")),
+    )
 
 
 def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
@@ -111,7 +100,7 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
         if job.doubt is not None:
             yield f"      {doubt_details(job.doubt)}"
         if standing(job.state) == "in doubt" and doubts == 1:
-            ways = steps(job, manifest)
+            ways = doubt_steps(job.job_id, job.doubt, manifest)
             width = max(len(way) for _, way in ways)
             yield from (f"      {way:<{width}}  # {case}" for case, way in ways)
     if in_all > len(shown):

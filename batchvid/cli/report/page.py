@@ -22,7 +22,6 @@ from batchvid.cli.output import advice, text
 from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.job import State
 from batchvid.domain.records import DEFERRED, ORDER
-from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.posters import FOLDER, picture_name
 from batchvid.storage.fs import doing, leave_room, open_folder, open_regular, write_whole
@@ -148,7 +147,7 @@ def _advice(rows: list[Row], manifest: str) -> Iterator[tuple[str, str]]:
     states = {row.state for row in rows}
     if State.IN_DOUBT in states:
         one = next(row for row in rows if row.state == State.IN_DOUBT)
-        yield from advice.steps(NeedsAttention(one.job.id, State.IN_DOUBT, ""), manifest)
+        yield from advice.doubt_steps(one.job.id, None, manifest)
     if State.FAILED in states:
         yield "failed ones: to buy them again", advice.command("retry", manifest, "--failed")
     if DEFERRED in states:
