@@ -154,6 +154,6 @@ def _plan(manifest: Manifest, options: RunOptions) -> Plan:
     except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
         journal = None
     with journal or nullcontext():
-        rows = () if journal is None else journal.all_progress()
+        rows = () if journal is None else journal.progress_in_brief()
         again = reopenings(chosen, rows, options=options, limits=manifest.limits)
         return planned(manifest, journal, rebuy=options.rebuy, again=again, only=only)[0]

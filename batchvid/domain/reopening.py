@@ -51,6 +51,11 @@ def reopenings(
     return {job_id: event for job_id, event in found.items() if event is not None}
 
 
+def reopens_done(options: RunOptions, limits: Limits) -> bool:
+    """Whether what is done may be opened again: where its content has changed."""
+    return options.rebuy or limits.on_change is OnChange.REBUY
+
+
 def reopened(job: Job, progress: Progress, *, options: RunOptions, limits: Limits) -> life.Reopened | None:
     """Return the event that opens a job again which is closed or in doubt, when there is a reason to."""
     changed = job.has_changed(progress.fingerprint)
@@ -59,7 +64,7 @@ def reopened(job: Job, progress: Progress, *, options: RunOptions, limits: Limit
             return life.Reopened("--resubmit-in-doubt")
         case State.IN_DOUBT if limits.in_doubt is InDoubt.RESUBMIT and life.attempts_used(progress) < limits.attempts:
             return life.Reopened("in_doubt: resubmit", by_person=False)
-        case State.DONE if changed and (options.rebuy or limits.on_change is OnChange.REBUY):
+        case State.DONE if changed and reopens_done(options, limits):
             return life.Reopened("its content changed, and rebuying was asked for")
         case State.FAILED if options.retry_failed:
             return life.Reopened("--retry-failed")

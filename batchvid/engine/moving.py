@@ -43,19 +43,12 @@ def identity_of(
     jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, clips: ClipStore
 ) -> Identity:
     """Return which jobs the journal has under other ids. Quick where no id is new."""
-    ids = {job.id for job in jobs}
-    orphans: list[str] = []
-    paid: set[str] = set()
-    unsure: list[str] = []
-    for job_id, state, _ in journal.fingerprints():
-        if job_id not in ids:
-            orphans.append(job_id)
-        elif state in {State.PENDING, State.FAILED}:
-            unsure.append(job_id)
-        else:
-            paid.add(job_id)
-    if not orphans or len(paid) == len(ids):
+    ids, states = {job.id for job in jobs}, journal.states()
+    orphans = sorted(states.keys() - ids)
+    if not orphans:
         return NOBODY
+    paid = {job_id for job_id in ids & states.keys() if states[job_id] not in {State.PENDING, State.FAILED}}
+    unsure = sorted(ids & states.keys() - paid)
     paid.update(row.job_id for row in journal.progress_of(unsure) if not is_new(row))
     new = ids - paid
     if not new:
@@ -137,7 +130,7 @@ def _move(
 
 def _respell(journal: Journal, clips: ClipStore) -> None:
     """Rename clips whose names a copy has spelt in another Unicode form to those that the journal knows."""
-    for row in list(journal.done_progress(beyond_ascii=True)):
+    for row in list(journal.clips_beyond_ascii()):
         clips.respell(row.path or "", Known(row.job_id, row.size_bytes or 0, row.sha256 or ""))
 
 

@@ -42,19 +42,24 @@ RECORDED_AT_ONCE = 500
 
 def lost_clips(clips: ClipStore, rows: Iterable[Progress], ids: Collection[str]) -> dict[str, str]:
     """Return what is wrong with those clips of the jobs *ids* that a run would fetch again, by job id."""
-    return {one.job_id: one.words for one in _wrong(clips, rows, ids) if one.is_lost}
+    done = ((row.job_id, row.path or "", row.size_bytes or 0) for row in rows if row.state is State.DONE)
+    return _lost(_wrong(clips, done, ids))
 
 
 def lost_of(manifest: Manifest, journal: JournalReader | None) -> dict[str, str]:
     """Return the same of a manifest; nothing where there is no *journal*."""
     if journal is None:
         return {}
-    return lost_clips(Output.of(manifest.output).clips, journal.done_progress(), {job.id for job in manifest.jobs})
+    clips, ids = Output.of(manifest.output).clips, {job.id for job in manifest.jobs}
+    return _lost(_wrong(clips, journal.done_clips(), ids))
 
 
-def _wrong(clips: ClipStore, rows: Iterable[Progress], ids: Collection[str]) -> Iterator[WrongClip]:
-    done = (row for row in rows if row.state is State.DONE and row.job_id in ids)
-    return clips.wrong_clips((row.job_id, row.path or "", row.size_bytes or 0) for row in done)
+def _wrong(clips: ClipStore, done: Iterable[tuple[str, str, int]], ids: Collection[str]) -> Iterator[WrongClip]:
+    return clips.wrong_clips(one for one in done if one[0] in ids)
+
+
+def _lost(found: Iterable[WrongClip]) -> dict[str, str]:
+    return {one.job_id: one.words for one in found if one.is_lost}
 
 
 def as_a_run_finds(rows: Iterable[Progress], lost: Mapping[str, str]) -> Iterator[Progress]:
@@ -76,11 +81,11 @@ def take_up_missing(
     journal: Journal, clips: ClipStore, jobs: Mapping[str, Job], *, at: float, warn: Callable[[str], None]
 ) -> None:
     """Look at every clip of *jobs*, and record which of them are to be fetched again."""
-    found = list(_wrong(clips, journal.done_progress(), jobs.keys()))
+    found = list(_wrong(clips, journal.done_clips(), jobs.keys()))
     for one in found:
         if not one.is_lost:
             warn(f"{one.job_id}: {one.words}: left alone")
-    lost = {one.job_id: one.words for one in found if one.is_lost}
+    lost = _lost(found)
     if not lost:
         return
     rows = list(journal.progress_of(lost))
@@ -118,7 +123,7 @@ def planned(
     if journal is not None:
         clips = Output.of(manifest.output).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
-        money, timings, rows = journal.money(), journal.timings(), as_moved(journal.all_progress(), identity)
+        money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
     rows = as_a_run_finds(rows, lost)
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)

@@ -93,7 +93,7 @@ def take_up(journal: Journal, state: StateFolder, *, at: float, warn: Callable[[
     known = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
     changes: list[Change] = []
     adoptions: list[Change] = []
-    for row in journal.all_progress():
+    for row in journal.open_progress():
         events = interrupted(row, orphans=known)
         if events:
             change = Change.of(row, *((event, at) for event in events))
@@ -136,21 +136,24 @@ def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Non
 
 
 def parted(
-    rows: Iterable[Progress], ids: Collection[str], *, again: Collection[str], whole: Collection[str]
+    journal: JournalReader, ids: Collection[str], *, again: Collection[str], whole: Collection[str]
 ) -> tuple[dict[str, Progress], dict[str, Progress]]:
     """Part the rows of these jobs into open and closed ones; those that may be opened *again* count as open.
 
-    Of a closed one only what a summary shows is kept, unless it is to stay *whole*: others may go on from its clip.
+    Of a closed one only what a summary shows is read, unless it is to stay *whole*: others may go on from its clip.
     """
-    opened, closed = {}, {}
-    for row in rows:
+    done = (job_id for job_id, state in journal.states().items() if state is State.DONE and job_id in ids)
+    closed = {job_id: Progress(job_id, State.DONE) for job_id in done}
+    closed.update((row.job_id, row) for row in journal.progress_of(whole) if row.job_id in closed)
+    opened = {row.job_id: row for row in journal.progress_of(sorted(again)) if closed.pop(row.job_id, None)}
+    for row in journal.undone_progress():
         if row.job_id not in ids:
             continue
         if row.state.is_open or row.job_id in again:
             opened[row.job_id] = row
         else:
             closed[row.job_id] = row if row.job_id in whole else Progress(row.job_id, row.state, reason=row.reason)
-    return opened, closed
+    return (dict(sorted(opened.items())) if again else opened), closed
 
 
 def as_they_stand(jobs: Iterable[Job], dependencies: DependencyGraph, journal: Journal) -> dict[str, Job]:

@@ -18,7 +18,7 @@ from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
-from batchvid.domain.reopening import reopenings
+from batchvid.domain.reopening import reopenings, reopens_done
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
@@ -147,12 +147,14 @@ async def run(context: RunContext) -> Summary:
         jobs = as_they_stand(manifest.jobs, dependencies, journal)
         only = options.chosen(jobs)
         chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        again = reopenings(chosen, journal.all_progress(), options=options, limits=manifest.limits)
+        closed_too = reopens_done(options, manifest.limits)
+        found = journal.progress_in_brief() if closed_too else journal.undone_progress()
+        again = reopenings(chosen, found, options=options, limits=manifest.limits)
         kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
         take_up_missing(journal, output.clips, kept, at=at, warn=warn)
         if context.planned is not None:
             context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=only))
-        rows, closed = parted(journal.all_progress(), jobs.keys(), again=again, whole=dependencies.ids)
+        rows, closed = parted(journal, jobs.keys(), again=again, whole=dependencies.ids)
         pool = context.pool or InFlightPool.among([manifest.limits])
         breaker = CircuitBreaker(
             manifest.limits,

@@ -47,6 +47,11 @@ DURABLE: frozenset[type[Event]] = frozenset(get_args(Event)) - {StillRunning, Po
 so a run keeps them in memory and does not pass them on; when they are passed, they leave no event behind."""
 NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in get_args(Event)}
 """What each event says, by field."""
+IN_NO_PLAN = frozenset(
+    {"task_id", "resolved_model", "url", "url_expires_at", "reason"}
+    | {"submitted_at", "finished_at", "path", "size_bytes"}
+)
+"""What `JournalReader.progress_in_brief` leaves out of the jobs that are done."""
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
@@ -148,11 +153,23 @@ class JournalReader(Protocol):
     def open_progress(self) -> Iterator[Progress]:
         """Yield the jobs that are neither done nor failed, by id, without reading the others."""
 
-    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
-        """Yield the jobs that are done, by id; or only those whose path a file system may spell in another way."""
+    def undone_progress(self) -> Iterator[Progress]:
+        """Yield the jobs that are not done, by id, without reading the others."""
 
-    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
-        """Yield id, state and the fingerprint of what the newest attempt sent, of every job, by id."""
+    def progress_in_brief(self) -> Iterator[Progress]:
+        """Yield every job as `all_progress` does, in any order; of those that are done, without what is in no plan.
+
+        That is the task, the clip's URL, place and size, the model, the reason and the times.
+        """
+
+    def states(self) -> dict[str, State]:
+        """Return the state of every job that anything has happened to, by id."""
+
+    def done_clips(self) -> Iterator[tuple[str, str, int]]:
+        """Yield id, path and size of each clip that is done, by id."""
+
+    def clips_beyond_ascii(self) -> Iterator[Progress]:
+        """Yield the jobs that are done and whose path a file system may spell in another way, by id."""
 
     def counts(self) -> dict[State, int]:
         """Count the jobs by state; every state is there."""

@@ -95,7 +95,7 @@ def settle(
     *was_clean*: its last session ended properly.
     """
     before, now = _remembered(journal), Home.of(path)
-    is_left = wanted is None or _is_work_left(journal, wanted)
+    is_left = wanted is None or before == now or _is_work_left(journal, wanted)
     match verdict(before, now, was_clean=was_clean, is_work_left=is_left):
         case Verdict.AT_HOME:
             pass
@@ -131,8 +131,7 @@ def question(journal: JournalReader, wanted: Collection[str], *, path: Path, was
 def _is_work_left(journal: JournalReader, wanted: Collection[str]) -> bool:
     if next(journal.open_progress(), None) is not None:
         return True
-    known = {row.job_id for row in journal.progress_of(wanted)}
-    return any(job_id not in known for job_id in wanted)
+    return not journal.states().keys() >= set(wanted)
 
 
 def _remembered(journal: JournalReader) -> Home | None:

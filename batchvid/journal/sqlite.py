@@ -20,6 +20,7 @@ from batchvid.domain.records import rfc3339
 from batchvid.domain.results import Money
 from batchvid.journal import home, sqlite_file
 from batchvid.journal.base import (
+    IN_NO_PLAN,
     TIMINGS_KEPT,
     Journal,
     JournalReader,
@@ -58,6 +59,9 @@ ASIDE = "/"
 STATES = {state.value: state for state in State}
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM jobs"
+BRIEF = ", ".join("NULL" if name in IN_NO_PLAN else name for name in Progress._fields)
+IN_BRIEF = f"{ALL_PROGRESS} WHERE state != 'done' UNION ALL SELECT {BRIEF} FROM jobs WHERE state = 'done'"
+"""Most rows of a long night are done, and most of what they hold is text that costs time to read."""
 ALL_ATTEMPTS = f"SELECT {', '.join(Attempt._fields)} FROM attempts"
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
@@ -179,15 +183,26 @@ class SqliteReader(JournalReader):
         """Read by the partial index."""
         return self._progress(f"WHERE {UNFINISHED} ORDER BY job_id")
 
-    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
-        """Read what is done."""
-        wanted = f"AND path GLOB '*{BEYOND_ASCII}*'" if beyond_ascii else ""
-        return self._progress(f"WHERE state = 'done' {wanted} ORDER BY job_id")
+    def undone_progress(self) -> Iterator[Progress]:
+        """Look through the table, and read some of it."""
+        return self._progress("WHERE state != 'done' ORDER BY job_id")
 
-    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
+    def progress_in_brief(self) -> Iterator[Progress]:
+        """Ask for all in one query, which sees one moment."""
+        return map(_progress, self._rows(IN_BRIEF))
+
+    def states(self) -> dict[str, State]:
+        """Read two columns."""
+        return {job_id: STATES[state] for job_id, state in self._rows("SELECT job_id, state FROM jobs")}
+
+    def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Read three columns."""
-        rows = self._rows("SELECT job_id, state, fingerprint FROM jobs ORDER BY job_id")
-        return ((job_id, STATES[state], fingerprint) for job_id, state, fingerprint in rows)
+        query = "SELECT job_id, coalesce(path, ''), coalesce(size_bytes, 0) FROM jobs WHERE state = 'done'"
+        return self._rows(f"{query} ORDER BY job_id")
+
+    def clips_beyond_ascii(self) -> Iterator[Progress]:
+        """Let the database look at the paths."""
+        return self._progress(f"WHERE state = 'done' AND path GLOB '*{BEYOND_ASCII}*' ORDER BY job_id")
 
     def counts(self) -> dict[State, int]:
         """Count in the database."""
@@ -524,8 +539,7 @@ def _row(progress: Progress) -> tuple[Any, ...]:
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:
-    job_id, state, version, attempt, allowance_from, parked, *rest = row
-    return Progress(job_id, STATES[state], version, attempt, allowance_from, bool(parked), *rest)
+    return Progress._make((row[0], STATES[row[1]], *row[2:5], bool(row[5]), *row[6:]))
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:

@@ -17,6 +17,7 @@ from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
 from batchvid.domain.report import PaceChange
 from batchvid.domain.results import Money
 from batchvid.journal.base import (
+    IN_NO_PLAN,
     TIMINGS_KEPT,
     Journal,
     JournalReader,
@@ -147,14 +148,29 @@ class MemoryReader(JournalReader):
         """Yield those that are open."""
         return (row for row in self.all_progress() if row.state.is_open)
 
-    def done_progress(self, *, beyond_ascii: bool = False) -> Iterator[Progress]:
-        """Yield those that are done."""
-        done = (row for row in self.all_progress() if row.state is State.DONE)
-        return (row for row in done if not (beyond_ascii and (row.path or "").isascii()))
+    def undone_progress(self) -> Iterator[Progress]:
+        """Yield those that are not done."""
+        return (row for row in self.all_progress() if row.state is not State.DONE)
 
-    def fingerprints(self) -> Iterator[tuple[str, State, str | None]]:
+    def progress_in_brief(self) -> Iterator[Progress]:
+        """Yield all rows, some of them cut short."""
+        nothing: dict[str, Any] = dict.fromkeys(IN_NO_PLAN)
+        return (row._replace(**nothing) if row.state is State.DONE else row for row in self.all_progress())
+
+    def states(self) -> dict[str, State]:
+        """Return one column."""
+        return {row.job_id: row.state for row in self.all_progress()}
+
+    def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Yield three columns."""
-        return ((row.job_id, row.state, row.fingerprint) for row in self.all_progress())
+        return ((row.job_id, row.path or "", row.size_bytes or 0) for row in self._done())
+
+    def clips_beyond_ascii(self) -> Iterator[Progress]:
+        """Look at the paths."""
+        return (row for row in self._done() if not (row.path or "").isascii())
+
+    def _done(self) -> Iterator[Progress]:
+        return (row for row in self.all_progress() if row.state is State.DONE)
 
     def counts(self) -> dict[State, int]:
         """Count the rows."""

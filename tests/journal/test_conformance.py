@@ -207,18 +207,29 @@ def test_timings_keep_the_newest_of_each_class(journal: Journal) -> None:
 
 
 def test_what_is_left_and_what_is_done_are_told_apart(life: Life, other: Life, journal: Journal) -> None:
-    """By id, and counted by state; the fingerprint is that of the newest attempt."""
+    """By id, and counted by state."""
     life.goes(STARTED)
     other.goes(STARTED, GaveUp("lost"))
     done = Life(journal, Progress.fresh("gull")).goes(STARTED, SubmitAccepted("t"), TaskSucceeded(None))
     done.goes(ClipSaved("gull.mp4", 9, "a" * 64))
     assert list(journal.open_progress()) == [life.progress]
-    assert list(journal.done_progress()) == [done.progress]
-    assert list(journal.fingerprints()) == [
-        ("dawn", State.FAILED, "f" * 64), ("gull", State.DONE, "f" * 64), ("kite", State.SUBMITTING, "f" * 64),
-    ]  # fmt: skip
+    assert list(journal.undone_progress()) == [other.progress, life.progress]
+    assert list(journal.done_clips()) == [("gull", "gull.mp4", 9)]
+    assert journal.states() == {"dawn": State.FAILED, "gull": State.DONE, "kite": State.SUBMITTING}
     counts = journal.counts()
     assert (counts[State.FAILED], counts[State.DONE], counts[State.SUBMITTING]) == (1, 1, 1)
+
+
+def test_a_plan_reads_of_what_is_done_what_it_needs(life: Life, other: Life, journal: Journal) -> None:
+    """All of what is open or failed; of the rest fingerprint, price, attempts and hash, and no texts besides."""
+    life.goes(STARTED, SubmitAccepted("t"), TaskSucceeded("https://files.example.com/kite.mp4"))
+    other.goes(STARTED, GaveUp("lost"))
+    done = Life(journal, Progress.fresh("gull")).goes(STARTED, SubmitAccepted("u", "veo"), TaskSucceeded("https://x"))
+    whole = done.goes(ClipSaved("gull.mp4", 9, "a" * 64)).progress
+    brief = Progress(
+        "gull", State.DONE, whole.version, attempt=1, fingerprint="f" * 64, price_micros=400_000, sha256="a" * 64
+    )
+    assert sorted(journal.progress_in_brief()) == sorted([brief, life.progress, other.progress])
 
 
 def test_the_pace_is_read_back_from_the_event_log(journal: Journal, store: JournalStore) -> None:
@@ -559,7 +570,7 @@ def test_clips_whose_names_are_spelt_in_several_ways_are_found(journal: Journal)
     for number, path in enumerate(["kite.mp4", "caf\u00e9.mp4", "\u98a8/a.mp4", "tilde~ {x}.mp4"]):
         done(journal, f"job-{number}", f"task_{number}")
         journal.set_paths({f"job-{number}": path}, remark=NOTE)
-    assert [row.path for row in journal.done_progress(beyond_ascii=True)] == ["caf\u00e9.mp4", "\u98a8/a.mp4"]
+    assert [row.path for row in journal.clips_beyond_ascii()] == ["caf\u00e9.mp4", "\u98a8/a.mp4"]
 
 
 # ---- any life
