@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -41,7 +42,12 @@ def load(
     from batchvid.engine.api import load_to_look
 
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
-    manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
+    gc.disable()
+    try:
+        manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
+        gc.freeze()  # what is read lives as long as the command: the collector need not walk it
+    finally:
+        gc.enable()
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest

@@ -11,6 +11,10 @@ NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address in the last 32 bits."""
 
 
+class ForbiddenAddressError(OSError):
+    """A clip's URL leads to an address that is not public."""
+
+
 def is_public(address: str) -> bool:
     """Whether *address*, an IP literal, is on the public internet, also behind ::ffff:, 6to4, Teredo and NAT64."""
     try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from batchvid.domain.errors import ConfigError, Exit
 from batchvid.domain.options import RunOptions
 from batchvid.engine.target import SANDBOX, account_of, key_of
-from batchvid.providers.http import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
@@ -67,6 +66,8 @@ class Interrupts:
 @asynccontextmanager
 async def over_network(context: RunContext) -> AsyncIterator[ServicePort]:
     """Open the way to the run's service, or to a sandbox of its own; raises `ConfigError` when there is no key."""
+    from batchvid.providers.http import Service  # a run with nothing to do needs no HTTP client
+
     with account_of(context.manifest, context.options) as account:
         if not account.key:
             context.observer.note(f"no key is sent to {account.base_url}: service.key_env names no variable")

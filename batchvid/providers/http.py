@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from batchvid import __version__
-from batchvid.domain.addresses import is_loopback, is_public
+from batchvid.domain.addresses import ForbiddenAddressError, is_loopback, is_public
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.secrecy import secret_of
 from batchvid.providers.base import Request
@@ -56,10 +56,6 @@ BLOCK_S = 5.0
 REDIRECTS_AT_MOST = 5
 PLAIN = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
 """The headers of every request."""
-
-
-class ForbiddenAddressError(OSError):
-    """A clip's URL leads to an address that is not public."""
 
 
 class Transfer:

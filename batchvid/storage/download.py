@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.addresses import ForbiddenAddressError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import rfc3339
 from batchvid.media.mp4 import NotAClip
-from batchvid.providers.http import ForbiddenAddressError
 from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.providers.http import ForbiddenAddressError, Service
+from batchvid.domain.addresses import ForbiddenAddressError
+from batchvid.providers.http import Service
 from batchvid.providers.multipart import form
 from batchvid.providers.response import NoResponse, Response
 

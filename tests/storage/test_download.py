@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from yarl import URL
 
+from batchvid.domain.addresses import ForbiddenAddressError
 from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
@@ -560,7 +561,7 @@ def test_a_url_that_leads_into_private_networks_is_refused(out: Path, host: str)
 def test_a_redirect_from_the_public_net_must_be_https() -> None:
     """A remote service's redirect to plain http is refused before any connection."""
     remote, local = Service("https://api.example.com/v1", KEY), Service("http://127.0.0.1:1/v1", KEY)
-    with pytest.raises(edge.ForbiddenAddressError):
+    with pytest.raises(ForbiddenAddressError):
         remote._refuse_forbidden(URL("http://files.example.com/kite.mp4"), redirected=True)
     remote._refuse_forbidden(URL("https://files.example.com/kite.mp4"), redirected=True)
     local._refuse_forbidden(URL("http://127.0.0.1:2/kite.mp4"), redirected=True)
