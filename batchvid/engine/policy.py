@@ -38,6 +38,7 @@ THROTTLED_LOOKS = 10
 """A late task whose looks have all been throttled for so long is left to the next run, or this one would never end."""
 WITHOUT_URL_LOOKS = 3
 """A completed task may get its URL a little later; after that the clip is asked for behind ``/content``."""
+NO_URL_YET = "completed, without a URL yet"
 DOWNLOAD_TRIES = 8
 """Then the clip is left for the next run: the paid task is still there."""
 FRESH_URL_AFTER = {3, 6}
@@ -133,12 +134,14 @@ def after_report(
     can be fetched or is left to a person, and is never bought again.
     """
     match report.phase:
-        case Phase.SUCCEEDED if (
-            report.url_may_follow and report.url is None and retries.without_url_looks < WITHOUT_URL_LOOKS
-        ):
-            return Verdict((life.StillRunning("completed, without a URL yet", report.progress_percent),))
         case Phase.SUCCEEDED:
-            return Verdict((life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model),))
+            ended = life.TaskSucceeded(report.url, report.url_expires_at, report.resolved_model)
+            if not report.waits_for_url or retries.without_url_looks >= WITHOUT_URL_LOOKS:
+                return Verdict((ended,))
+            if succeeded:
+                return Verdict((life.StillRunning(NO_URL_YET, report.progress_percent),))
+            # That it succeeded is on record at once: whatever the next looks say, it is not bought again.
+            return Verdict((ended, life.UrlExpired(NO_URL_YET)))
         case Phase.FAILED:
             reason = report.error or f"the service says {report.status!r}, without a reason"
             if retries.failed_looks < FAILED_LOOKS:

@@ -351,7 +351,7 @@ class Steps:
             )
 
     def _timing(self, index: int, follow: Verdict, *, now: float) -> Timing | None:
-        finished = isinstance(follow.events[0], life.TaskSucceeded)
+        finished = isinstance(follow.events[0], life.TaskSucceeded) and not self.scheduler.active[index].has_succeeded
         took_s = self.scheduler.looked(index, now=now, finished=finished)
         if took_s is None:
             return None

@@ -161,17 +161,18 @@ def test_a_finished_clip_is_taken_even_when_it_is_late(late: bool) -> None:  # n
 
 
 def test_completed_without_a_url_is_looked_at_a_few_times_and_then_asked_for_as_content() -> None:
-    """F30: the URL may come a little later."""
+    """F30: the URL may come a little later. That the task succeeded is on record from the first look on."""
     for looks in range(1, WITHOUT_URL_LOOKS):
-        follow = after_report(
-            report(Phase.SUCCEEDED),
-            RUNNING,
-            RetryCounts(without_url_looks=looks),
-            succeeded=False,
-            late=False,
-            limits=LIMITS,
-        )
-        assert kinds(follow) == ["StillRunning"]
+        for succeeded, told in ((False, ["TaskSucceeded", "UrlExpired"]), (True, ["StillRunning"])):
+            follow = after_report(
+                report(Phase.SUCCEEDED),
+                RUNNING,
+                RetryCounts(without_url_looks=looks),
+                succeeded=succeeded,
+                late=False,
+                limits=LIMITS,
+            )
+            assert kinds(follow) == told
     last = RetryCounts(without_url_looks=WITHOUT_URL_LOOKS)
     follow = after_report(report(Phase.SUCCEEDED), RUNNING, last, succeeded=False, late=False, limits=LIMITS)
     assert follow.events == (life.TaskSucceeded(None),)

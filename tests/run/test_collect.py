@@ -203,6 +203,22 @@ def test_a_clip_that_was_finished_once_is_never_bought_again(make_bench: MakeBen
     assert bench.bought()["The clip job-02."] == 1
 
 
+@pytest.mark.parametrize("looks", [1, 2])
+@pytest.mark.parametrize("word", ["expired", "failed"])
+def test_a_task_that_was_completed_without_a_url_is_never_bought_again(
+    make_bench: MakeBench, word: str, looks: int
+) -> None:
+    """The service said that it had succeeded: what it says afterwards is a person's business, also the next night."""
+    bare = {"on": "poll", "scope": "call", "nth": f"1-{looks}", "body": {"id": "{id}", "status": "completed"}}
+    over = {"on": "poll", "set": {"status": word, "error": {"message": "the upload failed"}}}
+    bench = make_bench(bare, over)
+    for _ in range(2):
+        assert bench.run(jobs(1)).exit_code is Exit.STOPPED
+        assert "is paid" in (bench.row("job-01").reason or "")
+        assert sum(bench.bought().values()) == 1
+        bench.script(over)
+
+
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
 def test_a_job_with_hostile_answers_leaves_the_others_finished(make_bench: MakeBench, answer: dict[str, Any]) -> None:
     """No worker dies of an answer: the one job is parked at its time-out, and comes through when the answers heal."""
