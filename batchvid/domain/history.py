@@ -258,6 +258,7 @@ class Witnesses:
         """The jobs that the log names for each task."""
         self._of_job: dict[str, list[Found]] = defaultdict(list)
         self._of_task: dict[str, Found] = {}
+        self._formerly_of: dict[str, list[Found]] = defaultdict(list)
 
     def event(self, line: Mapping[str, Any]) -> None:
         """Learn from one event of the log; what is no event of a job is passed over."""
@@ -266,6 +267,8 @@ class Witnesses:
             return
         if name == MOVED:
             self._moved(line.get("moved_from"), job_id)
+        elif self._is_told_of_moved(job_id, attempt, line):
+            return
         elif name == "SubmitStarted":
             self._started(job_id, attempt, line)
         elif (one := self._meant(job_id, attempt, name)) is not None:
@@ -351,7 +354,22 @@ class Witnesses:
         self._of_job[old], self._of_job[new] = self._of_job[new], self._of_job[old]
         for name in (old, new):
             for one in self._of_job[name]:
+                if one.task_id is not None and one.job_id in self.claims[one.task_id]:
+                    self.claims[one.task_id] = self.claims[one.task_id] - {one.job_id} | {name}
+                self._formerly_of[one.job_id].append(one)
                 one.former_ids, one.job_id = (*one.former_ids, one.job_id), name
+
+    def _is_told_of_moved(self, job_id: str, attempt: int, line: Mapping[str, Any]) -> bool:
+        """Whether a line says again, under the id of then, what is known of a job that was moved since.
+
+        Such lines stand at the head of a log that an older batchvid rotated.
+        """
+        tries = [one for one in self._formerly_of.get(job_id, ()) if one.attempt == attempt]
+        if line["event"] == "SubmitStarted":
+            at = moment(line.get("at"))
+            return at is not None and any(one.started_at == at for one in tries)
+        task_id = line.get("task_id")
+        return task_id is not None and any(one.task_id == task_id for one in tries)
 
     def _meant(self, job_id: str, attempt: int, name: str) -> Found | None:
         """Return the attempt that an event is about."""

@@ -21,6 +21,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from batchvid.domain.history import MOVED
 from batchvid.domain.report import PaceChange
 from batchvid.providers.response import loads
 from batchvid.storage.fs import STATE_FILE_MODE, json_line
@@ -106,6 +107,9 @@ class EventLog:
 
     def _remember(self, record: Mapping[str, object], line: bytes) -> None:
         job, event = str(record["job"]), str(record["event"])
+        if event == MOVED:  # whose lines bear an id that is no longer theirs; `remember` brings them back
+            self._open.pop(str(record["moved_from"]), None)
+            self._open.pop(job, None)
         if event == "SubmitStarted" or event in OVER:
             self._open.pop(job, None)
         if event in OPEN:

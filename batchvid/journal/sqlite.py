@@ -395,6 +395,7 @@ class SqliteJournal(SqliteReader, Journal):
                 lines.append({"at": rfc3339(at), "job": new, "attempt": attempt, "event": MOVED, "moved_from": old})
             self._remark(*remark)
         self.log.keep(lines)
+        self.log.remember(self._open_lines())
 
     def _rename(self, old: str, new: str) -> int:
         for table in ("attempts", "events"):

@@ -13,8 +13,10 @@ import pytest
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import ConfigError, Exit, StorageError
 from batchvid.domain.job import State
+from batchvid.engine.recovery import recover
 from batchvid.journal import event_log as eventlog
 from batchvid.journal.sqlite import SqliteStore
+from batchvid.storage.output import Output
 from tests.run.bench import jobs
 
 if TYPE_CHECKING:
@@ -232,6 +234,37 @@ def test_open_tasks_outlive_the_rotation_of_the_log(make_bench: MakeBench, monke
             journal.log.flush()
     delete_journal(bench)
     all_paid_once(bench)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_moved_task_outlives_the_rotation_of_the_log(
+    make_bench: MakeBench,
+    monkeypatch: pytest.MonkeyPatch,
+    older: bool,  # noqa: FBT001 a table
+) -> None:
+    """It is told again under its new id; an *older* batchvid told it under the one before, and that is known, too."""
+    bench = make_bench()
+    run_until(bench, life.SubmitAccepted, 4, then=stop(bench))
+    log = state(bench) / "log.jsonl"
+    first, *others = jobs(4)
+    wanted = [replace(first, id="kite", path="kite.mp4"), *others]
+    before, output, notes = log.read_text(), Output.of(bench.folder), list[str]()
+    monkeypatch.setattr(eventlog, "ROTATE_BYTES", 4000)
+    with SqliteStore(state(bench) / "journal.db").open(service="https://api.example.com/v1") as journal:
+        recover(
+            journal, output, bench.context(wanted).manifest, None, at=bench.now, note=notes.append, warn=notes.append
+        )
+        for number in range(50):
+            journal.log.append({"at": "2027-01-15T08:00:00Z", "event": "PaceChanged", "share": number})
+            journal.log.flush()
+    assert '"kite"' in log.read_text()
+    assert '"job-01"' not in log.read_text()
+    if older:
+        log.write_text(before)
+    delete_journal(bench)
+    assert bench.run(wanted, checked=False).exit_code is Exit.OK
+    assert sorted(bench.bought().values()) == [1, 1, 1, 1]
+    assert set(bench.rows()) == {one.id for one in wanted}
 
 
 def test_a_crash_that_lost_nothing_is_not_told(make_bench: MakeBench) -> None:
