@@ -44,9 +44,9 @@ def identity_of(
 ) -> Identity:
     """Return which jobs the journal has under other ids. Quick where no id is new."""
     ids, states = {job.id for job in jobs}, journal.states()
-    orphans = sorted(states.keys() - ids)
-    if not orphans:
+    if ids.issuperset(states):
         return NOBODY
+    orphans = sorted(states.keys() - ids)
     paid = {job_id for job_id in ids & states.keys() if states[job_id] not in {State.PENDING, State.FAILED}}
     unsure = sorted(ids & states.keys() - paid)
     paid.update(row.job_id for row in journal.progress_of(unsure) if not is_new(row))

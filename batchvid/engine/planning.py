@@ -124,7 +124,7 @@ def planned(
         clips = Output.of(manifest.output).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
-    rows = as_a_run_finds(rows, lost)
+    rows = as_a_run_finds(rows, lost) if lost else rows
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     if again:
