@@ -1,6 +1,6 @@
 """``adopt``: records the tasks that a person found on the service's dashboard, after asking the service for them.
 
-The tables with which people tell which task is whose: CSV with commas, semicolons or tabs, or JSON lines.
+``--from`` reads a table of which task is whose: CSV with commas, semicolons or tabs, or JSON lines.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.decisions import confirmed, writing
-from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
+from batchvid.cli.options import bound_account, json_option, load, manifest_argument, output_option, service_options
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
-from batchvid.cli.reading import bound_account, load
+from batchvid.cli.retry import confirmed, writing
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError, StorageError
-from batchvid.domain.fault import Fault
-from batchvid.domain.task import TASK_ID_MAX
+from batchvid.domain.task import TASK_ID_MAX, Fault
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:

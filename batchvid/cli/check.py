@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, manifests_argument
+from batchvid.cli.options import json_option, load, manifests_argument
 from batchvid.cli.output import text
-from batchvid.cli.reading import load
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
 from batchvid.domain.image_fit import ratio_of

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import TIME_OF_DAY, key_file_option, manifests_argument
-from batchvid.cli.reading import load
+from batchvid.cli.options import TIME_OF_DAY, key_file_option, load, manifests_argument
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 

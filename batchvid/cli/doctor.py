@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid import __version__
-from batchvid.cli.options import json_option, service_options
-from batchvid.cli.reading import load
+from batchvid.cli.options import json_option, load, service_options
 from batchvid.cli.streams import tell
-from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
-from batchvid.domain.providers import FACTS, ProviderName
 from batchvid.domain.results import worst
+from batchvid.domain.secrecy import is_readable_on_the_way
+from batchvid.domain.task import FACTS, ProviderName
 from batchvid.engine.target import clear_text
 from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import find_key

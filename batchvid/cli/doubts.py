@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
-from batchvid.cli.decisions import cost_in, record, writing
-from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
+from batchvid.cli.options import (
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_doubts,
+    read_journal,
+    service_options,
+)
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, doubt_details
 from batchvid.cli.output.text import cost_words
-from batchvid.cli.reading import load, read_doubts, read_journal
+from batchvid.cli.retry import cost_in, record, writing
 from batchvid.cli.streams import tell
 from batchvid.domain import lifecycle as life
 from batchvid.domain.doubts import Adoption, doubts_of, mistakes, refusal, scruples

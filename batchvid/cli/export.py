@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import manifest_argument, output_option
-from batchvid.cli.reading import load, read_journal
+from batchvid.cli.options import load, manifest_argument, output_option, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.records import EXPORT, records

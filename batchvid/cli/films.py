@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import CLIP_MOMENT, json_option, manifest_argument, output_option
-from batchvid.cli.reading import load, read_journal
+from batchvid.cli.options import CLIP_MOMENT, json_option, load, manifest_argument, output_option, read_journal
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.engine.target import journal_of

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, manifest_argument, output_option
+from batchvid.cli.options import json_option, load, manifest_argument, output_option, read_journal, warn_of_forgotten
 from batchvid.cli.output import text
 from batchvid.cli.output.jsonl import plan_sums_json
 from batchvid.cli.output.text import cost_words, more_words
-from batchvid.cli.reading import load, read_journal, warn_of_forgotten
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.plan import Action, cost_of_plan, short_micros
@@ -74,11 +73,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     """
     from batchvid.cli.output.summary import film_json, film_lines
     from batchvid.engine.films import film_reports
-    from batchvid.engine.planning import (
-        lost_of,
-        missing_line,
-        planned,
-    )
+    from batchvid.engine.planning import lost_of, missing_line, planned
     from batchvid.storage.output import Output
 
     loaded = load(manifest, output=output, decode=True)

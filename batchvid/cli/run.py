@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from batchvid.cli.decisions import is_bounded_or_accepted, without_refused
 from batchvid.cli.options import (
     AMOUNT,
     DURATION,
     MOMENT,
     SPEED,
     json_option,
+    load,
     manifests_argument,
     output_option,
     service_options,
 )
-from batchvid.cli.reading import load
+from batchvid.cli.retry import is_bounded_or_accepted, without_refused
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
@@ -163,7 +163,7 @@ def run_command(
     """
     with _Ending(as_json=as_json) as ending:
         from batchvid.cli.runs import Telling, do
-        from batchvid.domain.options import RunOptions, matching
+        from batchvid.domain.limits import RunOptions, matching
         from batchvid.engine.observer import Verbosity
 
         if output is not None and len(manifests) > 1:

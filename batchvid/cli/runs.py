@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchvid.cli.decisions import is_moved
 from batchvid.cli.output import text
 from batchvid.cli.output.jsonl import JsonLines, plan_sums_json
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.metrics import MetricsFile
+from batchvid.cli.retry import is_moved
 from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from batchvid.domain.limits import RunOptions
     from batchvid.domain.notice import Hook
-    from batchvid.domain.options import RunOptions
     from batchvid.domain.plan import Cost, Plan
     from batchvid.domain.results import Money, Summary
     from batchvid.engine.observer import Observer

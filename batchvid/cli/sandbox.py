@@ -12,7 +12,7 @@ import click
 from batchvid.cli.options import SPEED
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.task import ProviderName
 
 
 @click.command("sandbox")

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, manifest_argument, output_option
+from batchvid.cli.options import (
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_doubts,
+    read_journal,
+    warn_of_forgotten,
+)
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.jsonl import stats_json
 from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.summary import film_json, film_lines, money_line
-from batchvid.cli.reading import load, read_doubts, read_journal, warn_of_forgotten
 from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
@@ -27,8 +34,8 @@ from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
+from batchvid.engine.stats import Watching
 from batchvid.engine.target import journal_of
-from batchvid.engine.watch import Watching
 from batchvid.providers.credentials import terminal_can_draw
 
 if TYPE_CHECKING:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import json_option, manifest_argument, output_option, service_options
-from batchvid.cli.reading import bound_account, load, read_journal
+from batchvid.cli.options import (
+    bound_account,
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_journal,
+    service_options,
+)
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State

@@ -2,15 +2,14 @@
 
 A job that ``continues`` another begins with a frame of that other's clip, so:
 
-1. It is in no lane, and costs nothing, until that clip is on disk. Then its turn comes
-(`batchvid.domain.dependencies`).
+1. It is in no lane, and costs nothing, until that clip is on disk. Then its turn comes.
 2. What it would send is known only then: its fingerprint stands over the clip's content (`bound`). A clip that is made
    again with other content so changes what hangs on it, and nothing else.
 3. When the other job failed, everything behind it stays pending, with that as the reason (`waits`).
 
 Every job continues one other at most, so chains branch forwards only, and the manifest has refused every circle.
 
-The handover from clip to clip in one run: who waits for whose clip, and what a finished one sets free.
+`DependencyTracker` keeps that for one run: who waits for whose clip, and what a finished one sets free.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain import fingerprint
 from batchvid.domain.job import Continuation, Job, Progress, State
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import RunOptions
 from batchvid.domain.reopening import reopened
 
 if TYPE_CHECKING:

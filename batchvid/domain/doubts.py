@@ -1,6 +1,6 @@
 """A paid request in doubt: what is known of it, and what its answer shows of a task that it may have made.
 
-Which tasks a person may give to which jobs, and what the service says of them: rules without any request.
+Also the rules by which a person may give tasks to jobs. No rule makes a request.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.job import State
-from batchvid.domain.task import TASK_ID_MAX, Phase, usable_id
+from batchvid.domain.task import TASK_ID_MAX, Fault, FaultKind, Phase, usable_id
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:

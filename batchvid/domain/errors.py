@@ -10,7 +10,7 @@
         ├── InTheWayError      only this path is concerned
         └── TooManyFilesError  only this moment is
 
-A failure of the service in a run is not among them: it is a value, ``batchvid.domain.fault.Fault``,
+A failure of the service in a run is not among them: it is a value, ``batchvid.domain.task.Fault``,
 because a run expects it and goes on. An exception that is not in this tree is a
 bug in batchvid (exit 1).
 """

@@ -9,14 +9,12 @@ not name; a job that the manifest names is never given away. One orphan goes to 
 2. **The same id in another case** (``Kite``, ``kite``) is the same job, as in a manifest. If its content is another
    one, it has changed, as that of any job that keeps its id.
 3. **The same entry, edited.** A new job without an id is an orphan whose id was derived, too, when the two are alike
-   (`batchvid.domain.identity`), no other of both kinds is like either, and the orphan is or may become a clip. It has
+   (see below), no other of both kinds is like either, and the orphan is or may become a clip. It has
    changed then, and is kept as it was paid unless rebuying was asked for.
 
 A new job that only resembles an orphan is a new job; it is named beside that orphan before it is bought.
 
-How alike two contents are: whether one is the other after an edit that nobody would want to pay for.
-
-A content is an edit of another one when one of these holds:
+Two contents are alike when one is the other after an edit that nobody would want to pay for. One of these holds:
 
 1. Everything but the prompt is the same, and the prompts have the same letters and digits, without regard to case,
    punctuation and spaces.

@@ -12,12 +12,11 @@
 8. A job that continues another is compared with the clip that is there. Where a run would make that clip, the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
 9. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
-   has succeeded is never bought again. What that comes to is told by `batchvid.domain.plan`.
+   has succeeded is never bought again.
 
-What a run is going to cost, and the most that it can: from the rows of its plan and what bounds it.
-
-The most is every attempt of every job, because the service may say each time that the task failed. A budget, and
-``--max-cost``, cut it off; ``--max-jobs`` lets so many jobs be submitted, each with all of its attempts.
+The plan also tells what a run is going to cost, and the most that it can. The most is every attempt of every job,
+because the service may say each time that the task failed. A budget, and ``--max-cost``, cut it off; ``--max-jobs``
+lets so many jobs be submitted, each with all of its attempts.
 """
 
 from __future__ import annotations

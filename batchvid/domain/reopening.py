@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
-    from batchvid.domain.options import RunOptions
+    from batchvid.domain.limits import RunOptions
 
 
 CRASHED = "a run ended after this paid request was begun and before its answer was recorded"

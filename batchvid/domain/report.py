@@ -1,9 +1,7 @@
 """What a report says: a row for each job, what its model cost, and the nights it was made in. Values only.
 
-What happened when: the nights of a journal as series that can be plotted, and how long generations took.
-
-A *night* is a stretch of activity; between two of them nothing happened for `NIGHT_GAP_S`. All times are
-UTC epoch seconds.
+Its nights are series that can be plotted. A *night* is a stretch of activity; between two of them nothing happened
+for `NIGHT_GAP_S`. All times are UTC epoch seconds.
 """
 
 from __future__ import annotations

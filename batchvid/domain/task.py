@@ -1,10 +1,17 @@
-"""A task at a service, as values: what a create request made, and what a look at it says."""
+"""What a service and its tasks are, as values: the providers by name, a created task, a look at one, and a fault.
+
+A fault is a classified failure. Its kind answers what it means for the job and for the run.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 TASK_ID_MAX = 2048
 """Known ids have 32 to 80 characters; a proxy that packs its own words into them makes several hundred."""
@@ -66,3 +73,118 @@ def id_text(value: Any) -> str | None:
 def usable_id(task_id: str) -> bool:
     """Whether *task_id* can be one: printable, of sane length, and no path segment of dots."""
     return 0 < len(task_id) <= TASK_ID_MAX and task_id.isprintable() and task_id.strip(". ") != ""
+
+
+class FaultKind(StrEnum):
+    """What kind of trouble it is."""
+
+    REJECTED = "rejected"
+    """The service will never take this request. Not again; this job's fault; the others go on."""
+    NO_CHANNEL = "no_channel"
+    """The model is unknown, or for the moment nobody serves it. Again a few times, then this job's fault."""
+    THROTTLED = "throttled"
+    """Too fast. Again, and the whole run slows; never a reason to give a job up."""
+    UNAVAILABLE = "unavailable"
+    """The service or the way to it is down for the moment. Again, with backoff, under the run's retry budget."""
+    ACCOUNT = "account"
+    """The key or the quota was refused. Nobody submits any more; what is paid is still collected."""
+    MISCONFIGURED = "misconfigured"
+    """This is not the service: a redirect, a web page, a certificate. The run stops."""
+    UNSURE = "unsure"
+    """A paid request left, and its outcome is unknown. Never again by itself."""
+    UNKNOWN_TASK = "unknown_task"
+    """The service does not know the task id. Normal for seconds after the create; later the task is lost."""
+    NOT_READY = "not_ready"
+    """The clip was asked for too early. Poll on."""
+    EXPIRED = "expired"
+    """The clip's URL is no longer served. Poll for a fresh one."""
+    BROKEN = "broken"
+    """What came is not what was asked for: another id, no clip, an answer over the size limit."""
+    FORBIDDEN = "forbidden"
+    """The clip's URL leads where it must not: a private address, another scheme."""
+
+
+class Proof(StrEnum):
+    """What proves that a paid request was not paid; see `batchvid.providers.payment`."""
+
+    NOT_SENT = "not sent"
+    """It certainly never left."""
+    CLEAR = "clear"
+    """The service refused it before any work was done."""
+    WORD = "word"
+    """It was sent, and whoever answered says that nothing was created. The budget goes on counting it."""
+    NONE = "none"
+    """Nothing does, or the fault is not of a paid request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One classified failure of a request or a transfer."""
+
+    kind: FaultKind
+    reason: str
+    """For people: what happened, stripped of control characters, at most a few hundred characters."""
+    retry_after_s: float | None = None
+    """What the service asked to wait, clamped to sane bounds; ``None`` when it did not say."""
+    request_id: str | None = None
+    """What the service's support asks for."""
+    raw: bytes = b""
+    """The first bytes of an answer that could not be read, kept where money is in doubt."""
+    proof: Proof = Proof.NONE
+    """Of a paid request: what proves that it was not paid."""
+
+    def __str__(self) -> str:
+        """Return the reason, with the request id when there is one; where the service's words were cut, it is added."""
+        if self.request_id is None or self.request_id in self.reason:
+            return self.reason
+        return f"{self.reason} (request id: {self.request_id})"
+
+
+class ProviderName(StrEnum):
+    """What ``service.provider`` may be."""
+
+    COMETAPI = "cometapi"
+    OPENAI = "openai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFacts:
+    """What stands where a manifest says nothing, and what it cannot ask for."""
+
+    base_url: str
+    model: str
+    key_env: str
+    """The variable of a key for `base_url`."""
+    is_key_for_others: bool
+    """Whether that key also goes to another address which the manifest names without a variable of its own."""
+    has_last_frame: bool
+    """Whether a request can carry a second picture."""
+    needs_pixels: bool
+    """Whether a size is never a shape such as ``16x9``, and a frame should have it to the pixel."""
+
+    def key_env_for(self, base_url: str) -> str:
+        """Return the variable of the key for an address; empty: no key is sent there.
+
+        A server of one's own often wants none, and must not be told the key of a paid service by a default.
+        """
+        return self.key_env if self.is_key_for_others or base_url == self.base_url else ""
+
+
+FACTS: Mapping[ProviderName, ProviderFacts] = {
+    ProviderName.COMETAPI: ProviderFacts(
+        base_url="https://api.cometapi.com/v1",
+        model="veo3-fast",
+        key_env="COMETAPI_KEY",
+        is_key_for_others=True,
+        has_last_frame=True,
+        needs_pixels=False,
+    ),
+    ProviderName.OPENAI: ProviderFacts(
+        base_url="https://api.openai.com/v1",
+        model="sora-2",
+        key_env="OPENAI_API_KEY",
+        is_key_for_others=False,
+        has_last_frame=False,
+        needs_pixels=True,
+    ),
+}

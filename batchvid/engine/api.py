@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import RunOptions
 from batchvid.domain.records import dollars
 from batchvid.engine.observer import Logged, Several, Silent
 from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_of

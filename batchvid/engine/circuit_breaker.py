@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import Exit
-from batchvid.domain.fault import Fault, FaultKind, Proof
+from batchvid.domain.task import Fault, FaultKind, Proof
 from batchvid.engine.account import SharedAccount, StopReason
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.throttle import Throttle, backoff_s, slowed_by

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, Exit
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import RunOptions
 from batchvid.engine.target import SANDBOX, account_of, key_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, FaultKind, Proof
-from batchvid.domain.task import Phase, TaskReport
+from batchvid.domain.task import Fault, FaultKind, Phase, Proof, TaskReport
 from batchvid.engine.throttle import backoff_s
 
 if TYPE_CHECKING:

@@ -23,20 +23,13 @@ from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
 from batchvid.domain.reopening import interrupted
 from batchvid.domain.text import clean
-from batchvid.engine.moving import move_jobs
+from batchvid.engine.planning import move_jobs
 from batchvid.journal import orphans
 from batchvid.journal.base import Change, TaskOwnedError
 from batchvid.journal.event_log import LOG_FILE, PACE_MARK, rotated
 from batchvid.journal.orphans import ADOPTED_FILE, ORPHANS_FILE
 from batchvid.providers.response import loads
-from batchvid.storage.fs import (
-    STATE_FOLDER,
-    doing,
-    folder_below,
-    network_file_system,
-    on_network,
-    open_regular,
-)
+from batchvid.storage.fs import STATE_FOLDER, doing, folder_below, network_file_system, on_network, open_regular
 from batchvid.storage.state import CLIPS_FILE
 
 if TYPE_CHECKING:
@@ -44,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.job import Job
-    from batchvid.domain.options import RunOptions
+    from batchvid.domain.limits import RunOptions
     from batchvid.journal.base import Journal, JournalReader
     from batchvid.journal.orphans import Orphans
     from batchvid.manifest.model import Manifest

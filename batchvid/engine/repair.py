@@ -8,9 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, ForeignFileError, ServiceError
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.records import sidecar
-from batchvid.domain.task import Phase
+from batchvid.domain.task import Fault, FaultKind, Phase
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.steps import fetch_clip, poll
 from batchvid.providers.http import Service

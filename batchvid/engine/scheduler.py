@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.errors import Exit
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.job import Progress, State
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.engine.budget import Budget
 from batchvid.engine.policy import RetryCounts, sends_at_most
 from batchvid.engine.polling import PollPlanner

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
-from batchvid.domain.task import Phase
+from batchvid.domain.task import Fault, FaultKind, Phase, Proof
 from batchvid.domain.text import clean
 from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import ConfigError
-from batchvid.domain.providers import FACTS
+from batchvid.domain.secrecy import is_readable_on_the_way
+from batchvid.domain.task import FACTS
 from batchvid.providers.credentials import find_key, without_secrets
 from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchvid.domain.options import RunOptions
+    from batchvid.domain.limits import RunOptions
     from batchvid.journal.base import JournalStore
     from batchvid.manifest.model import Manifest
 

@@ -23,7 +23,7 @@ from batchvid.domain.errors import Exit
 from batchvid.engine.context import Interrupts
 from batchvid.engine.observer import LOG
 from batchvid.engine.run import run
-from batchvid.storage.lock import kept_from_children
+from batchvid.storage.state import kept_from_children
 from batchvid.storage.threads import Workers
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.task import Fault, FaultKind
 
 if TYPE_CHECKING:
     from batchvid.domain.limits import Limits

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from batchvid.domain.doubts import Doubt, seen_ids
 from batchvid.domain.job import State
-from batchvid.domain.lifecycle import (
-    Event,
-    PollFailed,
-    StillRunning,
-    SubmitRefused,
-    SubmitStarted,
-    advance,
-    follow,
-)
+from batchvid.domain.lifecycle import Event, PollFailed, StillRunning, SubmitRefused, SubmitStarted, advance, follow
 from batchvid.domain.records import rfc3339
 from batchvid.domain.reopening import CRASHED
 from batchvid.providers.response import request_id

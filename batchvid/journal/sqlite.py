@@ -18,7 +18,7 @@ from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.lifecycle import KeptEvent, SubmitAccepted, SubmitStarted, TaskAdopted
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import Money
-from batchvid.journal import home, sqlite_file
+from batchvid.journal import sqlite_file
 from batchvid.journal.base import (
     IN_NO_PLAN,
     TIMINGS_KEPT,
@@ -34,7 +34,7 @@ from batchvid.journal.base import (
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
-from batchvid.storage.lock import held_since, hold
+from batchvid.storage.state import held_since, hold
 
 if TYPE_CHECKING:
     import sqlite3
@@ -271,8 +271,8 @@ class SqliteReader(JournalReader):
         return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
 
     def moved_question(self, wanted: Collection[str]) -> str | None:
-        """Ask `batchvid.journal.home`."""
-        return home.question(self, wanted, path=self.path, was_clean=self.meta_get("clean") == "1")
+        """Ask `batchvid.journal.sqlite_file`."""
+        return sqlite_file.question(self, wanted, path=self.path, was_clean=self.meta_get("clean") == "1")
 
     def _progress(self, where: str, *values: str) -> Iterator[Progress]:
         return map(_progress, self._rows(f"{ALL_PROGRESS} {where}", *values))
@@ -423,8 +423,8 @@ class SqliteJournal(SqliteReader, Journal):
         )
 
     def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
-        """Ask `batchvid.journal.home`."""
-        if home.settle(self, wanted, path=self.path, was_clean=self._was_clean, moved=moved, note=note):
+        """Ask `batchvid.journal.sqlite_file`."""
+        if sqlite_file.settle(self, wanted, path=self.path, was_clean=self._was_clean, moved=moved, note=note):
             self._checkpoint()
 
     def backup(self, path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.text import nfc
-from batchvid.manifest import storyboards
 from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.references import board_mistakes, board_parts, board_path
 from batchvid.manifest.schema import ENTRY, ROW, TEXT, what
 from batchvid.manifest.templates import UnknownVariableError, has_braces, on_disk, parse
 from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, variable_value
@@ -101,7 +101,7 @@ class Expander:
     def location(self, spec: JobSpec, field: str) -> Location:
         """Return the place where a spec's *field* was written, or where it is missing."""
         entry = self._entries[spec.entry]
-        if spec.part and (path := storyboards.path_of(spec.part, field, entry)):
+        if spec.part and (path := board_path(spec.part, field, entry)):
             return self.at("jobs", spec.entry, *path)
         if spec.rows is not None and (field in spec.rows.rows[spec.row] or field in entry):
             return spec.rows.location(spec.entry, spec.row, field=field)
@@ -201,13 +201,13 @@ class Expander:
         if _BOARD_KEYS.isdisjoint(given) and _BOARD_KEYS.isdisjoint(spec.broken):
             yield from self._clips(spec, given, literal=literal)
             return
-        wrong = list(storyboards.mistakes(given, literal))
+        wrong = list(board_mistakes(given, literal))
         for key, text in wrong:
             self._diagnostics.add(self.location(spec, key), text)
         if wrong or spec.broken & _BOARD_KEYS:
             return
         film = given.get("film", False)
-        parts = storyboards.parts(given, literal)
+        parts = board_parts(given, literal)
         of_parts = [list(self._clips(spec._replace(part=n, film=film), own, literal=row)) for n, own, row in parts]
         for together in zip(*of_parts, strict=False):
             yield from together

@@ -14,19 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain import fingerprint
-from batchvid.domain.addresses import is_readable_on_the_way
 from batchvid.domain.errors import ManifestError
 from batchvid.domain.image_fit import Fit, ratio_of
 from batchvid.domain.job import Continuation, Frame, Job
 from batchvid.domain.limits import Limits
-from batchvid.domain.providers import FACTS
+from batchvid.domain.secrecy import is_readable_on_the_way
+from batchvid.domain.task import FACTS
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.expand import Expander, JobSpec
 from batchvid.manifest.model import Manifest
-from batchvid.manifest.references import ID, NO_ID, Films, Frames, check_chains, frame_troubles, size_trouble
+from batchvid.manifest.references import (
+    FRAMES,
+    ID,
+    NO_ID,
+    Films,
+    Frames,
+    check_chains,
+    frame_troubles,
+    size_trouble,
+    suffix,
+)
 from batchvid.manifest.schema import DEFAULTS, HEAD, LIMITS, SERVICE, Section, what
-from batchvid.manifest.storyboards import FRAMES, suffix
 from batchvid.manifest.templates import UnknownVariableError, clip_path, file_name, on_disk, parse, same_file
 from batchvid.manifest.values import ANY_SIZE, holds_key, names_another_secret, shown
 from batchvid.manifest.yaml_tree import Document, Map, TextError, read_text
@@ -35,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchvid.domain.film import Film
-    from batchvid.domain.providers import ProviderName
+    from batchvid.domain.task import ProviderName
     from batchvid.manifest.templates import Template
     from batchvid.manifest.values import Price
 

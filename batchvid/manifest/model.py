@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.task import ProviderName
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,10 +1,14 @@
-"""What a job names beside its texts: the files of its frames, the job that it continues, the clips of a film."""
+"""What a job names beside its texts: the files of its frames, the job that it continues, the clips of a film.
+
+A storyboard is N frames in order. They become N-1 jobs, each from one frame to the next, and on request a film.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.film import Film
 from batchvid.domain.image_fit import Fit, fitting, ratio_of
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Frame, Job
     from batchvid.manifest.diagnostics import Diagnostics
     from batchvid.manifest.yaml_tree import Document
+
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 NO_ID = "is no id: write 1 to 100 letters, digits and . _ - and begin with a letter or digit"
@@ -201,3 +206,70 @@ def _unknown(wanted: str, known: Mapping[str, str]) -> str:
 
     close = get_close_matches(wanted.lower(), known, n=1) if len(known) <= CLOSE_LOOKED_AT else []
     return f"{shown(wanted)} is no job here" + (f": did you mean {known[close[0]]}?" if close else ": write a job's id")
+
+
+FRAMES = ("first_frame", "last_frame")
+
+
+class Part(NamedTuple):
+    """One job of a storyboard, before anything is filled in."""
+
+    number: int
+    """From 1."""
+    given: dict[str, Any]
+    """The entry as it would be written for this job alone."""
+    literal: dict[str, Any]
+    """The same of a table's row."""
+
+
+def suffix(number: int) -> str:
+    """Return what a part's id ends in; frames that are added at the end leave the parts before them as they are."""
+    return f"-{number:02}"
+
+
+def board_mistakes(given: Mapping[str, Any], literal: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with an entry beside or without a storyboard: the key, and the text."""
+    if "storyboard" not in given:
+        for key, instead in (("film", "for other clips write films:"), ("prompts", "write prompt:")):
+            if key in given:
+                yield key, f"belongs to a storyboard: {instead}"
+        return
+    if "id" not in given and "id" not in literal:
+        yield "storyboard", "needs an id: its jobs are named after it, id-01 and so on"
+    for key in (*FRAMES, "continues"):
+        if key in given or key in literal:
+            yield key, "stands beside storyboard, which holds the frames: remove one of the two"
+    if "prompts" in given:
+        jobs = len(given["storyboard"]) - 1
+        if len(given["prompts"]) != jobs:
+            yield (
+                "prompts",
+                f"has {len(given['prompts'])} prompts for {jobs} job{'s' * (jobs != 1)}: write one for each",
+            )
+        if "prompt" in given or "prompt" in literal:
+            yield "prompts", "stands beside prompt: remove one of the two"
+
+
+def board_parts(given: Mapping[str, Any], literal: Mapping[str, Any]) -> Iterator[Part]:
+    """Yield the jobs of a storyboard that has no mistakes."""
+    frames, prompts = given["storyboard"], given.get("prompts")
+    kept = {key: value for key, value in given.items() if key not in {"storyboard", "prompts", "film"}}
+    for number, (first, last) in enumerate(pairwise(frames), 1):
+        own = kept | {"first_frame": first, "last_frame": last}
+        if prompts is not None:
+            own["prompt"] = prompts[number - 1]
+        if "id" in kept:
+            own["id"] = kept["id"] + suffix(number)
+        fixed = dict(literal)
+        if "id" in fixed:
+            fixed["id"] += suffix(number)
+        yield Part(number, own, fixed)
+
+
+def board_path(number: int, field: str, entry: Mapping[str, Any]) -> tuple[str | int, ...] | None:
+    """Return where a field of a part is written below its entry, when that is not under its own name."""
+    if field in FRAMES:
+        return "storyboard", number - 1 + FRAMES.index(field)
+    if field == "prompt" and "prompts" in entry:
+        return "prompts", number - 1
+    return None

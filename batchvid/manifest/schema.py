@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.task import ProviderName
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
 

@@ -7,15 +7,13 @@ from urllib.parse import quote
 
 from batchvid.domain import fingerprint
 from batchvid.providers import payment, status
-from batchvid.providers.base import Request, Vocabulary
-from batchvid.providers.multipart import form
+from batchvid.providers.base import Request, Vocabulary, form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.domain.fault import Fault
     from batchvid.domain.job import Frame, Job
-    from batchvid.domain.task import Created, TaskReport
+    from batchvid.domain.task import Created, Fault, TaskReport
     from batchvid.providers.response import NoResponse, Response
 
 QUOTA = frozenset({"insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_quota"})

@@ -19,9 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from batchvid import __version__
-from batchvid.domain.addresses import ForbiddenAddressError, is_loopback, is_public
 from batchvid.domain.errors import ConfigError
-from batchvid.domain.secrecy import secret_of
+from batchvid.domain.secrecy import ForbiddenAddressError, is_loopback, is_public, secret_of
 from batchvid.providers.base import Request
 from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response

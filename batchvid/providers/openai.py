@@ -14,15 +14,13 @@ from urllib.parse import quote
 from batchvid.domain import fingerprint
 from batchvid.domain.task import TaskReport
 from batchvid.providers import payment, status
-from batchvid.providers.base import Request, Vocabulary
-from batchvid.providers.multipart import form
+from batchvid.providers.base import Request, Vocabulary, form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.domain.fault import Fault
     from batchvid.domain.job import Frame, Job
-    from batchvid.domain.task import Created
+    from batchvid.domain.task import Created, Fault
     from batchvid.providers.response import NoResponse, Response
 
 WORDS = Vocabulary(

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from batchvid.domain.fault import Fault, FaultKind, Proof
-from batchvid.domain.task import Created, Phase, id_text, usable_id
+from batchvid.domain.task import Created, Fault, FaultKind, Phase, Proof, id_text, usable_id
 from batchvid.domain.text import clean
 from batchvid.providers.response import (
     RAW_KEPT_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.task import ProviderName
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.openai import OpenAI
 

@@ -11,8 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchvid.domain.fault import Fault, FaultKind
-from batchvid.domain.task import Phase, TaskReport, id_text
+from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport, id_text
 from batchvid.domain.text import clean
 from batchvid.providers.response import Envelope, NoResponse, Response, envelope, is_flat_403, request_id, retry_after_s
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.addresses import ForbiddenAddressError
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import rfc3339
+from batchvid.domain.secrecy import ForbiddenAddressError
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.media.mp4 import NotAClip
 from batchvid.providers.response import NoResponse
 

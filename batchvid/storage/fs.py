@@ -1,6 +1,6 @@
 """The few things done to a disk, each in the way that survives a crash; and the one place that reads an `OSError`.
 
-Which file system a folder is on: the journal is not safe on a network's, whose locks do not hold.
+It also knows which file system a folder is on: a journal is not safe on a network's, whose locks do not hold.
 """
 
 from __future__ import annotations

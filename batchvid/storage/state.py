@@ -1,13 +1,26 @@
-"""The state folder beside the clips, always on this machine: private, held by one run. And the list of clips."""
+"""The state folder beside the clips, always on this machine: private, and locked by the one who writes.
+
+Who only reads looks at the lock, and a forked child never has it.
+
+The kernel's lock belongs to whoever has the descriptor that took it, a forked child too: the lock would outlive a
+killed parent, and a child that unlocked would unlock its parent. SQLite must not be touched by a child at all, not
+even to close it. So each such descriptor leads to nothing in the child, from its first moment on. It is replaced and
+not closed: what still knows its number would otherwise act on the next file that gets it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
-from contextlib import suppress
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchvid.domain.errors import OutputBusyError
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     STATE_FOLDER,
@@ -18,6 +31,7 @@ from batchvid.storage.fs import (
     holds,
     json_line,
     make_folder,
+    open_regular,
     prove_writable,
     public_mode,
     sync_folder,
@@ -25,8 +39,7 @@ from batchvid.storage.fs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 CLIPS_FILE = "clips.jsonl"
@@ -78,3 +91,158 @@ class StateFolder:
             return hashlib.sha256((self.folder / FRAMES_FOLDER / f"{name}.png").read_bytes()).hexdigest()
         except OSError:
             return None
+
+
+LOCK_FILE = "lock"
+LOCK_PATIENCE_S = 0.25
+"""Longer than the moment for which `is_held` touches the lock: a look must not turn a run away."""
+PID_MAX_CHARS = 20
+
+
+@contextmanager
+def hold(output: Path) -> Iterator[None]:
+    """Hold the output for one run; raises `OutputBusyError` at once when another run holds it.
+
+    It is the kernel's lock on a file, which ends with the process: it is never stale. The state folder is locked as
+    well, where the file system can do that: somebody may delete the file, and a second run would lock a new one.
+    A forked child has neither lock, nor the journal and the log that are open in the state folder meanwhile.
+    """
+    from filelock import FileLock, Timeout
+
+    path, holder = output / STATE_FOLDER / LOCK_FILE, _holder(output)
+    busy = f"another run{holder} holds the output {output}"
+    lock = FileLock(path, mode=STATE_FILE_MODE, thread_local=False)
+    with doing(f"lock {path}"):
+        try:
+            lock.acquire(timeout=LOCK_PATIENCE_S, poll_interval=LOCK_PATIENCE_S / 5)
+        except Timeout:
+            raise OutputBusyError(f"{busy}: wait for it, or choose another output") from None
+    try:
+        with kept_from_children(partial(open_below, path.parent)), ExitStack() as stack:
+            with doing(f"lock {path}"):
+                state = stack.enter_context(folder_below(output, STATE_FOLDER))
+                if not _lock_folder(state):
+                    raise OutputBusyError(f"{busy}, whose lock file was deleted: wait for it, or choose another output")
+                _sign(state)
+            yield
+    finally:
+        lock.release()
+
+
+def _sign(state: int) -> None:
+    """Write the number of this process into the lock."""
+    descriptor = open_regular(state, LOCK_FILE, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+    finally:
+        os.close(descriptor)
+
+
+def _lock_folder(state: int) -> bool:
+    """Lock the state folder itself; ``False`` when another run has done so."""
+    until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOCK_PATIENCE_S / 5)
+        except OSError:
+            return True  # a file system that locks no folders
+        else:
+            return True
+
+
+def _holder(output: Path) -> str:
+    """Name the process that wrote its number into the lock, when that can be read."""
+    try:
+        with folder_below(output, STATE_FOLDER) as state:
+            descriptor = open_regular(state, LOCK_FILE, os.O_RDONLY)
+        with open(descriptor, "rb") as file:
+            text = file.read(PID_MAX_CHARS).strip()
+    except OSError:
+        return ""
+    return f" (process {text.decode()})" if text.isdigit() else ""
+
+
+def is_held(output: Path) -> bool:
+    """Whether a run holds the output, without changing anything; ``False`` where that cannot be seen."""
+    state = output / STATE_FOLDER
+    return _is_locked(state / LOCK_FILE, 0) or _is_locked(state, os.O_DIRECTORY)
+
+
+def held_since(output: Path) -> float | None:
+    """Return since when a run holds the output (UTC epoch seconds); ``None`` when none does. Changes nothing."""
+    if not is_held(output):
+        return None
+    state = output / STATE_FOLDER
+    for path in (state / LOCK_FILE, state):  # the file may have been deleted
+        try:
+            return path.lstat().st_mtime
+        except (OSError, UnicodeError):
+            continue
+    return None
+
+
+def _is_locked(path: Path, flags: int) -> bool:
+    try:
+        descriptor = os.open(path, flags | os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, UnicodeError):  # a name that the locale cannot write
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+OPEN_DESCRIPTORS = Path("/dev/fd")
+_HELD: dict[object, Callable[[], Iterable[int]]] = {}
+"""How to find what each run of this process holds. Of the process, as forking is: a hook cannot be taken back."""
+
+
+@contextmanager
+def kept_from_children(find: Callable[[], Iterable[int]]) -> Iterator[None]:
+    """Let no child that is forked meanwhile keep the descriptors that *find* returns, in the child."""
+    key = object()
+    _HELD[key] = find
+    try:
+        yield
+    finally:
+        _HELD.pop(key, None)
+
+
+def open_below(folder: Path) -> list[int]:
+    """Return the descriptors of this process that belong to *folder* or to files in it."""
+    with os.scandir(folder) as entries:
+        looks = [folder.stat(), *(entry.stat(follow_symlinks=False) for entry in entries)]
+    files = {(found.st_dev, found.st_ino) for found in looks}
+    opened = []
+    for descriptor in [int(path.name) for path in OPEN_DESCRIPTORS.iterdir()]:
+        with suppress(OSError):  # the listing's own is closed
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) in files:
+                opened.append(descriptor)
+    return opened
+
+
+def _let_go() -> None:
+    held = [*_HELD.values()]
+    _HELD.clear()
+    if not held:
+        return
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # not to be written: no write lock can be had on it
+    try:
+        for find in held:
+            with suppress(OSError):  # the folder is gone
+                for descriptor in find():
+                    os.dup2(nothing, descriptor, inheritable=False)
+    finally:
+        os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_let_go)

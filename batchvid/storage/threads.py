@@ -1,6 +1,6 @@
-"""Threads that go on working while the interpreter ends, until who started them has finished.
+"""Threads that go on while the interpreter ends, and work that is handed to a thread in groups.
 
-What is handed to a thread in groups: the work of hundreds of jobs that would each wait for the disk.
+A group is the work of hundreds of jobs that would each wait for the disk.
 
 While one group is under way, what comes in is gathered, and the next group takes all of it: nobody waits for a clock,
 and the slower the disk, the larger the groups. A turn of a thread costs about as much as the work on one small thing.

@@ -16,8 +16,7 @@ from batchvid.journal.base import Change
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
-from batchvid.storage.lock import hold
-from batchvid.storage.state import StateFolder
+from batchvid.storage.state import StateFolder, hold
 from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import RunOptions
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.edits import NAMES, Amid, Edit, Entry, How
 from tests.crash.effect import DiskTroubleAt, Effect, KillAt, PressAt

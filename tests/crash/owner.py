@@ -20,7 +20,7 @@ from batchvid.cli.retry import retry_command
 from batchvid.cli.verify import verify_command
 from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.domain.job import State
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import RunOptions
 from batchvid.engine.planning import lost_clips
 from batchvid.engine.run import run as run_session
 from batchvid.manifest import load
@@ -137,7 +137,7 @@ class Owner:
     def _quickly(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("batchvid.engine.workers.STATS_EVERY_S", STATS_EVERY_S)
-            patch.setattr("batchvid.storage.lock.LOCK_PATIENCE_S", 0.0)
+            patch.setattr("batchvid.storage.state.LOCK_PATIENCE_S", 0.0)
             yield
 
     def press(self) -> None:
@@ -235,7 +235,7 @@ class Owner:
     def _command(self, command: Any, *arguments: str) -> int:
         before = self.bench.rows()
         with pytest.MonkeyPatch.context() as patch, self._quickly():
-            patch.setattr("batchvid.cli.decisions.time", SimpleNamespace(time=self.bench.clock))
+            patch.setattr("batchvid.cli.retry.time", SimpleNamespace(time=self.bench.clock))
             # A command keeps the names that its help had when it was first run.
             code = int(command.main([str(self.path), *arguments], standalone_mode=False, help_option_names=HELP) or 0)
         self._follow_moves(before)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from batchvid.domain.job import Attempt, Job, Progress
-    from batchvid.domain.limits import Limits
-    from batchvid.domain.options import RunOptions
+    from batchvid.domain.limits import Limits, RunOptions
     from batchvid.domain.results import Summary
     from tests.run.bench import Bench
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.addresses import is_loopback, is_public
+from batchvid.domain.secrecy import is_loopback, is_public
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.job import Progress, State
-from batchvid.domain.task import Phase, TaskReport
+from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport
 
 ROWS = {
     "doubt": Progress("doubt", State.IN_DOUBT, attempt=1),

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.job import Job, Progress, State
-from batchvid.domain.limits import InDoubt, Limits, OnChange
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import InDoubt, Limits, OnChange, RunOptions
 from batchvid.domain.plan import plan
 from batchvid.domain.reopening import CRASHED, interrupted, reopenings
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.secrecy import KEY_WAS_HERE, bare, secret_of
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.domain.text import clean
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import ANSWER_MAX_BYTES, RAW_KEPT_BYTES, Response, envelope

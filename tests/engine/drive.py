@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, Proof
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.domain.task import Phase, TaskReport
+from batchvid.domain.task import Fault, Phase, Proof, TaskReport
 from batchvid.engine import policy
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain.errors import Exit
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.limits import Limits
+from batchvid.domain.task import Fault, FaultKind, Proof
 from batchvid.engine.account import StopReason
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import DOUBTS_AT_MOST, DOUBTS_IN_A_ROW, RETRIES_AT_MOST, CircuitBreaker

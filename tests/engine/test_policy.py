@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
-from batchvid.domain.task import Phase, TaskReport
+from batchvid.domain.task import Fault, FaultKind, Phase, Proof, TaskReport
 from batchvid.engine.policy import (
     DOWNLOAD_TRIES,
     EXPIRIES,

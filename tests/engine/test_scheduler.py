@@ -8,11 +8,10 @@ import pytest
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.domain.task import Phase
+from batchvid.domain.task import Fault, FaultKind, Phase, Proof
 from batchvid.engine.scheduler import Step
 from tests.engine.drive import PRICE, Drive, a_job, jobs
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.domain.task import Phase
+from batchvid.domain.task import Fault, FaultKind, Phase, Proof
 from batchvid.engine.policy import sends_at_most
 from batchvid.engine.scheduler import Step
 from tests.engine.drive import PRICE, Drive, jobs

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.domain.task import Phase
+from batchvid.domain.task import Fault, FaultKind, Phase
 from batchvid.engine.scheduler import Step
 from tests.engine.drive import AT, PRICE, Drive, a_job, jobs
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import batchvid
-from batchvid.cli.reading import read_journal
+from batchvid.cli.options import read_journal
 from batchvid.cli.status import status_object
 from batchvid.domain.errors import BatchvidError
 from batchvid.media.frames import decode_clip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchvid.journal.home import Home, Verdict, verdict
+from batchvid.journal.sqlite_file import Home, Verdict, verdict
 
 BEFORE = Home("m1", "/films/out", 7)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid import manifest
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.task import ProviderName
 
 if TYPE_CHECKING:
     from tests.manifest.conftest import Desk

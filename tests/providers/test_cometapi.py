@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.fault import Fault, FaultKind
-from batchvid.domain.task import Phase, TaskReport
+from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import LostAt, NoResponse, Response
 from batchvid.providers.status import is_http_url

@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.fingerprint import fields, fingerprint
 from batchvid.domain.job import Frame, Job
-from batchvid.domain.providers import FACTS, ProviderName
-from batchvid.domain.task import Created, Phase, TaskReport, usable_id
+from batchvid.domain.task import FACTS, Created, Fault, FaultKind, Phase, Proof, ProviderName, TaskReport, usable_id
 from batchvid.manifest.values import base_url
 from batchvid.providers.payment import REFUSED_BEFORE_WORK
 from batchvid.providers.registry import PROVIDERS

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.domain.addresses import ForbiddenAddressError
+from batchvid.domain.secrecy import ForbiddenAddressError
+from batchvid.providers.base import form
 from batchvid.providers.http import Service
-from batchvid.providers.multipart import form
 from batchvid.providers.response import NoResponse, Response
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchvid.domain.fingerprint import fields
-from batchvid.providers.multipart import form
+from batchvid.providers.base import form
 
 if TYPE_CHECKING:
     from batchvid.providers.base import Request

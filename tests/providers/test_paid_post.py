@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.providers import paid_post
+from batchvid.providers.base import form
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
-from batchvid.providers.multipart import form
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
 if TYPE_CHECKING:

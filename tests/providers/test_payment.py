@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.fault import Fault, FaultKind, Proof
 from batchvid.domain.job import Frame
-from batchvid.domain.task import TASK_ID_MAX, Created, usable_id
+from batchvid.domain.task import TASK_ID_MAX, Created, Fault, FaultKind, Proof, usable_id
 from batchvid.providers.cometapi import WORDS, CometAPI
 from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _tasks
 from batchvid.providers.response import RAW_KEPT_BYTES, LostAt, NoResponse, Response, envelope

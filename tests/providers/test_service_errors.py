@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.providers import http as edge
 from batchvid.providers import paid_post
+from batchvid.providers.base import form
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
-from batchvid.providers.multipart import form
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 from tests.providers.raw import RawServer, Say, http
 

@@ -18,13 +18,12 @@ from unittest.mock import patch
 from batchvid.domain.fingerprint import fields, fingerprint
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Continuation, Job, Outcome, State
-from batchvid.domain.limits import Limits, Rate
-from batchvid.domain.options import RunOptions
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.limits import Limits, Rate, RunOptions
+from batchvid.domain.task import ProviderName
 from batchvid.engine import workers as runner
 from batchvid.engine.context import Interrupts, RunContext
-from batchvid.engine.moving import TO_RENAME
 from batchvid.engine.observer import Silent
+from batchvid.engine.planning import TO_RENAME
 from batchvid.engine.run import run as run_session
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest.model import Manifest

@@ -11,8 +11,7 @@ import pytest
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Outcome, State
-from batchvid.domain.limits import InDoubt, Limits
-from batchvid.domain.options import RunOptions
+from batchvid.domain.limits import InDoubt, Limits, RunOptions
 from tests.run.bench import PRICE, QUICK, after, chain, changed, job, jobs, small_clips
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchvid.domain.job import State
-from batchvid.domain.limits import InDoubt, Limits
-from batchvid.domain.options import RunOptions
-from batchvid.domain.providers import ProviderName
+from batchvid.domain.limits import InDoubt, Limits, RunOptions
+from batchvid.domain.task import ProviderName
 from batchvid.engine.policy import sends_at_most
 from batchvid.providers.response import LostAt, NoResponse, Response
 from tests.run.bench import PRICE, QUICK, Bench, jobs, quick_folder

@@ -8,7 +8,7 @@ import pytest
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.providers import FACTS, ProviderName
+from batchvid.domain.task import FACTS, ProviderName
 from tests.run.bench import Bench, jobs
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts
 from batchvid.engine.run import run_many
 from batchvid.journal.sqlite import SqliteStore
-from batchvid.storage.lock import hold
 from batchvid.storage.output import Output
+from batchvid.storage.state import hold
 from tests.run.bench import LOOK_EVERY_S, PRICE, QUICK, Bench, Watcher, job
 from tests.run.virtual import run as run_virtually
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from PIL import Image
 
-from batchvid.providers.multipart import form
+from batchvid.providers.base import form
 from batchvid.sandbox.faults import Script, parse_rules
 from batchvid.sandbox.messages import Reply, Request
 from batchvid.sandbox.render import tiny_clips

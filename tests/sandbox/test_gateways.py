@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from batchvid.providers.multipart import form
+from batchvid.providers.base import form
 from batchvid.sandbox.process import Options, running
 from tests.sandbox.test_server import Client, ask
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.domain.fault import Fault, FaultKind
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import Response
 from batchvid.sandbox.cometapi import read_order, read_upload

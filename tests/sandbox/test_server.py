@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from batchvid.domain.errors import ConfigError
-from batchvid.providers.multipart import form
+from batchvid.providers.base import form
 from batchvid.sandbox.process import Options, running
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from yarl import URL
 
-from batchvid.domain.addresses import ForbiddenAddressError
 from batchvid.domain.errors import ForeignFileError
-from batchvid.domain.fault import Fault, FaultKind
 from batchvid.domain.lifecycle import ClipSaved
+from batchvid.domain.secrecy import ForbiddenAddressError
+from batchvid.domain.task import Fault, FaultKind
 from batchvid.providers import http as edge
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service

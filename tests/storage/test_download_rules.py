@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.domain.fault import FaultKind
+from batchvid.domain.task import FaultKind
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import Response
 from batchvid.storage.download import (

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain.errors import OutputBusyError, StorageError
-from batchvid.storage.lock import hold
 from batchvid.storage.output import Output
-from batchvid.storage.state import StateFolder
+from batchvid.storage.state import StateFolder, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +117,7 @@ def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(state: StateFolder) 
 def test_an_output_is_held_by_one_run(state: StateFolder) -> None:
     """Another process is refused at once and told whom to look for; a lock file without a holder means nothing."""
     code = (
-        "import pathlib, sys; from batchvid.storage.lock import hold\n"
+        "import pathlib, sys; from batchvid.storage.state import hold\n"
         "with hold(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

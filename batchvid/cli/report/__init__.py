@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import json_option, manifest_argument, output_option
-from batchvid.cli.reading import load
+from batchvid.cli.options import json_option, load, manifest_argument, output_option
 from batchvid.cli.report.page import PAGE, write_page
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit

@@ -4,7 +4,7 @@ What comes from outside (prompts, ids, file names, the service's words) gets int
 template, which escapes everything, and in one block of JSON that no parser of HTML can leave. The page runs its own
 script and no other: the policy names the hash of it.
 
-``report.html`` in the output folder: written in one step, and never over a page that is not batchvid's.
+``report.html`` is written in one step, and never over a page that is not batchvid's.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from batchvid.domain.fault import Fault
+from batchvid.domain.task import Fault
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
 from batchvid.storage import part as hashing
