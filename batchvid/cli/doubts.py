@@ -190,7 +190,7 @@ class Walk:
         self._done: Counter[str] = Counter()
 
     def go(self) -> None:
-        """Ask about one after the other."""
+        """Ask the person about each doubt, one after the other."""
         for number, doubt in enumerate(self._doubts, 1):
             tell(f"\n({number} of {len(self._doubts)})")
             for line in doubt_lines(doubt):

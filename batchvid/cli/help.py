@@ -27,8 +27,10 @@ class Topic(click.ParamType[str]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read it."""
-        if value not in TOPICS:
-            self.fail(f"{value!r} is no topic: {_advice(str(value), ctx)}", param, ctx)
+        if value not in TOPICS and (ctx is None or _command(ctx, str(value)) is None):
+            near = get_close_matches(str(value).lower(), TOPICS, n=1)
+            question = f": did you mean {near[0]}?" if near else "."
+            self.fail(f"{value!r} is no topic{question} Topics: {', '.join(TOPICS)}", param, ctx)
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -39,11 +41,16 @@ class Topic(click.ParamType[str]):
 
 @click.command("help")
 @click.argument("topic", type=Topic(), required=False)
-def help_command(topic: str | None) -> int:
+@click.pass_context
+def help_command(ctx: click.Context, topic: str | None) -> int:
     """Show the documentation of TOPIC; without TOPIC, list the topics.
 
-    In a pipe the page is plain Markdown. For the options of a command see batchvid COMMAND --help.
+    In a pipe the page is plain Markdown. The name of a command shows its --help, unless a topic has that name, too.
     """
+    if topic is not None and topic not in TOPICS and (command := _command(ctx, topic)) is not None:
+        with click.Context(command, info_name=topic, parent=ctx.parent) as inner:
+            tell(command.get_help(inner))
+        return Exit.OK
     text = contents() if topic is None else page(topic)
     if topic is not None and sys.stdout is not None and sys.stdout.isatty():
         show(text)
@@ -52,13 +59,9 @@ def help_command(topic: str | None) -> int:
     return Exit.OK
 
 
-def _advice(name: str, ctx: click.Context | None) -> str:
-    root = None if ctx is None else ctx.find_root().command
-    if isinstance(root, click.Group) and ctx is not None and name in root.list_commands(ctx):
-        return f"it is a command, and batchvid {name} --help explains it"
-    near = get_close_matches(name.lower(), TOPICS, n=1)
-    question = f"did you mean {near[0]}? " if near else ""
-    return f"{question}Topics: {', '.join(TOPICS)}"
+def _command(ctx: click.Context, name: str) -> click.Command | None:
+    root = ctx.find_root().command
+    return root.get_command(ctx, name) if isinstance(root, click.Group) else None
 
 
 def page(topic: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -21,7 +22,7 @@ COMMANDS = {
     "status": ("status", "Show how the jobs stand; works beside a running run."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
-    "adopt": ("adopt", "Adopt for an in-doubt job the task found on the service's dashboard."),
+    "adopt": ("adopt", "Give an in-doubt job the task that you found on the dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),
@@ -34,6 +35,11 @@ COMMANDS = {
     "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),
 }
 """In the order of a first week with batchvid: the module and the line in the list of commands."""
+START_HERE = """\b
+Start here:
+  batchvid init kites
+  batchvid run kites/clips.yaml --sandbox --output kites/rehearsal
+"""
 STARVED = (
     "out of memory, or of threads (ulimit -v, ulimit -u, the limits of a container): the journal is intact; "
     "give it more and run again, which goes on from there"
@@ -56,6 +62,15 @@ class Commands(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that *args* begin with; of an unknown one, say which may be meant."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(args[0].lower(), COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}{f': did you mean {near[0]}?' if near else '.'}")
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a command's name from the list, without loading any: a shell asks at every Tab."""
         found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
@@ -69,7 +84,7 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
-    epilog="Start here:  batchvid init kites && batchvid run kites/clips.yaml --sandbox --output kites/rehearsal",
+    epilog=START_HERE,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="batchvid %(version)s")

@@ -65,22 +65,22 @@ if TYPE_CHECKING:
     metavar="GLOB",
     multiple=True,
     help="Submit only jobs whose id matches, such as 'kite*'; may be repeated. The summary and the exit code are about "
-    "these jobs; what is paid is collected of all.",
+    "these jobs; paid clips of all jobs are still collected.",
 )
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Submit failed jobs again; each costs its price again. Those that this run does not come to stay failed.",
+    help="Submit failed jobs again; each costs its price again. Jobs that this run does not reach stay failed.",
 )
 @click.option(
     "--rebuy",
     is_flag=True,
-    help="Buy clips again whose content changed after they were paid. Those that this run does not come to stay done.",
+    help="Buy clips again whose content changed after they were paid. Jobs that this run does not reach stay done.",
 )
 @click.option(
     "--resubmit-in-doubt",
     is_flag=True,
-    help="Submit in-doubt jobs again; some may be paid twice. Those that this run does not come to stay in doubt.",
+    help="Submit in-doubt jobs again; some may be paid twice. Jobs that this run does not reach stay in doubt.",
 )
 @click.option(
     "--moved",
@@ -232,7 +232,7 @@ class _Ending:
         self._reason = self._reason or reason
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return it; the block is the whole call."""
         return self
 
     def __exit__(

@@ -145,7 +145,7 @@ def _mistake(one: Adoption, known: Known, handed_on: Collection[tuple[str, str |
 
 
 def has_it(adoption: Adoption, known: Known) -> bool:
-    """Return whether the job has that task and goes on with it, so that there is nothing to record."""
+    """Whether the job has that task and goes on with it, so that there is nothing to record."""
     row = known.rows.get(adoption.job_id)
     going_on = row is not None and row.state in {State.RUNNING, State.READY, State.DONE}
     return going_on and known.newest.get(adoption.job_id) == adoption.task_id

@@ -348,7 +348,7 @@ class Witnesses:
         one.price_micros = price if _is_number(price, most=2**62) else None
 
     def _moved(self, old: object, new: str) -> None:
-        """Return what is told of a job its new id; what the new id stood for gets the old one, as in the journal."""
+        """Move what is told of a job to its *new* id; what had that id gets the *old* one, as in the journal."""
         if not isinstance(old, str):
             return
         self._of_job[old], self._of_job[new] = self._of_job[new], self._of_job[old]

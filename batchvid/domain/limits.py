@@ -38,7 +38,7 @@ class Rate:
 
     @property
     def per_s(self) -> float:
-        """Return it as a number a second."""
+        """Return the rate per second."""
         return self.count / self.period_s
 
 

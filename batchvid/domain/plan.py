@@ -223,6 +223,9 @@ def _moved(row: PlanRow, move: Move) -> PlanRow:
 
 
 def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
+    if known is not None and known.state is State.DONE and not job.has_changed(known.fingerprint):
+        paid_micros = known.price_micros if known.attempt else None  # most jobs of a long night are found like this
+        return PlanRow(job.id, Action.DONE, State.DONE, paid_micros, "", again_micros=job.price_micros)
     action, submits, reason = _standing(known or Progress.fresh(job.id), job, limits)
     paid_micros = known.price_micros if known is not None and known.attempt else None
     return PlanRow(

@@ -61,9 +61,9 @@ def identity_of(
 ) -> Identity:
     """Return which jobs the journal has under other ids. Quick where no id is new."""
     ids, states = {job.id for job in jobs}, journal.states()
-    orphans = sorted(states.keys() - ids)
-    if not orphans:
+    if ids.issuperset(states):
         return NOBODY
+    orphans = sorted(states.keys() - ids)
     paid = {job_id for job_id in ids & states.keys() if states[job_id] not in {State.PENDING, State.FAILED}}
     unsure = sorted(ids & states.keys() - paid)
     paid.update(row.job_id for row in journal.progress_of(unsure) if not is_new(row))
@@ -281,7 +281,7 @@ def planned(
         clips = Output.of(manifest.output).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
-    rows = as_a_run_finds(rows, lost)
+    rows = as_a_run_finds(rows, lost) if lost else rows
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
     if again:

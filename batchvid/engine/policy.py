@@ -158,7 +158,7 @@ def after_report(
 
 
 def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdict:
-    """Whether a job whose task failed gets a further paid attempt."""
+    """Return what a failed task means for its job: a further paid attempt, or the end when all are used."""
     failed = life.TaskFailed(reason)
     if life.attempts_used(progress) < limits.attempts:
         return Verdict((failed,))

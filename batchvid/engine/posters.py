@@ -57,11 +57,11 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """Of the picture, in `FOLDER`."""
+        """Return the file name of the picture in `FOLDER`."""
         return picture_name(self.sha256)
 
     def line(self) -> bytes:
-        """Return it as the child reads it."""
+        """Return the line that asks the child for the picture."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 

@@ -1,8 +1,8 @@
 """The rate limits: evenly spaced, and never above the stated number in any window of the stated length.
 
 ``AsyncLimiter(10, 60)`` lets 10 through at once and 9 more before the minute is over. Here the bucket
-holds one request, so that requests are spaced, plus as many as come due in `CATCH_UP_S`, so that timers that fire a few
-milliseconds late do not add up; and it leaks so much slower that both together stay within the limit.
+holds one request, so that requests are spaced. It also holds as many as come due in `CATCH_UP_S`, so that timers that
+fire a few milliseconds late do not add up. It leaks so much slower that both together stay within the limit.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _put_away(journal: Journal, output: Path, lost: Orphans, warn: Callable[[str
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
-    """Return a job the task id that an earlier run could not journal."""
+    """Record the task id that an earlier run paid for and could not journal; warn where another job has it."""
     job_id, task_id = change.after.job_id, change.after.task_id
     try:
         journal.record([change])

@@ -189,7 +189,7 @@ async def run(context: RunContext) -> Summary:
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
         elapsed_s = asyncio.get_running_loop().time() - now
         summary = summary_of(context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s)
-        await settled(lambda: output.state.write_clips(_clip_lines(manifest, journal)))
+        await settled(lambda: output.state.write_clips(lambda: _clip_lines(manifest, journal)))
     if context.before_summary is not None:
         await context.before_summary(summary)
     context.observer.summary(summary)
@@ -277,12 +277,11 @@ async def _films(
 
 
 def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]]:
-    """Yield one object per clip on disk, in the manifest's context."""
-    jobs = iter(manifest.jobs)
-    for row in journal.progress_of(job.id for job in manifest.jobs):
-        job = next(job for job in jobs if job.id == row.job_id)
+    """Yield one object per clip on disk, in the manifest's order."""
+    jobs = {job.id: job for job in manifest.jobs}
+    for row in journal.progress_of(jobs):
         if row.state is State.DONE:
-            yield clip_line(job, row)
+            yield clip_line(jobs[row.job_id], row)
 
 
 async def run_many(contexts: Sequence[RunContext], ended: Ended) -> None:

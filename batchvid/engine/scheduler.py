@@ -178,7 +178,7 @@ class Scheduler:
         self._front = 0.0
 
     def may_submit(self, job_id: str) -> bool:
-        """Return whether the job is among the chosen ones."""
+        """Whether the job is among the chosen ones."""
         return self.only is None or job_id in self.only
 
     @property

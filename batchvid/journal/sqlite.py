@@ -88,27 +88,27 @@ INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, 
 
 @dataclass(frozen=True, slots=True)
 class SqliteStore(JournalStore):
-    """The journal at a path."""
+    """A SQLite journal at a path."""
 
     path: Path
 
     def exists(self) -> bool:
-        """Whether it is there; one in a forbidden folder is."""
+        """Whether the journal is there. One in a folder that may not be read counts as there."""
         try:
             return self.path.exists()
         except PermissionError:
             return True
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the kernel's lock on a file beside it."""
+        """Hold the output's lock, which the kernel drops when the process ends."""
         return hold(self.path.parent.parent)
 
     def held_since(self) -> float | None:
-        """Look at that lock."""
+        """Return since when another process has held the output's lock; ``None`` when none does."""
         return held_since(self.path.parent.parent)
 
     def open(self, *, service: str | None) -> SqliteJournal:
-        """Open it for writing, or make it.
+        """Open the journal for writing, or make it.
 
         A journal of an older batchvid is copied to ``<name>.v<its version>.bak`` and then migrated. One that was not
         closed properly is checked page by page.
@@ -134,7 +134,7 @@ class SqliteStore(JournalStore):
         return journal
 
     def read(self) -> SqliteReader | None:
-        """Open it for reading."""
+        """Open the journal for reading; ``None`` when there is none."""
         with sqlite_file.translated(self.path):
             if not sqlite_file.refuse_doubtful(self.path):
                 return None
@@ -169,54 +169,54 @@ class SqliteReader(JournalReader):
         self._db.close()
 
     def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
-        """Ask for some hundreds at once."""
+        """Yield what has happened to these jobs, in their order."""
         left = iter(job_ids)
         while ids := tuple(islice(left, ASKED_AT_ONCE)):
             found = {row.job_id: row for row in self._progress(f"WHERE job_id IN ({', '.join('?' * len(ids))})", *ids)}
             yield from (found[job_id] for job_id in ids if job_id in found)
 
     def all_progress(self) -> Iterator[Progress]:
-        """Read the whole table."""
+        """Yield every job that anything has happened to, by id."""
         return self._progress("ORDER BY job_id")
 
     def open_progress(self) -> Iterator[Progress]:
-        """Read by the partial index."""
+        """Yield the jobs that are neither done nor failed, by id."""
         return self._progress(f"WHERE {UNFINISHED} ORDER BY job_id")
 
     def undone_progress(self) -> Iterator[Progress]:
-        """Look through the table, and read some of it."""
+        """Yield the jobs that are not done, by id."""
         return self._progress("WHERE state != 'done' ORDER BY job_id")
 
     def progress_in_brief(self) -> Iterator[Progress]:
-        """Ask for all in one query, which sees one moment."""
+        """Yield every job, of done ones only what a plan needs. One query, so that all is of one moment."""
         return map(_progress, self._rows(IN_BRIEF))
 
     def states(self) -> dict[str, State]:
-        """Read two columns."""
+        """Return the state of every job, by id."""
         return {job_id: STATES[state] for job_id, state in self._rows("SELECT job_id, state FROM jobs")}
 
     def done_clips(self) -> Iterator[tuple[str, str, int]]:
-        """Read three columns."""
+        """Yield id, path and size of each clip that is done."""
         query = "SELECT job_id, coalesce(path, ''), coalesce(size_bytes, 0) FROM jobs WHERE state = 'done'"
         return self._rows(f"{query} ORDER BY job_id")
 
     def clips_beyond_ascii(self) -> Iterator[Progress]:
-        """Let the database look at the paths."""
+        """Yield the done jobs whose path has other letters than ASCII."""
         return self._progress(f"WHERE state = 'done' AND path GLOB '*{BEYOND_ASCII}*' ORDER BY job_id")
 
     def counts(self) -> dict[State, int]:
-        """Count in the database."""
+        """Count the jobs by state."""
         found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
         return {state: found.get(state.value, 0) for state in State}
 
     def attempts(self, job_id: str | None = None) -> Iterator[Attempt]:
-        """Read the attempts."""
+        """Yield the paid attempts of a job, or of all."""
         if job_id is None:
             return map(_attempt, self._rows(f"{ALL_ATTEMPTS} ORDER BY job_id, attempt"))
         return map(_attempt, self._rows(f"{ALL_ATTEMPTS} WHERE job_id = ? ORDER BY attempt", job_id))
 
     def money(self) -> Money:
-        """Sum up in the database."""
+        """Return what all attempts come to."""
         spent, reserved, unpriced, unproven = next(self._rows(MONEY))
         return Money(
             spent_micros=spent,
@@ -226,11 +226,11 @@ class SqliteReader(JournalReader):
         )
 
     def reserved_jobs(self) -> frozenset[str]:
-        """Read by the partial index."""
+        """Return the ids of the jobs for which money is reserved."""
         return frozenset(job_id for (job_id,) in self._rows(f"SELECT DISTINCT job_id FROM attempts WHERE {RESERVED}"))
 
     def owner_of_task(self, task_id: str) -> str | None:
-        """Ask the index."""
+        """Return the id of the job that has this task."""
         rows = self._rows("SELECT job_id FROM attempts WHERE task_id = ?", task_id)
         return next((job_id for (job_id,) in rows), None)
 
@@ -242,7 +242,7 @@ class SqliteReader(JournalReader):
         after: int = 0,
         newest_first: bool = False,
     ) -> Iterator[KeptEvent]:
-        """Read the events."""
+        """Yield the events of a job, or of all, as they were recorded."""
         values: tuple[str | int, ...] = (after, *kinds)
         where = "seq > ?"
         if kinds:
@@ -256,22 +256,22 @@ class SqliteReader(JournalReader):
         return (KeptEvent(seq, job, number, at, kind, json.loads(data)) for seq, job, number, at, kind, data in rows)
 
     def pace_changes(self) -> list[PaceChange]:
-        """Read the event log beside the file."""
+        """Return what the event log beside the journal tells of the pace."""
         return pace_changes(self.path.with_name(LOG_FILE))
 
     def timings(self) -> Mapping[str, list[float]]:
-        """Read all of them."""
+        """Return how long tasks took, by timing class."""
         found: dict[str, list[float]] = {}
         for timing_class, took_s in self._rows("SELECT timing_class, took_s FROM timings ORDER BY seq"):
             found.setdefault(timing_class, []).append(took_s)
         return found
 
     def meta_get(self, key: str) -> str | None:
-        """Read one remark."""
+        """Return a remark about the journal as a whole."""
         return next((value for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), None)
 
     def moved_question(self, wanted: Collection[str]) -> str | None:
-        """Ask `batchvid.journal.sqlite_file`."""
+        """Return what a person is asked before a run in what may be a copy."""
         return sqlite_file.question(self, wanted, path=self.path, was_clean=self.meta_get("clean") == "1")
 
     def _progress(self, where: str, *values: str) -> Iterator[Progress]:
@@ -360,7 +360,7 @@ class SqliteJournal(SqliteReader, Journal):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the journal. It counts as clean unless an error says otherwise."""
         self.close(clean=error is None or isinstance(error, ConfigError))  # a missing key says nothing of the journal
 
     def record(self, changes: Sequence[Change]) -> None:
@@ -379,7 +379,7 @@ class SqliteJournal(SqliteReader, Journal):
         self.log.keep(lines)
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
-        """Rename in one transaction."""
+        """Set other ids for jobs, all in one transaction."""
         lines = []
         with self._transaction():
             self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction
@@ -403,14 +403,14 @@ class SqliteJournal(SqliteReader, Journal):
         return self._db.execute("UPDATE jobs SET job_id = ? WHERE job_id = ?", (new, old)).rowcount
 
     def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
-        """Keep them in one transaction."""
+        """Keep where clips lie now, all in one transaction."""
         with self._transaction():
             for job_id, path in paths.items():
                 self._execute("UPDATE jobs SET path = ? WHERE job_id = ?", (path, job_id))
             self._remark(*remark)
 
     def meta_set(self, key: str, value: str) -> None:
-        """Keep a remark."""
+        """Keep a remark about the journal as a whole."""
         self._meta_set({key: value})
 
     def _meta_set(self, values: Mapping[str, str]) -> None:
@@ -424,7 +424,7 @@ class SqliteJournal(SqliteReader, Journal):
         )
 
     def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
-        """Ask `batchvid.journal.sqlite_file`."""
+        """Let the journal be at home where it is now, or refuse."""
         if sqlite_file.settle(self, wanted, path=self.path, was_clean=self._was_clean, moved=moved, note=note):
             self._checkpoint()
 

@@ -1,4 +1,4 @@
-"""The service over HTTP: each request becomes an `Response` or a `NoResponse`, and nothing here decides what it means.
+"""The service over HTTP: each request becomes a `Response` or a `NoResponse`, and nothing here decides what it means.
 
 A paid request has a connection of its own (`batchvid.providers.paid_post`). For the rest there are two sessions. The
 one for the API carries the key and follows no redirect. The one that fetches clips from the URLs that the service names

@@ -29,7 +29,7 @@ Which calls:
   on: create | poll | content | file     required; "file" is the video_url on its own host
       list | delete                      only with --provider openai, which has no "file"
   prompt: "GLOB"   model: "GLOB"         only jobs like these
-  nth: 1 | [1, 3] | "2-4" | "3-" | every the how-manieth call that the other conditions meet (default every)
+  nth: 1 | [1, 3] | "2-4" | "3-" | every  which of the matching calls, counted from 1 (default every)
   scope: job | call                      nth counts per prompt (default), or over all of them
   when: queued | in_progress | completed | failed    only where the task stands so (not for a create)
   times: N                               at most N times in all
@@ -271,7 +271,7 @@ def parse_rules(raw: Any, *, source: str = "faults", calls: Sequence[Call] = tup
     Raise `ConfigError`, which names the rule and the key.
     """
     if not isinstance(raw, list):
-        raise ConfigError(f"{source}: a faults file is a list of rules, see 'batchvid sandbox --help'")
+        raise ConfigError(f"{source}: a faults file is a list of rules, see 'batchvid sandbox --faults-help'")
     return tuple(_rule(item, f"{source}: rule {number}", calls) for number, item in enumerate(raw, 1))
 
 
@@ -282,7 +282,7 @@ def _rule(item: Any, where: str, calls: Sequence[Call]) -> Rule:
     if "status_word" in found:
         found["set"] = {**found.get("set", {}), "status": found.pop("status_word")}
     if unknown := sorted(str(key) for key in found if key not in KEYS):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, see 'batchvid sandbox --help'")
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, see 'batchvid sandbox --faults-help'")
     if "on" not in found:
         raise ConfigError(f"{where}: 'on' is missing: {', '.join(Call)}")
     rule = Rule(**{key: _value(key, value, where) for key, value in found.items()})

@@ -167,9 +167,8 @@ def write_whole(
     *durable*: also after a power loss at any moment from now on. *never_torn*: after a power loss all of it is there,
     or nothing, which is less, because it leaves the sync of the folder to the caller.
     """
-    temporary = f".{name}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=folder)
+    clear(folder, name)
+    temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:
@@ -184,6 +183,25 @@ def write_whole(
         raise
     if durable:
         os.fsync(folder)
+
+
+def clear(folder: int, name: str) -> None:
+    """Remove what a `write_whole` of this name has left that was cut off."""
+    with suppress(FileNotFoundError):
+        os.unlink(_temporary(name), dir_fd=folder)
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.new"
+
+
+def holds(folder: int, name: str, chunks: Iterable[bytes]) -> bool:
+    """Whether a regular file holds just these *chunks*; one that cannot be read does not."""
+    try:
+        with open(open_regular(folder, name, os.O_RDONLY), "rb") as file:
+            return all(file.read(len(chunk)) == chunk for chunk in chunks) and not file.read(1)
+    except OSError:
+        return False
 
 
 def read_json(folder: int, name: str, *, max_bytes: int) -> dict[str, Any] | None:

@@ -25,8 +25,10 @@ from batchvid.storage.fs import (
     STATE_FILE_MODE,
     STATE_FOLDER,
     STATE_FOLDER_MODE,
+    clear,
     doing,
     folder_below,
+    holds,
     json_line,
     make_folder,
     open_regular,
@@ -65,10 +67,13 @@ class StateFolder:
                 if stat.S_IMODE(os.fstat(state).st_mode) != STATE_FOLDER_MODE:
                     os.fchmod(state, STATE_FOLDER_MODE)
 
-    def write_clips(self, lines: Iterable[Mapping[str, object]]) -> None:
-        """Replace ``clips.jsonl``, in one step. Blocks."""
+    def write_clips(self, lines: Callable[[], Iterable[Mapping[str, object]]]) -> None:
+        """Replace ``clips.jsonl``, in one step, unless it holds just these *lines*. Blocks."""
         with doing(f"write {self.output / CLIPS_FILE}"), folder_below(self.output) as folder:
-            write_whole(folder, CLIPS_FILE, map(json_line, lines), mode=public_mode(), durable=True)
+            if holds(folder, CLIPS_FILE, map(json_line, lines())):
+                clear(folder, CLIPS_FILE)
+            else:
+                write_whole(folder, CLIPS_FILE, map(json_line, lines()), mode=public_mode(), durable=True)
 
     def keep_frame(self, name: str, png: bytes) -> Path:
         """Keep a frame that was taken from a clip to be sent, durably, and return where it is. Blocks."""

@@ -102,7 +102,7 @@ class _Settled(asyncio.Future[T]):
     """A future that a cancelled task goes on waiting for: the cancellation reaches it when this is done."""
 
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 the base class's interface
-        """Refuse."""
+        """Refuse to be cancelled."""
         return False
 
 

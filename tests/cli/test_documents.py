@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -179,6 +180,19 @@ def test_every_target_of_make_exists() -> None:
             *(block for language, block in BLOCK.findall(text) if language == "sh"),
         ]
         assert set(re.findall(r"^make ([a-z-]+)", "\n".join(code), re.MULTILINE)) <= targets, path.name
+
+
+def test_the_map_has_every_module_and_no_other() -> None:
+    """A newcomer looks there first. An ``__init__.py`` that holds only a docstring is its room's, and not in it."""
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    (lines,) = (block.splitlines() for _, block in BLOCK.findall(text) if "__main__.py" in block)
+    room, told = "", []
+    for name in (line.split()[0] for line in lines if line):
+        room = name if name.endswith("/") else room
+        told += [room + name] if name.endswith(".py") else []
+    package = ROOT / "batchvid"
+    there = {path: ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")}
+    assert sorted(told) == sorted(str(path.relative_to(package)) for path, tree in there.items() if tree.body[1:])
 
 
 def test_ci_runs_every_python_that_is_promised() -> None:

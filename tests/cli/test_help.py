@@ -117,12 +117,26 @@ def test_a_topic_on_a_terminal_is_laid_out(project: Project, topic: str) -> None
 
 
 def test_an_unknown_topic_is_an_error_that_helps(project: Project) -> None:
-    """It names the nearest topic and all of them; a command has its own help."""
+    """It names the nearest topic and all of them."""
     ran = project.batchvid("help", "mony")
     assert (ran.code, ran.out) == (Exit.USAGE, "")
     assert "'mony' is no topic: did you mean money? Topics: manifest, money, troubles" in ran.err
-    assert "did you mean" not in project.batchvid("help", "zzz").err
-    assert "batchvid run --help" in project.batchvid("help", "run").err
+    assert "'zzz' is no topic. Topics: manifest" in project.batchvid("help", "zzz").err
+
+
+def test_the_name_of_a_command_shows_its_own_help() -> None:
+    """As ``--help`` does, to the last character; where a topic has the name too, the topic is shown."""
+    result = CliRunner().invoke(batchvid, ["help", "run"], prog_name="batchvid")
+    assert (result.exit_code, result.output) == (0, help_of("run"))
+    assert "Usage:" not in CliRunner().invoke(batchvid, ["help", "report"], prog_name="batchvid").output
+
+
+@pytest.mark.parametrize(("typed", "said"), [("runn", "'runn': did you mean run?"), ("fly", "'fly'.")])
+def test_an_unknown_command_is_an_error_that_helps(typed: str, said: str) -> None:
+    """It names the nearest command, if one is near."""
+    result = CliRunner().invoke(batchvid, [typed], prog_name="batchvid")
+    assert result.exit_code == Exit.USAGE
+    assert f"No such command {said}" in result.output
 
 
 def test_the_shell_completes_topics(project: Project) -> None:

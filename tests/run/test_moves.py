@@ -150,6 +150,7 @@ def test_a_name_that_is_taken_stays_whose_it_is(bench: Bench) -> None:
     assert bench.view.notes == []
     assert files(bench) == {"gull.mp4", "gull.json"}
     assert bench.row("gull").path == "gull.mp4"
+    assert json.loads(bench.clip("clips.jsonl"))["path"] == "gull.mp4"
     assert len(bench.creates) == 1
 
 

@@ -83,10 +83,21 @@ def test_links_in_the_place_of_the_folder_or_the_lock_are_refused(tmp_path: Path
 def test_clips_jsonl_is_replaced_in_one_step(state: StateFolder) -> None:
     """One object a line, in the order given; a link in its place is not followed."""
     (state.output / "clips.jsonl").symlink_to("nowhere")
-    state.write_clips({"id": name} for name in ("kite", "dawn"))
+    state.write_clips(lambda: ({"id": name} for name in ("kite", "dawn")))
     lines = (state.output / "clips.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["kite", "dawn"]
     assert names(state.output) == {"clips.jsonl", ".batchvid"}
+
+
+@pytest.mark.parametrize("there", ["kite", "kite dawn", "kite dawn gull", "kite down", ""])
+def test_clips_jsonl_is_written_where_it_would_change(state: StateFolder, there: str) -> None:
+    """A shorter list, a longer one and another of the same length are replaced; the same one stays the file it is."""
+    state.write_clips(lambda: [{"id": name} for name in there.split()])
+    before = (state.output / "clips.jsonl").stat().st_ino
+    state.write_clips(lambda: [{"id": name} for name in ("kite", "dawn")])
+    lines = (state.output / "clips.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["kite", "dawn"]
+    assert ((state.output / "clips.jsonl").stat().st_ino == before) == (there == "kite dawn")
 
 
 def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(state: StateFolder) -> None:
@@ -96,9 +107,9 @@ def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(state: StateFolder) 
         yield {"id": "kite"}
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    state.write_clips([{"id": "old"}])
+    state.write_clips(lambda: [{"id": "old"}])
     with pytest.raises(StorageError, match="the disk is full"):
-        state.write_clips(broken())
+        state.write_clips(broken)
     assert json.loads((state.output / "clips.jsonl").read_text()) == {"id": "old"}
     assert names(state.output) == {"clips.jsonl", ".batchvid"}
 
