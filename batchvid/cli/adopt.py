@@ -23,7 +23,7 @@ from batchvid.cli.output.text import count
 from batchvid.cli.retry import confirmed, writing
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
-from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples
+from batchvid.domain.doubts import Adoption, KnownJobs, has_it, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError, StorageError
 from batchvid.domain.task import TASK_ID_MAX, Fault
 from batchvid.domain.text import clean
@@ -144,13 +144,13 @@ class Adopting:
     key_file: Path | None
     ca_file: str | None
 
-    def known(self, wanted: Iterable[Adoption]) -> Known:
+    def known(self, wanted: Iterable[Adoption]) -> KnownJobs:
         """Return what the journal knows of these jobs."""
         ids = list(dict.fromkeys(one.job_id for one in wanted))
         rows = {row.job_id: row for row in self.journal.progress_of(ids)}
         newest = {job_id: tries[-1].task_id for job_id in rows if (tries := list(self.journal.attempts(job_id)))}
         named = {job.id for job in self.manifest.jobs}
-        return Known(rows, named, self.named, self.journal.owner_of_task, newest)
+        return KnownJobs(rows, named, self.named, self.journal.owner_of_task, newest)
 
     def ask(self, task_ids: Sequence[str]) -> Said:
         """Return what the service says of these tasks; raises when it cannot be asked, and names the way without."""
@@ -204,7 +204,7 @@ class Teller:
         complain(f"{count(len(found), 'problem')}: nothing was recorded")
         return Exit.MANIFEST
 
-    def adopted(self, wanted: Sequence[Adoption], known: Known, said: Said) -> None:
+    def adopted(self, wanted: Sequence[Adoption], known: KnownJobs, said: Said) -> None:
         """Tell what was recorded, and what the service says of each task."""
         following = command("run", self.named)
         already = sum(has_it(one, known) for one in wanted)
@@ -217,7 +217,7 @@ class Teller:
             had = f", {already:,} had that task already" if already else ""
             tell(f"{count(len(wanted) - already, 'job')} adopted{had}. Next: {following}")
 
-    def _write(self, one: Adoption, known: Known, found: TaskReport | None) -> None:
+    def _write(self, one: Adoption, known: KnownJobs, found: TaskReport | None) -> None:
         told = {
             "type": "adopted",
             "id": one.job_id,
@@ -229,7 +229,7 @@ class Teller:
         }
         tell(json.dumps(told))
 
-    def _say(self, one: Adoption, known: Known, found: TaskReport | None) -> None:
+    def _say(self, one: Adoption, known: KnownJobs, found: TaskReport | None) -> None:
         following = f". Next: {command('run', self.named)}" if self.file is None else ""
         if has_it(one, known):
             tell(f"job {one.job_id} has that task already{following}")
@@ -245,7 +245,7 @@ class Teller:
         tell(f"job {one.job_id} has task {one.shown}{following}")
 
 
-def _replaced(one: Adoption, known: Known) -> str | None:
+def _replaced(one: Adoption, known: KnownJobs) -> str | None:
     """Return the task that the job had before."""
     had = known.newest.get(one.job_id)
     return None if had == one.task_id else had

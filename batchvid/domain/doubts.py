@@ -94,7 +94,7 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownJobs:
     """What the journal and the manifest know of the jobs and tasks that adoptions name."""
 
     rows: Mapping[str, Progress]
@@ -109,7 +109,7 @@ class Known:
     """The task of the newest paid attempt, by job id."""
 
 
-def mistakes(adoptions: Sequence[Adoption], known: Known) -> Iterator[tuple[Adoption, str]]:
+def mistakes(adoptions: Sequence[Adoption], known: KnownJobs) -> Iterator[tuple[Adoption, str]]:
     """Yield what is wrong with each adoption that cannot be, before anybody is asked."""
     jobs = Counter(one.job_id for one in adoptions)
     tasks = Counter(one.task_id for one in adoptions)
@@ -125,7 +125,7 @@ def mistakes(adoptions: Sequence[Adoption], known: Known) -> Iterator[tuple[Adop
             yield one, wrong
 
 
-def _mistake(one: Adoption, known: Known, handed_on: Collection[tuple[str, str | None]]) -> str | None:
+def _mistake(one: Adoption, known: KnownJobs, handed_on: Collection[tuple[str, str | None]]) -> str | None:
     row = known.rows.get(one.job_id)
     if not usable_id(one.task_id) or len(one.task_id.split()) != 1:
         return "that is no task id: one printable word is expected"
@@ -144,7 +144,7 @@ def _mistake(one: Adoption, known: Known, handed_on: Collection[tuple[str, str |
     return None
 
 
-def has_it(adoption: Adoption, known: Known) -> bool:
+def has_it(adoption: Adoption, known: KnownJobs) -> bool:
     """Whether the job has that task and goes on with it, so that there is nothing to record."""
     row = known.rows.get(adoption.job_id)
     going_on = row is not None and row.state in {State.RUNNING, State.READY, State.DONE}

@@ -170,7 +170,7 @@ class Retelling:
         return next((at for at in moments if at is not None), self.otherwise_at)
 
 
-def contested(witnesses: Witnesses, known: Known) -> Iterator[ContradictionError]:
+def contested(witnesses: Witnesses, known: KnownRequests) -> Iterator[ContradictionError]:
     """Yield the tasks that several jobs claim, and of which the journal does not say whose they are."""
     told = {one.task_id for one in witnesses.found if one.clip is not None}
     for task_id, jobs in witnesses.claims.items():
@@ -226,7 +226,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRequests:
     """What the journal knows of paid requests."""
 
     tasks: Collection[str]
@@ -238,7 +238,7 @@ class Known:
     """Attempt, second and fingerprint: by these a request is known whose job was renamed since."""
 
     @classmethod
-    def of(cls, attempts: Iterable[Attempt], starts: Iterable[KeptEvent]) -> Known:
+    def of(cls, attempts: Iterable[Attempt], starts: Iterable[KeptEvent]) -> KnownRequests:
         """Return it from all attempts of a journal and all its events ``SubmitStarted``."""
         sent = [(one.job_id, one.attempt, int(one.at), one.data.get("fingerprint")) for one in starts]
         return cls(
@@ -300,7 +300,7 @@ class Witnesses:
         if one is not None and is_new:
             one.is_orphan, one.accepted_at = True, moment(line.get("at"))
 
-    def of_jobs(self, known: Known, *, wanted: Collection[str]) -> dict[str, list[Found]]:
+    def of_jobs(self, known: KnownRequests, *, wanted: Collection[str]) -> dict[str, list[Found]]:
         """Return the attempts by job, oldest first, each marked with whether it is known.
 
         A job that is not *wanted* any more may have been renamed: its requests are known by their content.
@@ -409,7 +409,7 @@ class Witnesses:
         return one
 
 
-def _is_known(one: Found, known: Known, wanted: Collection[str]) -> bool:
+def _is_known(one: Found, known: KnownRequests, wanted: Collection[str]) -> bool:
     if one.task_id is not None:
         return one.task_id in known.tasks
     ids = (one.job_id, *one.former_ids)

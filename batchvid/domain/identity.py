@@ -8,9 +8,9 @@ not name; a job that the manifest names is never given away. One orphan goes to 
    Else those are taken that are nearest to a clip (done, ready, running …), and both sides pair in order of their ids.
 2. **The same id in another case** (``Kite``, ``kite``) is the same job, as in a manifest. If its content is another
    one, it has changed, as that of any job that keeps its id.
-3. **The same entry, edited.** A new job without an id is an orphan whose id was derived, too, when the two are alike
-   (see below), no other of both kinds is like either, and the orphan is or may become a clip. It has
-   changed then, and is kept as it was paid unless rebuying was asked for.
+3. **The same entry, edited.** A new job without an id is an orphan whose id was derived, too, if all of this holds:
+   the two are alike (see below), nothing else of both kinds is like either, and the orphan is or may become a clip.
+   The job has changed then, and is kept as it was paid unless rebuying was asked for.
 
 A new job that only resembles an orphan is a new job; it is named beside that orphan before it is bought.
 
@@ -22,8 +22,8 @@ Two contents are alike when one is the other after an edit that nobody would wan
    or longer with one letter more, less or other, or two neighbours of three letters or more have changed places.
 3. Only size, seconds or frames differ, and no other job of the manifest and no other clip has that prompt.
 
-Where no sidecar tells the prompt of what was paid, the first words in its id stand for the prompt, if that is all of
-it, and nothing is known of the rest.
+Where no sidecar tells the prompt of what was paid, the first words in its id stand for it if they are the whole
+prompt. Nothing is known of the rest then.
 
 Another word is another content: somebody who writes *dog* for *kite* wants to see a dog.
 """
@@ -96,7 +96,7 @@ class Content:
         return Content(words_of(job.prompt), tuple(slug.split("-")), kind, (job.size, job.seconds, frames, above))
 
     @staticmethod
-    def of_story(told: Mapping[str, Any], *, slug: str) -> Content | None:
+    def of_sidecar(told: Mapping[str, Any], *, slug: str) -> Content | None:
         """Return the content that a sidecar tells of; ``None`` when it does not tell the prompt."""
         prompt, frames, form = told.get("prompt"), told.get("frames"), told.get("form")
         if not isinstance(prompt, str) or not isinstance(frames, list) or not isinstance(form, dict):
@@ -345,12 +345,12 @@ def identify(
     new: Collection[str],
     rows: Mapping[str, Progress],
     orphans: Iterable[Progress],
-    story: Callable[[Progress], Mapping[str, Any]],
+    sidecar_of: Callable[[Progress], Mapping[str, Any]],
 ) -> Identity:
     """Return which of the *orphans* the manifest's *jobs* are, of which those with a *new* id may be one.
 
     *rows* are those of its chains, by id.
-    *story* returns what the sidecar of an orphan's clip tells; it is asked only where likeness is looked for.
+    *sidecar_of* returns what the sidecar of an orphan's clip tells; it is asked only where likeness is looked for.
     """
     pool = {row.job_id: row for row in orphans if row.fingerprint and (row.attempt or row.state is State.PENDING)}
     if not pool:
@@ -373,7 +373,7 @@ def identify(
     derived = [row for row in pool.values() if row.state in KEPT_WHEN_EDITED and _DERIVED.fullmatch(row.job_id)]
     if not nameless or not derived:
         return Identity(tuple(moves))
-    edited, alike = _edited(nameless, derived, jobs=jobs, rows=known, story=story)
+    edited, alike = _edited(nameless, derived, jobs=jobs, rows=known, sidecar_of=sidecar_of)
     return Identity((*moves, *edited), alike)
 
 
@@ -431,7 +431,7 @@ def _edited(
     *,
     jobs: Sequence[Job],
     rows: Mapping[str, Progress],
-    story: Callable[[Progress], Mapping[str, Any]],
+    sidecar_of: Callable[[Progress], Mapping[str, Any]],
 ) -> tuple[list[Move], tuple[tuple[str, str], ...]]:
     """Return the moves of edited jobs, and which of the others resemble what; takes of one content go together."""
     new: dict[str, list[Job]] = defaultdict(list)
@@ -441,7 +441,7 @@ def _edited(
     for row in derived:
         old[row.fingerprint or ""].append(row)
     wanted = {one: Content.of_job(group[0], rows, slug=_slug(group[0].id)) for one, group in new.items()}
-    paid = {one: _content_of(group, story) for one, group in old.items()}
+    paid = {one: _content_of(group, sidecar_of) for one, group in old.items()}
     own = {job.id: job.fingerprint for job in nameless}
     every = ((job.prompt, own.get(job.id, job.fingerprint)) for job in jobs)
     moves: list[Move] = []
@@ -452,11 +452,11 @@ def _edited(
     return moves, tuple((job.id, nearest[one]) for one in nearest for job in new[one])
 
 
-def _content_of(rows: Sequence[Progress], story: Callable[[Progress], Mapping[str, Any]]) -> Content:
+def _content_of(rows: Sequence[Progress], sidecar_of: Callable[[Progress], Mapping[str, Any]]) -> Content:
     """Return what is known of a content that was paid: what a sidecar tells, or the words in the id."""
     slug = _slug(rows[0].job_id)
     for row in rows:
-        if row.path is not None and (told := Content.of_story(story(row), slug=slug)) is not None:
+        if row.path is not None and (told := Content.of_sidecar(sidecar_of(row), slug=slug)) is not None:
             return told
     return Content.of_slug(slug)
 

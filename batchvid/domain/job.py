@@ -158,7 +158,7 @@ class Progress(NamedTuple):
     price_micros: int | None = None
     """Of the newest attempt."""
     reason: str | None = None
-    """Why it is in doubt, parked or failed, or why the last try did not work."""
+    """Why it is in doubt, deferred or failed, or why the last try did not work."""
     submitted_at: float | None = None
     """When the newest attempt was accepted."""
     finished_at: float | None = None

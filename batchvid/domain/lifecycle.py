@@ -18,7 +18,7 @@ in_doubt              Reopened                     pending; a person, or ``in_do
 running               StillRunning, PollFailed     running; not an attempt
 running               TaskSucceeded                ready
 running               TaskFailed                   pending; followed by GaveUp when no attempt is left
-running               TimedOut                     running, parked until the next run
+running               TimedOut                     running, deferred until the next run
 ready                 DownloadFailed               ready
 ready                 UrlExpired                   running; polled for a fresh URL
 ready                 ClipSaved                    done
@@ -241,8 +241,8 @@ class IllegalEventError(Exception):
 def advance(progress: Progress, event: Event, *, at: float) -> Progress:
     """Return the progress after *event*, which happened at *at* (UTC epoch seconds).
 
-    Raises `IllegalEventError`, and changes nothing, when the table has no such pair, or when a task is adopted by a job
-    that was never paid for.
+    Raises `IllegalEventError`, and changes nothing, when the table has no such pair. It does the same when a job that
+    was never paid for adopts a task.
     """
     state = TABLE.get((progress.state, type(event)))
     if state is None or (isinstance(event, TaskAdopted) and not progress.attempt):

@@ -37,7 +37,7 @@ WINDOW_CLOSED = "the time window has closed"
 
 
 def worst_halt(halts: Iterable[StopReason]) -> StopReason | None:
-    """Return the halt that decides the exit code."""
+    """Return the reason to stop that decides the exit code."""
     order = list(Exit)
     return min(halts, key=lambda halt: order.index(halt.exit_code), default=None)
 
@@ -116,7 +116,7 @@ class CircuitBreaker:
 
     @property
     def worst(self) -> StopReason | None:
-        """Return the halt that decides the exit code."""
+        """Return the reason to stop that decides the exit code."""
         return worst_halt(self.all_halts)
 
     @property

@@ -33,7 +33,7 @@ from batchvid.domain.plan import Plan, plan
 from batchvid.domain.results import Money
 from batchvid.engine.polling import PollPlanner
 from batchvid.journal.base import Change
-from batchvid.storage.base import Known, Renamed
+from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def identity_of(
     rows = {row.job_id: row for row in journal.progress_of(dependencies.ids)}
     gone = journal.progress_of(orphans)
     return identify(
-        jobs, dependencies, new=new, rows=rows, orphans=gone, story=lambda row: clips.sidecar(row.path or "")
+        jobs, dependencies, new=new, rows=rows, orphans=gone, sidecar_of=lambda row: clips.sidecar(row.path or "")
     )
 
 
@@ -148,7 +148,7 @@ def _move(
 def _respell(journal: Journal, clips: ClipStore) -> None:
     """Rename clips whose names a copy has spelt in another Unicode form to those that the journal knows."""
     for row in list(journal.clips_beyond_ascii()):
-        clips.respell(row.path or "", Known(row.job_id, row.size_bytes or 0, row.sha256 or ""))
+        clips.respell(row.path or "", KnownClip(row.job_id, row.size_bytes or 0, row.sha256 or ""))
 
 
 def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
@@ -177,15 +177,15 @@ def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
     return still
 
 
-def _clip_at(clips: ClipStore, row: Progress, path: str) -> Known | None:
+def _clip_at(clips: ClipStore, row: Progress, path: str) -> KnownClip | None:
     """Return the clip of the job that should be at *path*: the journal's, or one that came and is not in it yet."""
     if row.path == path:
-        return Known(row.job_id, row.size_bytes or 0, row.sha256 or "")
+        return KnownClip(row.job_id, row.size_bytes or 0, row.sha256 or "")
     told = clips.sidecar(path) if row.task_id is not None and row.state.is_open else {}
     size_bytes, sha256 = told.get("size_bytes"), told.get("sha256")
     if told.get("task_id") != row.task_id or not isinstance(size_bytes, int) or not isinstance(sha256, str):
         return None
-    return Known(row.job_id, size_bytes, sha256)
+    return KnownClip(row.job_id, size_bytes, sha256)
 
 
 def _renaming(noted: Sequence[str]) -> Renaming:

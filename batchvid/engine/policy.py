@@ -102,8 +102,8 @@ def sends_at_most(limits: Limits) -> int:
 def after_refusal(fault: Fault, retries: RetryCounts, *, sends: int, jitter: float, limits: Limits) -> Verdict:
     """Return what becomes of a job whose submit was refused; *retries* and *sends* count this request already.
 
-    A throttled request and an absent service say nothing about the job. A request that is of no use again, but of
-    which nothing proves that it was not paid, ends the job with its price counted as spent.
+    A throttled request and an absent service say nothing about the job. Some requests are of no
+    use again, but nothing proves that they were not paid: such a request ends the job, and its price counts as spent.
     """
     if fault.kind is FaultKind.REJECTED and fault.proof is Proof.NONE:
         return Verdict((life.GaveUp(str(fault)),))

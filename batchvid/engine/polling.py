@@ -146,8 +146,8 @@ def _kernel_width(logs: list[float]) -> float:
 def _smoothed(logs: list[float], width: float) -> list[float]:
     """Return the mass in each bin of the kernel estimate; newer samples weigh more.
 
-    The kernel is three boxes one after the other, which come within a few percent of a bell and cost the same at any
-    width and number of samples.
+    The kernel is three boxes one after the other: within a few percent they are a bell. They cost the same at any width
+    and number of samples.
     """
     step = math.log(STEP)
     weights = [0.98 ** (len(logs) - 1 - age) for age in range(len(logs))]

@@ -1,8 +1,8 @@
 """The small pictures of a report: a poster for each clip, and for each frame that was sent.
 
 They are made by a process of its own, ``python -m batchvid.engine.posters``: what a decoder does with a hostile or
-broken clip (crash, hang, swell) then happens there, and the run that pays goes on. The child reads a line of JSON for
-each picture from its standard input, puts the picture in place, and answers with a line, until the input ends.
+broken clip (crash, hang, swell) then happens there, and the run that pays goes on. For each picture the child reads a
+line of JSON from its standard input, puts the picture in place, and answers with a line. It ends with its input.
 A picture is named after the content that it shows, so one that is there is never made again. The parent's side is
 `Posters`, which never waits longer than it was told to.
 """

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.errors import StorageError
-from batchvid.domain.history import ContradictionError, Found, Known, Retelling, Witnesses, contested, needs_look
+from batchvid.domain.history import (
+    ContradictionError,
+    Found,
+    KnownRequests,
+    Retelling,
+    Witnesses,
+    contested,
+    needs_look,
+)
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
 from batchvid.domain.reopening import interrupted
@@ -333,12 +341,12 @@ def _retellings(
 
 def _what_is_known(
     journal: JournalReader | None, found: Witnesses, jobs: Mapping[str, Job]
-) -> tuple[Known, dict[str, list[Found]], dict[str, Progress], dict[str, float], Collection[str]]:
+) -> tuple[KnownRequests, dict[str, list[Found]], dict[str, Progress], dict[str, float], Collection[str]]:
     if journal is None:
-        nothing = Known((), (), (), ())
+        nothing = KnownRequests((), (), (), ())
         return nothing, found.of_jobs(nothing, wanted=jobs.keys()), {}, {}, ()
     tries = list(journal.attempts())
-    known = Known.of(tries, journal.events(kinds=["SubmitStarted"]))
+    known = KnownRequests.of(tries, journal.events(kinds=["SubmitStarted"]))
     open_rows = {row.job_id: row for row in journal.open_progress()}
     by_job = found.of_jobs(known, wanted=jobs.keys())
     newest = {(row.job_id, row.attempt) for row in open_rows.values()}

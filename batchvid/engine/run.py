@@ -97,14 +97,15 @@ def summary_of(
     if nothing is not None:  # a slip in a pattern must not look like a manifest that is done
         codes.append(Exit.STOPPED)
     ids, chosen = [job.id for job in scheduler.jobs], scheduler.may_submit
-    spent = [
-        NeedsAttention(ids[index], State.PENDING, reason)
-        for index, reason in scheduler.spent.items()
+    exhausted = [
+        NeedsAttention(ids[index], State.PENDING, last)
+        for index, last in scheduler.exhausted.items()
         if chosen(ids[index])
     ]
     deferred = sum(chosen(ids[index]) for index in scheduler.deferred)
     blocked = sum(one.state is State.PENDING for one in needing)
     halt = worst_halt(halts)
+    reason = halt.reason if halt else nothing or _all_exhausted(exhausted)
     return Summary(
         manifest=context.named,
         output=str(context.manifest.output),
@@ -116,14 +117,14 @@ def summary_of(
         polls=statistics.polls,
         downloaded_bytes=statistics.downloaded_bytes,
         exit_code=exit_code(counts, parked=deferred, halts=codes, interrupted=interrupted, blocked=blocked),
-        stopped="it was interrupted" if interrupted is not None else halt.reason if halt else nothing or _spent(spent),
-        needs_person=(*needing, *spent),
+        stopped="it was interrupted" if interrupted is not None else reason,
+        needs_person=(*needing, *exhausted),
         films=films,
         not_chosen=len(scheduler.jobs) - sum(counts.values()),
     )
 
 
-def _spent(jobs: Sequence[NeedsAttention]) -> str | None:
+def _all_exhausted(jobs: Sequence[NeedsAttention]) -> str | None:
     """Return why the run ended where only jobs are left that may send nothing more in it."""
     if not jobs:
         return None

@@ -168,7 +168,7 @@ class Scheduler:
         self.busy: Counter[Step] = Counter()
         self.deferred: set[int] = set()
         """Jobs whose paid task or clip is left for the next run."""
-        self.spent: dict[int, str] = {}
+        self.exhausted: dict[int, str] = {}
         """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
         self.draining = False
         self.only: frozenset[str] | None = None
@@ -380,10 +380,10 @@ class Scheduler:
         self.busy[step] -= 1
         one = self.active[index]
         ended = one.progress.parked or one.progress.state in {State.DONE, State.FAILED, State.IN_DOUBT}
-        if self.is_spent(index):
-            self.spent[index] = one.progress.reason or ""
+        if self.is_exhausted(index):
+            self.exhausted[index] = one.progress.reason or ""
             self.tracker.cut_off(index)
-        if ended or index in self.tracker.held_back or index in self.spent:
+        if ended or index in self.tracker.held_back or index in self.exhausted:
             del self.active[index]
         else:
             self.queue(index, one, wait_s=wait_s, now=now)
@@ -424,7 +424,7 @@ class Scheduler:
         one.sends += 1
         return one.sends
 
-    def is_spent(self, index: int) -> bool:
+    def is_exhausted(self, index: int) -> bool:
         """Whether the job would have to send more paid requests than one run may: it is left for the next run."""
         one = self.active[index]
         return one.progress.state is State.PENDING and one.sends >= sends_at_most(self.limits)

@@ -43,7 +43,7 @@ CLASSES_ASKED = 100
 
 
 class Statistics:
-    """What both kinds know of the jobs: who needs a person, and which clips are new."""
+    """What both kinds know of the jobs: who needs attention, and which clips are new."""
 
     def __init__(self) -> None:
         self.submits = 0

@@ -279,7 +279,7 @@ class Steps:
     def _tell_if_spent(self, index: int) -> None:
         """Tell a person of a job that may send nothing more in this run."""
         one = self.scheduler.active[index]
-        if self.scheduler.is_spent(index):
+        if self.scheduler.is_exhausted(index):
             self.ports.observer.warn(
                 f"{one.progress.job_id} has sent {one.sends} paid requests in this run (limits.attempts + "
                 f"{policy.SENDS_BEYOND_ATTEMPTS} is the most) and is left for the next one: {one.progress.reason}"

@@ -233,9 +233,9 @@ class Journal(JournalReader, Protocol):
     def record(self, changes: Sequence[Change]) -> None:
         """Keep *changes*, all of them or none; when this returns, they survive a power loss.
 
-        Raises `StaleProgressError` when a change does not start from what the journal holds (a bug), `TaskOwnedError`
-        when one names a task that another attempt has, and `batchvid.domain.errors.StorageError` when it cannot be
-        kept. Two jobs may exchange their tasks in one call.
+        Raises `StaleProgressError` when a change does not start from what the journal holds: a bug. Raises
+        `TaskOwnedError` when one names a task that another attempt has, and `batchvid.domain.errors.StorageError`
+        when it cannot be kept. Two jobs may exchange their tasks in one call.
         """
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
@@ -285,8 +285,8 @@ class JournalStore(Protocol):
         """Open the journal for writing, or make it, for *service* (a normalised base URL); the caller has the lock.
 
         ``None`` is whatever service it has, for a person's decisions: there must be a journal then. Raises
-        `batchvid.domain.errors.StorageError` for a journal that cannot be read or written, or might be something else,
-        and `batchvid.domain.errors.ConfigError` for one of another service or a newer batchvid.
+        `batchvid.domain.errors.StorageError` for a journal that cannot be read or written, or might be something else.
+        Raises `batchvid.domain.errors.ConfigError` for one of another service or a newer batchvid.
         """
 
     def read(self) -> JournalReader | None:

@@ -7,8 +7,8 @@ with it (`batchvid.domain.history`). What is covered:
   never knows more than the journal that it was written beside, and a killed process leaves no paid request out of it.
   It is not synced: after a power loss the newest lines may be missing. The journal, which is synced, has them.
 * A line that was cut off is ended before the next one, so that no two lines become one.
-* The log is rotated, and 128 MB of it are kept: the lives of some 100,000 jobs. What is still open when it is rotated
-  (sent, in doubt, under way, or not yet saved) is written again at the head of the new file. A clip that was saved is
+* The log is rotated, and 128 MB of it are kept: the lives of some 100,000 jobs. What is still open at a rotation
+  (sent, in doubt, under way, not yet saved) is written again at the head of the new file. A clip that was saved is
   told by its sidecar, too. Only attempts that failed, or were given up, go with the oldest file.
 """
 

@@ -25,9 +25,9 @@ GROUP_MAX = 512
 class Recorder:
     """Records in a thread of its own, which has the journal to itself until `close`.
 
-    One commit is under way at a time. When one change spoils a group, the group was rolled back as a
-    whole, so each of its changes goes again alone and only the guilty one's caller hears of it. When the disk
-    refuses a group, all its callers hear of it at once: one by one they would wait for the same disk again.
+    One commit is under way at a time. When one change spoils a group, the whole group is rolled back. Each of its
+    changes then goes again alone, and only the guilty one's caller hears of it. When the disk refuses a group, all its
+    callers hear of it at once: one by one they would wait for the same disk again.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -42,8 +42,8 @@ class Recorder:
         """Keep *change*; it is durable when this returns.
 
         Raises as `Journal.record` does, and then nothing of the change was kept. It cannot be cancelled: a cancelled
-        caller waits for the record to settle first, and if the record failed, gets that error instead, because a paid
-        task id may depend on it.
+        caller waits for the record to settle first. If the record failed, the caller gets that error instead, because
+        a paid task id may depend on it.
         """
         if self._closed:
             raise RuntimeError("the recorder is closed")

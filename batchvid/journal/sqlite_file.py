@@ -5,7 +5,8 @@ been paid, and a fresh one would pay for everything again.
 
 The seal tells that the file is the very one that the last session closed properly. Whoever opens a journal for writing
 breaks its seal, and whoever closes it properly seals it again. The seal holds the name of the session, which is in the
-journal too, and the file's number, size and time of change, which no backup brings back. So it does not hold for
+journal too. It also holds the file's number, size and time of change, which no backup brings back. So it does not hold
+for
 
 * a journal that was restored from a backup, alone or with all that lies beside it, seal included;
 * a journal whose -wal was lost, or that was copied in the middle of a session: that session had broken the seal;
@@ -216,8 +217,8 @@ def companions(path: Path) -> list[Path]:
 def refuse_doubtful(path: Path) -> bool:
     """Whether there is a journal at *path*; refuse what only looks like one.
 
-    Raises `StorageError` for a symbolic link (at the file, its companions or its folder), for what
-    is no plain file, and for an empty one, which SQLite would silently take for a fresh database.
+    Raises `StorageError` for a symbolic link (at the file, its companions or its folder) and for what
+    is no plain file. So it does for an empty file, which SQLite would silently take for a fresh database.
     """
     exists = False
     for place in (path.parent, path, *companions(path)):
@@ -275,8 +276,8 @@ def make_private_file(path: Path) -> None:
 def make_private(path: Path) -> None:
     """Remove the rights of others from the journal's files and folder, where somebody has granted them.
 
-    SQLite gives its companions the rights that the journal has at that moment. If it was not to be written
-    then, they would stay so and block it for good, so they get the right to be written as well.
+    SQLite gives its companions the rights that the journal has at that moment. Companions of a
+    read-only journal would stay read-only and block it for good. So they get the right to be written, too.
     """
     for place, mode in ((path.parent, STATE_FOLDER_MODE), (path, STATE_FILE_MODE)):
         if place.stat().st_mode & 0o077:
@@ -420,7 +421,7 @@ class Home:
         return cls(_machine(), str(state.parent), state.stat().st_ino)
 
 
-class Verdict(Enum):
+class Whereabouts(Enum):
     """What follows from where a journal is found."""
 
     AT_HOME = auto()
@@ -429,16 +430,16 @@ class Verdict(Enum):
     MAY_BE_A_COPY = auto()
 
 
-def verdict(before: Home | None, now: Home, *, was_clean: bool, is_work_left: bool) -> Verdict:
+def verdict(before: Home | None, now: Home, *, was_clean: bool, is_work_left: bool) -> Whereabouts:
     """Return what the table says."""
     if before is None:
-        return Verdict.AT_HOME
+        return Whereabouts.AT_HOME
     same_machine = None in {before.machine, now.machine} or before.machine == now.machine
     if same_machine and before.number == now.number:
-        return Verdict.AT_HOME
+        return Whereabouts.AT_HOME
     if same_machine and before.folder == now.folder:
-        return Verdict.PUT_BACK
-    return Verdict.MOVED if was_clean or not is_work_left else Verdict.MAY_BE_A_COPY
+        return Whereabouts.PUT_BACK
+    return Whereabouts.MOVED if was_clean or not is_work_left else Whereabouts.MAY_BE_A_COPY
 
 
 def settle(
@@ -457,19 +458,19 @@ def settle(
     before, now = _remembered(journal), Home.of(path)
     is_left = wanted is None or before == now or _is_work_left(journal, wanted)
     match verdict(before, now, was_clean=was_clean, is_work_left=is_left):
-        case Verdict.AT_HOME:
+        case Whereabouts.AT_HOME:
             pass
-        case Verdict.PUT_BACK:
+        case Whereabouts.PUT_BACK:
             note("the output was put back from a copy (its folder is another one now): it goes on from what it knows")
-        case Verdict.MOVED:
+        case Whereabouts.MOVED:
             note(f"the output was moved here{_from(before)}: from now on only this copy of it may go on")
-        case Verdict.MAY_BE_A_COPY if not moved:
+        case Whereabouts.MAY_BE_A_COPY if not moved:
             raise StorageError(
                 f"the output {clean(now.folder, 4096)} was copied or moved here{_from(before)} while a run was going "
                 "on, or after one that did not end properly: if two copies go on, both buy what is left. Make sure "
                 "that the other one is stopped for good; then `batchvid run MANIFEST --moved` goes on with this one"
             )
-        case Verdict.MAY_BE_A_COPY:
+        case Whereabouts.MAY_BE_A_COPY:
             note(f"the output was moved here{_from(before)}, as you said: only this copy of it may go on")
     if before != now:
         journal.meta_set(HOME, json.dumps(asdict(now)))
@@ -480,7 +481,7 @@ def question(journal: JournalReader, wanted: Collection[str], *, path: Path, was
     """Return what `JournalReader.moved_question` does, of the journal at this path."""
     before, now = _remembered(journal), Home.of(path)
     found = verdict(before, now, was_clean=was_clean, is_work_left=_is_work_left(journal, wanted))
-    if found is not Verdict.MAY_BE_A_COPY:
+    if found is not Whereabouts.MAY_BE_A_COPY:
         return None
     return (
         f"The output {clean(now.folder, 4096)} was copied or moved here{_from(before)} in the middle of a run. If two "

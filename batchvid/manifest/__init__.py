@@ -18,9 +18,9 @@ __all__ = ["Manifest", "json_schema", "load", "write_starter"]
 def load(path: Path | str, *, read_frame: Callable[[Path], Frame], base_url: str | None = None) -> Manifest:
     """Read, check and expand a manifest, and every file that it names.
 
-    *read_frame* returns the frame of an image file (called once a file, with an absolute path), or
-    raises ``ValueError`` with what is wrong with it ("is a folder, not an image"). *base_url*, a valid one, wins over
-    what the manifest says.
+    *read_frame* is called once for each image file, with an absolute path. It returns the frame, or raises
+    ``ValueError`` with what is wrong ("is a folder, not an image"). *base_url*, a valid one, wins over what the
+    manifest says.
     Raises `batchvid.domain.errors.ManifestError` with every problem, in the order of the files' lines.
     """
     from batchvid.manifest.loader import load as load_now

@@ -1,7 +1,7 @@
 """``{name}`` in the manifest's texts, and the names of files, which such texts make.
 
-A template is plain substitution. This is not ``str.format``: a name is looked up among the variables and nowhere else,
-so that no attribute, index or conversion of anything can be reached from a manifest. Folders come only from the slashes
+A template is plain substitution. This is not ``str.format``: a name is looked up among the variables and nowhere else.
+So no attribute, index or conversion of anything can be reached from a manifest. Folders come only from the slashes
 of the ``filename`` template, never from a value. So all clips of a manifest lie equally deep, and none can be where
 another needs a folder.
 """

@@ -1,8 +1,8 @@
 """YAML as a plain tree: text, maps and lists, nothing guessed, every mistake with its line and column.
 
-The tree is built from the C parser's events in one pass. Positions of single keys are not kept: they
-are looked for in a second pass, and only when there is a problem to show, so that a manifest of a
-hundred thousand jobs that is right is read about as quickly as the C parser can go.
+The tree is built from the C parser's events in one pass. Positions of single keys are not kept.
+A second pass looks for them, and only when there is a problem to show. So a good manifest of a
+hundred thousand jobs is read about as quickly as the C parser can go.
 
 Three bounds hold: the file's size, the depth of nesting, and how much aliases may add. An aliased
 value is shared and never copied, but whoever walks the tree meets it once per alias.

@@ -1,7 +1,7 @@
 """Joins clips into one film with FFmpeg: its concat demuxer where their tracks are alike, else its filters and x264.
 
-A part begins where the one before it has ended, picture and sound: whatever is shorter of the two leaves a gap, in most
-clips of less than a frame, so that no part is cut and picture and sound never drift apart. What is written begins with
+A part begins where the one before it has ended, picture and sound. Whatever is shorter of the two leaves a gap, in most
+clips of less than a frame. So no part is cut, and picture and sound never drift apart. What is written begins with
 its index (faststart), so that a browser plays it while it loads. All of it blocks.
 """
 

@@ -2,7 +2,7 @@
 
 A paid request has a connection of its own (`batchvid.providers.paid_post`). For the rest there are two sessions. The
 one for the API carries the key and follows no redirect. The one that fetches clips from the URLs that the service names
-carries no key, and connects to public addresses only (unless the service itself is on this machine). Neither keeps
+carries no key. It connects to public addresses only, unless the service itself is on this machine. Neither keeps
 cookies or reads proxies from the environment. The key ends here: an answer that repeats it goes on without it.
 """
 
@@ -253,11 +253,11 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 async def _arrived(response: aiohttp.ClientResponse, patience_s: float | None = None) -> bytes:
-    """Wait for more of a body and give it, ``b""`` at its end; raises only what the network can do to it.
+    """Return more of a body as soon as it comes, ``b""`` at its end; raises only what the network can do to it.
 
     aiohttp 3.14.5 closes a connection whose chunk it could not read, drops its own time-out, and tells nobody who waits
-    for more: so a wait for a connection that is closed is short, and one for a clip, which has no time-out as a whole,
-    has an end of its own.
+    for more. So a wait for a closed connection is short. A wait for a clip, which has no time-out as a whole, has an
+    end of its own.
     """
     connection = response.connection
     transport = None if connection is None else connection.transport

@@ -4,8 +4,8 @@ What it promises, in the order in which one turn of it goes:
 
 1. The connection is new, and is closed afterwards. Nothing that another request left in it can answer this one.
 2. Each turn reads everything that has arrived, before it sends more and before it looks at the time. So an answer that
-   came early is read although the rest can no longer be sent, and one that came while the process stood still
-   (a stopped container) is read although its time is long over.
+   came early is read, although the rest can no longer be sent. One that came while the process stood still
+   (a stopped container) is read, too, although its time is long over.
 3. What arrives before the first byte of the request has left is nobody's answer: the request is not sent.
    An answer that begins before the last byte was handed to the system is marked as one that was not asked for.
 4. Nothing is ever sent a second time.

@@ -1,7 +1,7 @@
 """A sandbox as a child process, for a run, a demo or a test: it ends with its parent, whatever ends the parent.
 
-The child reads its options from the first line of its standard input, answers with one line of JSON, and lives
-until that input closes, which the kernel sees to even when the parent is killed.
+The child reads its options from the first line of its standard input, and answers with one line of JSON. It
+lives until that input closes; the kernel closes it even when the parent is killed.
 """
 
 from __future__ import annotations

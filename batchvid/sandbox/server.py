@@ -68,7 +68,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
     script = Script(_read_faults(options.faults_path, DIALECTS[options.provider].CALLS))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
-        memory = stack.enter_context(StateFolder(options.state_dir).held()) if options.state_dir else None
+        memory = stack.enter_context(MemoryFolder(options.state_dir).held()) if options.state_dir else None
         world = World(
             options,
             clips=_clips(options, memory, stack),
@@ -103,7 +103,7 @@ def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
     return parse_rules(raw, source=str(path), calls=calls)
 
 
-def _clips(options: Options, memory: StateFolder | None, stack: ExitStack) -> Clips:
+def _clips(options: Options, memory: MemoryFolder | None, stack: ExitStack) -> Clips:
     if options.clip == "tiny":
         from batchvid.sandbox.render import tiny_clips
 
@@ -150,7 +150,7 @@ def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
 # ---- what outlives a request
 
 
-class StateFolder:
+class MemoryFolder:
     """A folder of state; usable as a world's ``memory`` while it is `held`."""
 
     def __init__(self, folder: Path) -> None:

@@ -81,7 +81,7 @@ class Saved:
     clip: Clip
 
 
-class Known(NamedTuple):
+class KnownClip(NamedTuple):
     """What the journal knows of a clip."""
 
     job_id: str
@@ -143,8 +143,8 @@ class Part(Protocol):
     async def commit(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
         """Append *rest*, and turn the part into the clip, durably, with *sidecar* beside it.
 
-        A cancellation waits for its end. Raises `batchvid.media.mp4.NotAClip` when it is no complete clip, and
-        `ForeignFileError` when something else has the name (the part is kept, and is `complete` at the next try).
+        A cancellation waits for its end. Raises `batchvid.media.mp4.NotAClip` when it is no complete clip. Raises
+        `ForeignFileError` when something else has the name; the part is kept, and is `complete` at the next try.
         """
 
 
@@ -204,8 +204,8 @@ class ClipStore(Protocol):
         a second one becomes ``kite.attempt-1.2.mp4``.
         """
 
-    def rename(self, old: str, new: str, clip: Known) -> Renamed:
+    def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Rename the clip at *old* to *new*, and its sidecar, which then names the job. It can be repeated."""
 
-    def respell(self, path: str, clip: Known) -> None:
+    def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from batchvid.domain.errors import InTheWayError, StorageError
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import NotAClip, probe
-from batchvid.storage.base import SIDECAR_MARK, Known, Names, Renamed, WrongClip
+from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
 from batchvid.storage.fs import (
     doing,
     exists,
@@ -203,7 +203,7 @@ class LocalStore:
             except FileNotFoundError:
                 return None
 
-    def rename(self, old: str, new: str, clip: Known) -> Renamed:
+    def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Rename the clip at *old* to *new*, and its sidecar, which then names the job."""
         before, after = Names.of(old), Names.of(new)
         try:
@@ -217,7 +217,7 @@ class LocalStore:
         except InTheWayError:
             return Renamed.TAKEN
 
-    def respell(self, path: str, clip: Known) -> None:
+    def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""
         here = self._folder
         for part in PurePosixPath(path).parts:
@@ -306,7 +306,7 @@ class _File(NamedTuple):
         return self.name in os.listdir(self.folder)  # noqa: PTH208 a descriptor has no path
 
 
-def _renamed(source: int, target: int, names: tuple[Names, Names], *, clip: Known, path: str) -> Renamed:
+def _renamed(source: int, target: int, names: tuple[Names, Names], *, clip: KnownClip, path: str) -> Renamed:
     """Rename between two folders, from the first of the *names*; *source* is -1 when the old folder is not there."""
     before, after = names
     new, new_sidecar = _File(target, after.clip), _File(target, after.sidecar)
@@ -347,7 +347,7 @@ def _rename(old: _File, new: _File) -> bool:
     return True
 
 
-def _rewrite(old: _File, new: _File, *, clip: Known, path: str) -> None:
+def _rewrite(old: _File, new: _File, *, clip: KnownClip, path: str) -> None:
     """Write the sidecar under its new name, and remove the old one; do nothing where there is none of ours."""
     told = read_sidecar(old.folder, old.name) or read_sidecar(new.folder, new.name)
     if not told or told.get("sha256") != clip.sha256:
@@ -361,7 +361,7 @@ def _rewrite(old: _File, new: _File, *, clip: Known, path: str) -> None:
         os.unlink(old.name, dir_fd=old.folder)
 
 
-def _has_size(file: _File, clip: Known) -> bool:
+def _has_size(file: _File, clip: KnownClip) -> bool:
     try:
         found = os.lstat(file.name, dir_fd=file.folder)
     except FileNotFoundError:
@@ -369,7 +369,7 @@ def _has_size(file: _File, clip: Known) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == clip.size_bytes
 
 
-def _holds(file: _File, clip: Known) -> bool:
+def _holds(file: _File, clip: KnownClip) -> bool:
     """Whether the file is that clip."""
     try:
         descriptor = open_regular(file.folder, file.name, os.O_RDONLY)

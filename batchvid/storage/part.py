@@ -11,8 +11,8 @@ A crash between any two of these leaves either a part that can be taken up, or a
 
 A film takes the same steps. It may replace an older one, so its sidecar tells of both, and is durable before step 5.
 
-What is there of an earlier try counts only if it belongs to the same source, and if the machine has not been started
-again since: bytes that were never synced may be holes after a power loss.
+What is there of an earlier try counts only if it belongs to the same source and the machine was not started again
+since. Bytes that were never synced may be holes after a power loss.
 """
 
 from __future__ import annotations
@@ -368,8 +368,8 @@ class LocalPart:
     async def commit(self, sidecar: Mapping[str, object], rest: bytes = b"") -> Saved:
         """Append *rest*, turn the part into the clip, durably, and close it: in a thread that a cancellation waits for.
 
-        Raises `NotAClip` when the file is no complete clip (it is kept as ``.bad``), and `ForeignFileError` when
-        something else has the clip's name (the part is kept, and is `complete` at the next try).
+        Raises `NotAClip` when the file is no complete clip; it is kept as ``.bad``. Raises `ForeignFileError` when
+        something else has the clip's name; the part is kept, and is `complete` at the next try.
         """
         with doing(f"finish {self._path}.part"):
             return await self._finisher.name(lambda: self._commit(sidecar, rest))

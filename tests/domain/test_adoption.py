@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchvid.domain.doubts import Adoption, Known, has_it, mistakes, refusal, scruples
+from batchvid.domain.doubts import Adoption, KnownJobs, has_it, mistakes, refusal, scruples
 from batchvid.domain.job import Progress, State
 from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport
 
@@ -19,7 +19,7 @@ ROWS = {
 }
 OWNERS = {f"t-{name}": name for name in ("left", "right", "lost", "done")} | {"t-first": "right"}
 NEWEST = {name: row.task_id for name, row in ROWS.items() if row.attempt}
-KNOWN = Known(ROWS, {*ROWS, "fresh"}, "m.yaml", OWNERS.get, NEWEST)
+KNOWN = KnownJobs(ROWS, {*ROWS, "fresh"}, "m.yaml", OWNERS.get, NEWEST)
 
 
 def wrong(*pairs: tuple[str, str]) -> list[str]:

@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
-from batchvid.domain.history import ContradictionError, Known, Retelling, Witnesses
+from batchvid.domain.history import ContradictionError, KnownRequests, Retelling, Witnesses
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import advance
 from batchvid.domain.records import rfc3339
 
 START = 1_800_000_000.0
-NOTHING = Known((), (), (), ())
+NOTHING = KnownRequests((), (), (), ())
 NAMES = ("SubmitStarted", "SubmitAccepted", "SubmitRefused", "SubmitUnsure", "TaskAdopted", "Reopened", "TaskSucceeded",
          "TaskFailed", "TimedOut", "DownloadFailed", "UrlExpired", "ClipSaved", "GaveUp", "Unheard")  # fmt: skip
 ANY = (
@@ -28,7 +28,9 @@ def line(event: str, attempt: int = 1, at: float = START, job: str = "kite", **m
     return {"at": rfc3339(at), "job": job, "attempt": attempt, "event": event, **more}
 
 
-def retold(row: Progress, *lines: dict[str, Any], known: Known = NOTHING, started_at: float | None = None) -> Retelling:
+def retold(
+    row: Progress, *lines: dict[str, Any], known: KnownRequests = NOTHING, started_at: float | None = None
+) -> Retelling:
     """Return what is retold of the job ``kite``."""
     witnesses = Witnesses()
     for one in lines:
@@ -82,7 +84,7 @@ def test_a_refusal_is_only_believed_of_the_request_that_it_answered() -> None:
     """A number is used again after a refusal: what is open in the journal is a later request of the same number."""
     row = after(life.SubmitStarted(1, 1, "fp"))
     first = [line("SubmitStarted"), line("SubmitRefused", reason="429")]
-    known = Known((), {("kite", 1, int(START)), ("kite", 1, int(START) + 9)}, {("kite", 1)}, ())
+    known = KnownRequests((), {("kite", 1, int(START)), ("kite", 1, int(START) + 9)}, {("kite", 1)}, ())
     later = retold(row, *first, line("SubmitStarted", at=START + 9), known=known, started_at=START + 9)
     assert later.events == []
     same_second = retold(row, *first, line("SubmitStarted"), known=known, started_at=START)
@@ -93,7 +95,7 @@ def test_a_refusal_is_only_believed_of_the_request_that_it_answered() -> None:
 def test_the_answer_of_a_request_that_the_journal_has_open_is_its_answer() -> None:
     """Sent, as the journal knows, and accepted, as only the log knows."""
     row = after(life.SubmitStarted(1, 1, "fp"))
-    known = Known((), {("kite", 1, int(START))}, {("kite", 1)}, ())
+    known = KnownRequests((), {("kite", 1, int(START))}, {("kite", 1)}, ())
     found = retold(row, line("SubmitStarted"), line("SubmitAccepted", task_id="t"), known=known, started_at=START)
     assert (found.row.state, found.row.task_id, found.row.attempt) == (State.RUNNING, "t", 1)
 
@@ -102,7 +104,7 @@ def test_the_answer_of_a_request_that_the_journal_has_open_is_its_answer() -> No
 def test_a_paid_task_whose_number_is_taken_becomes_the_next_attempt(events: tuple[life.Event, ...]) -> None:
     """The journal's own attempt of that number is over: the other task can still be collected."""
     row = after(life.SubmitStarted(1, 1, "fp"), life.SubmitAccepted("mine"), *events)
-    known = Known({"mine"}, (), (), ())
+    known = KnownRequests({"mine"}, (), (), ())
     found = retold(row, line("SubmitStarted"), line("SubmitAccepted", task_id="t"), known=known)
     assert (found.row.state, found.row.task_id, found.row.attempt) == (State.RUNNING, "t", 2)
 
@@ -114,12 +116,14 @@ def test_a_paid_task_that_has_no_place_is_a_contradiction(more: tuple[life.Event
     """The job goes on with another task of that number, or has its clip."""
     row = after(life.SubmitStarted(1, 1, "fp"), life.SubmitAccepted("mine"), *more)
     with pytest.raises(ContradictionError, match="task t was paid as its attempt 1"):
-        retold(row, line("SubmitStarted"), line("SubmitAccepted", task_id="t"), known=Known({"mine"}, (), (), ()))
+        retold(
+            row, line("SubmitStarted"), line("SubmitAccepted", task_id="t"), known=KnownRequests({"mine"}, (), (), ())
+        )
 
 
 def test_a_renamed_job_is_known_by_what_was_sent() -> None:
     """The journal has its request under another name; a name that the manifest still has is taken at its word."""
-    known = Known((), {("kite-v2", 1, int(START))}, {("kite-v2", 1)}, {(1, int(START), "fp")})
+    known = KnownRequests((), {("kite-v2", 1, int(START))}, {("kite-v2", 1)}, {(1, int(START), "fp")})
     witnesses = Witnesses()
     witnesses.event(line("SubmitStarted", fingerprint="fp"))
     assert witnesses.of_jobs(known, wanted=["kite-v2"])["kite"][0].is_known

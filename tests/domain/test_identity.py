@@ -41,7 +41,7 @@ def identity(
         new={job_id for job_id in ids if is_new(known.get(job_id))},
         rows={job_id: row for job_id, row in known.items() if job_id in ids},
         orphans=[row for row in known.values() if row.job_id not in ids],
-        story=lambda row: (stories or {}).get(row.job_id, {}),
+        sidecar_of=lambda row: (stories or {}).get(row.job_id, {}),
     )
 
 

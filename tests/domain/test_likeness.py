@@ -137,5 +137,5 @@ def test_a_misspelling_is_one_slip_in_one_word(word: str, other: str, same: bool
 def test_a_sidecar_that_tells_no_prompt_tells_nothing() -> None:
     """What was sent is not known where the manifest said something else already when the clip came."""
     told = {"prompt": None, "model": None, "size": None, "seconds": None, "form": None, "frames": None}
-    assert Content.of_story(told, slug="a-kite") is None
-    assert Content.of_story({}, slug="a-kite") is None
+    assert Content.of_sidecar(told, slug="a-kite") is None
+    assert Content.of_sidecar({}, slug="a-kite") is None

@@ -117,7 +117,7 @@ def check(drive: Drive, *, start_micros: int, wanted: int, chosen: int) -> None:
         assert money.spent_micros + money.reserved_micros <= max(money.budget_micros, start_micros)
     assert money.reserved_micros >= 0
     idle_open = sum(scheduler.counts[state] for state in (State.PENDING, State.RUNNING, State.READY, State.SUBMITTING))
-    left_out = len(scheduler.deferred) + len(scheduler.spent) + wanted - chosen
+    left_out = len(scheduler.deferred) + len(scheduler.exhausted) + wanted - chosen
     assert drive.in_lanes() + scheduler.busy.total() == idle_open - left_out
     assert all(sent <= sends_at_most(scheduler.limits) for sent in drive.sent.values())
     if money.budget_micros is not None:
@@ -160,7 +160,7 @@ def test_every_story_ends_and_loses_nothing(
         + drive.scheduler.counts[State.RUNNING]
         + drive.scheduler.counts[State.READY]
     )
-    assert left == len(drive.scheduler.deferred) + len(drive.scheduler.spent) or drive.scheduler.breaker.halts
+    assert left == len(drive.scheduler.deferred) + len(drive.scheduler.exhausted) or drive.scheduler.breaker.halts
 
 
 def come_back(drive: Drive, step: Step, index: int, data: st.DataObject) -> None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import Clip, NotAClip, probe
-from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Known, Names, Renamed, Saved, WrongClip
+from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, KnownClip, Names, Renamed, Saved, WrongClip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -260,7 +260,7 @@ class MemoryStore:
                 self._bucket.delete(key(names, old))
         return key(new, new.clip)
 
-    def rename(self, old: str, new: str, clip: Known) -> Renamed:
+    def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Copy under the new name, and then delete under the old one."""
         before, after, objects = Names.of(old), Names.of(new), self._bucket.objects
         source, target = key(before, before.clip), key(after, after.clip)
@@ -282,7 +282,7 @@ class MemoryStore:
             self._bucket.delete(source)
         return Renamed.DONE
 
-    def respell(self, path: str, clip: Known) -> None:
+    def respell(self, path: str, clip: KnownClip) -> None:
         """Rename a clip whose name has another Unicode form."""
         found = next((one for one in self._bucket.objects if one != path and nfc(one) == path), None)
         if found is not None and path not in self._bucket.objects:

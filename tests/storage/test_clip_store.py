@@ -15,7 +15,7 @@ import pytest
 
 from batchvid.domain.errors import ForeignFileError, StorageError
 from batchvid.media.mp4 import NotAClip
-from batchvid.storage.base import Known, Renamed
+from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.local import LocalStore
 from tests.storage.memory import Bucket, MemoryStore
 
@@ -192,9 +192,9 @@ async def save(
         return await part.commit({"id": "kite", "task_id": source}, data if at_once else b"")
 
 
-def known(data: bytes, job_id: str = "gull") -> Known:
+def known(data: bytes, job_id: str = "gull") -> KnownClip:
     """Return what the journal knows of a clip."""
-    return Known(job_id, len(data), hashlib.sha256(data).hexdigest())
+    return KnownClip(job_id, len(data), hashlib.sha256(data).hexdigest())
 
 
 # ---- a clip comes

@@ -17,7 +17,7 @@ import pytest
 from batchvid.domain.errors import ForeignFileError, StorageError, TooManyFilesError
 from batchvid.media.mp4 import NotAClip
 from batchvid.storage import part as part_module
-from batchvid.storage.base import Known, Renamed
+from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.fs import open_folder, place
 from batchvid.storage.local import LocalStore
 from batchvid.storage.threads import settled
@@ -617,7 +617,7 @@ def test_a_fifo_in_the_way_is_refused_without_waiting(store: LocalStore, clip: b
 def test_a_folder_that_is_none_is_in_the_way_of_a_renaming(store: LocalStore, clip: bytes) -> None:
     """The name's folder is a link, or a file."""
     saved = asyncio.run(save(store, clip))
-    known = Known("gull", saved.size_bytes, saved.sha256)
+    known = KnownClip("gull", saved.size_bytes, saved.sha256)
     (store._folder / "shots").write_bytes(b"")
     (store._folder / "away").symlink_to(store._folder)
     for folder in ("shots", "away"):
@@ -637,7 +637,7 @@ def test_a_crash_between_the_two_names_of_a_file_is_made_good(
     if linked == ".json":
         (folder / "kite.mp4").unlink()
         (folder / f"{new}.json").hardlink_to(folder / "kite.json")
-    assert store.rename("kite.mp4", f"{new}.mp4", Known("gull", saved.size_bytes, saved.sha256)) is Renamed.DONE
+    assert store.rename("kite.mp4", f"{new}.mp4", KnownClip("gull", saved.size_bytes, saved.sha256)) is Renamed.DONE
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {f"{new}.mp4", f"{new}.json"}
     assert store.sidecar(f"{new}.mp4")["id"] == "gull"
 
@@ -652,5 +652,5 @@ def test_where_no_links_can_be_made_a_rename_does_it(
 
     saved = asyncio.run(save(store, clip))
     monkeypatch.setattr(os, "link", refused)
-    assert store.rename("kite.mp4", "gull.mp4", Known("gull", saved.size_bytes, saved.sha256)) is Renamed.DONE
+    assert store.rename("kite.mp4", "gull.mp4", KnownClip("gull", saved.size_bytes, saved.sha256)) is Renamed.DONE
     assert names(store) == {"gull.json", "gull.mp4"}

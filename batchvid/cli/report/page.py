@@ -238,7 +238,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
         (known.size_bytes or 0) if is_clip else 0,
         _picture(known.sha256, pictures) if is_clip else "",
         strings.place(reason),
-        [_attempt(one, strings) for one in row.attempts if _is_a_story(one, row)],
+        [_attempt(one, strings) for one in row.attempts if _tells_more(one, row)],
         [part for one in row.troubles for part in (round(one.at), strings.place(_said(one)))],
     ]
 
@@ -258,7 +258,7 @@ def _frame(frame: Frame, strings: _Strings, pictures: Collection[str]) -> tuple[
     return strings.place(_shown(frame.path.rpartition("/")[2], 120)), strings.place(_picture(frame.sha256, pictures))
 
 
-def _is_a_story(one: Attempt, row: Row) -> bool:
+def _tells_more(one: Attempt, row: Row) -> bool:
     """Whether an attempt tells more than the row does: not the only one, that went well."""
     return len(row.attempts) > 1 or one.outcome != "succeeded"
 
