@@ -169,8 +169,8 @@ class Envelope:
     """Its ``type``, in lower case: some services name there what others name in the code."""
 
     def names(self, codes: Collection[str]) -> bool:
-        """Whether its code or its type is one of these."""
-        return self.code in codes or self.kind in codes
+        """Whether its code is one of these, or its type where the code says nothing: none, or a number."""
+        return self.code in codes or (self.kind in codes and (not self.code or self.code.isdigit()))
 
 
 def envelope(payload: Any) -> Envelope | None:

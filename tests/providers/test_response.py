@@ -247,3 +247,22 @@ def test_an_answer_without_the_key_is_left_as_it_is() -> None:
     answer = Response(200, {"via": "me"}, b"{}")
     assert answer.without(secret_of(SECRET)) is answer
     assert answer.without(secret_of("")) is answer
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "is_named"),
+    [
+        ("slow_down", "x", True),
+        ("", "slow_down", True),
+        ("400", "slow_down", True),
+        ("content_policy", "slow_down", False),
+        ("", "x", False),
+    ],
+)
+def test_the_type_of_an_error_counts_where_its_code_says_nothing(
+    code: str,
+    kind: str,
+    is_named: bool,  # noqa: FBT001 a table
+) -> None:
+    """What a code refuses for good must not be sent again and again for a type that says "too fast"."""
+    assert Envelope(code, "m", nested=True, kind=kind).names({"slow_down"}) is is_named
