@@ -59,7 +59,7 @@ class Night(Lab):
 
 
 @dataclass
-class RetryCounts:
+class Kills:
     """How many kills there were so far, over all nights."""
 
     lock: Lock = field(default_factory=Lock)
@@ -79,7 +79,7 @@ class RetryCounts:
             self.in_doubt += in_doubt
 
 
-def spend_nights(lab: Lab, tally: RetryCounts, seed: int) -> None:
+def spend_nights(lab: Lab, tally: Kills, seed: int) -> None:
     """Begin nights, kill their runs at random moments, look, and resume each to its end."""
     dice = random.Random(seed)  # noqa: S311 moments to be killed at
     while tally.wants_more():
@@ -120,7 +120,7 @@ def states_of(night: Night) -> list[str]:
 def random_kills(lab: Lab) -> None:
     """Find ledger, journal and tree in order after each kill, and end each night with one create a clip."""
     lab.sandbox(latency_s=0.12)
-    tally = RetryCounts()
+    tally = Kills()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for spent in [pool.submit(spend_nights, lab, tally, seed) for seed in range(AT_ONCE)]:
             spent.result()
