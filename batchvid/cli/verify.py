@@ -56,7 +56,7 @@ def verify_command(
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
 
-    --quick takes a second for a hundred thousand clips, and finds what is missing or cut off.
+    --quick takes seconds for a hundred thousand clips, and finds what is missing or cut off.
 
     What --repair finds under a clip's name is kept beside it, with the attempt's number.
     """
