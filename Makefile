@@ -25,7 +25,7 @@ setup: $(VENV)/.ready ## Make .venv and install batchvid with everything its tes
 
 demo: $(VENV)/.ready ## Run jobs/demo.yaml against the embedded sandbox: real MP4s, nothing paid
 	$(BIN)/batchvid run jobs/demo.yaml --sandbox --output $(DEMO_OUT)
-	@echo "clips: $(DEMO_OUT)/*.mp4   to look at: $(DEMO_OUT)/report.html   again: make demo (does nothing)   again: rm -r $(DEMO_OUT)"
+	@echo "clips: $(DEMO_OUT)/*.mp4   to look at: $(DEMO_OUT)/report.html   again: make demo (does nothing)   from scratch: rm -r $(DEMO_OUT)"
 
 test: $(VENV)/.ready ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL)
