@@ -27,6 +27,14 @@ class MakeClip(Protocol):
         ...
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Return how a case with *val* is called: bytes by their length, because some hold the time at which they were made.
+
+    Every worker has to collect the same names.
+    """
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_sessionfinish() -> None:
     """End the server of programs."""
     forked.end()
