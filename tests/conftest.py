@@ -28,7 +28,7 @@ class MakeClip(Protocol):
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Return how a case with *val* is called: bytes by their length, because some hold the time at which they were made.
+    """Return the name of a case with *val*: bytes by their length, as some hold the time at which they were made.
 
     Every worker has to collect the same names.
     """
