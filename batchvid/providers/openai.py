@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from batchvid.domain import fingerprint
 from batchvid.domain.task import TaskReport
-from batchvid.providers import payment, status
-from batchvid.providers.base import Request, Vocabulary, form
+from batchvid.providers.base import Vocabulary
+from batchvid.providers.videos import VideosAPI
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchvid.domain.job import Frame, Job
-    from batchvid.domain.task import Created, Fault
+    from batchvid.domain.job import Job
+    from batchvid.domain.task import Fault
+    from batchvid.providers.base import Request
     from batchvid.providers.response import NoResponse, Response
 
 WORDS = Vocabulary(
@@ -30,12 +29,11 @@ WORDS = Vocabulary(
 """No 5xx proves anything here: what stands before a model, or calls one, answers so after the work, too."""
 
 
-class OpenAI:
+class OpenAI(VideosAPI):
     """The provider ``openai``."""
 
-    def sent_fields(self, job: Job) -> list[tuple[str, str]]:
-        """Return what the manifest says, under its names, which are OpenAI's."""
-        return fingerprint.fields(prompt=job.prompt, model=job.model, size=job.size, seconds=job.seconds, form=job.form)
+    def __init__(self) -> None:
+        super().__init__(WORDS)
 
     def create(self, job: Job, frames: Sequence[bytes], *, boundary: str) -> Request:
         """Return a form with the first frame.
@@ -44,32 +42,9 @@ class OpenAI:
         """
         if len(frames) > 1:
             raise ValueError("a last frame cannot be sent to this service: remove it")
-        files = [(frame.mime, data) for frame, data in zip(job.frames, frames, strict=True)]
-        return form(self.sent_fields(job), files, path="/videos", boundary=boundary)
-
-    def read_create(
-        self, result: Response | NoResponse, *, now: float, frames: Sequence[Frame] = (), known: bool = False
-    ) -> Created | Fault:
-        """Return what became of a paid request."""
-        return payment.read_create(result, WORDS, now=now, frames=frames, known=known)
-
-    def poll(self, task_id: str) -> Request:
-        """Return the question how a task stands."""
-        return Request("GET", f"/videos/{quote(task_id, safe='')}")
+        return super().create(job, frames, boundary=boundary)
 
     def read_poll(self, result: Response | NoResponse, *, task_id: str, now: float) -> TaskReport | Fault:
         """Return how the task stands; no URL is waited for."""
-        report = status.read_poll(result, WORDS, task_id=task_id, now=now)
+        report = super().read_poll(result, task_id=task_id, now=now)
         return replace(report, url_may_follow=False) if isinstance(report, TaskReport) else report
-
-    def content(self, task_id: str) -> Request:
-        """Return the request for the clip."""
-        return Request("GET", f"/videos/{quote(task_id, safe='')}/content")
-
-    def read_refused_download(self, response: Response, *, now: float) -> Fault:
-        """Return what an answer in place of a clip means."""
-        return status.read_refused_download(response, now=now)
-
-    def hello(self) -> Request:
-        """Return the question for the models."""
-        return Request("GET", "/models")
