@@ -188,7 +188,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """The service says that its task failed."""
     ABANDONED = "abandoned"
-    """Given up on before its end was known. It may have been charged, so it counts as spent."""
+    """Abandoned before its end was known. It may have been charged, so it counts as spent."""
 
     @property
     def is_reserved(self) -> bool:

@@ -60,7 +60,7 @@ View = Observer
 
 
 class Silent(Observer):
-    """Tells nobody anything."""
+    """An observer that shows nothing."""
 
 
 class Several(Observer):

@@ -50,7 +50,7 @@ class JobSpec(NamedTuple):
     rows: Rows | None
     row: int
     fields: Mapping[str, Any]
-    """Given fields only, as the schema reads them."""
+    """Only the fields that are there, as the schema reads them."""
     broken: frozenset[str]
     """Fields that were given, and are wrong: already reported."""
     variables: Mapping[str, str]

@@ -110,7 +110,7 @@ class WrongClip(NamedTuple):
 
 
 Accepts = Callable[[Mapping[str, Any]], bool]
-"""Says whether a sidecar is of the kind that may be replaced."""
+"""Whether a sidecar is of the kind that may be replaced."""
 
 
 class Part(Protocol):

@@ -158,7 +158,7 @@ ENOUGH_TO_JUDGE_BYTES = 12
 Fetch = Callable[["Mapping[str, str]"], "AbstractAsyncContextManager[Transfer | NoResponse]"]
 """Asks for the clip, with these headers."""
 Refused = Callable[["Response"], Fault]
-"""Says what an answer in place of a clip means."""
+"""What an answer in place of a clip means."""
 
 
 async def download(
