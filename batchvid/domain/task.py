@@ -17,6 +17,8 @@ TASK_ID_MAX = 2048
 """Known ids have 32 to 80 characters; a proxy that packs its own words into them makes several hundred."""
 
 
+INLINE_CLIP = "data:"
+"""Where a clip is that stands in the answer to a poll itself, as a ``data:`` URL."""
 INTEGER_MAX = 2**63
 """An id that is a number comes out of a database."""
 
@@ -49,6 +51,7 @@ class TaskReport:
     """The service's own word, harmless to show."""
     progress_percent: float | None
     url: str | None
+    """Where the clip is: an http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP`."""
     url_expires_at: float | None
     resolved_model: str | None
     error: str | None
@@ -82,6 +85,8 @@ class FaultKind(StrEnum):
     """The service will never take this request. Not again; this job's fault; the others go on."""
     NO_CHANNEL = "no_channel"
     """The model is unknown, or for the moment nobody serves it. Again a few times, then this job's fault."""
+    NOT_ALLOWED = "not_allowed"
+    """The service forbids this request. This job's fault, unless it forbids the next ones, too: then the account's."""
     THROTTLED = "throttled"
     """Too fast. Again, and the whole run slows; never a reason to give a job up."""
     UNAVAILABLE = "unavailable"
@@ -132,6 +137,8 @@ class Fault:
     """The first bytes of an answer that could not be read, kept where money is in doubt."""
     proof: Proof = Proof.NONE
     """Of a paid request: what proves that it was not paid."""
+    url: str | None = None
+    """Of an answer in place of a clip: where that says that the clip is, as in a `TaskReport`."""
 
     def __str__(self) -> str:
         """Return the reason, with the request id when there is one; where the service's words were cut, it is added."""

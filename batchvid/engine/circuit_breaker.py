@@ -25,14 +25,22 @@ REFUSAL_COUNTS_AT_MOST = 15.0
 """For a wait of 15 minutes; what is longer was no wait for the service but for room."""
 RETRIES_PER_SUCCESS = 0.5
 """What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
-AWAY_AT_MOST_S = 7200.0
-"""So long without one answer to anybody, the tasks' time-outs wait: nobody could have said that they are done."""
+AWAY_AT_MOST = 3.0
+"""For so many times ``limits.task_timeout`` without one answer to anybody, the tasks' time-outs wait: nobody could have
+said that they are done. By default that is an hour."""
+FORBIDDEN_IN_A_ROW = 3
+"""So many different jobs that the service forbids one after the other are the account's trouble, not theirs."""
 DOUBTS_IN_A_ROW = 3
 """So many paid requests in doubt since one was taken are no accident: submitting pauses, and then one goes alone."""
 DOUBTS_AT_MOST = 10
 """So many since one was taken end the night's submitting: each further one might cost money."""
 DOUBT_PAUSE_MAX_S = 900.0
 BAD_POLLS_IN_A_ROW = 3
+"""So many, and nothing can be collected any more."""
+BAD_POLLS_BEFORE_SUBMITS_STOP = 2
+"""One refused key may be a gateway's bad moment; what is bought after the second one might never be collected."""
+BAD_POLLS = {FaultKind.ACCOUNT: Exit.ACCOUNT, FaultKind.MISCONFIGURED: Exit.CONFIG}
+"""The faults of a poll that stop a run, and what it then exits with."""
 WINDOW_CLOSED = "the time window has closed"
 
 
@@ -76,6 +84,8 @@ class CircuitBreaker:
         self._silent_since: float | None = None
         self._failed_in_a_row = 0
         self._bad_polls_in_a_row = 0
+        self._bad_poll_at = float("-inf")
+        self._forbidden_in_a_row = 0
         self._canaries_out = out_before + clips_before
         self._canaries_home = clips_before
         self._resume_at = 0.0
@@ -203,6 +213,7 @@ class CircuitBreaker:
     def submit_accepted(self, *, now: float) -> None:
         """Record that the service took a paid request."""
         self.account.accepted += 1
+        self._forbidden_in_a_row = 0
         self._paused_by = ""
         self._away = 0
         self._waiting_since = None
@@ -240,6 +251,11 @@ class CircuitBreaker:
                 self.halt_account(Exit.ACCOUNT, str(fault))
             case FaultKind.MISCONFIGURED:
                 self.halt_account(Exit.CONFIG, str(fault))
+            case FaultKind.NOT_ALLOWED:
+                self._forbidden_in_a_row += 1
+                if self._forbidden_in_a_row >= FORBIDDEN_IN_A_ROW:
+                    jobs = f"{self._forbidden_in_a_row} jobs in a row"
+                    self.halt_account(Exit.ACCOUNT, f"the service forbids {jobs}, the last: {fault}")
             case FaultKind.THROTTLED | FaultKind.UNAVAILABLE:
                 self._wait(fault, sent_at=sent_at, now=now, jitter=jitter)
 
@@ -269,18 +285,16 @@ class CircuitBreaker:
         if fault.kind is FaultKind.THROTTLED:
             self._paused_by = ""
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
-        elif fault.kind is FaultKind.ACCOUNT:
-            self.halt_account(Exit.ACCOUNT, str(fault), polls_too=self._hopeless())
-        elif fault.kind is FaultKind.MISCONFIGURED and self._hopeless():
-            self.halt_account(Exit.CONFIG, str(fault), polls_too=True)
-
-    def _hopeless(self) -> bool:
-        self._bad_polls_in_a_row += 1
-        return self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
+        elif fault.kind in BAD_POLLS and sent_at >= self._bad_poll_at:  # sent after the last one had come
+            self._bad_polls_in_a_row += 1
+            self._bad_poll_at = now
+            if self._bad_polls_in_a_row >= BAD_POLLS_BEFORE_SUBMITS_STOP:
+                is_hopeless = self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
+                self.halt_account(BAD_POLLS[fault.kind], str(fault), polls_too=is_hopeless)
 
     def is_away(self, now: float) -> bool:
         """Whether nobody has had an answer lately, and that is still to be waited out."""
-        return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST_S
+        return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST * self._limits.task_timeout_s
 
     def _heard(self, fault: Fault, *, sent_at: float) -> None:
         if fault.kind is not FaultKind.UNAVAILABLE:

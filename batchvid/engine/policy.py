@@ -169,10 +169,10 @@ def after_poll_fault(
     fault: Fault, retries: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
 ) -> Verdict:
     """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
-    if fault.kind is FaultKind.UNKNOWN_TASK:
-        if retries.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S:
-            return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
-    elif late and (fault.kind is not FaultKind.THROTTLED or retries.poll_faults >= THROTTLED_LOOKS):
+    is_unknown = retries.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S
+    if fault.kind is FaultKind.UNKNOWN_TASK and is_unknown:
+        return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
+    if late and (fault.kind is not FaultKind.THROTTLED or retries.poll_faults >= THROTTLED_LOOKS):
         return Verdict((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
     return Verdict((life.PollFailed(str(fault)),), backoff_s(retries.poll_faults, limits, jitter=jitter))
 

@@ -35,13 +35,19 @@ class Request:
 
 
 _STATUS_WORDS = {
-    Phase.WAITING: " queued pending submitted not_start not_started preparing waiting created starting unknown",
-    Phase.RUNNING: "in_progress processing running generating",
-    Phase.SUCCEEDED: "completed complete success succeeded succeed finished done",
-    Phase.FAILED: "failed failure fail error cancelled canceled expired rejected",
+    Phase.WAITING: " queued pending submitted not_start not_started preparing waiting created starting unknown "
+    "in_queue queueing queuing enqueued scheduled initializing accepted dispatched submitting throttled",
+    Phase.RUNNING: "in_progress processing running generating started rendering in_process inprogress working "
+    "executing uploading encoding",
+    Phase.SUCCEEDED: "completed complete success succeeded succeed finished done ready generated successful",
+    Phase.FAILED: "failed failure fail error cancelled canceled expired rejected aborted timeout timed_out stopped "
+    "nsfw content_filtered incomplete deleted moderation_blocked generation_failed",
 }
 PHASES = {word: phase for phase, words in _STATUS_WORDS.items() for word in words.split(" ")}
-"""Every status word that some gateway has been seen to use; an empty one waits."""
+"""Every status word that some gateway has been seen to use; an empty one waits.
+
+A word of failure lets a clip be bought again: none may be here that is also said of a task that goes on.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,8 @@ class Vocabulary:
     before_work: frozenset[str] = frozenset()
     """Those that it gives before it creates anything, also with a 5xx: they prove that nothing was created. A code
     that it may give later, or that somebody on the way may give, must not be here: the clip would be bought twice."""
-    is_flat_403_quota: bool = False
-    """Whether a 403 with a flat message and no code says that the quota is used up."""
+    bad_key: frozenset[str] = frozenset()
+    """The key is refused, with another status than 401."""
     phases: Mapping[str, Phase] = field(default_factory=lambda: PHASES)
 
 
@@ -90,6 +96,12 @@ class Provider(Protocol):
 
     def read_refused_download(self, response: Response, *, now: float) -> Fault:
         """Return what an answer in place of a clip means, with an error's status or not."""
+
+    def explain(self, answer: Response, *, task_id: str | None) -> list[str]:
+        """Return what is read out of an answer, and where it stands, one line each.
+
+        It is the answer to a poll for *task_id*, or to a create where that is ``None``.
+        """
 
     def hello(self) -> Request:
         """Return a request that costs nothing and needs the key: whether the service is there."""

@@ -12,7 +12,6 @@ WORDS = Vocabulary(
     no_channel=NO_CHANNEL,
     no_task=frozenset({"task_not_exist", "task_not_found"}),
     before_work=QUOTA | NO_CHANNEL | {"invalid_request"},
-    is_flat_403_quota=True,
 )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WORDS = Vocabulary(
     quota=frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded"}),
+    bad_key=frozenset({"invalid_api_key", "no_db_connection"}),  # LiteLLM without a database says the second one
     no_task=frozenset({"video_not_found", "not_found"}),
 )
 """No 5xx proves anything here: what stands before a model, or calls one, answers so after the work, too."""

@@ -19,19 +19,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from batchvid.domain.task import Created, Fault, FaultKind, Phase, Proof, id_text, usable_id
+from batchvid.domain.task import Created, Fault, FaultKind, Phase, Proof, usable_id
 from batchvid.domain.text import clean
 from batchvid.providers.response import (
+    RATE_CODES,
     RAW_KEPT_BYTES,
     Envelope,
     LostAt,
     NoResponse,
     Response,
     envelope,
-    is_flat_403,
     request_id,
     retry_after_s,
 )
+from batchvid.providers.task_object import ID_NAMES, TASK_ID_NAMES, Found, Node, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +50,12 @@ GATEWAY_GAVE_UP = {504, *range(520, 531)}
 """Somebody on the way gave up waiting: no code in such a body tells what became of the request."""
 NO_ROUTE = ({"detail": "Not Found"}, {"detail": "Method Not Allowed"})
 """What FastAPI says of an address that its program does not have."""
-RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests"})
-TASK_NAMES = ("task_id", "taskId", "video_id")
-"""The fields that name a task and nothing else; ``id`` may be a request's."""
-PLACES = ("data", "output", "task")
-"""Where a task may be wrapped in, besides the top."""
-
+_MONEY, _GONE = r"\b(?:quota|balance|credits?|funds)\b", r"not enough|insufficient|exceeded|exhausted|used up|too low"
+_QUOTA = re.compile(
+    rf"(?i){_MONEY}.{{0,30}}(?:{_GONE})|(?:{_GONE}|out of|no|low).{{0,20}}{_MONEY}"
+    r"|(?:余额|额度|配额).{0,10}(?:不足|用尽|用完|耗尽)|(?:不足|用尽).{0,6}(?:余额|额度|配额)"
+)
+"""How a service says without a code that nobody can pay any more; a prompt that it repeats may hold one such word."""
 _NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\]{4,200})\\*"')
 """A task's id anywhere in a body: deep inside, in a text that holds JSON, or in one that is cut off."""
 _LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
@@ -102,9 +103,14 @@ class Evidence:
         return found if found in self.words.before_work else ""
 
     @property
-    def is_flat_403(self) -> bool:
-        """Whether it is how the service says that the quota is used up when it names no code."""
-        return self.words.is_flat_403_quota and is_flat_403(self.answer, self.error)
+    def is_bad_key(self) -> bool:
+        """Whether it is the key that was refused, and no request with it can be taken."""
+        return self.status == 401 or self.names(self.words.bad_key)
+
+    @property
+    def says_quota(self) -> bool:
+        """Whether a 403 is about money in words: it names no code, or one that is nobody's."""
+        return self.status == 403 and self.error is not None and _QUOTA.search(self.error.message) is not None
 
     @property
     def is_nobody(self) -> bool:
@@ -126,6 +132,7 @@ class Row:
 
 CREATED = None
 UNSURE, REJECTED, ACCOUNT = FaultKind.UNSURE, FaultKind.REJECTED, FaultKind.ACCOUNT
+NOT_ALLOWED = FaultKind.NOT_ALLOWED
 NO_CHANNEL, THROTTLED, MISCONFIGURED = FaultKind.NO_CHANNEL, FaultKind.THROTTLED, FaultKind.MISCONFIGURED
 NONE, CLEAR, WORD = Proof.NONE, Proof.CLEAR, Proof.WORD
 
@@ -135,13 +142,14 @@ TABLE: tuple[Row, ...] = (
     Row("a task id, whatever the status", lambda it: it.task is not None, CREATED),
     Row("an id that may be a task's", lambda it: it.seen is not None, UNSURE),
     Row("301 307 308", lambda it: it.status in NOT_PROCESSED, MISCONFIGURED, WORD),
-    Row("401", lambda it: it.status == 401, ACCOUNT, CLEAR),
-    Row("402, a quota code, a flat 403 without a code",
-        lambda it: it.status == 402 or it.is_flat_403 or it.names(it.words.quota), ACCOUNT, CLEAR),
+    Row("401, a code of a wrong key", lambda it: it.is_bad_key, ACCOUNT, CLEAR),
+    Row("402, a quota code, a 403 with words of quota",
+        lambda it: it.status == 402 or it.names(it.words.quota) or it.says_quota, ACCOUNT, CLEAR),
     Row("429, a rate code", lambda it: it.status == 429 or it.names(RATE_CODES), THROTTLED, CLEAR),
     Row("4xx of the list with a channel's code", lambda it: it.names(it.words.no_channel), NO_CHANNEL, CLEAR),
     Row("404 405 of no service", lambda it: it.is_nobody, MISCONFIGURED, CLEAR),
-    Row("400 403 404 405 409 413 415 422", lambda it: it.status in REFUSED_BEFORE_WORK, REJECTED, CLEAR),
+    Row("403", lambda it: it.status == 403, NOT_ALLOWED, CLEAR),
+    Row("400 404 405 409 413 415 422", lambda it: it.status in REFUSED_BEFORE_WORK, REJECTED, CLEAR),
     Row("5xx, own envelope, a channel's code", lambda it: it.own_code in it.words.no_channel, NO_CHANNEL, WORD),
     Row("5xx, own envelope, invalid_request", lambda it: it.own_code == "invalid_request", REJECTED, WORD),
     Row("5xx, own envelope, a quota code", lambda it: it.own_code in it.words.quota, ACCOUNT, WORD),
@@ -174,7 +182,8 @@ def read_create(
         kind, proof = next((kind, proof) for fits, kind, proof in NO_ANSWER if fits(result.lost))
         return Fault(kind, str(result), proof=proof)
     payload = result.json()
-    task, seen = _tasks(result, payload, words)
+    found, seen = _tasks(result, payload, words)
+    task = _created(found, payload)
     it = Evidence(result, words, payload, envelope(payload), task, seen, known)
     row = next(row for row in TABLE if row.fits(it))
     if row.kind is None and task is not None:
@@ -217,7 +226,7 @@ def _reason(it: Evidence, row: Row, frames: Sequence[Frame]) -> str:
             return f"the service redirects to {target}: check base_url"
         case FaultKind.MISCONFIGURED:
             return f"HTTP {it.status}, no such route: check base_url"
-        case FaultKind.ACCOUNT if it.status == 401:
+        case FaultKind.ACCOUNT if it.is_bad_key:
             return f"the key was refused: {reason}"
         case FaultKind.ACCOUNT:
             return f"the account has no quota left: {reason}"
@@ -238,52 +247,59 @@ def _too_large(said: str, frames: Sequence[Frame]) -> str:
     return f"the request is too large for the service (HTTP 413: {clean(said, 200) or 'no reason given'}){advice}"
 
 
-def _tasks(answer: Response, payload: Any, words: Vocabulary) -> tuple[Created | None, str | None]:
+def explained(answer: Response, words: Vocabulary) -> list[str]:
+    """Return what was read out of an answer to a paid request, and where it stood, one line each."""
+    payload = answer.json()
+    found, seen = _tasks(answer, payload, words)
+    it = Evidence(answer, words, payload, envelope(payload), _created(found, payload), seen, known=True)
+    row = next(row for row in TABLE if row.fits(it))
+    return ([f"task: id at {found.place}"] if found else []) + [f"rule: {row.looks}"]
+
+
+def _created(found: Found | None, payload: Any) -> Created | None:
+    """Return the task of this id, with the model that the answer names."""
+    models = (one.fields.get("model") for one in _objects(payload))
+    model = next((clean(text, 200) for text in models if isinstance(text, str) and text), None)
+    return Created(found.text, model) if found else None
+
+
+def _tasks(answer: Response, payload: Any, words: Vocabulary) -> tuple[Found | None, str | None]:
     """Return the task that the answer names for certain, and else an id that may be a task's."""
     is_yes = 200 <= answer.status < 300
-    objects = list(_objects(payload))
-    found = next(_certain(objects, payload, words, is_yes=is_yes), None)
+    found = next(_certain(payload, words, is_yes=is_yes), None)
     location = answer.headers.get("location", "") if is_yes or answer.status in SEE_OTHER else ""
     found = found or _task_in(location)
-    if found is not None:
-        models = (one.get("model") for one in objects)
-        return Created(found, next((clean(text, 200) for text in models if isinstance(text, str) and text), None)), None
-    return None, next(_possible(answer, objects, location, is_yes=is_yes), None)
+    return found, None if found else next(_possible(answer, _objects(payload), location, is_yes=is_yes), None)
 
 
-def _objects(payload: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects that may be the task: the top one, and those that it may be wrapped in."""
-    if not isinstance(payload, dict):
-        return
-    yield payload
-    for name in PLACES:
-        inner = payload.get(name)
-        if isinstance(inner, list) and len(inner) == 1:
-            inner = inner[0]
-        if isinstance(inner, dict):
-            yield inner
+def _objects(payload: Any) -> list[Node]:
+    """Return the objects that may be the task; one of several in a list is not known to be."""
+    return nodes(payload, longest=1) if isinstance(payload, dict) else []
 
 
-def _certain(objects: Sequence[dict[str, Any]], payload: Any, words: Vocabulary, *, is_yes: bool) -> Iterator[str]:
+def _certain(payload: Any, words: Vocabulary, *, is_yes: bool) -> Iterator[Found]:
     """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task."""
-    error = objects[0].get("error") if objects else None
-    for one in (*objects, error if isinstance(error, dict) else {}):
-        yield from _ids(one, TASK_NAMES)
+    objects = _objects(payload)
+    error = payload.get("error") if isinstance(payload, dict) else None
+    for one in (*objects, *([Node("error", error)] if isinstance(error, dict) else [])):
+        yield from one.ids(TASK_ID_NAMES)
     for one in objects:
-        if is_yes or _is_task(one, words):
-            yield from _ids(one, ("id",))
-    if is_yes and isinstance(payload, dict):
+        if is_yes or _is_task(one.fields, words):
+            yield from one.ids({"id"})
+    if is_yes and objects:
         text = payload.get("data")
-        if isinstance(text, str) and re.search(r"\d", text) and len(text.split()) == 1:
-            yield from _ids(payload, ("data",))
-        yield from _ids(payload, ("request_id",))
+        if isinstance(text, str) and re.search(r"\d", text) and len(text.split()) == 1 and usable_id(text):
+            yield Found("data", text)
+        yield from objects[0].ids({"requestid"})
 
 
-def _possible(answer: Response, objects: Sequence[dict[str, Any]], location: str, *, is_yes: bool) -> Iterator[str]:
+def _possible(answer: Response, objects: Sequence[Node], location: str, *, is_yes: bool) -> Iterator[str]:
     """Yield what may be a task's id where none is certain."""
     if not is_yes:
         for one in objects:
-            yield from _ids(one, ("id",))
+            yield from (found.text for found in one.ids({"id"}))
+    for one in objects if is_yes else ():
+        yield from (found.text for found in one.ids(ID_NAMES - {"name"}))
     if found := _NAMED.search(answer.body.decode("utf-8", "replace")):
         yield found[1]
     *_, last = _segments(location)
@@ -298,16 +314,10 @@ def _is_task(one: dict[str, Any], words: Vocabulary) -> bool:
     return (isinstance(kind, str) and kind.startswith("video")) or (bool(status) and phase is not Phase.FAILED)
 
 
-def _ids(one: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        if (found := id_text(one.get(name))) is not None:
-            yield found
-
-
-def _task_in(location: str) -> str | None:
+def _task_in(location: str) -> Found | None:
     """Return the id in a ``Location`` that is the path of a task: ``…/videos/ID``."""
     *_, collection, found = ["", *_segments(location)]
-    return found if collection == "videos" and usable_id(found) else None
+    return Found("the Location header", found) if collection == "videos" and usable_id(found) else None
 
 
 def _segments(location: str) -> list[str]:

@@ -195,8 +195,23 @@ def envelope(payload: Any) -> Envelope | None:
     return None
 
 
-NO_ERROR_CODES = {"", "0", "200", "success", "ok", "none", "null"}
-NO_ERROR_WORDS = {"", "success", "ok", "none", "null", "no error"}
+RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests"})
+"""Too fast, whatever the status beside it."""
+NO_ERROR_CODES = {"", "0", "200", "success", "succeed", "ok", "none", "null"}
+NO_ERROR_WORDS = {
+    "",
+    "success",
+    "successful",
+    "succeed",
+    "succeeded",
+    "ok",
+    "none",
+    "null",
+    "no error",
+    "no errors",
+    "n/a",
+    "false",
+}
 
 
 def is_none(error: Any) -> bool:
@@ -207,11 +222,6 @@ def is_none(error: Any) -> bool:
         says_so = message is None or (isinstance(message, str) and message.strip().lower() in NO_ERROR_WORDS)
         return not rest and says_so and _code(error.get("code")) in NO_ERROR_CODES
     return not error or (isinstance(error, str) and error.strip().lower() in NO_ERROR_WORDS)
-
-
-def is_flat_403(result: Response, error: Envelope | None) -> bool:
-    """Whether it is how some say that the quota is used up: a 403 with a flat message, and no code."""
-    return result.status == 403 and error is not None and not error.nested and not error.code
 
 
 def _code(value: Any) -> str:

@@ -1,109 +1,342 @@
 """What the answers to free requests mean, in any service's words: that of a poll, and one in place of a clip.
 
-A task has failed only when the service says so with a status word of the failure list, in an answer that names it.
-Whatever else a poll brings, an error with status 200 too, is a look that brought nothing: it is repeated.
-What the answer to a paid request means is said in `batchvid.providers.payment`.
+`RULES` says what a poll's answer means, read from the top down. Each asks at most four things: whose task is it? what
+word does it use? is there an error that is one? where is the clip? Where these stand in an answer is found by
+`batchvid.providers.task_object`. What the answer to a paid request means is said in `batchvid.providers.payment`.
+
+- The answer to a question about a task is about that task, whatever other id stands in it.
+- A task has failed only when the answer names it by its own id and says so with a word of failure. Whatever else
+  a poll brings is a look that brought nothing, and is repeated: taken for a failure, it would buy the clip again.
+- A word of success never becomes a failure, whatever error stands beside it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport, id_text
+from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, TaskReport
 from batchvid.domain.text import clean
-from batchvid.providers.response import Envelope, NoResponse, Response, envelope, is_flat_403, request_id, retry_after_s
+from batchvid.providers import task_object as places
+from batchvid.providers.response import (
+    RATE_CODES,
+    Envelope,
+    NoResponse,
+    Response,
+    envelope,
+    is_none,
+    request_id,
+    retry_after_s,
+)
+from batchvid.providers.task_object import Found, Subject, is_http_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from batchvid.providers.base import Vocabulary
 
 
-URL_MAX = 8192
 MILLISECONDS_FROM = 10**11
 """An epoch number above this is in milliseconds: in seconds it would lie beyond the year 5000."""
 EPOCH_MAX = 10**15
 """No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
 BOM = b"\xef\xbb\xbf"
-REJECTED_STATUS = {400, 403, 409, 413, 415, 422}
 GONE_STATUS = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
 _TOO_EARLY = re.compile(
     r"not (yet )?(ready|complete|finish)|still (being |in )?(generat|process|progress|running)", re.IGNORECASE
 )
+_PREFIX = re.compile(r"^(?:(?:task|job|video|video_generation|generation)_)?(?:status|state)_")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def _classified(result: Response, error: Envelope, words: Vocabulary, *, now: float) -> Fault:
-    """Return the fault that a well-formed error stands for; the code decides before the status does."""
-    reason = clean(error.message, 300) or error.code or f"HTTP {result.status} without a reason"
-    named = request_id(error.message)
-    kind = FaultKind
+class Look:
+    """What an answer to a poll says, each thing with its place. Nothing in it is judged yet."""
 
-    def fault(what: FaultKind, text: str = reason, wait_s: float | None = None) -> Fault:
-        return Fault(what, text, retry_after_s=wait_s, request_id=named)
+    def __init__(self, answer: Response, words: Vocabulary, task_id: str) -> None:
+        self.answer = answer
+        self.words = words
+        self.payload = answer.json()
+        self.subject: Subject = places.subject(self.payload, task_id)
+        self.is_own = bool(self.subject.own)
+        """Whether it names the task by its own id."""
+        self.clip: Found | None = places.clip_in(self.payload, self.subject if self.is_own else None)
+        self.word, self.phase = self._word()
 
-    if result.status == 401:
-        return fault(kind.ACCOUNT, f"the key was refused: {reason}")
-    is_quota = error.names(words.quota) or (words.is_flat_403_quota and is_flat_403(result, error))
-    if is_quota or result.status == 402:
-        return fault(kind.ACCOUNT, f"the account has no quota left: {reason}")
-    if error.names(words.no_task):
-        return fault(kind.UNKNOWN_TASK)
-    if error.names(words.no_channel):
-        return fault(kind.NO_CHANNEL)
-    if result.status == 429:
-        return fault(kind.THROTTLED, wait_s=retry_after_s(result.headers, now=now))
-    if error.code == "invalid_request" or result.status in REJECTED_STATUS:
-        return fault(kind.REJECTED)
-    return fault(kind.UNAVAILABLE, f"HTTP {result.status}: {reason}", retry_after_s(result.headers, now=now))
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.answer.status
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether it is a 2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def has_word(self) -> bool:
+        """Whether it says how the task stands in a word that somebody has listed."""
+        return self.word is not None and self.phase is not Phase.UNHEARD
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether a word of success, without a clip, is said around a word of failure."""
+        inner = (phase for word, phase in self._words_in(*self.subject.inside) if word != self.word)
+        return self.phase is Phase.SUCCEEDED and self.clip is None and Phase.FAILED in inner
+
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether it says so with a number or a yes instead of a word, and has a clip to show for it."""
+        if self.clip is None:
+            return False
+        _, told = self.subject.nearest(places.PROGRESS_NAMES)
+        return percent(told) == 100 or self.subject.nearest(places.END_NAMES)[1] is True
+
+    @cached_property
+    def error(self) -> Envelope | None:
+        """The error that is one, in an ``error`` field of the task or around it."""
+        found = (envelope({"error": node.fields.get("error")}) for node in self.subject.around)
+        return next((error for error in found if error is not None), None)
+
+    @cached_property
+    def flat_error(self) -> Envelope | None:
+        """The same, or an error that takes the place of the task."""
+        found = envelope(self.payload)
+        says_none = found is not None and not found.nested and is_none({"code": found.code, "message": found.message})
+        return self.error or (None if says_none else found)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether a word of success counts: in an error of HTTP only where the task is named by its own id."""
+        return self.phase is Phase.SUCCEEDED and (self.is_own or self.is_yes)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML or XML."""
+        return self.payload is None and self.answer.body.removeprefix(BOM).lstrip()[:1] == b"<"
+
+    def refuses_with(self, codes: frozenset[str]) -> bool:
+        """Whether it is an error of HTTP with one of these codes."""
+        return not self.is_yes and self.names(codes)
+
+    def names(self, codes: frozenset[str]) -> bool:
+        """Whether an error has one of these as its code or type."""
+        return any(error is not None and error.names(codes) for error in (envelope(self.payload), self.error))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is the wrapping of a task without one."""
+        return isinstance(self.payload, dict) and not self.payload.get("data", 1) and self.word is None
+
+    @property
+    def complaint(self) -> str | None:
+        """What the task says went wrong; ``fail_reason`` may hold the clip's URL, ``metadata.url`` failure text."""
+        if self.error is not None:
+            return self.error.message or self.error.code or None
+        metadata = self.subject.node.fields.get("metadata")
+        texts = [self.subject.nearest({name})[1] for name in places.REASON_NAMES]
+        texts.append(metadata.get("url") if isinstance(metadata, dict) else None)
+        return next((text for text in texts if isinstance(text, str) and text and not is_http_url(text)), None)
+
+    def _word(self) -> tuple[Found | None, Phase]:
+        """Return the word that says how the task stands, and what it comes to; an empty one waits."""
+        subject = self.subject
+        if self.clip is not None:  # a proxy may still call "queued" what the answer that it passes on calls finished
+            for found in self._words_in(*subject.own):
+                if found[1] is Phase.SUCCEEDED:
+                    return found
+        for word, phase in self._words_in(*subject.inside):
+            if phase is Phase.SUCCEEDED and self.clip is None:  # said around another word, it is the request's
+                inner = (one for one in self._words_in(*subject.inside) if one[1] in {Phase.WAITING, Phase.RUNNING})
+                return next(inner, (word, phase))
+            return word, phase
+        for word, phase in self._words_in(*subject.around):  # what is said around the task may be the request's
+            if phase is Phase.FAILED:
+                return word, (Phase.UNHEARD if self.is_own else phase)
+            if phase is not Phase.SUCCEEDED or self.clip is not None or word.text.lower() not in OF_REQUESTS:
+                return word, phase
+        return None, Phase.WAITING
+
+    def _words_in(self, *nodes: places.Node) -> Iterator[tuple[Found, Phase]]:
+        """Yield the words for how something stands; a number is one that nobody knows."""
+        for node in nodes:
+            for name, value in node.named(places.STATUS_NAMES):
+                if isinstance(value, dict):  # such as {"status": {"state": "done"}}
+                    yield from self._words_in(places.Node(node.at(name), value))
+                elif isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+                    text = clean(str(value), 60)
+                    yield Found(node.at(name), text), self._phase(text)
+
+    def _phase(self, word: str) -> Phase:
+        """Return what a word comes to, in any case and with blanks, hyphens or the name of its field in it."""
+        text = _HUMP.sub("_", word).lower().replace(" ", "_").replace("-", "_")
+        spellings = (text, _PREFIX.sub("", text), text.replace("_", ""))
+        return next((self.words.phases[one] for one in spellings if one in self.words.phases), Phase.UNHEARD)
+
+
+OF_REQUESTS = {"success", "successful"}
+"""Words of success that are said of requests, too."""
+
+
+def _report(it: Look) -> TaskReport:
+    """Return how the task stands by the word for it."""
+    return _as(it, it.phase)
+
+
+def _finished(it: Look) -> TaskReport:
+    """Return that the task has succeeded."""
+    return _as(it, Phase.SUCCEEDED)
+
+
+def _as(it: Look, phase: Phase) -> TaskReport:
+    """Return the report, with the clip's place only where the task has succeeded."""
+    _, model = it.subject.nearest({"model"})
+    name = it.subject.name
+    complaint = it.complaint if phase is Phase.FAILED or it.error else None
+    return TaskReport(
+        phase=phase,
+        status=it.word.text if it.word else "no status",
+        progress_percent=percent(it.subject.nearest(places.PROGRESS_NAMES)[1]),
+        url=it.clip.text if it.clip and phase is Phase.SUCCEEDED else None,
+        url_expires_at=_epoch_s(it.subject.nearest(places.EXPIRY_NAMES)[1]),
+        resolved_model=clean(model, 200) if isinstance(model, str) and model else None,
+        error=clean(complaint, 300) if complaint else None,
+        other_id=name.text if name and not it.is_own else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: what an answer looks like, and what it means. It stands for all answers that no rule above it fits."""
+
+    looks: str
+    fits: Callable[[Look], bool]
+    means: FaultKind | Callable[[Look], TaskReport]
+    """A fault is a look that brought nothing."""
+    says: str
+    """What a person is told of a fault before the service's own words."""
+    seen: str
+    """Such an answer as it was seen: its HTTP status, and its body with ``$ID`` for the task and ``$U`` for a URL."""
+
+
+KIND = FaultKind
+UNKNOWN = "the service does not know the task"
+RULES: tuple[Rule, ...] = (
+    # vLLM-Omni answers a poll of a failed task with the task's own error as the HTTP status.
+    Rule("the task's own id and a word of failure, whatever the HTTP status",
+         lambda it: it.is_own and it.phase is Phase.FAILED, _report, "",
+         '500 {"id": "$ID", "object": "video", "status": "failed", "error": {"code": 500, "message": "no memory"}}'),
+    # Some send an error always, full of nulls or of success. In an HTTP error the word needs the task's own id.
+    Rule("a word of success", lambda it: it.has_succeeded and not it.is_contradiction, _report, "",
+         '200 {"task_id": "$ID", "status": "succeeded", "error": {"code": 0, "message": ""}, "result_url": "$U"}'),
+    # A number means nothing by itself; at the end, and with a clip to show for it, it need not.
+    Rule("no known word, but at its end, with a clip and without an error",
+         lambda it: it.is_yes and it.is_at_its_end and not it.has_word and it.flat_error is None, _finished, "",
+         '200 {"id": "$ID", "status": 2, "progress": 100, "video_url": "$U"}'),
+    # The key must not be sent to another address than the one in the manifest.
+    Rule("300 to 399", lambda it: 300 <= it.status < 400, KIND.MISCONFIGURED,
+         "the service redirects: check base_url", "302 "),
+    # One such answer may be a gateway's bad moment: who asks looks again, and stops at the second one in a row.
+    Rule("401", lambda it: it.status == 401, KIND.ACCOUNT, "the key was refused",
+         '401 {"error": {"message": "invalid token"}}'),
+    Rule("402, 403, or a quota code", lambda it: it.status in {402, 403} or it.refuses_with(it.words.quota),
+         KIND.ACCOUNT, "the key may not look at the task", '403 {"detail": "Not allowed for this key"}'),
+    # A new id takes seconds to be known everywhere.
+    Rule("404, or a code of an unknown task", lambda it: it.status == 404 or it.names(it.words.no_task),
+         KIND.UNKNOWN_TASK, UNKNOWN, "404 <html>"),
+    Rule("429, or a rate code", lambda it: it.status == 429 or it.refuses_with(RATE_CODES), KIND.THROTTLED,
+         "too fast", '400 {"error": {"code": "rate_limit_exceeded", "message": "slow down"}}'),
+    Rule("400 to 499", lambda it: 400 <= it.status < 500, KIND.REJECTED, "refused",
+         '400 {"error": {"message": "no such parameter"}}'),
+    Rule("every other HTTP error", lambda it: not it.is_yes, KIND.UNAVAILABLE, "unavailable",
+         '503 {"message": "no healthy upstream"}'),
+    Rule("a web page", lambda it: it.is_page, KIND.MISCONFIGURED,
+         "the service answers with a web page: check base_url", "200 <!DOCTYPE html>"),
+    Rule("no JSON object", lambda it: not it.subject.node.fields, KIND.BROKEN, "the answer could not be read", "200 "),
+    # Somebody on the way says it of the request.
+    Rule("a word of failure that is not said of this task", lambda it: it.phase is Phase.FAILED, KIND.BROKEN,
+         "a failure that is not said of this task", '200 {"status": "fail", "code": 429}'),
+    Rule("a word of success around a word of failure", lambda it: it.is_contradiction, KIND.BROKEN,
+         "it says both that the task succeeded and that it failed",
+         '200 {"id": "$ID", "status": "success", "data": {"status": "failed"}}'),
+    Rule("an error without a word", lambda it: it.word is None and it.flat_error is not None, KIND.BROKEN,
+         "an error in place of the task", '200 {"error": {"message": "upstream request timeout, please retry"}}'),
+    Rule("an error beside a word that nobody knows", lambda it: not it.has_word and it.error is not None, KIND.BROKEN,
+         "an error beside a status that batchvid does not know",
+         '200 {"id": "$ID", "status": "perished", "error": {"message": "boom"}, "finished_at": 1}'),
+    Rule("no task in its wrapping", lambda it: it.is_empty, KIND.UNKNOWN_TASK, UNKNOWN,
+         '200 {"code": "success", "message": "", "data": null}'),
+    Rule("any other word, or none", lambda _: True, _report, "", '200 {"id": "$ID", "status": "queued"}'),
+)  # fmt: skip
+"""What the answer to a poll means."""
 
 
 def read_poll(result: Response | NoResponse, words: Vocabulary, *, task_id: str, now: float) -> TaskReport | Fault:
-    """Return how a task stands. No fault of a poll costs money: all of them mean "ask again later".
-
-    A task that is over is believed whatever the HTTP status around it, when the answer names it by its own id.
-    """
+    """Return how a task stands. No fault of a poll costs money: all of them mean "ask again later"."""
     if isinstance(result, NoResponse):
         return Fault(FaultKind.UNAVAILABLE, str(result))
-    payload = result.json()
-    if not 200 <= result.status < 300:
-        return _ended(payload, words, task_id) or _poll_refused(result, envelope(payload), words, now=now)
-    if not isinstance(payload, dict):
-        if result.body.lstrip()[:1] == b"<":
-            return Fault(FaultKind.MISCONFIGURED, "the service answers with a web page: check base_url")
-        return Fault(FaultKind.BROKEN, f"the answer could not be read: {result.excerpt() or 'it is empty'}")
-    task, error = _task_object(payload), envelope(payload)
-    if error is not None and error.names(words.no_task):
-        return Fault(
-            FaultKind.UNKNOWN_TASK, clean(error.message, 300) or error.code, request_id=request_id(error.message)
+    it = Look(result, words, task_id)
+    rule = next(rule for rule in RULES if rule.fits(it))
+    if not isinstance(rule.means, FaultKind):
+        return rule.means(it)
+    wait_s = retry_after_s(result.headers, now=now)
+    return Fault(rule.means, _reason(it, rule), retry_after_s=wait_s, request_id=request_id(_told(it)))
+
+
+def _reason(it: Look, rule: Rule) -> str:
+    """Return what a person is told of a look that brought nothing: the rule, and the service's own words."""
+    what = rule.says if it.is_yes or not rule.says else f"{rule.says} (HTTP {it.status})"
+    if it.word is not None and not it.has_succeeded:
+        name = it.subject.name
+        whose = "" if it.is_own else f" of task {clean(name.text, 80)}" if name else " of no task"
+        what = f"{what}: {it.word.text!r} is said{whose}"
+    told = clean(_told(it), 300)
+    return ": ".join(part for part in (what, told) if part) or f"HTTP {it.status} without a reason"
+
+
+def _told(it: Look) -> str:
+    """Return the service's own words for what went wrong."""
+    if it.phase is Phase.FAILED:
+        return it.complaint or "no reason given"
+    error = it.flat_error or envelope(it.payload)
+    return (error.message or error.code) if error else it.answer.excerpt()
+
+
+def explained(answer: Response, words: Vocabulary, *, task_id: str) -> list[str]:
+    """Return what was read out of a poll's answer, and where it stood, one line each."""
+    it = Look(answer, words, task_id)
+    name, rule = it.subject.name, next(rule for rule in RULES if rule.fits(it))
+    whose = f"id at {name.place}" if name else "no id, so it is about the task that was asked for"
+    lines = [
+        f"task: {whose}" + (", which is another one than was asked for" if name and not it.is_own else ""),
+        f"status: {it.word.text!r} at {it.word.place}" if it.word else "status: none",
+        f"rule: {rule.looks}",
+    ]
+    if it.clip is not None:
+        lines.append(
+            f"clip: {'in the answer itself' if it.clip.text == INLINE_CLIP else 'its place'} at {it.clip.place}"
         )
-    if "data" in payload and not task:
-        return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task")
-    if error is not None and not task.get("status"):
-        # A failed look, not a failed task: taken for one, it would buy the clip a second time.
-        reason = f"an error in place of the task: {clean(error.message, 300) or error.code}"
-        return Fault(FaultKind.BROKEN, reason, request_id=request_id(error.message))
-    report = _report(task, error, words, task_id=task_id)
-    if report.phase is Phase.FAILED and task_id not in _named(task):
-        whose = f"task {clean(report.other_id, 80)}" if report.other_id else "no task"
-        reason = f"{report.status!r} is said of {whose}: {report.error or 'no reason given'}"
-        return Fault(FaultKind.BROKEN, reason, request_id=request_id(report.error or ""))
-    return report
+    elif it.phase is Phase.SUCCEEDED:
+        lines.append("clip: no place is named, so it is fetched from /content")
+    return lines
 
 
-def read_refused_download(answer: Response, *, now: float) -> Fault:
+def read_refused_download(answer: Response, words: Vocabulary, *, now: float) -> Fault:
     """Return what an answer in place of a clip means: an error, or a text with the status of a clip."""
-    error = envelope(answer.json())
+    payload = answer.json()
+    error = envelope(payload)
     told = clean(error.message if error else answer.excerpt(), 300) or "no reason given"
     is_early = error is not None and (answer.status == 400 or _TOO_EARLY.search(error.message) is not None)
     if answer.status in {200, 206}:
-        if is_early:
+        look = Look(answer, words, "")
+        if is_early or (look.word is not None and look.phase in {Phase.WAITING, Phase.RUNNING}):
             return Fault(FaultKind.NOT_READY, told)
-        what = "a web page" if answer.body.removeprefix(BOM).lstrip()[:1] == b"<" else "JSON"
-        return Fault(FaultKind.BROKEN, f"not a clip but {what}: {answer.excerpt()}")
+        if look.clip is not None and look.phase is not Phase.FAILED:
+            return Fault(FaultKind.BROKEN, f"not a clip but the place of one: {answer.excerpt()}", url=look.clip.text)
+        return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if look.is_page else 'JSON'}: {answer.excerpt()}")
     reason = f"HTTP {answer.status}: {told}"
     if is_early:
         return Fault(FaultKind.NOT_READY, reason)
@@ -116,119 +349,15 @@ def read_refused_download(answer: Response, *, now: float) -> Fault:
     return Fault(kind, reason, retry_after_s=retry_after_s(answer.headers, now=now))
 
 
-def _ended(payload: Any, words: Vocabulary, task_id: str) -> TaskReport | None:
-    """Return the report of a task that is over, out of an answer with an error's status that names it by its id."""
-    task = _task_object(payload)
-    if task_id not in _named(task):
-        return None
-    report = _report(task, envelope(payload), words, task_id=task_id)
-    return report if report.phase in {Phase.SUCCEEDED, Phase.FAILED} else None
-
-
-def _named(task: dict[str, Any]) -> list[str]:
-    """Return the ids that an answer gives the task."""
-    return [found for name in ("id", "task_id", "taskId", "video_id") if (found := id_text(task.get(name))) is not None]
-
-
-def _poll_refused(result: Response, error: Envelope | None, words: Vocabulary, *, now: float) -> Fault:
-    if 300 <= result.status < 400:
-        return Fault(FaultKind.MISCONFIGURED, "the service redirects: check base_url")
-    if error is None:
-        if result.status == 404:
-            return Fault(FaultKind.UNKNOWN_TASK, "the service does not know the task (HTTP 404)")
-        error = Envelope("", result.excerpt(), nested=True)
-    elif result.status == 404:
-        return Fault(FaultKind.UNKNOWN_TASK, clean(error.message, 300), request_id=request_id(error.message))
-    return _classified(result, error, words, now=now)
-
-
-def _task_object(payload: Any) -> dict[str, Any]:
-    """Return the task itself, out of its wrapping when it is wrapped; ``{}`` when there is none."""
-    if not isinstance(payload, dict):
-        return {}
-    inner = payload.get("data")
-    if isinstance(inner, list) and len(inner) == 1:
-        inner = inner[0]
-    if "data" in payload and "id" not in payload and "status" not in payload:
-        return inner if isinstance(inner, dict) else {}
-    return payload
-
-
-def _report(task: dict[str, Any], error: Envelope | None, words: Vocabulary, *, task_id: str) -> TaskReport:
-    word = task.get("status")
-    status = clean(word, 60) if isinstance(word, str) else ""
-    phase = words.phases.get(status.lower(), Phase.UNHEARD)
-    url = next(_urls(task), None)
-    complaint = _complaint(task) or (error.message if error else None)
-    model, named = task.get("model"), _named(task)
-    return TaskReport(
-        phase=phase,
-        status=status or "no status",
-        progress_percent=_percent(task.get("progress")),
-        url=url if phase is Phase.SUCCEEDED else None,
-        url_expires_at=_epoch_s(task.get("expires_at")),
-        resolved_model=clean(model, 200) if isinstance(model, str) and model else None,
-        error=clean(complaint, 300) if complaint else None,
-        other_id=named[0] if named and task_id not in named else None,
-    )
-
-
-def _complaint(task: dict[str, Any]) -> str | None:
-    """Return what the task says went wrong; ``fail_reason`` may hold the clip's URL, ``metadata.url`` failure text."""
-    found = envelope({"error": task.get("error")})
-    if found:
-        return found.message
-    metadata = task.get("metadata")
-    candidates = [task.get("fail_reason"), metadata.get("url") if isinstance(metadata, dict) else None]
-    return next((text for text in candidates if isinstance(text, str) and text and not is_http_url(text)), None)
-
-
-def _urls(task: dict[str, Any], *, depth: int = 2) -> Iterator[str]:
-    """Yield the places in which the clip's URL has been seen, best first; only what parses as http(s)."""
-
-    def inside(name: str, key: str) -> Any:
-        value = task.get(name)
-        return value.get(key) if isinstance(value, dict) else None
-
-    assets = task.get("assets")
-    first_asset = assets[0] if isinstance(assets, list) and assets else None
-    candidates = (
-        task.get("video_url"),
-        task.get("url"),
-        inside("metadata", "url"),
-        inside("output", "url"),
-        inside("result", "url"),
-        inside("result", "video_url"),
-        task.get("output_video"),
-        first_asset.get("url") if isinstance(first_asset, dict) else None,
-        task.get("fail_reason"),
-    )
-    yield from (value for value in candidates if isinstance(value, str) and is_http_url(value))
-    inner = task.get("data")
-    if isinstance(inner, dict) and depth:
-        yield from _urls(inner, depth=depth - 1)
-
-
-def is_http_url(text: str) -> bool:
-    """Whether *text* is an http(s) URL with a host, and with a port that exists if it names one."""
-    if len(text) > URL_MAX or not text.isprintable() or " " in text:
-        return False
-    try:
-        parts = urlsplit(text)
-        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _percent(value: Any) -> float | None:
+def percent(value: Any) -> float | None:
     """Read ``50``, ``"50"`` and ``"50%"``; anything else, or out of range, is no progress."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        percent = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
+        found = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
     except (ValueError, OverflowError):
         return None
-    return percent if 0 <= percent <= 100 else None
+    return found if 0 <= found <= 100 else None
 
 
 def _epoch_s(value: Any) -> float | None:

@@ -53,7 +53,13 @@ class VideosAPI:
 
     def read_refused_download(self, response: Response, *, now: float) -> Fault:
         """Return what an answer in place of a clip means."""
-        return status.read_refused_download(response, now=now)
+        return status.read_refused_download(response, self._words, now=now)
+
+    def explain(self, answer: Response, *, task_id: str | None) -> list[str]:
+        """Return what is read out of an answer, and where it stands."""
+        if task_id is None:
+            return payment.explained(answer, self._words)
+        return status.explained(answer, self._words, task_id=task_id)
 
     def hello(self) -> Request:
         """Return the question for the models."""

@@ -249,7 +249,7 @@ def polls_go_wrong(lab: Lab) -> None:
     lab.constants = {
         "batchvid.providers.http.SILENCE_S": 1.0,
         "batchvid.providers.http.READ_TIMEOUT_S": 2.0,
-        "batchvid.engine.circuit_breaker.AWAY_AT_MOST_S": 2.0,
+        "batchvid.engine.circuit_breaker.AWAY_AT_MOST": 0.2,
     }
     bad = http("502 Bad Gateway", b"<html>Bad gateway</html>")
     healed = False

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchvid.domain.task import Fault, FaultKind, Phase, TaskReport
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.response import LostAt, NoResponse, Response
-from batchvid.providers.status import is_http_url
+from batchvid.providers.task_object import is_http_url
 
 NOW = 784_111_777.0
 ID = "task_1"
@@ -66,7 +66,7 @@ def test_every_status_word_has_its_phase_in_any_case(phase: Phase, word: str) ->
         assert (found.phase, found.status) == (phase, spelled.strip())
 
 
-@pytest.mark.parametrize("status", ["", None, 5, [], {}])
+@pytest.mark.parametrize("status", ["", " ", None, True, [], {}, {"state": ""}])
 def test_a_status_that_is_no_word_waits(status: Any) -> None:
     """Missing, empty or of another type: the task is polled on."""
     assert report(status=status).phase is Phase.WAITING
@@ -117,7 +117,7 @@ def test_the_wrapped_form_holds_the_url_in_fail_reason() -> None:
             "data": {"model": "veo3"},
         },
     }
-    assert poll(200, wrapped) == TaskReport(Phase.SUCCEEDED, "SUCCESS", 100.0, URL, None, None, None)
+    assert poll(200, wrapped) == TaskReport(Phase.SUCCEEDED, "SUCCESS", 100.0, URL, None, "veo3", None)
 
 
 def test_the_wrapped_form_can_tell_of_a_failure() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchvid.domain.job import Frame
 from batchvid.domain.task import TASK_ID_MAX, Created, Fault, FaultKind, Proof, usable_id
 from batchvid.providers.cometapi import WORDS, CometAPI
-from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _tasks
+from batchvid.providers.payment import SEEN, TABLE, Evidence, Row, _created, _tasks
 from batchvid.providers.response import RAW_KEPT_BYTES, LostAt, NoResponse, Response, envelope
 
 NOW = 784_111_777.0
@@ -166,10 +166,10 @@ def test_a_cut_off_2xx_is_in_doubt_even_when_it_parses() -> None:
         (403, flat("insufficient_user_quota"), FaultKind.ACCOUNT, Proof.CLEAR),
         (403, flat("pre_consume_token_quota_failed"), FaultKind.ACCOUNT, Proof.CLEAR),
         (403, nested("insufficient_user_quota"), FaultKind.ACCOUNT, Proof.CLEAR),
-        (403, nested(), FaultKind.REJECTED, Proof.CLEAR),
-        (403, nested(None), FaultKind.REJECTED, Proof.CLEAR),
-        (403, HTML, FaultKind.REJECTED, Proof.CLEAR),
-        (403, flat("ip_not_allowed"), FaultKind.REJECTED, Proof.CLEAR),
+        (403, nested(), FaultKind.NOT_ALLOWED, Proof.CLEAR),
+        (403, nested(None), FaultKind.NOT_ALLOWED, Proof.CLEAR),
+        (403, HTML, FaultKind.NOT_ALLOWED, Proof.CLEAR),
+        (403, flat("ip_not_allowed"), FaultKind.NOT_ALLOWED, Proof.CLEAR),
         (404, nested("model_not_found"), FaultKind.NO_CHANNEL, Proof.CLEAR),
         (404, nested(), FaultKind.REJECTED, Proof.CLEAR),
         (404, b'{"detail": "Model not found"}', FaultKind.REJECTED, Proof.CLEAR),
@@ -259,14 +259,15 @@ ROWS = {
     "a task id, whatever the status": Response(502, {}, b'{"task_id": "task_1", "message": "bad gateway"}'),
     "an id that may be a task's": Response(400, {}, b'{"id": "abc-123", "error": {"message": "x"}}'),
     "301 307 308": Response(308),
-    "401": Response(401),
-    "402, a quota code, a flat 403 without a code": Response(403, {}, b'{"message": "user quota is not enough"}'),
+    "401, a code of a wrong key": Response(401),
+    "402, a quota code, a 403 with words of quota": Response(403, {}, b'{"message": "user quota is not enough"}'),
     "429, a rate code": Response(429),
     "4xx of the list with a channel's code": Response(
         404, {}, b'{"error": {"code": "model_not_found", "message": "x"}}'
     ),
     "404 405 of no service": Response(404, {}, b"<html>"),
-    "400 403 404 405 409 413 415 422": Response(409),
+    "403": Response(403, {}, b'{"message": "Forbidden"}'),
+    "400 404 405 409 413 415 422": Response(409),
     "5xx, own envelope, a channel's code": Response(503, {}, b'{"code": "get_channel_failed", "message": "x"}'),
     "5xx, own envelope, invalid_request": Response(500, {}, b'{"code": "invalid_request", "message": "x"}'),
     "5xx, own envelope, a quota code": Response(500, {}, b'{"code": "insufficient_user_quota", "message": "x"}'),
@@ -290,8 +291,8 @@ def test_no_row_shadows_another() -> None:
     """Each example is decided by its own row: the first one that fits it."""
     for looks, answer in ROWS.items():
         payload = answer.json()
-        task, seen = _tasks(answer, payload, WORDS)
-        it = Evidence(answer, WORDS, payload, envelope(payload), task, seen, known=False)
+        found, seen = _tasks(answer, payload, WORDS)
+        it = Evidence(answer, WORDS, payload, envelope(payload), _created(found, payload), seen, known=False)
         assert next(row.looks for row in TABLE if row.fits(it)) == looks
 
 

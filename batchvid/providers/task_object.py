@@ -1,0 +1,283 @@
+"""Where things stand in an answer about a task: its id, the word for how it stands, what went wrong, and the clip.
+
+Services and the gateways before them agree on none of it, so each is found by rule instead of by a list of shapes:
+
+- An object is looked for behind the names in `WRAPPERS`, in lists, and in texts that hold JSON.
+- A clip is the nearest http(s) URL, path of the service or ``data:video/`` URL under a name that says so
+  (`CLIP_WORDS`), and never one that stands aside (`ASIDE`): a picture, what was asked for, an error.
+
+Every finding knows its place, such as ``data.task_id``: that is what a person is shown of an unknown gateway.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from batchvid.domain.task import INLINE_CLIP, id_text
+from batchvid.providers.response import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WRAPPERS = _words(
+    "data output outputs task result results response detail job generation prediction video videos body payload item "
+    "items"
+)
+"""The fields in which a task may be wrapped, besides the top."""
+DEPTH_MAX = 6
+NODES_MAX = 5000
+"""More of an answer is not looked at: no task object has a hundred fields."""
+
+# Names of fields without their underlines, in lower case: see `plain`.
+TASK_ID_NAMES = ("taskid", "videoid")
+"""They name a task and nothing else; ``id`` may be a request's."""
+ID_NAMES = _words("id taskid videoid requestid jobid generationid predictionid operationid name uuid")
+"""They may hold a task's id."""
+STATUS_NAMES = _words("status state taskstatus taskstate jobstatus jobstate videostatus generationstatus")
+PROGRESS_NAMES = _words("progress percent percentage progresspercent")
+END_NAMES = _words("done finished isfinished completed iscompleted")
+"""They are true when a task is at its end."""
+EXPIRY_NAMES = _words("expiresat expireat urlexpiresat")
+REASON_NAMES = (
+    "failreason", "failurereason", "failedreason", "errormessage", "errormsg", "failuremessage", "taskstatusmsg",
+    "statusmessage", "statusmsg", "reason", "detail", "message", "msg",
+)  # fmt: skip
+"""They say why a task failed, where no ``error`` does, best first."""
+
+# Words that the name of a field is made of, in the singular: see `pieces`.
+CLIP_WORDS = _words("url uri link href download video output result content file src mp4 media asset clip")
+ASIDE = _words(
+    "prompt input request param parameter option config image img thumbnail thumb cover poster callback webhook error "
+    "status cancel get self prev log frame reference source avatar icon logo help doc user stream web page snapshot"
+)
+"""What a clip was made of, or another thing: nothing below such a name is the clip."""
+ASIDE_BUT_VIDEO = _words("audio music preview share first last next")
+"""The same, unless the name says that it is a video."""
+LESS_LIKELY = _words("watermark watermarked low small gif")
+NO_CLIP = tuple(_words(".jpg .jpeg .png .webp .gif .svg .json .html .htm .txt .srt .vtt .mp3 .wav"))
+VIDEO = (".mp4", ".mov", ".m4v", ".webm")
+URL_MAX = 8192
+_PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]*|[^\W\d_]+")
+_URL_IN_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}]+")
+
+
+class Node(NamedTuple):
+    """One object of an answer."""
+
+    place: str
+    """Such as ``data.videos[0]``; empty at the top."""
+    fields: dict[str, Any]
+    parents: tuple[Node, ...] = ()
+    """Nearest first."""
+
+    def at(self, name: str) -> str:
+        """Return the place of a field."""
+        return f"{self.place}.{name}" if self.place else name
+
+    def named(self, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """Yield the fields that bear one of these names, however it is written."""
+        for name, value in self.fields.items():
+            if plain(name) in names:
+                yield name, value
+
+    def ids(self, names: Collection[str]) -> Iterator[Found]:
+        """Yield the usable ids under these names."""
+        for name, value in self.named(names):
+            if (found := id_text(value)) is not None:
+                yield Found(self.at(name), found)
+
+
+class Found(NamedTuple):
+    """What was found, and where."""
+
+    place: str
+    text: str
+
+
+def plain(name: str) -> str:
+    """Return a field's name as it is compared: ``taskId``, ``task_id`` and ``TASK-ID`` are one."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def pieces(name: str) -> set[str]:
+    """Return the words of a field's name, in lower case and singular."""
+    return {
+        word[:-1] if len(word) > 3 and word.endswith("s") else word for word in map(str.lower, _PIECE.findall(name))
+    }
+
+
+def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[Node]:
+    """Return the objects that may be the task, the outermost first; a list longer than *longest* is left out."""
+    found: list[Node] = []
+    waiting: deque[tuple[str, Any, tuple[Node, ...]]] = deque([(place, payload, ())])
+    while waiting and len(found) < NODES_MAX:
+        where, value, parents = waiting.popleft()
+        value = _decoded(value)
+        if isinstance(value, dict):
+            node = Node(where, value, parents)
+            found.append(node)
+            if len(parents) < DEPTH_MAX:
+                inner = ((node.at(name), one) for name, one in value.items() if plain(name) in WRAPPERS)
+                waiting.extend((name, one, (node, *parents)) for name, one in inner)
+        elif isinstance(value, list) and len(value) <= longest:
+            waiting.extend((f"{where}[{n}]", one, parents) for n, one in enumerate(value) if not isinstance(one, list))
+    return found
+
+
+def _decoded(value: Any) -> Any:
+    """Return what a text holds that is JSON itself, and everything else as it is."""
+    is_json = isinstance(value, str) and value[:1] in {"{", "["}
+    return loads(value) or value if is_json else value
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom an answer is about: the object that is the task, and what stands around it."""
+
+    node: Node
+    name: Found | None
+    """Where it names the task that was asked for, or else another one."""
+    own: tuple[Node, ...]
+    """All the objects that name the task that was asked for; the outermost is `node`."""
+    inside: tuple[Node, ...]
+    """The object itself, and what it wraps."""
+    around: tuple[Node, ...]
+    """The same, then what wraps it, then the rest: where things are looked for, in this order."""
+    others: tuple[Node, ...]
+    """Objects that name another task."""
+
+    def nearest(self, names: Collection[str]) -> tuple[str, Any]:
+        """Return place and value of the nearest field of these names that holds something."""
+        fields = ((node.at(name), value) for node in self.around for name, value in node.named(names))
+        return next(((place, value) for place, value in fields if value not in (None, "")), ("", None))
+
+
+def subject(payload: Any, task_id: str) -> Subject:
+    """Return whom *payload* is about: the outermost object with this id, else the first one that looks like a task."""
+    every = nodes(payload)
+    own = tuple(node for node in every if any(is_same(found.text, task_id) for found in node.ids(ID_NAMES)))
+    others = tuple(node for node in every if any(not is_same(found.text, task_id) for found in node.ids(TASK_ID_NAMES)))
+    told = (node for node in every if any(True for _ in node.named(STATUS_NAMES)))
+    node = own[0] if own else next(told, every[0] if every else Node("", {}))
+    if own:
+        names = (found for found in node.ids(ID_NAMES) if is_same(found.text, task_id))
+    else:
+        names = (found for one in (node, *every) for found in one.ids(TASK_ID_NAMES))
+    name = next(names, None) or next(node.ids({"id"}), None)
+    strangers = {one.place for one in others} if own else set()
+    inside = _without(strangers, nodes(node.fields, place=node.place, longest=1))
+    around = _without(strangers, [*inside, *node.parents, *nodes(payload, longest=1)])
+    return Subject(node, name, own, inside, around, others if own else ())
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two ids name one task: equal, or packed around one id of the service behind the proxy.
+
+    LiteLLM 1.106 packs the provider, the model and that id in base64, and leaves the model out in its second answer.
+    """
+    return one == other or (len(one) >= PACKED_FROM and _unpacked(one) == _unpacked(other))
+
+
+PACKED_FROM = 24
+"""No shorter id holds another one."""
+_PACKED = re.compile(r"(?:\w+_)?([A-Za-z0-9+/-]{20,}={0,2})")
+_LAST = re.compile(r"[\x20-\x7e]*[;:]([^;:]{8,})")
+
+
+def _unpacked(task_id: str) -> str:
+    """Return the last part of what an id packs, or the id itself."""
+    found = _PACKED.fullmatch(task_id)
+    if found is None:
+        return task_id
+    packed = found[1].rstrip("=")
+    try:
+        text = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_" if "-" in packed else None).decode()
+    except ValueError:
+        return task_id
+    last = _LAST.fullmatch(text)
+    return last[1] if last else task_id
+
+
+def _without(strangers: Collection[str], found: Iterable[Node]) -> tuple[Node, ...]:
+    """Return the objects once each, in their order, and no strangers."""
+    return tuple({node.place: node for node in reversed([*found]) if node.place not in strangers}.values())[::-1]
+
+
+def clip_in(payload: Any, near: Subject | None = None) -> Found | None:
+    """Return where the clip is: nearest to the task, or to the top where none is named; ``None`` when nowhere.
+
+    An http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP`.
+    """
+    skipped = {one.place for one in near.others} if near else set()
+    own = [(near.node.place, near.node.fields), *((one.place, one.fields) for one in near.node.parents)] if near else []
+    for place, value in (*own, ("", payload)):
+        if found := sorted(_clips(place, value, skipped)):
+            return found[0][1]
+    return None
+
+
+def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple[tuple[int, int, int], Found]]:
+    """Yield what may be the clip, each with what it is worth: how deep it stands, how unlikely it is, and its turn."""
+    waiting: deque[tuple[int, int, bool, str, Any]] = deque([(0, 1, False, place, payload)])
+    for turn in range(NODES_MAX):
+        if not waiting:
+            return
+        depth, unlikely, is_named, where, value = waiting.popleft()
+        value = _decoded(value)
+        if isinstance(value, str):
+            if (found := _clip(value, is_named=is_named)) is not None:
+                rank, text = found
+                yield (depth + rank // IN_TEXT * NODES_MAX, unlikely + rank, turn), Found(where, text)
+        elif isinstance(value, list):
+            waiting.extend((depth, unlikely, is_named, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
+        elif isinstance(value, dict) and where not in skipped and depth <= DEPTH_MAX:
+            for name, one in value.items():
+                words = pieces(name)
+                if words & ASIDE or (words & ASIDE_BUT_VIDEO and "video" not in words):
+                    continue
+                says_so = is_named or bool(words & CLIP_WORDS) or plain(name) == "failreason"
+                doubt = (unlikely if is_named else "video" not in words) + 2 * bool(words & LESS_LIKELY)
+                waiting.append((depth + 1, doubt, says_so, f"{where}.{name}" if where else name, one))
+
+
+OWN_PATH, IN_TEXT = 5, 20
+"""A path of the service is less likely than a URL beside it; one in the middle of a text counts where no other is."""
+
+
+def _clip(text: str, *, is_named: bool) -> tuple[int, str] | None:
+    """Return how unlikely *text* is to be a clip's place, and that place; ``None`` when it is none."""
+    if text.startswith("//"):
+        text = f"https:{text}"
+    if is_http_url(text):
+        path = urlsplit(text).path.lower()
+        return (0, text) if not path.endswith(NO_CLIP) and (is_named or path.endswith(VIDEO)) else None
+    if not is_named:
+        return None
+    if text.startswith("data:video/"):
+        return 0, INLINE_CLIP
+    if text.startswith("/") and is_http_url(f"http://service{text}"):
+        return OWN_PATH, text
+    found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX else None
+    url = found[0].rstrip(".,;:!?") if found else ""
+    return (IN_TEXT, url) if is_http_url(url) else None
+
+
+def is_http_url(text: str) -> bool:
+    """Whether *text* is an http(s) URL with a host, and with a port that exists if it names one."""
+    if len(text) > URL_MAX or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
