@@ -25,9 +25,9 @@ REFUSAL_COUNTS_AT_MOST = 15.0
 """For a wait of 15 minutes; what is longer was no wait for the service but for room."""
 RETRIES_PER_SUCCESS = 0.5
 """What an accepted request gives back: one that keeps refusing a third of all requests ends the run."""
-AWAY_AT_MOST = 3.0
+AWAY_AT_MOST = 4.0
 """For so many times ``limits.task_timeout`` without one answer to anybody, the tasks' time-outs wait: nobody could have
-said that they are done. By default that is an hour."""
+said that they are done. By default that is long enough for an hour without the service."""
 FORBIDDEN_IN_A_ROW = 3
 """So many different jobs that the service forbids one after the other are the account's trouble, not theirs."""
 DOUBTS_IN_A_ROW = 3

@@ -36,6 +36,8 @@ UNKNOWN_TASK_GRACE_S = 60.0
 UNKNOWN_TASK_LOOKS = 5
 THROTTLED_LOOKS = 10
 """A late task whose looks have all been throttled for so long is left to the next run, or this one would never end."""
+OVERDUE = 5.0
+"""The same for one of so many times ``limits.task_timeout``: the service may ask for 15 minutes before each look."""
 WITHOUT_URL_LOOKS = 3
 """A completed task may get its URL a little later; after that the clip is asked for behind ``/content``."""
 NO_URL_YET = "completed, without a URL yet"
@@ -168,11 +170,15 @@ def after_task_failed(progress: Progress, reason: str, limits: Limits) -> Verdic
 def after_poll_fault(
     fault: Fault, retries: RetryCounts, *, age_s: float, late: bool, jitter: float, limits: Limits
 ) -> Verdict:
-    """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run."""
+    """Return what a failed poll means for a job: never more than that it is looked at later, or by the next run.
+
+    *age_s* is the task's. *late*: its time is over, and the service answers.
+    """
     is_unknown = retries.unknown_looks >= UNKNOWN_TASK_LOOKS and age_s >= UNKNOWN_TASK_GRACE_S
     if fault.kind is FaultKind.UNKNOWN_TASK and is_unknown:
         return Verdict((life.TimedOut(f"lost: {fault}; look for the task on the service's dashboard"),))
-    if late and (fault.kind is not FaultKind.THROTTLED or retries.poll_faults >= THROTTLED_LOOKS):
+    is_overdue = age_s >= OVERDUE * limits.task_timeout_s
+    if late and (fault.kind is not FaultKind.THROTTLED or retries.poll_faults >= THROTTLED_LOOKS or is_overdue):
         return Verdict((life.TimedOut(f"no usable answer within task_timeout, the last: {fault}"),))
     return Verdict((life.PollFailed(str(fault)),), backoff_s(retries.poll_faults, limits, jitter=jitter))
 

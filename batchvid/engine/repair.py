@@ -12,6 +12,7 @@ from batchvid.domain.records import sidecar
 from batchvid.domain.task import Fault, FaultKind, Phase
 from batchvid.engine.rate_limit import Pace
 from batchvid.engine.steps import fetch_clip, poll
+from batchvid.providers.base import source_of
 from batchvid.providers.http import Service
 from batchvid.storage.threads import settled
 
@@ -64,7 +65,7 @@ class Repairer:
             known = sidecar(job, row)
         try:
             await settled(partial(self._clips.retire, path, row.attempt))
-            source = report.url or self._provider.content(task_id)
+            source = source_of(self._provider, task_id, report.url)
             async with self._clips.part(path, source=task_id) as part:
                 outcome = await fetch_clip(service, self._provider, part, source=source, sidecar=known, wall=time.time)
         except ForeignFileError as error:

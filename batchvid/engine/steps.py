@@ -22,12 +22,12 @@ from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
-from batchvid.domain.task import Fault, FaultKind, Phase, Proof
+from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, Proof
 from batchvid.domain.text import clean
 from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
-from batchvid.providers.base import Request
+from batchvid.providers.base import Request, source_of
 from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
@@ -99,15 +99,31 @@ async def fetch_clip(
     wall: Callable[[], float],
     draining_s: Callable[[], float | None] = lambda: None,
 ) -> ClipSaved | Fault:
-    """Fetch what is missing of a clip, and save it with *sidecar*; see `batchvid.storage.download`."""
-    if source is None:
-        return Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
+    """Fetch what is missing of a clip, and save it with *sidecar*; see `batchvid.storage.download`.
+
+    An answer that says where the clip is instead is followed, without the key unless that is the service itself.
+    """
 
     def refused(response: Response) -> Fault:
         return provider.read_refused_download(response, now=wall())
 
-    fetch = partial(service.fetch, source)
-    return await download(part, fetch, refused=refused, sidecar=sidecar, wall=wall, draining_s=draining_s)
+    outcome: ClipSaved | Fault = Fault(FaultKind.EXPIRED, "the service names no place where the clip is")
+    for _ in range(PLACES_FOLLOWED):
+        if source is None:
+            break
+        fetch = partial(service.fetch, source)
+        outcome = await download(part, fetch, refused=refused, sidecar=sidecar, wall=wall, draining_s=draining_s)
+        if not isinstance(outcome, Fault) or outcome.url is None:
+            break
+        if outcome.url != INLINE_CLIP:
+            source = source_of(provider, "", outcome.url)
+        else:
+            source = replace(source, is_inline=True) if isinstance(source, Request) else None
+    return outcome
+
+
+PLACES_FOLLOWED = 3
+"""An answer in place of a clip that names its place, and one more behind that."""
 
 
 class ServicePort(Posts, Gets, Fetches, Protocol):
@@ -363,7 +379,8 @@ class Steps:
         scheduler, ports = self.scheduler, self.ports
         job, one = scheduler.jobs[index], scheduler.active[index]
         task_id, url = one.progress.task_id or "", one.progress.url
-        source = url if url is not None and not one.other_source else ports.provider.content(task_id) or url
+        own = ports.provider.content(task_id) if one.other_source else None
+        source = own or source_of(ports.provider, task_id, url)
         if isinstance(source, Request):
             await ports.request_pace.acquire(share=scheduler.breaker.throttle.share)
         try:

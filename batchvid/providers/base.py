@@ -9,10 +9,10 @@ A create request is a form, built by hand: the same bytes for the same job, its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from batchvid.domain.task import Phase
+from batchvid.domain.task import INLINE_CLIP, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +32,10 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: tuple[bytes, ...] = ()
     """In pieces, so that large frames are never copied together."""
+    is_from_root: bool = False
+    """Whether `path` begins at the root of the service's host instead."""
+    is_inline: bool = False
+    """Whether the clip that is asked for stands in the answer as a ``data:`` URL."""
 
 
 _STATUS_WORDS = {
@@ -105,6 +109,15 @@ class Provider(Protocol):
 
     def hello(self) -> Request:
         """Return a request that costs nothing and needs the key: whether the service is there."""
+
+
+def source_of(provider: Provider, task_id: str, url: str | None) -> str | Request | None:
+    """Return what to ask for a clip that is at *url*, as a `TaskReport` names it; ``None``: at the service itself."""
+    if url is None:
+        return provider.content(task_id)
+    if url == INLINE_CLIP:
+        return replace(provider.poll(task_id), is_inline=True)
+    return Request("GET", url, is_from_root=True) if url.startswith("/") else url
 
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}

@@ -22,6 +22,7 @@ from batchvid import __version__
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.secrecy import ForbiddenAddressError, is_loopback, is_public, secret_of
 from batchvid.providers.base import Request
+from batchvid.providers.inline import DataURLs
 from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
@@ -95,6 +96,26 @@ class Transfer:
         return Response(self.status, {}, first).without(self._secret)
 
 
+class InlineTransfer(Transfer):
+    """The same for a clip that stands in the answer as a ``data:`` URL: its bytes alone, and always from zero."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int = BLOCK_BYTES) -> None:
+        super().__init__(response, secret=secret, block_bytes=block_bytes)
+        self._parts = DataURLs()
+        for name in ("content-length", "etag", "last-modified"):  # of the whole answer
+            self.headers.pop(name, None)
+
+    async def read_block(self) -> bytes | NoResponse:
+        """Return about a block of the clip, ``b""`` at its end, or what cut it off."""
+        while True:
+            block = await super().read_block()
+            if isinstance(block, NoResponse):
+                return block
+            _, clip = self._parts.feed(block)
+            if clip or not block:
+                return clip
+
+
 class Service:
     """The API at *base_url*, used with *key*. To be entered and left as an async context manager.
 
@@ -146,7 +167,7 @@ class Service:
 
     async def post(self, request: Request) -> Response | NoResponse:
         """Send a paid request, once."""
-        url = self._url(request.path)
+        url = self._url(request)
         headers = {**self._headers, "Accept": "*/*", **request.headers}
         result = await send_once(url, headers, request.body, tls=self._tls if url.scheme == "https" else None)
         if isinstance(result, NoResponse):
@@ -155,15 +176,18 @@ class Service:
 
     async def get(self, request: Request) -> Response | NoResponse:
         """Ask for something that costs nothing."""
-        url, headers = self._url(request.path), request.headers
+        url, headers = self._url(request), request.headers
         try:
             async with self._api.get(url, headers=headers, timeout=self._get_bounds, allow_redirects=False) as response:
                 return (await _answer(response)).unpacked().without(self._secret)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return _lost(error)
 
-    def _url(self, path: str) -> URL:
-        return URL(self._base + path, encoded=True)
+    def _url(self, request: Request) -> URL:
+        """Return the address of a request; a path that the service named has what is escaped in it left as it is."""
+        if request.is_from_root:
+            return _url(f"{URL(self._base).origin()}{request.path}")
+        return URL(self._base + request.path, encoded=True)
 
     @asynccontextmanager
     async def fetch(self, source: str | Request, headers: Mapping[str, str]) -> AsyncIterator[Transfer | NoResponse]:
@@ -172,13 +196,14 @@ class Service:
         Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
         """
         own: Mapping[str, str] = {}
+        kind = Transfer
         if isinstance(source, Request):
-            session, url, own = self._api, self._base + source.path, source.headers
+            session, target, own = self._api, self._url(source), source.headers
+            kind = InlineTransfer if source.is_inline else Transfer
         else:
-            session, url = self._files, source
+            session, target = self._files, _url(source)
         until = asyncio.get_running_loop().time() + HEAD_S
         for hop in range(REDIRECTS_AT_MOST + 1):
-            target = _url(url)
             if session is self._files:
                 self._refuse_forbidden(target, redirected=hop > 0)
             try:
@@ -196,9 +221,9 @@ class Service:
             async with response:
                 location = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or location is None:
-                    yield Transfer(response, secret=self._secret, block_bytes=self._block_bytes)
+                    yield kind(response, secret=self._secret, block_bytes=self._block_bytes)
                     return
-                url = str(response.url.join(_url(location)))
+                target = response.url.join(_url(location))
                 session, own = self._files, {}
         raise ForbiddenAddressError("the clip's URL redirects in circles")
 
@@ -280,11 +305,15 @@ def _kept_back(content: aiohttp.StreamReader, error: Exception) -> bytes:
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Response:
-    """Read a body under the cap and in its time; one that is cut off or too long is marked as not complete."""
-    blocks, size, complete = [], 0, True
+    """Read a body under the cap and in its time; one that is cut off or too long is marked as not complete.
+
+    Of a clip in it only the beginning of its ``data:`` URL is kept.
+    """
+    blocks, size, complete, parts = [], 0, True, DataURLs()
     try:
         async with asyncio.timeout(ERROR_BODY_S):
-            while block := await _arrived(response):
+            while arrived := await _arrived(response):
+                block, _ = parts.feed(arrived)
                 blocks.append(block)
                 size += len(block)
                 if size > ANSWER_MAX_BYTES:
@@ -292,8 +321,9 @@ async def _answer(response: aiohttp.ClientResponse) -> Response:
                     response.close()
                     break
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        blocks.append(_kept_back(response.content, error))
+        blocks.append(parts.feed(_kept_back(response.content, error))[0])
         complete = False
+    blocks.append(parts.feed(b"")[0])
     return Response(response.status, _headers(response), b"".join(blocks)[:ANSWER_MAX_BYTES], complete)
 
 

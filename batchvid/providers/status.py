@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, TaskReport
 from batchvid.domain.text import clean
 from batchvid.providers import task_object as places
+from batchvid.providers.inline import holds_clip
 from batchvid.providers.response import (
     RATE_CODES,
     Envelope,
@@ -47,7 +48,7 @@ BOM = b"\xef\xbb\xbf"
 GONE_STATUS = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
 _TOO_EARLY = re.compile(
-    r"not (yet )?(ready|complete|finish)|still (being |in )?(generat|process|progress|running)", re.IGNORECASE
+    r"not (yet )?(ready|complete|finish)|still (being |in[- ])?(generat|process|progress|running)", re.IGNORECASE
 )
 _PREFIX = re.compile(r"^(?:(?:task|job|video|video_generation|generation)_)?(?:status|state)_")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -89,11 +90,13 @@ class Look:
 
     @property
     def is_at_its_end(self) -> bool:
-        """Whether it says so with a number or a yes instead of a word, and has a clip to show for it."""
-        if self.clip is None:
-            return False
-        _, told = self.subject.nearest(places.PROGRESS_NAMES)
-        return percent(told) == 100 or self.subject.nearest(places.END_NAMES)[1] is True
+        """Whether it says so with a number or a yes in place of a word, and has a clip to show for it."""
+        if self.word is None:
+            is_told = self.subject.nearest(places.END_NAMES)[1] is True
+        else:
+            _, told = self.subject.nearest(places.PROGRESS_NAMES)
+            is_told = self.word.text.isdigit() and percent(told) == 100
+        return is_told and self.clip is not None
 
     @cached_property
     def error(self) -> Envelope | None:
@@ -233,7 +236,7 @@ RULES: tuple[Rule, ...] = (
     Rule("a word of success", lambda it: it.has_succeeded and not it.is_contradiction, _report, "",
          '200 {"task_id": "$ID", "status": "succeeded", "error": {"code": 0, "message": ""}, "result_url": "$U"}'),
     # A number means nothing by itself; at the end, and with a clip to show for it, it need not.
-    Rule("no known word, but at its end, with a clip and without an error",
+    Rule("a number or a yes in place of a word, at its end, with a clip and without an error",
          lambda it: it.is_yes and it.is_at_its_end and not it.has_word and it.flat_error is None, _finished, "",
          '200 {"id": "$ID", "status": 2, "progress": 100, "video_url": "$U"}'),
     # The key must not be sent to another address than the one in the manifest.
@@ -334,8 +337,9 @@ def read_refused_download(answer: Response, words: Vocabulary, *, now: float) ->
         look = Look(answer, words, "")
         if is_early or (look.word is not None and look.phase in {Phase.WAITING, Phase.RUNNING}):
             return Fault(FaultKind.NOT_READY, told)
-        if look.clip is not None and look.phase is not Phase.FAILED:
-            return Fault(FaultKind.BROKEN, f"not a clip but the place of one: {answer.excerpt()}", url=look.clip.text)
+        place = look.clip.text if look.clip else INLINE_CLIP if holds_clip(answer.body) else None
+        if place is not None and look.phase is not Phase.FAILED:
+            return Fault(FaultKind.BROKEN, f"not a clip but the place of one: {answer.excerpt()}", url=place)
         return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if look.is_page else 'JSON'}: {answer.excerpt()}")
     reason = f"HTTP {answer.status}: {told}"
     if is_early:

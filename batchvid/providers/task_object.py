@@ -15,6 +15,7 @@ import base64
 import re
 from collections import deque
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -64,6 +65,8 @@ ASIDE = _words(
 ASIDE_BUT_VIDEO = _words("audio music preview share first last next")
 """The same, unless the name says that it is a video."""
 LESS_LIKELY = _words("watermark watermarked low small gif")
+ON_ITS_DISK = _words("path name")
+"""A server says so where a file lies on its own disk (SGLang's ``file_path``): only a URL counts below such a name."""
 NO_CLIP = tuple(_words(".jpg .jpeg .png .webp .gif .svg .json .html .htm .txt .srt .vtt .mp3 .wav"))
 VIDEO = (".mp4", ".mov", ".m4v", ".webm")
 URL_MAX = 8192
@@ -226,47 +229,58 @@ def clip_in(payload: Any, near: Subject | None = None) -> Found | None:
     return None
 
 
+class Says(IntEnum):
+    """What the names above a text say of it."""
+
+    NOTHING = 0
+    URL = 1
+    """That it is a clip's URL."""
+    PLACE = 2
+    """The same, or a path of the service."""
+
+
 def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple[tuple[int, int, int], Found]]:
     """Yield what may be the clip, each with what it is worth: how deep it stands, how unlikely it is, and its turn."""
-    waiting: deque[tuple[int, int, bool, str, Any]] = deque([(0, 1, False, place, payload)])
+    waiting: deque[tuple[int, int, Says, str, Any]] = deque([(0, 1, Says.NOTHING, place, payload)])
     for turn in range(NODES_MAX):
         if not waiting:
             return
-        depth, unlikely, is_named, where, value = waiting.popleft()
+        depth, unlikely, says, where, value = waiting.popleft()
         value = _decoded(value)
         if isinstance(value, str):
-            if (found := _clip(value, is_named=is_named)) is not None:
+            if (found := _clip(value, says)) is not None:
                 rank, text = found
                 yield (depth + rank // IN_TEXT * NODES_MAX, unlikely + rank, turn), Found(where, text)
         elif isinstance(value, list):
-            waiting.extend((depth, unlikely, is_named, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
+            waiting.extend((depth, unlikely, says, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
         elif isinstance(value, dict) and where not in skipped and depth <= DEPTH_MAX:
             for name, one in value.items():
                 words = pieces(name)
                 if words & ASIDE or (words & ASIDE_BUT_VIDEO and "video" not in words):
                     continue
-                says_so = is_named or bool(words & CLIP_WORDS) or plain(name) == "failreason"
-                doubt = (unlikely if is_named else "video" not in words) + 2 * bool(words & LESS_LIKELY)
-                waiting.append((depth + 1, doubt, says_so, f"{where}.{name}" if where else name, one))
+                inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
+                inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
+                doubt = (unlikely if says else "video" not in words) + 2 * bool(words & LESS_LIKELY)
+                waiting.append((depth + 1, doubt, inner, f"{where}.{name}" if where else name, one))
 
 
 OWN_PATH, IN_TEXT = 5, 20
 """A path of the service is less likely than a URL beside it; one in the middle of a text counts where no other is."""
 
 
-def _clip(text: str, *, is_named: bool) -> tuple[int, str] | None:
+def _clip(text: str, says: Says) -> tuple[int, str] | None:
     """Return how unlikely *text* is to be a clip's place, and that place; ``None`` when it is none."""
     if text.startswith("//"):
         text = f"https:{text}"
     if is_http_url(text):
         path = urlsplit(text).path.lower()
-        return (0, text) if not path.endswith(NO_CLIP) and (is_named or path.endswith(VIDEO)) else None
-    if not is_named:
+        return (0, text) if not path.endswith(NO_CLIP) and (says or path.endswith(VIDEO)) else None
+    if not says:
         return None
     if text.startswith("data:video/"):
         return 0, INLINE_CLIP
     if text.startswith("/") and is_http_url(f"http://service{text}"):
-        return OWN_PATH, text
+        return (OWN_PATH, text) if says is Says.PLACE else None
     found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX else None
     url = found[0].rstrip(".,;:!?") if found else ""
     return (IN_TEXT, url) if is_http_url(url) else None

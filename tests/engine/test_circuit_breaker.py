@@ -285,6 +285,16 @@ def test_polls_stop_only_when_they_are_hopeless(kind: FaultKind, code: Exit) -> 
     assert code in codes(breaker)
 
 
+def test_polls_that_were_under_way_together_count_as_one() -> None:
+    """A bad moment of a gateway meets all of them."""
+    breaker = CircuitBreaker(LIMITS)
+    for now in (5.0, 5.1, 5.2):
+        breaker.poll_refused(Fault(FaultKind.ACCOUNT, "why"), sent_at=4.9, now=now, jitter=0.5)
+    assert not breaker.submits_stopped
+    breaker.poll_refused(Fault(FaultKind.ACCOUNT, "why"), sent_at=6.0, now=6.1, jitter=0.5)
+    assert (breaker.submits_stopped, breaker.polls_stopped) == (True, False)
+
+
 @pytest.mark.parametrize("kind", sorted(set(FaultKind) - {FaultKind.ACCOUNT, FaultKind.MISCONFIGURED}))
 def test_no_other_poll_fault_ever_stops_a_run(kind: FaultKind) -> None:
     """F31: 5xx, resets and time-outs are retried freely."""

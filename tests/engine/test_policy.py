@@ -244,7 +244,7 @@ def test_a_task_that_brings_nothing_but_faults_is_left_in_the_end(kind: FaultKin
 def test_one_throttled_look_does_not_park_a_task_that_is_late() -> None:
     """The service did not speak about the task, and may be done with it."""
     fault = Fault(FaultKind.THROTTLED, "slow down")
-    follow = after_poll_fault(fault, RetryCounts(poll_faults=1), age_s=1e5, late=True, jitter=0.5, limits=LIMITS)
+    follow = after_poll_fault(fault, RetryCounts(poll_faults=1), age_s=2e3, late=True, jitter=0.5, limits=LIMITS)
     assert kinds(follow) == ["PollFailed"]
 
 

@@ -5,6 +5,7 @@ In a shape ``$ID`` is the task that was asked for, ``$U`` the URL of its clip, `
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -13,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain.task import INLINE_CLIP, Created, Fault, FaultKind, Phase, ProviderName, TaskReport
+from batchvid.providers.cometapi import WORDS
 from batchvid.providers.registry import PROVIDERS
 from batchvid.providers.response import Response
 from batchvid.providers.status import RULES, Look
-from batchvid.providers.cometapi import WORDS
 
 NOW = 1_800_000_000.0
 ID = "task_pa9CKKtYlTdxO7IIHOKKhXfjxEu4EQoR"
@@ -98,7 +99,6 @@ FINISHED = [
     '{"id":"$ID","status":"completed","result":"[download]($U)"}',
     '{"id":"$ID","status":"queued","data":{"task_id":"$ID","status":"completed","url":"$U"}}',
     '{"id":"$ID","status":"3","progress":"100%","result":{"url":"$U"}}',
-    '{"id":"$ID","progress":100,"video_url":"$U","error":null}',
     '{"taskId":"$ID","status":"finished","data":{"list":[{"resource":{"resource_url":"$U"}}]}}',
     '{"id":"$ID","status":"completed","error":{"code":200,"message":"Success"},"works":[{"video":{"resource":"$U"}}]}',
     '{"request_id":"$ID","status":"COMPLETED","video":{"url":"$U","content_type":"video/mp4"}}',
@@ -135,6 +135,10 @@ def test_a_finished_task_is_finished_and_its_clip_is_found(shape: str, name: str
         ('{"id":"$ID","status":"completed","data":[{"url":"data:video/webm;base64,AAAA"}]}', INLINE_CLIP),
         ('{"id":"$ID","status":"completed","video_url":"/f/x.mp4","output":"$U"}', URL),
         ('{"id":"$ID","status":"completed"}', None),
+        ('{"id":"$ID","status":"completed","url":null,"urls":[null],"file_path":"/srv/outputs/1.mp4"}', None),
+        ('{"id":"$ID","status":"completed","file_paths":["/srv/outputs/1.mp4"],"file_name":"/x.mp4"}', None),
+        ('{"id":"$ID","status":"completed","file_path":"/srv/1.mp4","url":"/files/1.mp4"}', "/files/1.mp4"),
+        ('{"id":"$ID","status":"completed","video_path":"$U"}', URL),
         ('{"id":"$ID","status":"completed","url":"file:///etc/passwd","video_url":"javascript:alert(1)"}', None),
         (
             '{"id":"$ID","status":"completed","image_url":"$U","prompt":"$U","error":{"url":"$U"},"callback_url":"$U"}',
@@ -177,6 +181,8 @@ GOING_ON = [
     '{"id":"$ID","status":"running","attempts":[{"status":"failed"}]}',
     '{"id":"$ID","input":{"status":"failed"},"metadata":{"status":"failed"}}',
     '{"id":"$ID","status":"unknown"}',
+    '{"id":"$ID","progress":100,"video_url":"$U","error":null}',
+    '{"id":"$ID","status":"pondering","progress":100,"video_url":"$U"}',
 ]
 
 
@@ -196,9 +202,13 @@ FAILED = [
     '{"status":"success","data":{"task_id":"$ID","status":"failed","message":"nsfw"}}',
     '{"task_id":"$ID","data":{"status":"failed","failure_reason":"nsfw"}}',
     '{"request_id":"$ID","status":"error","error":"nsfw"}',
-    *(f'{{"id":"$ID","status":"{word}"}}' for word in (
-        "aborted timeout timed_out stopped nsfw content_filtered incomplete deleted moderation_blocked generation_failed "
-        "TASK_STATUS_FAILED Timed-Out ContentFiltered").split()),
+    *(
+        f'{{"id":"$ID","status":"{word}"}}'
+        for word in (
+            "aborted", "timeout", "timed_out", "stopped", "nsfw", "content_filtered", "incomplete", "deleted",
+            "moderation_blocked", "generation_failed", "TASK_STATUS_FAILED", "Timed-Out", "ContentFiltered",
+        )
+    ),
 ]  # fmt: skip
 
 
@@ -242,13 +252,8 @@ def test_what_does_not_say_it_of_the_task_fails_no_task(shape: str, status: int,
         assert isinstance(found, Fault) or found.phase is Phase.UNHEARD
 
 
-PACKED = "video_bGl0ZWxsbTpjdXN0b21fbGxtX3Byb3ZpZGVyOm9wZW5haTttb2RlbF9pZDo{}7dmlkZW9faWQ6dmlkZW9fNjg3NDY1"
-
-
 def packed(model: str, inner: str = "video_687465616c69") -> str:
     """Return an id as LiteLLM packs one."""
-    import base64
-
     text = f"litellm:custom_llm_provider:openai;model_id:{model};video_id:{inner}"
     return "video_" + base64.b64encode(text.encode()).decode()
 
@@ -338,6 +343,7 @@ def test_a_refused_create_has_its_one_class(status: int, body: str, kind: FaultK
         ('{"status":"processing"}', FaultKind.NOT_READY, None),
         ('{"data":{"task_status":"submitted"}}', FaultKind.NOT_READY, None),
         ('{"error":{"message":"the task is not completed yet"}}', FaultKind.NOT_READY, None),
+        ('{"detail":"Generation is still in-progress"}', FaultKind.NOT_READY, None),
         ('{"status":"failed","url":"$U"}', FaultKind.BROKEN, None),
         ("<html>$U</html>", FaultKind.BROKEN, None),
     ],
@@ -351,58 +357,46 @@ def test_a_text_in_place_of_a_clip_may_say_where_the_clip_is(body: str, kind: Fa
 PLACES = st.lists(
     st.sampled_from(["data", "output", "result", "task", "response", "video", "videos", "detail"]), max_size=4
 )
-CLIPS = st.sampled_from(
-    ["url", "video_url", "videoUrl", "result_urls", "output", "content_url", "download_link", "mp4", "uri"]
-)
 BESIDE = st.dictionaries(
     st.sampled_from(
-        [
-            "prompt",
-            "image_url",
-            "thumbnail",
-            "cover",
-            "input",
-            "error",
-            "callback_url",
-            "message",
-            "code",
-            "expires_at",
-            "seed",
-        ]
+        ["prompt", "image_url", "thumbnail", "cover", "input", "error", "callback_url", "message", "code", "seed"]
     ),
     st.none() | st.text(max_size=20) | st.just(PICTURE) | st.just({"code": 0, "message": ""}),
     max_size=4,
 )
-HOLDS = st.sampled_from(["text", "list", "object"])
+NAMES = {
+    "id": st.sampled_from(["id", "task_id", "taskId", "video_id"]),
+    "status": st.sampled_from(["status", "state", "task_status"]),
+    "clip": st.sampled_from(["url", "video_url", "videoUrl", "result_urls", "output", "content_url", "link", "mp4"]),
+}
+
+
+def wrapped(inner: Any, names: list[str]) -> Any:
+    """Return an object behind these names, the first one outermost."""
+    for name in reversed(names):
+        inner = {name: inner}
+    return inner
 
 
 @every_provider
 @given(
-    id_name=st.sampled_from(["id", "task_id", "taskId", "video_id"]),
+    names=st.fixed_dictionaries(NAMES),
     word=st.sampled_from(["completed", "SUCCESS", "Succeeded", "done", "ready"]),
-    word_name=st.sampled_from(["status", "state", "task_status"]),
     around=PLACES,
     within=PLACES,
-    clip_name=CLIPS,
-    holds=HOLDS,
+    clip=st.sampled_from([URL, [URL], {"url": URL}]),
     beside=BESIDE,
-    status=st.sampled_from([200, 201, 202, 400, 500]),
 )
-def test_a_task_of_ours_that_is_finished_with_a_url_is_found_anywhere(  # noqa: PLR0913 hypothesis
-    name: str, id_name: str, word: str, word_name: str, around: list[str], within: list[str], clip_name: str, holds: str,
-    beside: dict[str, Any], status: int,
-) -> None:  # fmt: skip
-    """Whatever wraps the task, whatever its URL is wrapped in, and whatever stands beside them."""
-    clip: Any = {"text": URL, "list": [URL], "object": {"url": URL}}[holds]
-    inner: Any = {clip_name: clip}
-    for place in reversed(within):
-        inner = {place: inner}
-    task: Any = {**beside, id_name: ID, word_name: word, **inner}
-    for place in reversed(around):
-        task = {place: task}
-    found = PROVIDERS[name].read_poll(Response(status, {}, json.dumps(task).encode()), task_id=ID, now=NOW)
-    assert isinstance(found, TaskReport), found
-    assert (found.phase, found.url) == (Phase.SUCCEEDED, URL)
+def test_a_task_of_ours_that_is_finished_with_a_url_is_found_anywhere(  # noqa: PLR0917 hypothesis gives them by name
+    name: str, names: dict[str, str], word: str, around: list[str], within: list[str], clip: Any, beside: dict[str, Any]
+) -> None:
+    """Whatever wraps the task, whatever its URL is wrapped in, whatever stands beside them, also in an HTTP error."""
+    task = {**beside, names["id"]: ID, names["status"]: word} | wrapped({names["clip"]: clip}, within)
+    body = json.dumps(wrapped(task, around)).encode()
+    for status in (200, 202, 400, 500):
+        found = PROVIDERS[name].read_poll(Response(status, {}, body), task_id=ID, now=NOW)
+        assert isinstance(found, TaskReport), found
+        assert (found.phase, found.url) == (Phase.SUCCEEDED, URL)
 
 
 @every_provider
@@ -416,10 +410,8 @@ def test_a_task_of_ours_that_failed_has_failed_whatever_the_status(
     name: str, word: str, around: list[str], status: int, beside: dict[str, Any]
 ) -> None:
     """It ends at the second such look, and no time-out is waited for."""
-    task: Any = {**beside, "id": ID, "status": word}
-    for place in reversed(around):
-        task = {place: task}
-    found = PROVIDERS[name].read_poll(Response(status, {}, json.dumps(task).encode()), task_id=ID, now=NOW)
+    body = json.dumps(wrapped({**beside, "id": ID, "status": word}, around)).encode()
+    found = PROVIDERS[name].read_poll(Response(status, {}, body), task_id=ID, now=NOW)
     assert isinstance(found, TaskReport), found
     assert found.phase is Phase.FAILED
 

@@ -48,6 +48,48 @@ def test_when_the_quota_ends_the_rest_is_collected(make_bench: MakeBench) -> Non
     assert bench.run(jobs(10)).exit_code is Exit.OK
 
 
+FORBIDDEN = {"message": "Forbidden"}
+
+
+def test_one_job_that_is_forbidden_fails_alone(make_bench: MakeBench) -> None:
+    """A 403 without words of money is about that job; the others are submitted, and the night goes on."""
+    rules = [{"on": "create", "prompt": f"*job-0{n}*", "status": 403, "body": FORBIDDEN} for n in (2, 3, 5)]
+    bench = make_bench(*rules)
+    summary = bench.run(jobs(10), replace(QUICK, submits=Rate(6, 60)))
+    assert summary.exit_code is Exit.FAILED
+    assert (summary.counts[State.FAILED], summary.counts[State.DONE]) == (3, 7)
+
+
+def test_three_jobs_in_a_row_that_are_forbidden_stop_submitting(make_bench: MakeBench) -> None:
+    """Then it is the account's trouble: exit 6 with the service's words, the paid ones collected, the rest pending."""
+    bench = make_bench({"on": "create", "scope": "call", "nth": "3-", "status": 403, "body": FORBIDDEN})
+    summary = bench.run(jobs(10), replace(QUICK, submits=Rate(6, 60)))
+    assert summary.exit_code is Exit.ACCOUNT
+    assert "3 jobs in a row" in (summary.stopped or "")
+    assert "Forbidden" in (summary.stopped or "")
+    assert len(bench.service.sent("post")) == 5
+    assert (summary.counts[State.DONE], summary.counts[State.FAILED], summary.counts[State.PENDING]) == (2, 3, 5)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_one_poll_with_a_refused_key_stops_nothing(make_bench: MakeBench, status: int) -> None:
+    """It may be a gateway's bad moment: looked at again."""
+    bench = make_bench({"on": "poll", "scope": "call", "nth": 2, "status": status, "body": FORBIDDEN})
+    assert bench.run(jobs(6)).exit_code is Exit.OK
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_two_polls_in_a_row_with_a_refused_key_stop_submitting(make_bench: MakeBench, status: int) -> None:
+    """What is bought after that might never be collected."""
+    bench = make_bench({"on": "poll", "scope": "call", "nth": "2-", "status": status, "body": FORBIDDEN})
+    summary = bench.run(jobs(60), replace(QUICK, submits=Rate(6, 60), in_flight=50))
+    assert summary.exit_code is Exit.ACCOUNT
+    assert summary.counts[State.PENDING] > 30
+    bench.script()
+    assert bench.run(jobs(60)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
 @pytest.mark.parametrize("status", [301, 307, 308])
 def test_a_redirected_create_is_not_followed(make_bench: MakeBench, status: int) -> None:
     """A redirect means a wrong base URL: exit 78 after one POST, and nobody is sent the prompt."""

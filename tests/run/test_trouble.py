@@ -126,6 +126,39 @@ def test_polls_that_are_too_fast_for_ever_end_the_run_resumable(make_bench: Make
     assert len(bench.creates) == 4
 
 
+ENDLESS: dict[str, dict[str, object]] = {
+    "an HTTP error": {"status": 500, "body": {"message": "boom"}},
+    "an HTTP error around a task that goes on": {"status": 502, "body": {"id": "{id}", "status": "processing"}},
+    "silence": {"hang": True},
+    "a reset": {"reset": "before"},
+    "too fast, with a long wait": {"status": 429, "headers": {"retry-after": "900"}, "body": TOO_FAST},
+    "no such task": {"status": 404, "body": {"detail": "Not Found"}},
+    "forbidden": {"status": 403, "body": {"message": "Forbidden"}},
+    "a web page": {"body": "<html>"},
+    "an error in place of the task": {"body": {"error": {"message": "upstream request timeout"}}},
+    "a stranger's failure": {"body": {"id": "task_of_another", "status": "failed"}},
+    "a word that nobody knows": {"body": {"id": "{id}", "status": "pondering"}},
+    "an error beside such a word": {"body": {"id": "{id}", "status": "pondering", "error": "boom"}},
+    "success and failure": {"body": {"id": "{id}", "status": "success", "data": {"status": "failed"}}},
+    "waiting": {"body": {"id": "{id}", "status": "queued"}},
+    "nothing": {"status": 204, "body": ""},
+}
+
+
+@pytest.mark.parametrize("answer", ENDLESS.values(), ids=list(ENDLESS))
+def test_every_wait_for_a_task_has_an_end(make_bench: MakeBench, answer: dict[str, object]) -> None:
+    """Whatever every poll brings for ever, also when nobody gets an answer: the run ends, and the next one collects."""
+    bench = make_bench({"on": "poll", **answer})
+    limits = replace(QUICK, task_timeout_s=60.0)
+    summary = bench.run(jobs(3), limits)
+    assert summary.exit_code in {Exit.STOPPED, Exit.ACCOUNT, Exit.CONFIG}
+    longest_pause_s = 900.0 if answer.get("status") == 429 else 0.0
+    assert summary.elapsed_s < 6 * limits.task_timeout_s + 2 * longest_pause_s
+    bench.script()
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
+
+
 def test_a_service_that_stays_away_ends_the_run_resumable(make_bench: MakeBench) -> None:
     """Away for ever: exit 5 within hours, the jobs pending, and a later run completes them."""
     bench = make_bench()
