@@ -91,6 +91,12 @@ class Provider(Protocol):
     def read_refused_download(self, response: Response, *, now: float) -> Fault:
         """Return what an answer in place of a clip means, with an error's status or not."""
 
+    def explain(self, result: Response, *, task_id: str | None) -> list[str]:
+        """Return by which rules an answer is read, one a line, such as ``create: task id at data.task_id``.
+
+        It is the answer to a poll of *task_id*; ``None``: to a create.
+        """
+
     def hello(self) -> Request:
         """Return a request that costs nothing and needs the key: whether the service is there."""
 

@@ -55,6 +55,10 @@ class VideosAPI:
         """Return what an answer in place of a clip means."""
         return status.read_refused_download(response, now=now)
 
+    def explain(self, result: Response, *, task_id: str | None) -> list[str]:  # noqa: ARG002 no rule is named yet
+        """Return by which rules an answer is read."""
+        return []
+
     def hello(self) -> Request:
         """Return the question for the models."""
         return Request("GET", "/models")
