@@ -21,9 +21,11 @@ from batchvid import __version__
 from batchvid.cli.options import json_option, load, service_options
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.records import rfc3339
 from batchvid.domain.results import worst
 from batchvid.domain.secrecy import is_readable_on_the_way
-from batchvid.domain.task import FACTS, ProviderName
+from batchvid.domain.task import FACTS, Created, Fault, FaultKind, ProviderName, TaskReport
+from batchvid.domain.text import clean
 from batchvid.engine.target import clear_text
 from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import find_key
@@ -31,6 +33,7 @@ from batchvid.providers.registry import PROVIDERS
 from batchvid.providers.response import NoResponse
 
 if TYPE_CHECKING:
+    from batchvid.engine.answers import FirstAnswer
     from batchvid.manifest.model import Manifest
     from batchvid.providers.base import Provider
 
@@ -50,6 +53,8 @@ class Finding:
     ok: bool
     text: str
     exit_code: Exit | None = None
+    rules: tuple[str, ...] | None = None
+    """By which rules answers are read; ``None``: it is about no answers."""
 
 
 @click.command("doctor")
@@ -61,7 +66,8 @@ def doctor_command(
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
-    With a MANIFEST, for that one; sends one request that costs nothing.
+    With a MANIFEST, for that one, and how the first answers of its service were read. Sends one request that costs
+    nothing.
     """
     loaded = None if manifest is None else load(manifest, base_url=base_url)
     findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
@@ -72,9 +78,12 @@ def doctor_command(
 
 def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
-        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text}))
+        more = {} if finding.rules is None else {"rules": finding.rules}
+        tell(json.dumps({"type": "finding", "what": finding.what, "ok": finding.ok, "text": finding.text, **more}))
         return
     tell(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<8}  {finding.text}")
+    for rule in finding.rules or ():
+        tell(f"{'':<15}{rule}")
 
 
 async def checkup(
@@ -95,7 +104,7 @@ async def checkup(
     except ConfigError as error:
         findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
     if manifest is not None:
-        findings += _output(manifest)
+        findings += [*_output(manifest), *_answers(manifest)]
     if has_key and is_readable_on_the_way(url):
         if manifest is None or not manifest.allow_http:
             return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
@@ -155,6 +164,38 @@ def _output(manifest: Manifest) -> list[Finding]:
     except BatchvidError as error:
         findings.append(Finding("journal", ok=False, text=str(error), exit_code=error.exit_code))
     return findings
+
+
+def _answers(manifest: Manifest) -> list[Finding]:
+    """Return what is kept of the service's first answers, how it is read, and by which rules at a gateway."""
+    from batchvid.engine.answers import first_answers
+    from batchvid.storage.output import Output
+
+    state = Output.of(manifest.output).state
+    try:
+        kept = first_answers(state)
+    except ValueError as error:
+        text = f"{state.first_answers_path} is damaged ({clean(str(error), 200)}): no run needs it, so move it away"
+        return [Finding("answers", ok=False, text=text, rules=())]
+    if not kept:
+        return []
+    told = [f"{name} {rfc3339(one.at)} HTTP {one.response.status}: {_meaning(one)}" for name, one in kept.items()]
+    unknown = [one for one in kept.values() if one.base_url != FACTS[one.provider].base_url]
+    rules = [rule for one in unknown for rule in PROVIDERS[one.provider].explain(one.response, task_id=one.task_id)]
+    text = f"{state.first_answers_path}: {'; '.join(told)}"
+    return [Finding("answers", ok=True, text=text, rules=tuple(clean(rule, 300) for rule in rules))]
+
+
+def _meaning(one: FirstAnswer) -> str:
+    """Return what is read out of an answer."""
+    cut = "" if one.response.complete else " (it is cut off)"
+    match one.read():
+        case Created() as found:
+            return f"task {clean(found.task_id, 200)}{cut}"
+        case TaskReport() as found:
+            return f'"{found.status}" means {found.phase}{f"; {found.error}" if found.error else ""}{cut}'
+        case Fault() as fault:
+            return f"{'in doubt' if fault.kind is FaultKind.UNSURE else fault.kind}: {fault}{cut}"
 
 
 async def _service(provider: Provider, url: str, key: str, ca_file: str | None, *, has_key: bool) -> list[Finding]:

@@ -154,6 +154,14 @@ class ProviderName(StrEnum):
     OPENAI = "openai"
 
 
+class FramesTaken(StrEnum):
+    """How many pictures of one request a service looks at."""
+
+    ONE = "one"
+    TWO = "two"
+    """The first one begins the clip, and the last one ends it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderFacts:
     """What stands where a manifest says nothing, and what it cannot ask for."""
@@ -164,8 +172,8 @@ class ProviderFacts:
     """The variable of a key for `base_url`."""
     is_key_for_others: bool
     """Whether that key also goes to another address which the manifest names without a variable of its own."""
-    has_last_frame: bool
-    """Whether a request can carry a second picture."""
+    frames: FramesTaken
+    """What its services take, unless a manifest says that its own is another one."""
     needs_pixels: bool
     """Whether a size is never a shape such as ``16x9``, and a frame should have it to the pixel."""
 
@@ -183,7 +191,7 @@ FACTS: Mapping[ProviderName, ProviderFacts] = {
         model="veo3-fast",
         key_env="COMETAPI_KEY",
         is_key_for_others=True,
-        has_last_frame=True,
+        frames=FramesTaken.TWO,
         needs_pixels=False,
     ),
     ProviderName.OPENAI: ProviderFacts(
@@ -191,7 +199,7 @@ FACTS: Mapping[ProviderName, ProviderFacts] = {
         model="sora-2",
         key_env="OPENAI_API_KEY",
         is_key_for_others=False,
-        has_last_frame=False,
+        frames=FramesTaken.ONE,
         needs_pixels=True,
     ),
 }

@@ -20,6 +20,7 @@ from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import reopenings, reopens_done
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
+from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films, take_still
@@ -220,6 +221,13 @@ async def _work(
             clips=output.clips,
             keep_orphan=partial(orphans.append, output.state.output),
             log=journal.log,
+            answers=AnswerKeeper(
+                output.state,
+                provider=context.manifest.provider,
+                base_url=context.identity,
+                wall=context.wall,
+                warn=context.observer.warn,
+            ),
             observer=context.observer,
             read_frame=frame_bytes,
             take_still=partial(take_still, output),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Frame, Job, Progress
     from batchvid.domain.lifecycle import ClipSaved, Event
     from batchvid.domain.task import Created, TaskReport
+    from batchvid.engine.answers import AnswerKeeper
     from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
     from batchvid.engine.rate_limit import Pace
@@ -126,6 +127,10 @@ PLACES_FOLLOWED = 3
 """An answer in place of a clip that names its place, and one more behind that."""
 
 
+WORTH_KEEPING = {Phase.SUCCEEDED, Phase.UNHEARD, FaultKind.BROKEN, FaultKind.REJECTED, FaultKind.UNKNOWN_TASK}
+"""What a poll may bring that a person wants to see who reports a gateway: the end of a task, or what was not read."""
+
+
 class ServicePort(Posts, Gets, Fetches, Protocol):
     """What a run needs of the service."""
 
@@ -141,6 +146,7 @@ class Ports:
     keep_orphan: Callable[[Mapping[str, object]], None]
     """Keep a paid task id that could not be journaled, durably; blocks."""
     log: Log
+    answers: AnswerKeeper
     observer: Observer
     read_frame: Callable[[Frame], bytes]
     take_still: Callable[[Progress, float | None, str], Frame]
@@ -201,17 +207,21 @@ class Steps:
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
         result = await self.ports.service.post(request)
+        took_s = self._now() - sent
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
         # 4. The answer is durable before all else: a task, a doubt, or a refusal.
         if not (isinstance(outcome, Fault) and outcome.proof is Proof.NOT_SENT):
             self.scheduler.was_sent(index)
+        wait_s = None
         if not isinstance(outcome, Fault):
             await self._accepted(index, outcome)
-            return None
-        if outcome.kind is FaultKind.UNSURE:
+        elif outcome.kind is FaultKind.UNSURE:
             await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
-            return None
-        return await self._refused(index, outcome, sent=sent, new=new)
+        else:
+            wait_s = await self._refused(index, outcome, sent=sent, new=new)
+        # 5. The first answer is kept for a report. Nothing depends on it.
+        await self.ports.answers.created(request, job, result, took_s=took_s)
+        return wait_s
 
     async def _with_first_frame(self, index: int, job: Continuation) -> Job:
         """Return the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
@@ -307,7 +317,11 @@ class Steps:
         one = scheduler.active[index]
         sent = self._now()
         self.statistics.polls += 1
-        report = await poll(self.ports.service, self.ports.provider, one.progress.task_id or "", wall=self.ports.wall)
+        task_id = one.progress.task_id or ""
+        request = self.ports.provider.poll(task_id)
+        result = await self.ports.service.get(request)
+        took_s = self._now() - sent
+        report = self.ports.provider.read_poll(result, task_id=task_id, now=self.ports.wall())
         if not isinstance(report, Fault) and report.other_id is not None:
             report = await self._of_this_task(one.progress, report, report.other_id)
         now, jitter = self._now(), self.ports.jitter()
@@ -331,6 +345,9 @@ class Steps:
         await self._record(index, *follow.events, timing=timing)
         self._warn_of_shared_url(one.progress)
         self._tell_if_spent(index)
+        what = report.kind if isinstance(report, Fault) else report.phase
+        if what in WORTH_KEEPING:
+            await self.ports.answers.looked(request, task_id, result, took_s=took_s)
         return follow.wait_s
 
     async def _of_this_task(self, progress: Progress, report: TaskReport, other_id: str) -> TaskReport | Fault:

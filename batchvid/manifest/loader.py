@@ -19,7 +19,7 @@ from batchvid.domain.image_fit import Fit, ratio_of
 from batchvid.domain.job import Continuation, Frame, Job
 from batchvid.domain.limits import Limits
 from batchvid.domain.secrecy import is_readable_on_the_way
-from batchvid.domain.task import FACTS
+from batchvid.domain.task import FACTS, FramesTaken
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.expand import Expander, JobSpec
@@ -104,6 +104,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         priced="budget" in limits and "prices" not in broken_head,
         template=template,
         provider=service["provider"],
+        frames_taken=service["frames"],
         diagnostics=diagnostics,
     )
     jobs = maker.jobs()
@@ -171,10 +172,12 @@ def _service(document: Document, diagnostics: Diagnostics, *, base_url: str | No
 
     *base_url* wins over what is written.
     """
-    written = SERVICE.defaults | _section(SERVICE, document, "service", diagnostics)[0]
+    found, broken = _section(SERVICE, document, "service", diagnostics)
+    written = SERVICE.defaults | found
     facts = FACTS[written["provider"]]
+    frames = FramesTaken.TWO if "frames" in broken else facts.frames  # a slip in it is told once, and not at each job
     address = base_url or written.get("base_url", facts.base_url)
-    service = {"key_env": facts.key_env_for(address), **written, "base_url": address}
+    service = {"key_env": facts.key_env_for(address), "frames": frames, **written, "base_url": address}
     if strange := names_another_secret(service["key_env"]):
         diagnostics.warn(Location.of(document, "service", "key_env"), strange)
     if service["allow_http"]:
@@ -205,6 +208,7 @@ class JobMaker:
         priced: bool,
         template: Template | None,
         provider: ProviderName,
+        frames_taken: FramesTaken,
         diagnostics: Diagnostics,
     ) -> None:
         """Prepare to make jobs.
@@ -219,6 +223,7 @@ class JobMaker:
         self._template = template
         self._provider = provider
         self._facts = FACTS[provider]
+        self._frames_taken = frames_taken
         self._id_is_path = template == _ID_IS_PATH
         self._diagnostics = diagnostics
         self._ids: dict[str, JobSpec] = {}
@@ -373,12 +378,7 @@ class JobMaker:
         if not begun and not spec.broken & {"first_frame", "continues"}:
             text = "stands without first_frame: write first_frame too, or name this one first_frame"
             self._diagnostics.add(self._expander.location(spec, "last_frame"), text)
-        if "last_frame" in wanted and not self._facts.has_last_frame:
-            text = (
-                f"cannot be sent: provider: {self._provider} takes a first frame alone. Remove it; a service that "
-                "takes two frames is provider: cometapi"
-            )
-            self._diagnostics.add(self._expander.location(spec, "last_frame"), text)
+        if "last_frame" in wanted and not self._may_send_two(spec):
             return None
         for field in wanted:
             try:
@@ -394,6 +394,24 @@ class JobMaker:
             if self._is_news(field, spec.fields[field], text):
                 self._diagnostics.warn(self._expander.location(spec, field), text)
         return found
+
+    def _may_send_two(self, spec: JobSpec) -> bool:
+        """Whether a last frame may be sent beside a first one: a clip that begins with its last frame is paid, too."""
+        usual = self._facts.frames
+        if self._frames_taken is FramesTaken.ONE:
+            why = f"first and last frame need a service that honours both: one of provider: {self._provider} takes "
+            why += "a first frame alone, or begins the clip with the last. If yours honours both, write service: "
+            why += "{frames: two}; else remove it"
+            if usual is FramesTaken.TWO:
+                why = "service.frames is one, so a clip has a first frame alone. Remove it, or write frames: two"
+            self._diagnostics.add(self._expander.location(spec, "last_frame"), f"cannot be sent: {why}")
+        elif usual is FramesTaken.ONE and self._is_news("frames"):
+            text = (
+                "is two: a server that reads one frame begins the clip with the last one, and bills it. Buy one clip "
+                "first (batchvid run --max-jobs 1), and look at it"
+            )
+            self._diagnostics.warn(self._expander.at("service", "frames"), text)
+        return self._frames_taken is FramesTaken.TWO
 
     def _is_news(self, *what: str) -> bool:
         """Whether this is met for the first time: a thousand jobs may share one frame, and one size."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
-from batchvid.domain.task import ProviderName
+from batchvid.domain.task import FramesTaken, ProviderName
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
 
@@ -294,6 +294,12 @@ SERVICE = Section(
         YES_NO,
         "Also send the key to another machine over http://, where everybody on the way can read it.",
         default=False,
+    ),
+    Key(
+        "frames",
+        _one_of(FramesTaken),
+        "How many frames of a job the service looks at: two (first and last), or one. The default is two with "
+        "provider cometapi, and one with openai: many such servers begin the clip with the last of two.",
     ),
 )
 LIMITS = Section(

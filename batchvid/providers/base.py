@@ -102,9 +102,9 @@ class Provider(Protocol):
         """Return what an answer in place of a clip means, with an error's status or not."""
 
     def explain(self, answer: Response, *, task_id: str | None) -> list[str]:
-        """Return what is read out of an answer, and where it stands, one line each.
+        """Return what is read out of an answer and where it stands, one a line: ``create: task: id at data.task_id``.
 
-        It is the answer to a poll for *task_id*, or to a create where that is ``None``.
+        It is the answer to a poll of *task_id*; ``None``: to a create.
         """
 
     def hello(self) -> Request:

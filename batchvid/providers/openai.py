@@ -1,7 +1,8 @@
-"""OpenAI's ``/v1/videos``, as LiteLLM, vLLM-Omni and SGLang serve it too: one frame, and clips behind the service.
+"""OpenAI's ``/v1/videos``, as LiteLLM, vLLM-Omni and SGLang serve it too: clips are behind the service.
 
 The request is the form that OpenAI's SDK sends, with a frame or without: every one of these servers reads it, and
-vLLM-Omni reads nothing else. (Old SGLangs refuse one without a frame, free.)
+vLLM-Omni reads nothing else. (Old SGLangs refuse one without a frame, free.) Many of them keep the last of two frames,
+and begin the clip with it: the manifest says which service may be sent two (``service.frames``).
 A clip has no URL as a rule, so a finished one is asked for at once. Where a server names a URL, it is used first.
 """
 
@@ -15,11 +16,7 @@ from batchvid.providers.base import Vocabulary
 from batchvid.providers.videos import VideosAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from batchvid.domain.job import Job
     from batchvid.domain.task import Fault
-    from batchvid.providers.base import Request
     from batchvid.providers.response import NoResponse, Response
 
 WORDS = Vocabulary(
@@ -35,15 +32,6 @@ class OpenAI(VideosAPI):
 
     def __init__(self) -> None:
         super().__init__(WORDS)
-
-    def create(self, job: Job, frames: Sequence[bytes], *, boundary: str) -> Request:
-        """Return a form with the first frame.
-
-        Raises ValueError for a second one: servers keep the last of two, and begin the clip with it.
-        """
-        if len(frames) > 1:
-            raise ValueError("a last frame cannot be sent to this service: remove it")
-        return super().create(job, frames, boundary=boundary)
 
     def read_poll(self, result: Response | NoResponse, *, task_id: str, now: float) -> TaskReport | Fault:
         """Return how the task stands; no URL is waited for."""

@@ -58,8 +58,8 @@ class VideosAPI:
     def explain(self, answer: Response, *, task_id: str | None) -> list[str]:
         """Return what is read out of an answer, and where it stands."""
         if task_id is None:
-            return payment.explained(answer, self._words)
-        return status.explained(answer, self._words, task_id=task_id)
+            return [f"create: {line}" for line in payment.explained(answer, self._words)]
+        return [f"poll: {line}" for line in status.explained(answer, self._words, task_id=task_id)]
 
     def hello(self) -> Request:
         """Return the question for the models."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import stat
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import OutputBusyError
 from batchvid.storage.fs import (
@@ -30,10 +31,12 @@ from batchvid.storage.fs import (
     folder_below,
     holds,
     json_line,
+    leave_room,
     make_folder,
     open_regular,
     prove_writable,
     public_mode,
+    read_json,
     sync_folder,
     write_whole,
 )
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
 CLIPS_FILE = "clips.jsonl"
 FRAMES_FOLDER = "frames"
 """Below the state folder: the frames that were taken from clips to be sent, by the fingerprint of their job."""
+FIRST_ANSWERS_FILE = "first-answers.json"
+"""Below the state folder: the service's first answers, for a person who reports a gateway. No run needs it."""
+FIRST_ANSWERS_MAX_BYTES = 4 * 1024 * 1024
+"""Two bodies of 64 KiB with their headers, every byte of them escaped, come to less."""
 
 
 class StateFolder:
@@ -84,6 +91,32 @@ class StateFolder:
         ):
             write_whole(folder, path.name, [png], mode=STATE_FILE_MODE, durable=True)
         return path
+
+    def keep_first_answers(self, record: Mapping[str, object]) -> None:
+        """Replace the first answers, in one step and durably, where the disk has room to spare. Blocks."""
+        data = json.dumps(record, indent=2).encode() + b"\n"
+        with doing(f"write {self.first_answers_path}"), folder_below(self.output, STATE_FOLDER) as folder:
+            leave_room(folder, len(data))
+            write_whole(folder, FIRST_ANSWERS_FILE, [data], mode=STATE_FILE_MODE, durable=True)
+
+    def first_answers(self) -> dict[str, Any] | None:
+        """Return the first answers as they were kept, ``None`` when there are none. Blocks.
+
+        Raises ValueError when the file is damaged, or cannot be read.
+        """
+        if not os.path.lexists(self.first_answers_path):
+            return None
+        found = None
+        with suppress(OSError), folder_below(self.output, STATE_FOLDER) as folder:
+            found = read_json(folder, FIRST_ANSWERS_FILE, max_bytes=FIRST_ANSWERS_MAX_BYTES)
+        if found is None:
+            raise ValueError("it holds no JSON object, or cannot be read")
+        return found
+
+    @property
+    def first_answers_path(self) -> Path:
+        """Return where they are."""
+        return self.folder / FIRST_ANSWERS_FILE
 
     def frame_sha256(self, name: str) -> str | None:
         """Return the SHA-256 of a frame that was kept; ``None`` when it is gone. Blocks."""

@@ -129,6 +129,23 @@ def test_a_rehearsal_for_a_server_of_ones_own_has_its_models(project: Project) -
     assert "Invalid value: 'wan-2.2'" in ran.out
 
 
+def test_two_frames_are_sent_where_the_manifest_says_that_the_service_takes_them(project: Project) -> None:
+    """Both are in the request: OpenAI's own dialect refuses the second part, in its words, and nothing is paid."""
+    service = "service: {provider: openai, key_env: VIDEO_KEY, frames: two}"
+    write(project, service, job=", first_frame: dawn.png, last_frame: dawn.png")
+    for command in ("check", "plan"):
+        told = project.batchvid(command, "m.yaml", VIDEO_KEY=KEY)
+        assert told.code == 0, told
+        assert (
+            told.err.count("service.frames: is two: a server that reads one frame begins the clip with the last") == 1
+        )
+    ran = project.batchvid("run", "m.yaml", "--yes", VIDEO_KEY=KEY)
+    assert ran.code == 3, ran
+    (failed,) = [job for job in project.status()["jobs"] if job["state"] == "failed"]
+    assert (failed["id"], failed["reason"]) == ("job-1", "Duplicate parameter: 'input_reference'.")
+    assert sorted(project.creates()) == [f"kite {n} of {project.folder.name}" for n in range(2, 7)]
+
+
 @pytest.mark.parametrize(
     ("job", "where", "words"),
     [

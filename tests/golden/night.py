@@ -375,7 +375,8 @@ def _summary(line: str) -> str:
 
 def _findings(text: str) -> str:
     """Return what ``doctor`` finds without its words, which tell of this machine."""
-    return re.sub(r'("text"): ".*"}', r'\1: "<text>"}', text)
+    text = re.sub(r'"rules": \[.*\]}', '"rules": ["<text>"]}', text)
+    return re.sub(r'"text": ".*?(?<!\\)"', '"text": "<text>"', text)
 
 
 def _metrics(text: str) -> str:

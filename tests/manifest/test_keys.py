@@ -41,6 +41,7 @@ MORE_WORDS = (
     "pad",
     "keep",
     "openai",
+    "two",
     "rebuy",
     "https://host/v1",
     "ftp://host",

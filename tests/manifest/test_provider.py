@@ -67,8 +67,60 @@ def test_what_a_provider_cannot_be_asked_for_has_its_place(desk: Desk) -> None:
     assert size == (
         'clips.yaml:3:23: jobs[0].size: "16x9" is a shape, and provider: openai wants pixels: write such as 1280x720'
     )
-    assert last.startswith("clips.yaml:3:55: jobs[0].last_frame: cannot be sent: provider: openai takes a first frame")
+    assert last.startswith("clips.yaml:3:55: jobs[0].last_frame: cannot be sent: first and last frame need a service")
     assert len(desk.load(jobs).jobs) == 2
+
+
+TWO_FRAMES = {
+    "a job": ("{prompt: A, first_frame: a.png, last_frame: b.png}", "clips.yaml:3:37: jobs[0].last_frame"),
+    "a chain": ("{prompt: A, continues: kite, last_frame: b.png}", "clips.yaml:3:34: jobs[0].last_frame"),
+    "pairs": ("{prompt: A, pairs: pairs}", "clips.yaml:3:17: jobs[0] pair sky last_frame"),
+    "a storyboard": ("{id: walk, prompt: A, storyboard: [a.png, b.png]}", "clips.yaml:3:47: jobs[0].storyboard[1]"),
+    "a table": ("{from: rows.csv}", "rows.csv:2:9: jobs[0] row 1 (rows.csv) last_frame"),
+    "rows of YAML": ("{from: rows.yaml}", "rows.yaml:1:35: jobs[0] row 1 (rows.yaml) last_frame"),
+}
+"""Every way to write a job with two frames, and where its second one stands."""
+KITE = "  - {id: kite, prompt: A kite.}\n"
+
+
+@pytest.mark.parametrize(("entry", "place"), TWO_FRAMES.values(), ids=TWO_FRAMES)
+@pytest.mark.parametrize("service", ["{provider: openai}", "{provider: openai, frames: one}", "{frames: one}"])
+def test_a_second_frame_is_refused_where_the_service_takes_one(
+    desk: Desk, service: str, entry: str, place: str
+) -> None:
+    """However it is written, with its place: a clip that begins with its last frame would be paid."""
+    for name in ("a.png", "b.png", "pairs/sky_first.png", "pairs/sky_last.png"):
+        desk.draw(name)
+    desk.write("rows.csv", "prompt,first_frame,last_frame\nA,a.png,b.png\n")
+    desk.write("rows.yaml", "- {prompt: A, first_frame: a.png, last_frame: b.png}\n")
+    jobs = f"jobs:\n  - {entry}\n{KITE}"
+    (found,) = desk.complaints(f"service: {service}\n{jobs}")
+    assert found.startswith(f"{place}: cannot be sent: "), found
+    allowed = service.replace("frames: one", "frames: two").replace("openai}", "openai, frames: two}")
+    two, usual = (desk.load(f"{section}defaults: {{model: m}}\n{jobs}") for section in (f"service: {allowed}\n", ""))
+    assert [job.fingerprint for job in two.jobs] == [job.fingerprint for job in usual.jobs]
+
+
+def test_two_frames_are_warned_of_once_where_many_services_take_one(desk: Desk) -> None:
+    """At the key that allows them, and only if a job has two; a provider whose services take two needs no warning."""
+    desk.draw("a.png")
+    job = "  - {prompt: A kite, first_frame: a.png, last_frame: a.png, takes: 3}\n"
+    (warning,) = desk.load(f"service: {{provider: openai, frames: two}}\njobs:\n{job}").warnings
+    assert (
+        "clips.yaml:1:29: service.frames: is two: a server that reads one frame begins the clip with the last"
+        in warning
+    )
+    assert desk.load(f"service: {{provider: openai, frames: two}}\n{JOBS}").warnings == ()
+    assert desk.load(f"service: {{frames: two}}\njobs:\n{job}").warnings == ()
+
+
+def test_a_slip_in_the_number_of_frames_is_told_once(desk: Desk) -> None:
+    """And not at every job that has two."""
+    desk.draw("a.png")
+    job = "  - {prompt: A kite, first_frame: a.png, last_frame: a.png}\n"
+    assert desk.complaints(f"service: {{provider: openai, frames: 2}}\njobs:\n{job}") == [
+        'clips.yaml:1:29: service.frames: is "2": write one or two'
+    ]
 
 
 def test_a_frame_should_have_the_clips_size_to_the_pixel_where_the_service_asks_for_it(desk: Desk) -> None:

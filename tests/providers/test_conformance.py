@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from email.parser import BytesParser
+from email.policy import HTTP
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,7 +17,18 @@ from PIL import Image
 
 from batchvid.domain.fingerprint import fields, fingerprint
 from batchvid.domain.job import Frame, Job
-from batchvid.domain.task import FACTS, Created, Fault, FaultKind, Phase, Proof, ProviderName, TaskReport, usable_id
+from batchvid.domain.task import (
+    FACTS,
+    Created,
+    Fault,
+    FaultKind,
+    FramesTaken,
+    Phase,
+    Proof,
+    ProviderName,
+    TaskReport,
+    usable_id,
+)
 from batchvid.manifest.values import base_url
 from batchvid.providers.payment import REFUSED_BEFORE_WORK
 from batchvid.providers.registry import PROVIDERS
@@ -130,12 +143,28 @@ def test_a_job_becomes_a_clip(name: ProviderName) -> None:
 
 
 @every_provider
-def test_a_second_frame_arrives_as_the_last_one_or_is_not_sent(name: ProviderName) -> None:
+def test_two_frames_are_two_parts_of_one_name_in_their_order(name: ProviderName) -> None:
+    """To every service that a manifest allows it for: only the order tells the first from the last."""
+    request = PROVIDERS[name].create(job(name, FIRST, LAST), [FIRST, LAST], boundary=BOUNDARY)
+    body = b"".join(request.body)
+    form = BytesParser(policy=HTTP).parsebytes(
+        f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode() + body
+    )
+    parts = [part for part in form.iter_parts() if part.get_filename()]
+    assert [part.get_param("name", header="Content-Disposition") for part in parts] == ["input_reference"] * 2
+    assert [part.get_filename() for part in parts] == ["first.png", "last.png"]
+    assert [part.get_payload(decode=True) for part in parts] == [FIRST, LAST]
+
+
+@every_provider
+def test_a_second_frame_arrives_as_the_last_one_or_is_refused(name: ProviderName) -> None:
     """As its facts say, by which a manifest is judged: a clip that begins with its last frame would be paid, too."""
     bench = Bench(name)
-    if not FACTS[name].has_last_frame:
-        with pytest.raises(ValueError, match="last frame"):
-            bench.created(FIRST, LAST)
+    if FACTS[name].frames is FramesTaken.ONE:
+        refused = bench.created(FIRST, LAST)
+        assert isinstance(refused, Fault)
+        assert (refused.kind, refused.proof) == (FaultKind.REJECTED, Proof.CLEAR)
+        assert bench.world.ledger()["creates"] == []
         return
     assert isinstance(bench.created(FIRST, LAST), Created)
     both = bench.world.ledger()["creates"][0]["frames"]

@@ -434,4 +434,6 @@ def test_what_was_read_is_explained_with_its_place(
     name: str, answer: str, task_id: str | None, lines: list[str]
 ) -> None:
     """A person who reports a gateway sees which rule was used, and where things stood."""
-    assert PROVIDERS[name].explain(Response(200, {}, filled(answer)), task_id=task_id) == lines
+    call = "create" if task_id is None else "poll"
+    found = PROVIDERS[name].explain(Response(200, {}, filled(answer)), task_id=task_id)
+    assert found == [f"{call}: {line}" for line in lines]

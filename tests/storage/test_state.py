@@ -135,3 +135,37 @@ def test_an_output_is_held_by_one_run(state: StateFolder) -> None:
     with hold(state.output):
         assert (state.folder / "lock").read_text() == f"{os.getpid()}\n"
         assert stat.S_IMODE((state.folder / "lock").stat().st_mode) == 0o600
+
+
+def test_the_first_answers_are_private_whole_and_leave_the_journal_its_room(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept comes back; on a disk that is nearly full the old ones stay."""
+    assert state.first_answers() is None
+    state.keep_first_answers({"create": {"body": "é\udc80"}})
+    assert state.first_answers() == {"create": {"body": "é\udc80"}}
+    assert stat.S_IMODE(state.first_answers_path.stat().st_mode) == 0o600
+    true_look = os.fstatvfs
+
+    def nearly_full(descriptor: int) -> os.statvfs_result:
+        found = list(true_look(descriptor))
+        found[4] = 1  # f_bavail
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "fstatvfs", nearly_full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        state.keep_first_answers({})
+    assert state.first_answers() == {"create": {"body": "é\udc80"}}
+
+
+def test_damaged_first_answers_are_told_from_none(state: StateFolder) -> None:
+    """Half a file, a list, a link and a folder are no answers; neither is a state folder that is not there."""
+    for damage in ("{", "[]", "\xff"):
+        state.first_answers_path.write_text(damage, encoding="latin-1")
+        with pytest.raises(ValueError, match="no JSON object"):
+            state.first_answers()
+    state.first_answers_path.unlink()
+    state.first_answers_path.symlink_to("nowhere")
+    with pytest.raises(ValueError, match="no JSON object"):
+        state.first_answers()
+    assert StateFolder(state.output / "elsewhere").first_answers() is None
