@@ -64,8 +64,12 @@ class Look:
         self.subject: Subject = places.subject(self.payload, task_id)
         self.is_own = bool(self.subject.own)
         """Whether it names the task by its own id."""
-        self.clip: Found | None = places.clip_in(self.payload, self.subject if self.is_own else None)
         self.word, self.phase = self._word()
+
+    @cached_property
+    def clip(self) -> Found | None:
+        """Where the clip is; looked for only where that matters, because most looks find a task that goes on."""
+        return places.clip_in(self.payload, self.subject if self.is_own else None)
 
     @property
     def status(self) -> int:
@@ -147,10 +151,10 @@ class Look:
     def _word(self) -> tuple[Found | None, Phase]:
         """Return the word that says how the task stands, and what it comes to; an empty one waits."""
         subject = self.subject
-        if self.clip is not None:  # a proxy may still call "queued" what the answer that it passes on calls finished
-            for found in self._words_in(*subject.own):
-                if found[1] is Phase.SUCCEEDED:
-                    return found
+        for found in self._words_in(*subject.own):
+            # A proxy may still call "queued" what the answer that it passes on calls finished.
+            if found[1] is Phase.SUCCEEDED and self.clip is not None:
+                return found
         for word, phase in self._words_in(*subject.inside):
             if phase is Phase.SUCCEEDED and self.clip is None:  # said around another word, it is the request's
                 inner = (one for one in self._words_in(*subject.inside) if one[1] in {Phase.WAITING, Phase.RUNNING})
@@ -175,6 +179,8 @@ class Look:
 
     def _phase(self, word: str) -> Phase:
         """Return what a word comes to, in any case and with blanks, hyphens or the name of its field in it."""
+        if word in self.words.phases:
+            return self.words.phases[word]
         text = _HUMP.sub("_", word).lower().replace(" ", "_").replace("-", "_")
         spellings = (text, _PREFIX.sub("", text), text.replace("_", ""))
         return next((self.words.phases[one] for one in spellings if one in self.words.phases), Phase.UNHEARD)
@@ -203,7 +209,7 @@ def _as(it: Look, phase: Phase) -> TaskReport:
         phase=phase,
         status=it.word.text if it.word else "no status",
         progress_percent=percent(it.subject.nearest(places.PROGRESS_NAMES)[1]),
-        url=it.clip.text if it.clip and phase is Phase.SUCCEEDED else None,
+        url=it.clip.text if phase is Phase.SUCCEEDED and it.clip else None,
         url_expires_at=_epoch_s(it.subject.nearest(places.EXPIRY_NAMES)[1]),
         resolved_model=clean(model, 200) if isinstance(model, str) and model else None,
         error=clean(complaint, 300) if complaint else None,

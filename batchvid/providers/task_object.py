@@ -16,6 +16,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -74,14 +75,19 @@ _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]*|[^\W\d_]+")
 _URL_IN_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}]+")
 
 
-class Node(NamedTuple):
-    """One object of an answer."""
+class Node:
+    """One object of an answer, at a *place* such as ``data.videos[0]``; what wraps it are its *parents*, nearest first.
 
-    place: str
-    """Such as ``data.videos[0]``; empty at the top."""
-    fields: dict[str, Any]
-    parents: tuple[Node, ...] = ()
-    """Nearest first."""
+    `named_fields` are its fields with their names as they are compared, and as they are.
+    """
+
+    __slots__ = ("fields", "named_fields", "parents", "place")
+
+    def __init__(self, place: str, fields: dict[str, Any], parents: tuple[Node, ...] = ()) -> None:
+        self.place = place
+        self.fields = fields
+        self.parents = parents
+        self.named_fields = [(plain(name), name, value) for name, value in fields.items()]
 
     def at(self, name: str) -> str:
         """Return the place of a field."""
@@ -89,9 +95,7 @@ class Node(NamedTuple):
 
     def named(self, names: Collection[str]) -> Iterator[tuple[str, Any]]:
         """Yield the fields that bear one of these names, however it is written."""
-        for name, value in self.fields.items():
-            if plain(name) in names:
-                yield name, value
+        return ((name, value) for known, name, value in self.named_fields if known in names)
 
     def ids(self, names: Collection[str]) -> Iterator[Found]:
         """Yield the usable ids under these names."""
@@ -107,16 +111,29 @@ class Found(NamedTuple):
     text: str
 
 
+NAME_MAX, NAMES_KEPT = 64, 512
+"""A longer name is none of ours. The names of one service are few, so what is found out about them is kept."""
+
+
 def plain(name: str) -> str:
     """Return a field's name as it is compared: ``taskId``, ``task_id`` and ``TASK-ID`` are one."""
+    return _plain(name) if len(name) <= NAME_MAX else name
+
+
+@lru_cache(NAMES_KEPT)
+def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def pieces(name: str) -> set[str]:
+def pieces(name: str) -> frozenset[str]:
     """Return the words of a field's name, in lower case and singular."""
-    return {
-        word[:-1] if len(word) > 3 and word.endswith("s") else word for word in map(str.lower, _PIECE.findall(name))
-    }
+    return _pieces(name[:NAME_MAX])
+
+
+@lru_cache(NAMES_KEPT)
+def _pieces(name: str) -> frozenset[str]:
+    words = (word.lower() for word in _PIECE.findall(name))
+    return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in words)
 
 
 def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[Node]:
@@ -130,8 +147,7 @@ def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[No
             node = Node(where, value, parents)
             found.append(node)
             if len(parents) < DEPTH_MAX:
-                inner = ((node.at(name), one) for name, one in value.items() if plain(name) in WRAPPERS)
-                waiting.extend((name, one, (node, *parents)) for name, one in inner)
+                waiting.extend((node.at(name), one, (node, *parents)) for name, one in node.named(WRAPPERS))
         elif isinstance(value, list) and len(value) <= longest:
             waiting.extend((f"{where}[{n}]", one, parents) for n, one in enumerate(value) if not isinstance(one, list))
     return found
@@ -177,6 +193,8 @@ def subject(payload: Any, task_id: str) -> Subject:
     else:
         names = (found for one in (node, *every) for found in one.ids(TASK_ID_NAMES))
     name = next(names, None) or next(node.ids({"id"}), None)
+    if len(every) == 1:
+        return Subject(node, name, own, (node,), (node,), ())
     strangers = {one.place for one in others} if own else set()
     inside = _without(strangers, nodes(node.fields, place=node.place, longest=1))
     around = _without(strangers, [*inside, *node.parents, *nodes(payload, longest=1)])
@@ -222,8 +240,10 @@ def clip_in(payload: Any, near: Subject | None = None) -> Found | None:
     An http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP`.
     """
     skipped = {one.place for one in near.others} if near else set()
-    own = [(near.node.place, near.node.fields), *((one.place, one.fields) for one in near.node.parents)] if near else []
-    for place, value in (*own, ("", payload)):
+    regions = [(one.place, one.fields) for one in (near.node, *near.node.parents)] if near else []
+    if not regions or isinstance(payload, list):
+        regions.append(("", payload))
+    for place, value in regions:
         if found := sorted(_clips(place, value, skipped)):
             return found[0][1]
     return None
