@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults bench bench-quick eta report-bench screenshot check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta report-bench screenshot check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ doubts: $(VENV)/.ready ## A night at a service that loses 1 % of its answers, an
 faults: $(VENV)/.ready ## Let every fault of the list happen to the real program, and print what held
 	$(BIN)/python -m tests.faults.bench
 
+servers: $(VENV)/.ready ## Run against real servers: LiteLLM, vLLM-Omni, SGLang, aimock (5 minutes, and 2 GB the first time)
+	$(BIN)/python -m tests.servers $(SERVERS)
+
 bench: $(VENV)/.ready ## Measure the speed against other programs, side by side (15 minutes)
 	$(BIN)/python -m tests.benchmarks.bench $(BENCH)
 
@@ -81,4 +84,4 @@ format: $(VENV)/.ready ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment, caches and what the demo made
-	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist jobs/out
+	rm -rf $(VENV) $(LOWEST) .venv-servers .pytest_cache .mypy_cache .ruff_cache .hypothesis dist jobs/out
