@@ -35,7 +35,7 @@ BELOW = {
 """The rooms, and which rooms each may use."""
 STARTS_THE_SANDBOX = "batchvid.engine.target"
 """The one place of the engine that may: for ``--sandbox``."""
-CARRIERS = {f"batchvid.providers.{name}" for name in ("http", "paid_post", "credentials")}
+CARRIERS = {f"batchvid.providers.{name}" for name in ("http", "paid_post", "credentials", "network")}
 """Of the providers' room: what sends, and what reads the key."""
 PURE_MODULES = {
     name

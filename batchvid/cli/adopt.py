@@ -162,12 +162,9 @@ class Adopting:
         if not task_ids:
             return {}
         try:
-            account = bound_account(self.manifest, self.stack, key_file=self.key_file)
+            account = bound_account(self.manifest, self.stack, key_file=self.key_file, ca_file=self.ca_file)
             provider, pace = PROVIDERS[self.manifest.provider], self.manifest.limits.requests
-            asking = ask_for(
-                task_ids, provider, base_url=account.base_url, key=account.key, ca_file=self.ca_file, pace=pace
-            )
-            return asyncio.run(asking)
+            return asyncio.run(ask_for(task_ids, provider, account=account, pace=pace))
         except (ConfigError, ServiceError) as error:
             raise type(error)(f"{error}; nothing was recorded (--offline adopts without asking)") from None
 

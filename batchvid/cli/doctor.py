@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from yarl import URL
 
 from batchvid import __version__
 from batchvid.cli.options import json_option, load, service_options
@@ -24,11 +25,12 @@ from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import worst
 from batchvid.domain.secrecy import is_readable_on_the_way
-from batchvid.domain.task import FACTS, Created, Fault, FaultKind, ProviderName, TaskReport
+from batchvid.domain.task import FACTS, Created, Fault, FaultKind, ProviderName, ProxyUse, TaskReport
 from batchvid.domain.text import clean
 from batchvid.engine.target import clear_text
 from batchvid.manifest.values import names_another_secret
-from batchvid.providers.credentials import find_key
+from batchvid.providers.credentials import environment_proxies, find_key
+from batchvid.providers.network import Network, check_proxy, unused_proxy
 from batchvid.providers.registry import PROVIDERS
 from batchvid.providers.response import NoResponse
 
@@ -110,7 +112,19 @@ async def checkup(
             return [*findings, Finding("service", ok=False, text=clear_text(url), exit_code=Exit.CONFIG)]
         text = f"service.allow_http is on: everybody on the way to {url} can read the key"
         findings.append(Finding("service", ok=False, text=text))
-    findings += await _service(PROVIDERS[provider], url, key, ca_file, has_key=has_key)
+    network, told = Network(ca_file), unused_proxy(environment_proxies(), url)
+    if manifest is not None and manifest.proxy is ProxyUse.ENV:
+        try:
+            check_proxy(environment_proxies(), url)
+        except ConfigError as error:
+            return [*findings, Finding("proxy", ok=False, text=str(error), exit_code=Exit.CONFIG)]
+        network, told = Network(ca_file, proxies=environment_proxies()), None
+        used = network.proxy_for(URL(url))
+        text = "the environment names none for the service" if used is None else f"{URL(used).host} is used"
+        findings.append(Finding("proxy", ok=True, text=text))
+    if told is not None:
+        findings.append(Finding("proxy", ok=False, text=told))
+    findings += await _service(PROVIDERS[provider], url, key, network, has_key=has_key)
     return findings
 
 
@@ -198,10 +212,10 @@ def _meaning(one: FirstAnswer) -> str:
             return f"{'in doubt' if fault.kind is FaultKind.UNSURE else fault.kind}: {fault}{cut}"
 
 
-async def _service(provider: Provider, url: str, key: str, ca_file: str | None, *, has_key: bool) -> list[Finding]:
+async def _service(provider: Provider, url: str, key: str, network: Network, *, has_key: bool) -> list[Finding]:
     from batchvid.providers.http import Service
 
-    async with Service(url, key, ca_file=ca_file) as service:
+    async with Service(url, key, network=network) as service:
         answer = await service.get(provider.hello())
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]

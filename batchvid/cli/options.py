@@ -239,7 +239,7 @@ def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None
         complain(f"warning: {line}")
 
 
-def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None) -> Account:
+def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None, ca_file: str | None) -> Account:
     """Return the account that paid for the journal's tasks; raises `ConfigError` when it is not the manifest's."""
     from batchvid.engine.target import SANDBOX, sandbox_account, service_account
 
@@ -250,4 +250,4 @@ def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None
         return sandbox_account(manifest, stack)
     if service != manifest.base_url:
         raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
-    return service_account(manifest, key_file=key_file)
+    return service_account(manifest, key_file=key_file, ca_file=ca_file)

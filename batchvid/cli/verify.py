@@ -80,14 +80,8 @@ def verify_command(
     if repair and damaged:
         with ExitStack() as stack:
             stack.enter_context(journal_of(loaded).lock())
-            account = bound_account(loaded, stack, key_file=api_key_file)
-            repairer = Repairer(
-                held.clips,
-                PROVIDERS[loaded.provider],
-                base_url=account.base_url,
-                key=account.key,
-                ca_file=ca_file,
-            )
+            account = bound_account(loaded, stack, key_file=api_key_file, ca_file=ca_file)
+            repairer = Repairer(held.clips, PROVIDERS[loaded.provider], account=account)
             wanted = [(job, row) for job, row in done if job.id in damaged]
             told = asyncio.run(repairer.fetch_again(wanted))
             _keep_replaced(loaded, repairer.replaced)

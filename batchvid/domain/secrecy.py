@@ -15,11 +15,14 @@ from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from batchvid.domain.text import without_escapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KEY_WAS_HERE = "[key\0]"
 """Shown as ``[key]``. The NUL keeps whatever holds it from being taken for a task id or a URL."""
@@ -144,6 +147,47 @@ def is_public(address: str) -> bool:
         part.is_global and not part.is_multicast and (isinstance(part, IPv4Address) or part in UNICAST)
         for part in _parts(ip)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """Hosts that a person has named, at which clips may be wherever they lead."""
+
+    names: frozenset[str] = frozenset()
+    """In lower case; one that begins with a dot stands for all names below it."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> AllowedHosts:
+        """Return the hosts of *texts*: names, ``*.names``, addresses and networks; raises ValueError for another."""
+        names, networks = set(), []
+        for text in texts:
+            if _HOST.fullmatch(text) and not text.rpartition(".")[2].isdigit():
+                names.add(text.lower().removeprefix("*"))
+                continue
+            try:
+                networks.append(ip_network(text.strip("[]"), strict=False))
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is no host: write such as cdn.example.com, *.example.com or 10.0.0.0/8"
+                ) from None
+        return cls(frozenset(names), tuple(networks))
+
+    def has_name(self, host: str) -> bool:
+        """Whether *host*, as it stands in a URL, is one of them by its name."""
+        host = host.lower().rstrip(".")
+        return host in self.names or any(host.endswith(name) for name in self.names if name.startswith("."))
+
+    def has_address(self, address: str) -> bool:
+        """Whether an IP literal is one of them."""
+        try:
+            ip = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return any(ip in network for network in self.networks if network.version == ip.version)
+
+
+_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,250}[A-Za-z0-9_])?")
 
 
 def is_loopback(host: str) -> bool:

@@ -154,6 +154,14 @@ class ProviderName(StrEnum):
     OPENAI = "openai"
 
 
+class ProxyUse(StrEnum):
+    """What ``service.proxy`` may be."""
+
+    NONE = "none"
+    ENV = "env"
+    """The proxy that the environment names (``HTTPS_PROXY``, ``NO_PROXY``)."""
+
+
 class FramesTaken(StrEnum):
     """How many pictures of one request a service looks at."""
 

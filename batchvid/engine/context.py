@@ -71,8 +71,10 @@ async def over_network(context: RunContext) -> AsyncIterator[ServicePort]:
     with account_of(context.manifest, context.options) as account:
         if not account.key:
             context.observer.note(f"no key is sent to {account.base_url}: service.key_env names no variable")
-        ca_file, downloads = context.options.ca_file, context.manifest.limits.downloads
-        async with Service(account.base_url, account.key, ca_file=ca_file, downloads=downloads) as service:
+        if account.unused_proxy:
+            context.observer.warn(account.unused_proxy)
+        downloads = context.manifest.limits.downloads
+        async with Service(account.base_url, account.key, network=account.network, downloads=downloads) as service:
             yield service
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import ClipSaved
     from batchvid.domain.limits import Rate
     from batchvid.domain.task import TaskReport
+    from batchvid.engine.target import Account
     from batchvid.providers.base import Provider
     from batchvid.storage.base import ClipStore
 
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
 class Repairer:
     """Fetches clips of one output again."""
 
-    def __init__(self, clips: ClipStore, provider: Provider, *, base_url: str, key: str, ca_file: str | None) -> None:
+    def __init__(self, clips: ClipStore, provider: Provider, *, account: Account) -> None:
         self._clips = clips
         self._provider = provider
-        self._base_url = base_url
-        self._key = key
-        self._ca_file = ca_file
+        self._account = account
         self.replaced: list[tuple[str, ClipSaved]] = []
         """The jobs for which the service sent another file than the one that was saved first, and what that is."""
 
@@ -45,7 +44,8 @@ class Repairer:
         What lies under a clip's name is kept beside it, with the attempt's number.
         """
         wrong = {}
-        async with Service(self._base_url, self._key, ca_file=self._ca_file) as service:
+        account = self._account
+        async with Service(account.base_url, account.key, network=account.network) as service:
             for job, row in wanted:
                 reason = await self._fetch_one(service, job, row)
                 if reason is not None:
@@ -88,9 +88,7 @@ async def ask_for(
     task_ids: Iterable[str],
     provider: Provider,
     *,
-    base_url: str,
-    key: str,
-    ca_file: str | None,
+    account: Account,
     pace: Rate | None,
 ) -> dict[str, TaskReport | Fault]:
     """Return what the service says of each task; a `Fault` says that it does not know the task.
@@ -99,7 +97,7 @@ async def ask_for(
     """
     limit = Pace(pace)
     said: dict[str, TaskReport | Fault] = {}
-    async with Service(base_url, key, ca_file=ca_file) as service:
+    async with Service(account.base_url, account.key, network=account.network) as service:
         for task_id in task_ids:
             said[task_id] = await _ask(service, provider, task_id, limit)
     return said

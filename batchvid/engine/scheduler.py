@@ -110,6 +110,8 @@ class ActiveJob:
     """How many paid requests this run has sent for it, whatever became of them."""
     accepted_before: int = 0
     """How many requests the service had accepted when it last refused this job."""
+    forbidden: str = ""
+    """Why the URL of its clip must not be asked for: the true reason when no other way brings the clip either."""
     other_source: bool = False
     """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
     reopening: tuple[Reopened, ...] = ()

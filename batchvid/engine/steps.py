@@ -418,6 +418,10 @@ class Steps:
             await self._record(index, outcome)
             self.scheduler.set_free(index, now=self._now())
             return None
+        if outcome.kind is FaultKind.FORBIDDEN:
+            one.forbidden = outcome.reason
+        elif one.forbidden:
+            outcome = replace(outcome, reason=f"{one.forbidden} (and besides it: {outcome.reason})")
         one.retries = one.retries.with_download_fault(outcome)
         one.other_source = policy.wants_other_source(outcome, one.retries) and not one.other_source
         follow = policy.after_download_fault(outcome, one.retries, jitter=ports.jitter(), limits=scheduler.limits)

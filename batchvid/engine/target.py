@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError
-from batchvid.domain.secrecy import is_readable_on_the_way
-from batchvid.domain.task import FACTS
-from batchvid.providers.credentials import find_key, without_secrets
+from batchvid.domain.secrecy import AllowedHosts, is_readable_on_the_way
+from batchvid.domain.task import FACTS, ProxyUse
+from batchvid.providers.credentials import environment_proxies, find_key, without_secrets
+from batchvid.providers.network import Network, check_proxy, unused_proxy
 from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Account:
 
     base_url: str
     key: str = field(repr=False)
+    network: Network = field(default_factory=Network)
+    """How it is reached."""
+    unused_proxy: str | None = None
+    """What a person is told of a proxy that the environment names, and that is not used."""
 
 
 def journal_of(manifest: Manifest) -> JournalStore:
@@ -61,7 +66,7 @@ def account_of(manifest: Manifest, options: RunOptions) -> Iterator[Account]:
     """Yield the account that a run pays with: at the service, or in a sandbox that lasts as long as the block."""
     with ExitStack() as stack:
         if options.sandbox_speed is None:
-            yield service_account(manifest, key_file=options.key_file)
+            yield service_account(manifest, key_file=options.key_file, ca_file=options.ca_file)
         else:
             yield sandbox_account(manifest, stack, speed=options.sandbox_speed)
 
@@ -73,7 +78,7 @@ def key_of(manifest: Manifest, key_file: Path | str | None) -> str:
     return find_key(manifest.key_env, key_file=None if key_file is None else Path(key_file))
 
 
-def service_account(manifest: Manifest, *, key_file: Path | str | None) -> Account:
+def service_account(manifest: Manifest, *, key_file: Path | str | None, ca_file: str | None = None) -> Account:
     """Return the account at the manifest's service.
 
     Raises `ConfigError` when there is no key, or when it would be sent over the network for everybody to read.
@@ -81,7 +86,12 @@ def service_account(manifest: Manifest, *, key_file: Path | str | None) -> Accou
     has_key = bool(manifest.key_env) or key_file is not None
     if has_key and is_readable_on_the_way(manifest.base_url) and not manifest.allow_http:
         raise ConfigError(clear_text(manifest.base_url))
-    return Account(manifest.base_url, key_of(manifest, key_file))
+    proxies, uses_proxy = environment_proxies(), manifest.proxy is ProxyUse.ENV
+    if uses_proxy:
+        check_proxy(proxies, manifest.base_url)
+    network = Network(ca_file, AllowedHosts.of(manifest.clip_hosts), proxies if uses_proxy else {})
+    unused = None if uses_proxy else unused_proxy(proxies, manifest.base_url)
+    return Account(manifest.base_url, key_of(manifest, key_file), network, unused)
 
 
 def clear_text(base_url: str) -> str:

@@ -116,6 +116,8 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         base_url=service["base_url"],
         key_env=service["key_env"],
         allow_http=service["allow_http"],
+        clip_hosts=tuple(service["clip_hosts"]),
+        proxy=service["proxy"],
         provider=service["provider"],
         output=on_disk(absolute.parent / head.get("output", f"out/{path.stem}")),
         limits=_limits(limits),

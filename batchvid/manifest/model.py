@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchvid.domain.task import ProviderName
+from batchvid.domain.task import ProviderName, ProxyUse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,10 @@ class Manifest:
     """What is allowed but probably not meant, as ``file:line:column: where: text``."""
     allow_http: bool = False
     """Whether the key may be sent to another machine without encryption."""
+    clip_hosts: tuple[str, ...] = ()
+    """Hosts and networks at which clips may be besides public addresses and the service's own host."""
+    proxy: ProxyUse = ProxyUse.NONE
+    """Whether the proxy is used that the environment names."""
     reads: tuple[Path, ...] = ()
     """The tables and folders of frame pairs that its entries name, absolute."""
     provider: ProviderName = ProviderName.COMETAPI

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
-from batchvid.domain.task import FramesTaken, ProviderName
+from batchvid.domain.task import FramesTaken, ProviderName, ProxyUse
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
 
@@ -249,6 +249,9 @@ ID = _shaped(
 FILE_NAME = _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4")
 FOLDER = _shaped(values.folder, "^[^~]", "write the path in full: ~ is not expanded")
 BASE_URL = _shaped(values.base_url, "^https?://", "write an address that begins with https://")
+CLIP_HOST = _shaped(
+    values.clip_host, r"^[^/\s]+(/[0-9]+)?$", "write such as cdn.example.com, *.example.com or 10.0.0.0/8"
+)
 KEY_ENV = _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")
 TABLE = _shaped(
     values.text,
@@ -294,6 +297,19 @@ SERVICE = Section(
         YES_NO,
         "Also send the key to another machine over http://, where everybody on the way can read it.",
         default=False,
+    ),
+    Key(
+        "clip_hosts",
+        _list_of(CLIP_HOST),
+        "Hosts (cdn.example.com, *.example.com) and networks (10.0.0.0/8) at which clips may be, also where they are "
+        "not public. The host of base_url always may.",
+        default=(),
+    ),
+    Key(
+        "proxy",
+        _one_of(ProxyUse),
+        "env: reach the service and its clips through the proxy of the environment (HTTPS_PROXY, NO_PROXY).",
+        default=ProxyUse.NONE,
     ),
     Key(
         "frames",

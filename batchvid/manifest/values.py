@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from batchvid.domain.limits import MICROS, Rate
 from batchvid.domain.notice import Hook
+from batchvid.domain.secrecy import AllowedHosts
 from batchvid.manifest.yaml_tree import Plain
 
 if TYPE_CHECKING:
@@ -391,6 +392,13 @@ def base_url(value: object) -> str:
     if port is not None:
         netloc += f":{port}"
     return f"{parts.scheme}://{netloc}{path}"
+
+
+def clip_host(value: object) -> str:
+    """Return a host name, ``*.name``, address or network; raises ValueError for anything else."""
+    host = text(value)
+    AllowedHosts.of([host])
+    return host
 
 
 def key_env(value: object) -> str:

@@ -35,6 +35,15 @@ def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
     return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
 
 
+def environment_proxies() -> dict[str, str]:
+    """Return the proxies that the environment names, by scheme, with its exceptions under ``no``."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies_environment
+
+    return {scheme: url for scheme, url in getproxies_environment().items() if url}
+
+
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
     """Return the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
 

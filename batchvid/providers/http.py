@@ -23,6 +23,7 @@ from batchvid.domain.errors import ConfigError
 from batchvid.domain.secrecy import ForbiddenAddressError, is_loopback, is_public, secret_of
 from batchvid.providers.base import Request
 from batchvid.providers.inline import DataURLs
+from batchvid.providers.network import Network
 from batchvid.providers.paid_post import CONNECT_TIMEOUT_S, send_once
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 
@@ -119,25 +120,28 @@ class InlineTransfer(Transfer):
 class Service:
     """The API at *base_url*, used with *key*. To be entered and left as an async context manager.
 
-    So many *downloads* at once share its memory. Raises `ConfigError` when *ca_file* cannot be used.
+    So many *downloads* at once share its memory. Raises `ConfigError` when the CA file of *network* cannot be used.
     """
 
-    def __init__(self, base_url: str, key: str, *, ca_file: str | None = None, downloads: int = 4) -> None:
+    def __init__(self, base_url: str, key: str, *, network: Network | None = None, downloads: int = 4) -> None:
         self._base = base_url
+        self._network = network or Network()
         self._headers = PLAIN | ({"Authorization": f"Bearer {key}"} if key else {})
         """Of every request to the API; a service of one's own may want no key."""
         self._secret = secret_of(key)
         self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
-        self._tls = _tls(ca_file)
-        self._local = is_loopback(URL(base_url).host or "")
+        self._tls = _tls(self._network.ca_file)
+        self._host = (URL(base_url).host or "").lower()
+        self._local = is_loopback(self._host)
         connect_s, bounds = CONNECT_TIMEOUT_S, aiohttp.ClientTimeout
         self._get_bounds = bounds(total=READ_TIMEOUT_S, sock_connect=connect_s, sock_read=SILENCE_S)
         self._fetch_bounds = bounds(total=None, sock_connect=connect_s, sock_read=SILENCE_S)
         self._api: aiohttp.ClientSession
         self._files: aiohttp.ClientSession
+        self._named: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        """Open both sessions."""
+        """Open the sessions."""
         common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
@@ -145,31 +149,32 @@ class Service:
             cookie_jar=aiohttp.DummyCookieJar(),
             **common,
         )
-        self._files = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS,
-                keepalive_timeout=KEEP_ALIVE_S,
-                ssl=self._tls,
-                socket_factory=None if self._local else _public_socket,
-            ),
-            headers=PLAIN,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            **common,
+        self._files, self._named = (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls, socket_factory=factory
+                ),
+                headers=PLAIN,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                **common,
+            )
+            for factory in (None if self._local else self._public_socket, None)
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close both sessions."""
-        await self._api.close()
-        await self._files.close()
+        """Close the sessions."""
+        for session in (self._api, self._files, self._named):
+            await session.close()
 
     async def post(self, request: Request) -> Response | NoResponse:
         """Send a paid request, once."""
         url = self._url(request)
         headers = {**self._headers, "Accept": "*/*", **request.headers}
-        result = await send_once(url, headers, request.body, tls=self._tls if url.scheme == "https" else None)
+        tls, proxy = self._tls if url.scheme == "https" else None, self._network.proxy_for(url)
+        result = await send_once(url, headers, request.body, tls=tls, proxy=None if proxy is None else URL(proxy))
         if isinstance(result, NoResponse):
             return NoResponse(result.lost, self._secret.masked(result.detail, cut=True))
         return result.unpacked().without(self._secret)
@@ -178,7 +183,13 @@ class Service:
         """Ask for something that costs nothing."""
         url, headers = self._url(request), request.headers
         try:
-            async with self._api.get(url, headers=headers, timeout=self._get_bounds, allow_redirects=False) as response:
+            async with self._api.get(
+                url,
+                headers=headers,
+                timeout=self._get_bounds,
+                allow_redirects=False,
+                proxy=self._network.proxy_for(url),
+            ) as response:
                 return (await _answer(response)).unpacked().without(self._secret)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return _lost(error)
@@ -201,21 +212,25 @@ class Service:
             session, target, own = self._api, self._url(source), source.headers
             kind = InlineTransfer if source.is_inline else Transfer
         else:
-            session, target = self._files, _url(source)
+            session, target = None, _url(source)
         until = asyncio.get_running_loop().time() + HEAD_S
         for hop in range(REDIRECTS_AT_MOST + 1):
-            if session is self._files:
-                self._refuse_forbidden(target, redirected=hop > 0)
+            is_free = session is None and self._may_be_anywhere(target, redirected=hop > 0)
+            asked = session or (self._named if is_free else self._files)
             try:
                 async with asyncio.timeout_at(until):
-                    response = await session.get(
-                        target, headers={**own, **headers}, timeout=self._fetch_bounds, allow_redirects=False
+                    response = await asked.get(
+                        target,
+                        headers={**own, **headers},
+                        timeout=self._fetch_bounds,
+                        allow_redirects=False,
+                        proxy=self._network.proxy_for(target),
                     )
             except aiohttp.InvalidURL:
                 raise self._forbidden(f"the clip's URL is not allowed: its host is {target.host}") from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if forbidden := _forbidden(error):
-                    raise forbidden from None
+                    raise self._forbidden(f"{forbidden}{_advice(target)}") from None
                 yield _lost(error)
                 return
             async with response:
@@ -224,14 +239,31 @@ class Service:
                     yield kind(response, secret=self._secret, block_bytes=self._block_bytes)
                     return
                 target = response.url.join(_url(location))
-                session, own = self._files, {}
+                session, own = None, {}
         raise ForbiddenAddressError("the clip's URL redirects in circles")
 
-    def _refuse_forbidden(self, parts: URL, *, redirected: bool) -> None:
-        """Refuse a URL that no clip can be at; the address that its host name has is checked when it is known."""
-        schemes = {"https"} if redirected and not self._local else {"http", "https"}
-        if parts.scheme not in schemes or parts.user is not None or not parts.host:
+    def _may_be_anywhere(self, parts: URL, *, redirected: bool) -> bool:
+        """Whether a clip's URL may lead to any address: its host was named, or a proxy alone knows its address.
+
+        Raises `ForbiddenAddressError` for a URL that no clip can be at.
+        """
+        host = (parts.host or "").lower()
+        is_named = host == self._host or self._network.clip_hosts.has_name(host)
+        schemes = {"https"} if redirected and not (self._local or is_named) else {"http", "https"}
+        if parts.scheme not in schemes or parts.user is not None or not host:
             raise self._forbidden(f"the clip's URL is not allowed: {parts.scheme}://{parts.host}")
+        if is_named or self._network.proxy_for(parts) is None:
+            return is_named
+        if not self._network.may_fetch(host):
+            raise self._forbidden(f"the clip's URL leads to {host}, which is not a public address{_advice(parts)}")
+        return True
+
+    def _public_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """Make the socket for an address that is about to be connected to, if a clip may be there."""
+        family, kind, protocol, _, target = address
+        if not is_public(str(target[0])) and not self._network.clip_hosts.has_address(str(target[0])):
+            raise ForbiddenAddressError(f"the clip's URL leads to {target[0]}, which is not a public address")
+        return socket.socket(family, kind, protocol)
 
     def _forbidden(self, text: str) -> ForbiddenAddressError:
         return ForbiddenAddressError(self._secret.masked(text))
@@ -255,12 +287,12 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _public_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make the socket for an address that is about to be connected to, if it is public; IP literals come here too."""
-    family, kind, protocol, _, target = address
-    if not is_public(str(target[0])):
-        raise ForbiddenAddressError(f"the clip's URL leads to {target[0]}, which is not a public address")
-    return socket.socket(family, kind, protocol)
+def _advice(url: URL) -> str:
+    """Return what to do about a clip at an address that is not public."""
+    return (
+        f": if {url.host} is a host of yours, or your proxy answers for every name, write "
+        f"service: {{clip_hosts: [{url.host}]}}"
+    )
 
 
 def _forbidden(error: BaseException) -> ForbiddenAddressError | None:
@@ -330,6 +362,7 @@ async def _answer(response: aiohttp.ClientResponse) -> Response:
 def _lost(error: Exception) -> NoResponse:
     """Return where a request went missing. Only what is certain counts as "before sending"; the order matters."""
     table: list[tuple[tuple[type[BaseException], ...], LostAt]] = [
+        ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), LostAt.PROXY),
         ((aiohttp.ClientConnectorDNSError,), LostAt.DNS),
         ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError), LostAt.TLS),
         ((aiohttp.ClientConnectorError,), LostAt.UNREACHABLE),
@@ -345,6 +378,8 @@ def _lost(error: Exception) -> NoResponse:
 
 def _words(error: Exception) -> str:
     """Return the system's words for it. Never the repr of an aiohttp error: that holds the request, and so the key."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"HTTP {error.status}"
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError):
         return cause.strerror or ""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from base64 import b64encode
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +62,20 @@ EYEBALLS_S = 0.25
 
 
 async def send_once(
-    url: URL, headers: Mapping[str, str], body: Sequence[bytes], *, tls: ssl.SSLContext | None
+    url: URL,
+    headers: Mapping[str, str],
+    body: Sequence[bytes],
+    *,
+    tls: ssl.SSLContext | None,
+    proxy: URL | None = None,
 ) -> Response | NoResponse:
     """Post *body*, in pieces, to *url*, once, and return what came back.
 
-    *tls* is the verifying context of an https URL.
+    *tls* is the verifying context of an https URL; a *proxy* only passes its TLS on.
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            line = await _connected(url, tls)
+            line = await _connected(url, tls, proxy)
     except NotConnectedError as error:
         return NoResponse(error.lost, str(error))
     except TimeoutError:
@@ -90,8 +96,9 @@ class NotConnectedError(Exception):
         self.lost = lost
 
 
-async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
-    host, port = url.raw_host or "", url.port or 0
+async def _connected(url: URL, tls: ssl.SSLContext | None, proxy: URL | None) -> socket.socket:
+    to = proxy or url
+    host, port = to.raw_host or "", to.port or 0
     try:
         found = await _addresses(host, port)
         raw = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
@@ -100,12 +107,14 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
     except TimeoutError:
         raise
     except OSError as error:
-        raise NotConnectedError(LostAt.UNREACHABLE, error) from None
+        raise NotConnectedError(LostAt.UNREACHABLE if proxy is None else LostAt.PROXY, error) from None
     with ExitStack() as stack:
         stack.callback(raw.close)
+        if proxy is not None:
+            await _open_tunnel(raw, url, proxy)
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 socket's own signature
-            line = raw if tls is None else await _encrypted(raw, tls, host.rstrip("."))
+            line = raw if tls is None else await _encrypted(raw, tls, (url.raw_host or "").rstrip("."))
         except TimeoutError:
             raise
         except OSError as error:
@@ -115,6 +124,29 @@ async def _connected(url: URL, tls: ssl.SSLContext | None) -> socket.socket:
             raise NotConnectedError(LostAt.UNREACHABLE if hung_up else LostAt.TLS, error) from None
         stack.pop_all()
     return line
+
+
+async def _open_tunnel(raw: socket.socket, url: URL, proxy: URL) -> None:
+    """Ask the proxy for a way to the service (RFC 9110 §9.3.6); nothing of the request is sent before there is one."""
+    place = f"{url.host_subcomponent}:{url.port}"
+    headers = [("Host", place)]
+    if proxy.user is not None:
+        word = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+        headers.append(("Proxy-Authorization", f"Basic {word}"))
+    http, loop = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES), asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(raw, http.send(h11.Request(method="CONNECT", target=place, headers=headers)) or b"")
+        http.send(h11.EndOfMessage())
+        while (event := http.next_event()) is h11.NEED_DATA or isinstance(event, h11.InformationalResponse):
+            if event is h11.NEED_DATA:
+                http.receive_data(await loop.sock_recv(raw, RECEIVE_BYTES))
+    except h11.RemoteProtocolError as error:
+        raise NotConnectedError(LostAt.PROXY, OSError(0, str(error))) from None
+    except OSError as error:
+        raise NotConnectedError(LostAt.PROXY, error) from None
+    if not isinstance(event, h11.Response) or not 200 <= event.status_code < 300:
+        status = f"HTTP {event.status_code}" if isinstance(event, h11.Response) else "no answer"
+        raise NotConnectedError(LostAt.PROXY, OSError(0, status))
 
 
 async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:

@@ -45,6 +45,7 @@ class LostAt(StrEnum):
 
     DNS = "the host name could not be resolved"
     UNREACHABLE = "the service could not be reached"
+    PROXY = "the proxy opened no way to the service"
     TLS = "the service's certificate was not accepted"
     CONNECT_TIMEOUT = "the service did not accept a connection in time"
     SILENT = "no answer came in time"
@@ -59,6 +60,7 @@ class LostAt(StrEnum):
         return self in {
             LostAt.DNS,
             LostAt.UNREACHABLE,
+            LostAt.PROXY,
             LostAt.TLS,
             LostAt.CONNECT_TIMEOUT,
             LostAt.HUNG_UP,

@@ -42,6 +42,7 @@ MORE_WORDS = (
     "keep",
     "openai",
     "two",
+    "env",
     "rebuy",
     "https://host/v1",
     "ftp://host",

@@ -18,6 +18,7 @@ from batchvid.providers import paid_post
 from batchvid.providers.base import form
 from batchvid.providers.cometapi import CometAPI
 from batchvid.providers.http import Service
+from batchvid.providers.network import Network
 from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Response
 from tests.providers.raw import RawServer, Say, http
 
@@ -171,7 +172,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, name: 
             async with Service(f"{server.url}/v1", KEY) as service:
                 distrusted = await service.post(BODY)
             sent = len(server.received)
-            async with Service(f"{server.url}/v1", KEY, ca_file=str(certificate)) as service:
+            async with Service(f"{server.url}/v1", KEY, network=Network(str(certificate))) as service:
                 return distrusted, await service.post(BODY), sent
 
     distrusted, trusted, sent = asyncio.run(main())
