@@ -18,7 +18,7 @@ TASK_ID_MAX = 2048
 
 
 INLINE_CLIP = "data:"
-"""Where a clip is that stands in the answer to a poll itself, as a ``data:`` URL."""
+"""Begins the place of a clip that stands in the answer itself: ``data:1`` is its first ``data:`` URL of a video."""
 INTEGER_MAX = 2**63
 """An id that is a number comes out of a database."""
 
@@ -51,7 +51,7 @@ class TaskReport:
     """The service's own word, harmless to show."""
     progress_percent: float | None
     url: str | None
-    """Where the clip is: an http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP`."""
+    """Where the clip is: an http(s) URL, a path of the service (``/…``), or what begins with `INLINE_CLIP`."""
     url_expires_at: float | None
     resolved_model: str | None
     error: str | None

@@ -35,12 +35,12 @@ DOUBTS_IN_A_ROW = 3
 DOUBTS_AT_MOST = 10
 """So many since one was taken end the night's submitting: each further one might cost money."""
 DOUBT_PAUSE_MAX_S = 900.0
-BAD_POLLS_IN_A_ROW = 3
-"""So many, and nothing can be collected any more."""
-BAD_POLLS_BEFORE_SUBMITS_STOP = 2
-"""One refused key may be a gateway's bad moment; what is bought after the second one might never be collected."""
 BAD_POLLS = {FaultKind.ACCOUNT: Exit.ACCOUNT, FaultKind.MISCONFIGURED: Exit.CONFIG}
 """The faults of a poll that stop a run, and what it then exits with."""
+BAD_POLLS_STOP_SUBMITS, BAD_POLLS_STOP_POLLS = 2, 3
+"""So many in a row. One may be a gateway's bad moment; what is bought after two might never be collected."""
+PAGES_STOP_SUBMITS = 10
+"""So many web pages or redirects in a row, where the service has taken requests before: it may be under maintenance."""
 WINDOW_CLOSED = "the time window has closed"
 
 
@@ -288,8 +288,9 @@ class CircuitBreaker:
         elif fault.kind in BAD_POLLS and sent_at >= self._bad_poll_at:  # sent after the last one had come
             self._bad_polls_in_a_row += 1
             self._bad_poll_at = now
-            if self._bad_polls_in_a_row >= BAD_POLLS_BEFORE_SUBMITS_STOP:
-                is_hopeless = self._bad_polls_in_a_row >= BAD_POLLS_IN_A_ROW
+            may_pass = fault.kind is FaultKind.MISCONFIGURED and self.service_is_known
+            if self._bad_polls_in_a_row >= (PAGES_STOP_SUBMITS if may_pass else BAD_POLLS_STOP_SUBMITS):
+                is_hopeless = not may_pass and self._bad_polls_in_a_row >= BAD_POLLS_STOP_POLLS
                 self.halt_account(BAD_POLLS[fault.kind], str(fault), polls_too=is_hopeless)
 
     def is_away(self, now: float) -> bool:

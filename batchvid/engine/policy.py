@@ -147,7 +147,7 @@ def after_report(
         case Phase.FAILED:
             reason = report.error or f"the service says {report.status!r}, without a reason"
             if retries.failed_looks < FAILED_LOOKS:
-                return Verdict((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_shortest_s)
+                return Verdict((life.PollFailed(f"{reason} (asked once more)"),), limits.poll_longest_s)
             if succeeded:
                 lost = f"lost: its task was finished and is paid, and now the service says {report.status!r}: {reason}"
                 return Verdict(

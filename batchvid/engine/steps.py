@@ -11,10 +11,11 @@ import hashlib
 import random
 import secrets
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urljoin
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
@@ -27,12 +28,12 @@ from batchvid.domain.text import clean
 from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
 from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
-from batchvid.providers.base import Request, source_of
+from batchvid.providers.base import Request, inline_number, source_of
 from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.domain.job import Frame, Job, Progress
@@ -112,15 +113,35 @@ async def fetch_clip(
     for _ in range(PLACES_FOLLOWED):
         if source is None:
             break
-        fetch = partial(service.fetch, source)
+        answered: list[str | None] = []
+        fetch = partial(_noted, service, source, answered)
         outcome = await download(part, fetch, refused=refused, sidecar=sidecar, wall=wall, draining_s=draining_s)
         if not isinstance(outcome, Fault) or outcome.url is None:
             break
-        if outcome.url != INLINE_CLIP:
-            source = source_of(provider, "", outcome.url)
-        else:
-            source = replace(source, is_inline=True) if isinstance(source, Request) else None
+        source = _followed(source, outcome.url, foreign_url=answered[-1])
     return outcome
+
+
+@asynccontextmanager
+async def _noted(
+    service: Fetches, source: str | Request, answered: list[str | None], headers: Mapping[str, str]
+) -> AsyncIterator[Transfer | NoResponse]:
+    """Ask for a clip, and note which foreign URL answered; ``None``: the service itself."""
+    async with service.fetch(source, headers) as transfer:
+        answered.append(getattr(transfer, "foreign_url", None))
+        yield transfer
+
+
+def _followed(source: str | Request, url: str, *, foreign_url: str | None) -> str | Request | None:
+    """Return what to ask for after an answer that named *url*.
+
+    Only the service itself may name one of its own paths: those are asked for with the key.
+    """
+    if foreign_url is not None:
+        return None if url.startswith(INLINE_CLIP) else urljoin(foreign_url, url)
+    if url.startswith(INLINE_CLIP):
+        return replace(source, inline=inline_number(url)) if isinstance(source, Request) else None
+    return Request("GET", url, is_from_root=True) if url.startswith("/") else url
 
 
 PLACES_FOLLOWED = 3

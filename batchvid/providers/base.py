@@ -34,8 +34,8 @@ class Request:
     """In pieces, so that large frames are never copied together."""
     is_from_root: bool = False
     """Whether `path` begins at the root of the service's host instead."""
-    is_inline: bool = False
-    """Whether the clip that is asked for stands in the answer as a ``data:`` URL."""
+    inline: int = 0
+    """The clip that is asked for stands in the answer, as the first ``data:`` URL of a video (1) or a later one."""
 
 
 _STATUS_WORDS = {
@@ -111,12 +111,18 @@ class Provider(Protocol):
         """Return a request that costs nothing and needs the key: whether the service is there."""
 
 
+def inline_number(url: str) -> int:
+    """Return which ``data:`` URL of its answer a clip is."""
+    number = url.removeprefix(INLINE_CLIP)
+    return int(number) if number.isascii() and number.isdigit() else 1
+
+
 def source_of(provider: Provider, task_id: str, url: str | None) -> str | Request | None:
     """Return what to ask for a clip that is at *url*, as a `TaskReport` names it; ``None``: at the service itself."""
     if url is None:
         return provider.content(task_id)
-    if url == INLINE_CLIP:
-        return replace(provider.poll(task_id), is_inline=True)
+    if url.startswith(INLINE_CLIP):
+        return replace(provider.poll(task_id), inline=inline_number(url))
     return Request("GET", url, is_from_root=True) if url.startswith("/") else url
 
 

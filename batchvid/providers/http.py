@@ -62,6 +62,9 @@ PLAIN = {"User-Agent": f"batchvid/{__version__}", "Accept-Encoding": "identity"}
 class Transfer:
     """The answer to a request for a clip: status, headers, and a body that is read block by block."""
 
+    foreign_url: str | None = None
+    """The URL that answered, where that is not the service itself: a path in its answer is not one of the service."""
+
     def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int = BLOCK_BYTES) -> None:
         self._response = response
         self._secret = secret
@@ -100,21 +103,27 @@ class Transfer:
 class InlineTransfer(Transfer):
     """The same for a clip that stands in the answer as a ``data:`` URL: its bytes alone, and always from zero."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, *, secret: Secret, block_bytes: int, number: int) -> None:
         super().__init__(response, secret=secret, block_bytes=block_bytes)
-        self._parts = DataURLs()
+        self._parts = DataURLs(number)
         for name in ("content-length", "etag", "last-modified"):  # of the whole answer
             self.headers.pop(name, None)
 
     async def read_block(self) -> bytes | NoResponse:
-        """Return about a block of the clip, ``b""`` at its end, or what cut it off."""
-        while True:
+        """Return about a block of the clip, ``b""`` at its end, or what cut it off; nothing behind it is read."""
+        clock = asyncio.get_running_loop().time
+        until, text_bytes = clock() + SILENCE_S, 0
+        while not self._parts.is_over:
             block = await super().read_block()
             if isinstance(block, NoResponse):
                 return block
-            _, clip = self._parts.feed(block)
+            text, clip = self._parts.feed(block)
+            text_bytes += len(text)
             if clip or not block:
                 return clip
+            if clock() >= until or text_bytes > ANSWER_MAX_BYTES:
+                return NoResponse(LostAt.SILENT)
+        return b""
 
 
 class Service:
@@ -207,10 +216,10 @@ class Service:
         Raises `ForbiddenAddressError` when the URL, or a redirect, leads where no clip can be.
         """
         own: Mapping[str, str] = {}
-        kind = Transfer
+        inline = 0
         if isinstance(source, Request):
             session, target, own = self._api, self._url(source), source.headers
-            kind = InlineTransfer if source.is_inline else Transfer
+            inline = source.inline
         else:
             session, target = None, _url(source)
         until = asyncio.get_running_loop().time() + HEAD_S
@@ -236,7 +245,15 @@ class Service:
             async with response:
                 location = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or location is None:
-                    yield kind(response, secret=self._secret, block_bytes=self._block_bytes)
+                    size = self._block_bytes
+                    if inline and session is not None:
+                        transfer: Transfer = InlineTransfer(
+                            response, secret=self._secret, block_bytes=size, number=inline
+                        )
+                    else:
+                        transfer = Transfer(response, secret=self._secret, block_bytes=size)
+                    transfer.foreign_url = None if session is not None else str(response.url)
+                    yield transfer
                     return
                 target = response.url.join(_url(location))
                 session, own = None, {}

@@ -1,6 +1,7 @@
-"""Clips that stand in a JSON answer as a ``data:`` URL (RFC 2397): megabytes of base64 in the middle of a text.
+"""Clips that stand in a JSON answer as ``data:`` URLs (RFC 2397): megabytes of base64 in the middle of a text.
 
-They are taken out while the answer arrives, so that neither a poll nor a download holds one in memory.
+They are taken out while the answer arrives, pictures too, so that neither a poll nor a download holds one in memory. In
+the text the number of each video stands in its place, by which the right one is asked for later.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 
-_BEGIN = re.compile(rb"data:video\\?/[\w.+-]{1,40}(?:;[\w=.+-]{1,60}){0,4};base64,")
+_BEGIN = re.compile(rb"data:(video|image|audio|application)\\?/[\w.+-]{1,40}(?:;[\w=.+-]{1,60}){0,4};base64,")
 _END = re.compile(rb"[^A-Za-z0-9+/_\\-]")
+_NAME_BEFORE = re.compile(rb'"([^"\\]{1,64})"\s*:\s*[\[{\s"]*$')
 BEGIN_MAX = 400
 """No beginning is longer."""
 QUANTUM = 4
@@ -18,40 +20,64 @@ PLAIN = bytes.maketrans(b"-_", b"+/")
 """Base64 has two alphabets (RFC 4648)."""
 
 
-def holds_clip(body: bytes) -> bool:
-    """Whether a body, or the beginning of one, holds the beginning of a clip."""
-    return _BEGIN.search(body) is not None
+def name_of_first(body: bytes) -> str | None:
+    """Return the name of the field that holds the first clip of a body, or of the beginning of one; ``None``: none."""
+    found = next((one for one in _BEGIN.finditer(body) if one[1] == b"video"), None)
+    if found is None:
+        return None
+    name = _NAME_BEFORE.search(body[max(0, found.start() - BEGIN_MAX) : found.start()])
+    return name[1].decode("utf-8", "replace") if name else ""
 
 
 class DataURLs:
-    """Parts a JSON text that comes in blocks into the text and the first clip in it."""
+    """Parts a JSON text that comes in blocks into the text, and the clip of a number."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 1) -> None:
+        self._wanted = wanted
         self._held = b""
-        self._is_before, self._is_inside = True, False
+        self._number = 0
+        self._is_inside = self._is_wanted = False
+        self.is_over = False
+        """Whether the clip has come to its end."""
 
     def feed(self, block: bytes) -> tuple[bytes, bytes]:
         """Return what of the text and what of the clip is certain now; an empty *block* is the end."""
-        held, self._held = self._held + block, b""
-        text = b""
-        if self._is_before:
-            found = _BEGIN.search(held)
-            if found is None:
-                kept = min(BEGIN_MAX, len(held)) if block else 0
-                self._held = held[len(held) - kept :]
-                return held[: len(held) - kept], b""
-            self._is_before, self._is_inside = False, True
-            text, held = held[: found.end()], held[found.end() :]
-        if not self._is_inside:
-            return held, b""
+        rest, self._held = self._held + block, b""
+        text, clip = [], []
+        while rest:
+            if self._is_inside:
+                rest, found = self._clip(rest, is_last=not block)
+                clip.append(found)
+            else:
+                rest, found = self._text(rest, is_last=not block)
+                text.append(found)
+        return b"".join(text), b"".join(clip)
+
+    def _text(self, held: bytes, *, is_last: bool) -> tuple[bytes, bytes]:
+        """Return what stands behind the next beginning of a clip, and the text before it."""
+        found = _BEGIN.search(held)
+        if found is None:
+            kept = 0 if is_last else min(BEGIN_MAX, len(held))
+            self._held = held[len(held) - kept :]
+            return b"", held[: len(held) - kept]
+        is_video = found[1] == b"video"
+        self._number += is_video
+        self._is_inside, self._is_wanted = True, is_video and self._number == self._wanted
+        return held[found.end() :], held[: found.end()] + (str(self._number).encode() if is_video else b"")
+
+    def _clip(self, held: bytes, *, is_last: bool) -> tuple[bytes, bytes]:
+        """Return the text behind a clip that ends here, and its bytes if it is the one that is wanted."""
         end = _END.search(held)
         packed = (
             (held if end is None else held[: end.start()]).replace(b"\\", b"").translate(PLAIN)
         )  # JSON may write \/
-        if end is None and block:
+        if end is None and not is_last:
             whole = len(packed) // QUANTUM * QUANTUM
-            self._held = packed[whole:]
-            return text, b64decode(packed[:whole])
-        self._is_inside = False
-        packed = packed[: len(packed) - (len(packed) % QUANTUM == 1)]  # one character alone is no byte
-        return text + (b"" if end is None else held[end.start() :]), b64decode(packed + b"=" * (-len(packed) % QUANTUM))
+            self._held, rest, padding = packed[whole:], b"", b""
+            packed = packed[:whole]
+        else:
+            self._is_inside, rest = False, b"" if end is None else held[end.start() :]
+            self.is_over = self.is_over or self._is_wanted
+            packed = packed[: len(packed) - (len(packed) % QUANTUM == 1)]  # one character alone is no byte
+            padding = b"=" * (-len(packed) % QUANTUM)
+        return rest, b64decode(packed + padding) if self._is_wanted else b""

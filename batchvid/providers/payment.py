@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from batchvid.domain.task import Created, Fault, FaultKind, Phase, Proof, usable_id
 from batchvid.domain.text import clean
 from batchvid.providers.response import (
+    NO_ERROR_CODES,
     RATE_CODES,
     RAW_KEPT_BYTES,
     Envelope,
@@ -29,10 +30,11 @@ from batchvid.providers.response import (
     NoResponse,
     Response,
     envelope,
+    is_none,
     request_id,
     retry_after_s,
 )
-from batchvid.providers.task_object import ID_NAMES, TASK_ID_NAMES, Found, Node, nodes
+from batchvid.providers.task_object import ID_NAMES, Found, Node, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +58,7 @@ _QUOTA = re.compile(
     r"|(?:余额|额度|配额).{0,10}(?:不足|用尽|用完|耗尽)|(?:不足|用尽).{0,6}(?:余额|额度|配额)"
 )
 """How a service says without a code that nobody can pay any more; a prompt that it repeats may hold one such word."""
-_NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\]{4,200})\\*"')
+_NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\\s]{4,200})\\*"')
 """A task's id anywhere in a body: deep inside, in a text that holds JSON, or in one that is cut off."""
 _LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
 
@@ -278,33 +280,59 @@ def _objects(payload: Any) -> list[Node]:
 
 
 def _certain(payload: Any, words: Vocabulary, *, is_yes: bool) -> Iterator[Found]:
-    """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task."""
+    """Yield the ids that are a task's, best first. An error's ``id`` is one only where the object is a task.
+
+    A ``task_id`` counts wherever it stands: the ``id`` above it may be a request's.
+    """
     objects = _objects(payload)
     error = payload.get("error") if isinstance(payload, dict) else None
-    for one in (*objects, *([Node("error", error)] if isinstance(error, dict) else [])):
-        yield from one.ids(TASK_ID_NAMES)
-    for one in objects:
-        if is_yes or _is_task(one.fields, words):
-            yield from one.ids({"id"})
-    if is_yes and objects:
+    everywhere = (*objects, *([Node("error", error)] if isinstance(error, dict) else []))
+    found = [one for node in everywhere for one in node.ids({"taskid"})]
+    for node in objects:
+        if _is_task(node.fields, words) or (is_yes and not _is_error(node.fields)):
+            found += node.ids({"id"})
+        found += node.ids({"videoid"})
+    if is_yes and objects and not _is_error(objects[0].fields):
         text = payload.get("data")
-        if isinstance(text, str) and re.search(r"\d", text) and len(text.split()) == 1 and usable_id(text):
-            yield Found("data", text)
-        yield from objects[0].ids({"requestid"})
+        if isinstance(text, str) and _ID_TEXT.fullmatch(text):
+            found.append(Found("data", text))
+        if is_none({"message": payload.get("message")}):
+            found += objects[0].ids({"requestid"})
+    yield from (one for one in found if is_yes or not re.search(r"\s", one.text))  # "task_id": "is required"
+
+
+_ID_TEXT = re.compile(r"(?=.*\d)(?!\d{4}-\d\d-\d\d)[^\s:/?#]+(?::[^\s:/?#]+)*")
+"""A task's id that stands where an object should: no sentence, no URL and no time."""
+
+
+def _is_error(one: dict[str, Any]) -> bool:
+    """Whether an object is an error, whose ``id`` names the error or its request, and no task."""
+    status = one.get("status")
+    if one.get("object") or (isinstance(status, str) and status.lower() != "error"):
+        return False
+    found = envelope({name: value for name, value in one.items() if name not in {"message", "msg", "detail"}} | CODED)
+    is_coded = found is not None and (found.nested or found.code not in NO_ERROR_CODES or one.get("success") is False)
+    return is_coded or bool(one.get("errors")) or status == "error"
+
+
+CODED = {"message": ""}
+"""With it, a code that stands alone is read as that of an error."""
 
 
 def _possible(answer: Response, objects: Sequence[Node], location: str, *, is_yes: bool) -> Iterator[str]:
-    """Yield what may be a task's id where none is certain."""
-    if not is_yes:
-        for one in objects:
-            yield from (found.text for found in one.ids({"id"}))
-    for one in objects if is_yes else ():
-        yield from (found.text for found in one.ids(ID_NAMES - {"name"}))
+    """Yield what may be a task's id where none is certain; nothing was made with a key or account that is refused."""
+    if answer.status in NOTHING_MADE and objects and _is_error(objects[0].fields):
+        objects = ()
+    for node in objects:
+        yield from (found.text for found in node.ids(ID_NAMES - {"name"} if is_yes else {"id"}))
     if found := _NAMED.search(answer.body.decode("utf-8", "replace")):
         yield found[1]
     *_, last = _segments(location)
     if _LIKE_A_TASK.fullmatch(last) and usable_id(last):
         yield last
+
+
+NOTHING_MADE = {401, 402, 429}
 
 
 def _is_task(one: dict[str, Any], words: Vocabulary) -> bool:
@@ -317,7 +345,8 @@ def _is_task(one: dict[str, Any], words: Vocabulary) -> bool:
 def _task_in(location: str) -> Found | None:
     """Return the id in a ``Location`` that is the path of a task: ``…/videos/ID``."""
     *_, collection, found = ["", *_segments(location)]
-    return Found("the Location header", found) if collection == "videos" and usable_id(found) else None
+    is_one = collection == "videos" and "." not in found and usable_id(found)
+    return Found("the Location header", found) if is_one else None
 
 
 def _segments(location: str) -> list[str]:

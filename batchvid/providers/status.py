@@ -13,14 +13,14 @@ word does it use? is there an error that is one? where is the clip? Where these 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, TaskReport
 from batchvid.domain.text import clean
 from batchvid.providers import task_object as places
-from batchvid.providers.inline import holds_clip
+from batchvid.providers.inline import DataURLs, name_of_first
 from batchvid.providers.response import (
     RATE_CODES,
     Envelope,
@@ -45,12 +45,14 @@ EPOCH_MAX = 10**15
 """No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
 BOM = b"\xef\xbb\xbf"
+ON_THE_WAY = {401, 403, 407, 408, 429, 502, 503, 504, *range(520, 531)}
+"""What somebody between us and the service answers."""
 GONE_STATUS = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
 _TOO_EARLY = re.compile(
     r"not (yet )?(ready|complete|finish)|still (being |in[- ])?(generat|process|progress|running)", re.IGNORECASE
 )
-_PREFIX = re.compile(r"^(?:(?:task|job|video|video_generation|generation)_)?(?:status|state)_")
+_PREFIX = re.compile(r"^(?:[a-z]+_){0,3}(?:status|state)_")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -88,19 +90,36 @@ class Look:
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether a word of success, without a clip, is said around a word of failure."""
-        inner = (phase for word, phase in self._words_in(*self.subject.inside) if word != self.word)
+        """Whether one word says that the task has ended, and another one inside it that it has not, or not so.
+
+        A word of success with a clip is not contradicted.
+        """
+        inner = {phase for word, phase in self._words_in(*self.subject.inside) if word != self.word}
+        if self.phase is Phase.FAILED:
+            return bool(inner & {Phase.WAITING, Phase.RUNNING, Phase.SUCCEEDED})
         return self.phase is Phase.SUCCEEDED and self.clip is None and Phase.FAILED in inner
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the task itself is said to have failed: by the object that has its id, and not by what it wraps.
+
+        Somebody on the way who gave up waiting may repeat the id beside a word of failure, but knows nothing of a task.
+        """
+        if self.phase is not Phase.FAILED or not self.is_own or self.is_contradiction:
+            return False
+        is_its_own = self.word in [word for word, _ in self._words_in(*self.subject.own)]
+        is_vague = self.status in ON_THE_WAY and self.word is not None and self.word.text.lower() in OF_REQUESTS
+        knows_it = any(True for node in self.subject.own for _ in node.named(places.TASK_NAMES))
+        return is_its_own and (knows_it or not is_vague)
+
+    @property
     def is_at_its_end(self) -> bool:
-        """Whether it says so with a number or a yes in place of a word, and has a clip to show for it."""
+        """Whether it says so with a yes in place of a word, or with a number and a clip to show for it."""
         if self.word is None:
-            is_told = self.subject.nearest(places.END_NAMES)[1] is True
-        else:
-            _, told = self.subject.nearest(places.PROGRESS_NAMES)
-            is_told = self.word.text.isdigit() and percent(told) == 100
-        return is_told and self.clip is not None
+            _, told = self.subject.nearest(places.END_NAMES)
+            return isinstance(told, int) and told == 1
+        _, told = self.subject.nearest(places.PROGRESS_NAMES)
+        return self.word.text.isdigit() and percent(told) == 100 and self.clip is not None
 
     @cached_property
     def error(self) -> Envelope | None:
@@ -125,6 +144,11 @@ class Look:
         """Whether it is HTML or XML."""
         return self.payload is None and self.answer.body.removeprefix(BOM).lstrip()[:1] == b"<"
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the service does not know the task; one of which it says that it goes on is known."""
+        return not (self.is_own and self.has_word) and (self.status == 404 or self.names(self.words.no_task))
+
     def refuses_with(self, codes: frozenset[str]) -> bool:
         """Whether it is an error of HTTP with one of these codes."""
         return not self.is_yes and self.names(codes)
@@ -146,7 +170,8 @@ class Look:
         metadata = self.subject.node.fields.get("metadata")
         texts = [self.subject.nearest({name})[1] for name in places.REASON_NAMES]
         texts.append(metadata.get("url") if isinstance(metadata, dict) else None)
-        return next((text for text in texts if isinstance(text, str) and text and not is_http_url(text)), None)
+        said = (text for text in texts if isinstance(text, str) and not is_none(text) and not is_http_url(text))
+        return next(said, None)
 
     def _word(self) -> tuple[Found | None, Phase]:
         """Return the word that says how the task stands, and what it comes to; an empty one waits."""
@@ -170,24 +195,30 @@ class Look:
     def _words_in(self, *nodes: places.Node) -> Iterator[tuple[Found, Phase]]:
         """Yield the words for how something stands; a number is one that nobody knows."""
         for node in nodes:
-            for name, value in node.named(places.STATUS_NAMES):
+            fields = list(node.named(places.STATUS_NAMES))
+            for name, value in tuple(fields):
                 if isinstance(value, dict):  # such as {"status": {"state": "done"}}
-                    yield from self._words_in(places.Node(node.at(name), value))
-                elif isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-                    text = clean(str(value), 60)
-                    yield Found(node.at(name), text), self._phase(text)
+                    inner = places.Node(node.at(name), value)
+                    fields += [(f"{name}.{key}", one) for key, one in inner.named(places.STATUS_NAMES)]
+            texts = [(name, clean(str(one), 60)) for name, one in fields if _is_word(one)]
+            found = [(Found(node.at(name), text), self._phase(text)) for name, text in texts]
+            yield from sorted(found, key=lambda one: one[1] is Phase.UNHEARD)  # a word that is known goes first
 
     def _phase(self, word: str) -> Phase:
         """Return what a word comes to, in any case and with blanks, hyphens or the name of its field in it."""
         if word in self.words.phases:
             return self.words.phases[word]
         text = _HUMP.sub("_", word).lower().replace(" ", "_").replace("-", "_")
-        spellings = (text, _PREFIX.sub("", text), text.replace("_", ""))
-        return next((self.words.phases[one] for one in spellings if one in self.words.phases), Phase.UNHEARD)
+        known = self.words.phases
+        return known.get(text) or known.get(_PREFIX.sub("", text)) or Phase.UNHEARD
 
 
-OF_REQUESTS = {"success", "successful"}
-"""Words of success that are said of requests, too."""
+def _is_word(value: object) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and bool(str(value)[:60].strip())
+
+
+OF_REQUESTS = {"success", "successful", "error", "fail", "timeout", "timed_out", "aborted", "rejected"}
+"""Words that are said of requests, too."""
 
 
 def _report(it: Look) -> TaskReport:
@@ -236,7 +267,7 @@ UNKNOWN = "the service does not know the task"
 RULES: tuple[Rule, ...] = (
     # vLLM-Omni answers a poll of a failed task with the task's own error as the HTTP status.
     Rule("the task's own id and a word of failure, whatever the HTTP status",
-         lambda it: it.is_own and it.phase is Phase.FAILED, _report, "",
+         lambda it: it.has_failed, _report, "",
          '500 {"id": "$ID", "object": "video", "status": "failed", "error": {"code": 500, "message": "no memory"}}'),
     # Some send an error always, full of nulls or of success. In an HTTP error the word needs the task's own id.
     Rule("a word of success", lambda it: it.has_succeeded and not it.is_contradiction, _report, "",
@@ -254,8 +285,7 @@ RULES: tuple[Rule, ...] = (
     Rule("402, 403, or a quota code", lambda it: it.status in {402, 403} or it.refuses_with(it.words.quota),
          KIND.ACCOUNT, "the key may not look at the task", '403 {"detail": "Not allowed for this key"}'),
     # A new id takes seconds to be known everywhere.
-    Rule("404, or a code of an unknown task", lambda it: it.status == 404 or it.names(it.words.no_task),
-         KIND.UNKNOWN_TASK, UNKNOWN, "404 <html>"),
+    Rule("404, or a code of an unknown task", lambda it: it.is_unknown, KIND.UNKNOWN_TASK, UNKNOWN, "404 <html>"),
     Rule("429, or a rate code", lambda it: it.status == 429 or it.refuses_with(RATE_CODES), KIND.THROTTLED,
          "too fast", '400 {"error": {"code": "rate_limit_exceeded", "message": "slow down"}}'),
     Rule("400 to 499", lambda it: 400 <= it.status < 500, KIND.REJECTED, "refused",
@@ -266,11 +296,11 @@ RULES: tuple[Rule, ...] = (
          "the service answers with a web page: check base_url", "200 <!DOCTYPE html>"),
     Rule("no JSON object", lambda it: not it.subject.node.fields, KIND.BROKEN, "the answer could not be read", "200 "),
     # Somebody on the way says it of the request.
+    Rule("words that contradict each other", lambda it: it.is_contradiction, KIND.BROKEN,
+         "it says both that the task has ended and that it has not, or not so",
+         '200 {"id": "$ID", "status": "success", "data": {"status": "failed"}}'),
     Rule("a word of failure that is not said of this task", lambda it: it.phase is Phase.FAILED, KIND.BROKEN,
          "a failure that is not said of this task", '200 {"status": "fail", "code": 429}'),
-    Rule("a word of success around a word of failure", lambda it: it.is_contradiction, KIND.BROKEN,
-         "it says both that the task succeeded and that it failed",
-         '200 {"id": "$ID", "status": "success", "data": {"status": "failed"}}'),
     Rule("an error without a word", lambda it: it.word is None and it.flat_error is not None, KIND.BROKEN,
          "an error in place of the task", '200 {"error": {"message": "upstream request timeout, please retry"}}'),
     Rule("an error beside a word that nobody knows", lambda it: not it.has_word and it.error is not None, KIND.BROKEN,
@@ -325,9 +355,8 @@ def explained(answer: Response, words: Vocabulary, *, task_id: str) -> list[str]
         f"rule: {rule.looks}",
     ]
     if it.clip is not None:
-        lines.append(
-            f"clip: {'in the answer itself' if it.clip.text == INLINE_CLIP else 'its place'} at {it.clip.place}"
-        )
+        what = "in the answer itself" if it.clip.text.startswith(INLINE_CLIP) else "its place"
+        lines.append(f"clip: {what} at {it.clip.place}")
     elif it.phase is Phase.SUCCEEDED:
         lines.append("clip: no place is named, so it is fetched from /content")
     return lines
@@ -340,10 +369,11 @@ def read_refused_download(answer: Response, words: Vocabulary, *, now: float) ->
     told = clean(error.message if error else answer.excerpt(), 300) or "no reason given"
     is_early = error is not None and (answer.status == 400 or _TOO_EARLY.search(error.message) is not None)
     if answer.status in {200, 206}:
-        look = Look(answer, words, "")
+        parts = DataURLs()
+        look = Look(replace(answer, body=parts.feed(answer.body)[0] + parts.feed(b"")[0]), words, "")
         if is_early or (look.word is not None and look.phase in {Phase.WAITING, Phase.RUNNING}):
             return Fault(FaultKind.NOT_READY, told)
-        place = look.clip.text if look.clip else INLINE_CLIP if holds_clip(answer.body) else None
+        place = look.clip.text if look.clip else _first_inline(answer)
         if place is not None and look.phase is not Phase.FAILED:
             return Fault(FaultKind.BROKEN, f"not a clip but the place of one: {answer.excerpt()}", url=place)
         return Fault(FaultKind.BROKEN, f"not a clip but {'a web page' if look.is_page else 'JSON'}: {answer.excerpt()}")
@@ -357,6 +387,12 @@ def read_refused_download(answer: Response, words: Vocabulary, *, now: float) ->
         return Fault(FaultKind.EXPIRED, reason)
     kind = FaultKind.THROTTLED if answer.status == 429 else FaultKind.UNAVAILABLE
     return Fault(kind, reason, retry_after_s=retry_after_s(answer.headers, now=now))
+
+
+def _first_inline(answer: Response) -> str | None:
+    """Return the place of a clip in an answer that is cut off, as the beginning of a large one is."""
+    name = name_of_first(answer.body) if answer.json() is None else None
+    return None if name is None or places.is_aside(name) else f"{INLINE_CLIP}1"
 
 
 def percent(value: Any) -> float | None:

@@ -16,7 +16,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,16 +24,20 @@ from batchvid.domain.task import INLINE_CLIP, id_text
 from batchvid.providers.response import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
 WRAPPERS = _words(
-    "data output outputs task result results response detail job generation prediction video videos body payload item "
-    "items"
+    "data output outputs task tasks result results response resp detail job jobs generation generations prediction "
+    "operation operations video videos body payload item items"
 )
 """The fields in which a task may be wrapped, besides the top."""
 DEPTH_MAX = 6
@@ -47,28 +51,40 @@ ID_NAMES = _words("id taskid videoid requestid jobid generationid predictionid o
 """They may hold a task's id."""
 STATUS_NAMES = _words("status state taskstatus taskstate jobstatus jobstate videostatus generationstatus")
 PROGRESS_NAMES = _words("progress percent percentage progresspercent")
-END_NAMES = _words("done finished isfinished completed iscompleted")
-"""They are true when a task is at its end."""
+END_NAMES = _words("done finished isfinished completed iscompleted successflag")
+"""They are true, or 1, when a task is at its end."""
+TASK_NAMES = _words("object progress createdat model seconds size completedat submittime finishtime queuedat startedat")
+"""A task has some of them; what somebody on the way says of a request has none."""
 EXPIRY_NAMES = _words("expiresat expireat urlexpiresat")
 REASON_NAMES = (
-    "failreason", "failurereason", "failedreason", "errormessage", "errormsg", "failuremessage", "taskstatusmsg",
-    "statusmessage", "statusmsg", "reason", "detail", "message", "msg",
+    "failreason", "failurereason", "failedreason", "failmsg", "failuremsg", "errormessage", "errormsg",
+    "failuremessage", "failure", "taskstatusmsg", "statusmessage", "statusmsg", "reason", "detail", "message", "msg",
 )  # fmt: skip
 """They say why a task failed, where no ``error`` does, best first."""
 
 # Words that the name of a field is made of, in the singular: see `pieces`.
 CLIP_WORDS = _words("url uri link href download video output result content file src mp4 media asset clip")
-ASIDE = _words(
+LIKELY = _words("video output result download mp4 clip")
+"""More of them than of others are of the clip itself, and not of a page that shows it."""
+ASIDE = frozenset(map(_singular, _words(
     "prompt input request param parameter option config image img thumbnail thumb cover poster callback webhook error "
-    "status cancel get self prev log frame reference source avatar icon logo help doc user stream web page snapshot"
-)
-"""What a clip was made of, or another thing: nothing below such a name is the clip."""
-ASIDE_BUT_VIDEO = _words("audio music preview share first last next")
+    "status cancel get self prev previous log frame reference ref source original origin parent remix remixed driving "
+    "init base target control mask style subject character template example history extend extended argument args "
+    "property ancestor avatar icon logo help doc user stream streaming hls dash playlist web page hosted dashboard "
+    "console edit share model poll polling snapshot preview progress proxy draft subtitle caption transcript min"
+)))  # fmt: skip
+"""What a clip was made of, a picture of it, or another thing: nothing below such a name is the clip."""
+ASIDE_BUT_VIDEO = _words("audio music first last next")
 """The same, unless the name says that it is a video."""
 LESS_LIKELY = _words("watermark watermarked low small gif")
+"""Counts only where nothing else does."""
 ON_ITS_DISK = _words("path name")
 """A server says so where a file lies on its own disk (SGLang's ``file_path``): only a URL counts below such a name."""
-NO_CLIP = tuple(_words(".jpg .jpeg .png .webp .gif .svg .json .html .htm .txt .srt .vtt .mp3 .wav"))
+NO_CLIP = tuple(
+    _words(
+        ".jpg .jpeg .png .webp .gif .svg .json .html .htm .txt .srt .vtt .ass .mp3 .wav .m3u8 .mpd .zip .css .js .pdf"
+    )
+)
 VIDEO = (".mp4", ".mov", ".m4v", ".webm")
 URL_MAX = 8192
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]*|[^\W\d_]+")
@@ -136,6 +152,12 @@ def _pieces(name: str) -> frozenset[str]:
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in words)
 
 
+def is_aside(name: str) -> bool:
+    """Whether a field of this name holds something else than the clip."""
+    words = pieces(name)
+    return bool(words & ASIDE) or (bool(words & ASIDE_BUT_VIDEO) and "video" not in words)
+
+
 def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[Node]:
     """Return the objects that may be the task, the outermost first; a list longer than *longest* is left out."""
     found: list[Node] = []
@@ -184,49 +206,74 @@ class Subject:
 def subject(payload: Any, task_id: str) -> Subject:
     """Return whom *payload* is about: the outermost object with this id, else the first one that looks like a task."""
     every = nodes(payload)
-    own = tuple(node for node in every if any(is_same(found.text, task_id) for found in node.ids(ID_NAMES)))
-    others = tuple(node for node in every if any(not is_same(found.text, task_id) for found in node.ids(TASK_ID_NAMES)))
-    told = (node for node in every if any(True for _ in node.named(STATUS_NAMES)))
-    node = own[0] if own else next(told, every[0] if every else Node("", {}))
+    own = _named(every, task_id.__eq__) or _named(every, partial(is_same, task_id))
+    name: Found | None
     if own:
-        names = (found for found in node.ids(ID_NAMES) if is_same(found.text, task_id))
-    else:
+        node = own[0]
+        name = next(found for found in node.ids(ID_NAMES) if is_same(found.text, task_id))
+    else:  # one of several in a list is not about the task that was asked for
+        every = nodes(payload, longest=1)
+        told = (node for node in every if any(True for _ in node.named(STATUS_NAMES)))
+        node = next(told, every[0] if every else Node("", {}))
         names = (found for one in (node, *every) for found in one.ids(TASK_ID_NAMES))
-    name = next(names, None) or next(node.ids({"id"}), None)
+        name = next(names, None) or next(node.ids({"id"}), None)
     if len(every) == 1:
         return Subject(node, name, own, (node,), (node,), ())
-    strangers = {one.place for one in others} if own else set()
+    others = _others(every, own)
+    strangers = {one.place for one in others}
     inside = _without(strangers, nodes(node.fields, place=node.place, longest=1))
     around = _without(strangers, [*inside, *node.parents, *nodes(payload, longest=1)])
-    return Subject(node, name, own, inside, around, others if own else ())
+    return Subject(node, name, own, inside, around, others)
+
+
+def _named(every: Sequence[Node], fits: Callable[[str], bool]) -> tuple[Node, ...]:
+    """Return the objects with an id that fits."""
+    return tuple(node for node in every if any(fits(found.text) for found in node.ids(ID_NAMES)))
+
+
+def _others(every: Sequence[Node], own: Sequence[Node]) -> tuple[Node, ...]:
+    """Return the objects that are other tasks: beside ours, with an id and a status of their own."""
+    if not own:
+        return ()
+    ours = {one.place for node in own for one in (node, *node.parents)}
+    return tuple(
+        node
+        for node in every
+        if node.place not in ours
+        and not any(parent.place == one.place for parent in node.parents for one in own)
+        and any(True for _ in node.ids(ID_NAMES))
+        and (any(True for _ in node.named(STATUS_NAMES)) or any(True for _ in node.ids(TASK_ID_NAMES)))
+    )
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two ids name one task: equal, or packed around one id of the service behind the proxy.
+    """Whether two ids name one task: equal, or packed by LiteLLM around one id of the service behind it.
 
-    LiteLLM 1.106 packs the provider, the model and that id in base64, and leaves the model out in its second answer.
+    LiteLLM 1.106 packs provider, model and that id in base64, and leaves the model out in its second answer.
     """
-    return one == other or (len(one) >= PACKED_FROM and _unpacked(one) == _unpacked(other))
+    if one == other:
+        return True
+    ours, theirs = _unpacked(one), _unpacked(other)
+    if ours is None or theirs is None or ours[0] != theirs[0] or ours[2] != theirs[2]:
+        return False
+    return ours[1] == theirs[1] or not (ours[1] and theirs[1])
 
 
-PACKED_FROM = 24
-"""No shorter id holds another one."""
-_PACKED = re.compile(r"(?:\w+_)?([A-Za-z0-9+/-]{20,}={0,2})")
-_LAST = re.compile(r"[\x20-\x7e]*[;:]([^;:]{8,})")
+_PACKED = re.compile(r"video_([A-Za-z0-9+/_-]{24,}={0,2})")
+_LITELLM = re.compile(r"litellm:custom_llm_provider:([^;]*);model_id:([^;]*);video_id:([^;]+)")
 
 
-def _unpacked(task_id: str) -> str:
-    """Return the last part of what an id packs, or the id itself."""
+def _unpacked(task_id: str) -> tuple[str, str, str] | None:
+    """Return provider, model and inner id that LiteLLM packed into an id; ``None`` for any other id."""
     found = _PACKED.fullmatch(task_id)
     if found is None:
-        return task_id
-    packed = found[1].rstrip("=")
+        return None
+    packed = found[1].rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
-        text = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_" if "-" in packed else None).decode()
+        inner = _LITELLM.fullmatch(base64.b64decode(packed + "=" * (-len(packed) % 4)).decode())
     except ValueError:
-        return task_id
-    last = _LAST.fullmatch(text)
-    return last[1] if last else task_id
+        return None
+    return (inner[1], inner[2], inner[3]) if inner else None
 
 
 def _without(strangers: Collection[str], found: Iterable[Node]) -> tuple[Node, ...]:
@@ -237,7 +284,7 @@ def _without(strangers: Collection[str], found: Iterable[Node]) -> tuple[Node, .
 def clip_in(payload: Any, near: Subject | None = None) -> Found | None:
     """Return where the clip is: nearest to the task, or to the top where none is named; ``None`` when nowhere.
 
-    An http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP`.
+    An http(s) URL, a path of the service that begins with ``/``, or `INLINE_CLIP` with the number of the ``data:`` URL.
     """
     skipped = {one.place for one in near.others} if near else set()
     regions = [(one.place, one.fields) for one in (near.node, *near.node.parents)] if near else []
@@ -259,8 +306,11 @@ class Says(IntEnum):
     """The same, or a path of the service."""
 
 
-def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple[tuple[int, int, int], Found]]:
-    """Yield what may be the clip, each with what it is worth: how deep it stands, how unlikely it is, and its turn."""
+def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple[tuple[int, int, int, int], Found]]:
+    """Yield what may be the clip, each with what it is worth.
+
+    That is: whether it counts only where nothing else does, how deep it stands, how unlikely it is, and its turn.
+    """
     waiting: deque[tuple[int, int, Says, str, Any]] = deque([(0, 1, Says.NOTHING, place, payload)])
     for turn in range(NODES_MAX):
         if not waiting:
@@ -270,21 +320,23 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
         if isinstance(value, str):
             if (found := _clip(value, says)) is not None:
                 rank, text = found
-                yield (depth + rank // IN_TEXT * NODES_MAX, unlikely + rank, turn), Found(where, text)
+                last = (unlikely & DOUBTFUL) | (rank & IN_TEXT)
+                likely = 0 if urlsplit(text).path.lower().endswith(VIDEO) else unlikely
+                yield (last, depth, likely | rank, turn), Found(where, text)
         elif isinstance(value, list):
             waiting.extend((depth, unlikely, says, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
         elif isinstance(value, dict) and where not in skipped and depth <= DEPTH_MAX:
             for name, one in value.items():
                 words = pieces(name)
-                if words & ASIDE or (words & ASIDE_BUT_VIDEO and "video" not in words):
+                if is_aside(name):
                     continue
                 inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
                 inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
-                doubt = (unlikely if says else "video" not in words) + 2 * bool(words & LESS_LIKELY)
+                doubt = (0 if words & LIKELY else unlikely) | (DOUBTFUL if words & LESS_LIKELY else 0)
                 waiting.append((depth + 1, doubt, inner, f"{where}.{name}" if where else name, one))
 
 
-OWN_PATH, IN_TEXT = 5, 20
+OWN_PATH, DOUBTFUL, IN_TEXT = 2, 4, 8
 """A path of the service is less likely than a URL beside it; one in the middle of a text counts where no other is."""
 
 
@@ -298,7 +350,7 @@ def _clip(text: str, says: Says) -> tuple[int, str] | None:
     if not says:
         return None
     if text.startswith("data:video/"):
-        return 0, INLINE_CLIP
+        return 0, f"{INLINE_CLIP}{text.rpartition(',')[2][:4]}"
     if text.startswith("/") and is_http_url(f"http://service{text}"):
         return (OWN_PATH, text) if says is Says.PLACE else None
     found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX else None

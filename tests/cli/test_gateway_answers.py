@@ -58,6 +58,8 @@ class Gateway(ThreadingHTTPServer):
                 return 200, done | {"video_url": f"/own/{word}.mp4"}
             case "inline":
                 return 200, {"video": {"url": inline(word)}} | done
+            case "second":
+                return 200, done | {"input": {"video": inline("input")}, "video_url": inline(word), "url": inline(word)}
             case "dead":
                 return 500, {"id": task_id, "object": "video", "status": "failed", "error": {"message": "no memory"}}
             case "renamed":
@@ -80,7 +82,7 @@ class Gateway(ThreadingHTTPServer):
         match word:
             case "told":
                 return 200, {"code": 200, "msg": "success", "data": {"download_url": f"{self.files}/{word}"}}
-            case "moved":
+            case "moved" | "confused":
                 return 302, f"{self.files}/{word}"
             case "wrapped":
                 return 200, {"video": inline(word)}
@@ -112,7 +114,13 @@ class Handler(BaseHTTPRequestHandler):
         if parts[0] == "files":
             if key is not None:
                 self.server.keys_told.append(self.path)
-            self._send(200, a_clip(parts[1]))
+            if parts[1] == "confused":  # a host of files that names a path of the service
+                self._send(200, {"url": "/secret/rotate-key?confirm=1"})
+            else:
+                self._send(200, a_clip(parts[1]))
+        elif parts[0] == "secret":
+            self.server.keys_told.append(f"{self.path} {key}" if key else "")
+            self._send(404, {"error": {"message": "no such file"}})
         elif key != f"Bearer {KEY}":
             self._send(401, {"error": {"message": "no key"}})
         elif parts[0] == "own":
@@ -143,7 +151,7 @@ def gateway() -> Iterator[Gateway]:
         thread.join()
 
 
-WORDS = ("path", "inline", "renamed", "numbers", "error", "told", "moved", "wrapped")
+WORDS = ("path", "inline", "second", "renamed", "numbers", "error", "told", "moved", "wrapped")
 
 
 def test_every_paid_clip_is_collected_and_a_failure_ends(gateway: Gateway, tmp_path: Path) -> None:
@@ -161,3 +169,12 @@ def test_every_paid_clip_is_collected_and_a_failure_ends(gateway: Gateway, tmp_p
         assert (project.out / f"{word}.mp4").read_bytes() == a_clip(word), word
     assert project.batchvid("run", "m.yaml", "--yes").code == 3
     assert gateway.created.total() == len(WORDS) + 1
+
+
+def test_a_host_of_files_cannot_send_the_key_to_a_path_of_the_service(gateway: Gateway, tmp_path: Path) -> None:
+    """What it names is a path of its own, and is asked for without the key; the clip waits for the next run."""
+    project = Project(tmp_path, Service(f"{gateway.url}/v1"))
+    project.manifest("confused")
+    ran = project.batchvid("run", "m.yaml", "--yes")
+    assert ran.code == 5, ran.out
+    assert set(gateway.keys_told) == {""}

@@ -128,7 +128,7 @@ def test_a_task_is_failed_when_two_looks_in_a_row_say_so() -> None:
         limits=LIMITS,
     )
     assert kinds(once) == ["PollFailed"]
-    assert once.wait_s == LIMITS.poll_shortest_s
+    assert once.wait_s == LIMITS.poll_longest_s
 
 
 @pytest.mark.parametrize("late", [False, True])

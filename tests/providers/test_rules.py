@@ -1,6 +1,7 @@
 """What the answers of gateways and servers in the wild mean: shapes that were seen, others of their kind, and rules.
 
-In a shape ``$ID`` is the task that was asked for, ``$U`` the URL of its clip, ``$P`` the URL of a picture.
+In a shape ``$ID`` is the task that was asked for, ``$U`` the URL of its clip, ``$X`` that of another video and ``$P``
+that of a picture.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from batchvid.providers.status import RULES, Look
 NOW = 1_800_000_000.0
 ID = "task_pa9CKKtYlTdxO7IIHOKKhXfjxEu4EQoR"
 URL = "https://files.example/clip.mp4?sig=a%20b"
+ANOTHER = "https://files.example/another.mp4"
 PICTURE = "https://files.example/picture.png"
 
 every_provider = pytest.mark.parametrize("name", list(ProviderName))
@@ -29,7 +31,7 @@ every_provider = pytest.mark.parametrize("name", list(ProviderName))
 
 def filled(text: str) -> bytes:
     """Return a shape with the id and the URLs in it."""
-    return text.replace("$ID", ID).replace("$U", URL).replace("$P", PICTURE).encode()
+    return text.replace("$ID", ID).replace("$U", URL).replace("$P", PICTURE).replace("$X", ANOTHER).encode()
 
 
 def looked(text: str, *, status: int = 200, name: str = ProviderName.COMETAPI) -> TaskReport | Fault:
@@ -104,6 +106,23 @@ FINISHED = [
     '{"request_id":"$ID","status":"COMPLETED","video":{"url":"$U","content_type":"video/mp4"}}',
     '{"id":"$ID","status":"completed","error":{"message":"a warning"},"video_url":"$U"}',
     '{"id":"$ID","object":"video","status":"completed","files":["$U"]}',
+    '{"status":"completed","request_id":"$ID","status_url":"https://p.example/requests/1/status","video":{"url":"$U"}}',
+    '{"data":{"task_id":"$ID","task_status":"succeed","task_info":{"parent_video":{"url":"$X"}},"result":{"videos":[{"url":"$U"}]}}}',
+    '{"request_id":"$ID","status":"COMPLETED","arguments":{"video_url":"$X"},"output":{"video":{"url":"$U"}}}',
+    '{"id":"$ID","state":"completed","assets":{"progress_video":"$X","video":"$U"}}',
+    '{"id":"$ID","status":"completed","preview_video_url":"$X","download_url":"$U"}',
+    '{"id":"$ID","status":"completed","url":"$U","video_preview":"$X"}',
+    '{"id":"$ID","status":"completed","hosted_url":"https://p.example/watch/1","download_url":"$U"}',
+    '{"id":"$ID","status":"completed","streaming_url":"https://p.example/1.m3u8","download_url":"$U"}',
+    '{"id":"$ID","status":"completed","subtitles_url":"https://p.example/1.ass","result_url":"$U"}',
+    '{"id":"$ID","status":"completed","url":"https://p.example/tasks/1","download":"$U"}',
+    '{"id":"$ID","status":"completed","model":{"url":"https://p.example/model"},"output":"$U"}',
+    '{"id":"$ID","successFlag":1,"response":{"resultUrls":["$U"]}}',
+    '{"id":"$ID","jobs":[{"id":"j","status":"completed","results":{"min":{"url":"$X"},"raw":{"url":"$U"}}}]}',
+    '{"operations":[{"operation":{"name":"$ID","metadata":{"video":{"fifeUrl":"$U"}}},"status":"MEDIA_STATUS_SUCCESSFUL"}]}',
+    '{"id":"$ID","status":"ok","state":"completed","url":"$U"}',
+    '{"id":"$ID","status":200,"task_status":"SUCCESS","url":"$U"}',
+    '{"code":"success","data":{"task_id":"$ID","status":"SUCCESS","data":{"id":"upstream_1","status":"completed","url":"$U"}}}',
     '{"id":"$ID","status":"completed","media":[{"type":"image","url":"$P"},{"type":"video","url":"$U"}]}',
 ]
 
@@ -115,14 +134,11 @@ def test_a_finished_task_is_finished_and_its_clip_is_found(shape: str, name: str
     found = looked(shape, name=name)
     assert isinstance(found, TaskReport), found
     assert (found.phase, found.url, found.other_id) == (Phase.SUCCEEDED, URL, None)
-    if '"$ID"' in shape and "[{" not in shape[:2]:
+    by_word = not any(mark in shape for mark in ("progress", '"done"', "successFlag"))
+    if by_word and not shape.startswith('{"task":'):
         inside_an_error = looked(shape, name=name, status=500)
-        if (
-            "progress" not in shape
-            and '"done"' not in shape
-            and not shape.startswith(('{"status":"completed","video"', '{"task":'))
-        ):
-            assert isinstance(inside_an_error, TaskReport), inside_an_error
+        assert isinstance(inside_an_error, TaskReport), inside_an_error
+        assert inside_an_error.url == URL
 
 
 @pytest.mark.parametrize(
@@ -131,8 +147,12 @@ def test_a_finished_task_is_finished_and_its_clip_is_found(shape: str, name: str
         ('{"id":"$ID","status":"completed","video_url":"/f/x.mp4"}', "/f/x.mp4"),
         ('{"id":"$ID","status":"completed","output":{"url":"/v1/files/9/content?x=1"}}', "/v1/files/9/content?x=1"),
         ('{"id":"$ID","status":"completed","url":"//cdn.example/x.mp4"}', "https://cdn.example/x.mp4"),
-        ('{"id":"$ID","status":"completed","video_url":"data:video/mp4;base64,"}', INLINE_CLIP),
-        ('{"id":"$ID","status":"completed","data":[{"url":"data:video/webm;base64,AAAA"}]}', INLINE_CLIP),
+        ('{"id":"$ID","status":"completed","video_url":"data:video/mp4;base64,1"}', f"{INLINE_CLIP}1"),
+        ('{"id":"$ID","status":"completed","data":[{"url":"data:video/webm;base64,12"}]}', f"{INLINE_CLIP}12"),
+        (
+            '{"input":{"video":"data:video/mp4;base64,1"},"id":"$ID","status":"completed","url":"data:video/mp4;base64,2"}',
+            f"{INLINE_CLIP}2",
+        ),
         ('{"id":"$ID","status":"completed","video_url":"/f/x.mp4","output":"$U"}', URL),
         ('{"id":"$ID","status":"completed"}', None),
         ('{"id":"$ID","status":"completed","url":null,"urls":[null],"file_path":"/srv/outputs/1.mp4"}', None),
@@ -147,6 +167,11 @@ def test_a_finished_task_is_finished_and_its_clip_is_found(shape: str, name: str
         ('{"id":"$ID","status":"completed","thumbnail":{"video_url":"$U"},"input":{"video":"$U"}}', None),
         ('{"id":"$ID","status":"completed","video_url":"$P","cover":"$U"}', None),
         ('{"id":"$ID","status":"completed","message":"see $U"}', None),
+        ('{"id":"$ID","object":"video","status":"completed","remixed_from":{"id":"video_old","url":"$X"}}', None),
+        (
+            '{"object":"list","data":[{"id":"other_1","status":"completed","url":"$X"},{"id":"$ID","status":"completed"}]}',
+            None,
+        ),
         ('{"id":"$ID","status":"completed","urls":{"get":"https://api.example/v1/predictions/1"}}', None),
         (
             '{"data":[{"task_id":"other_1","url":"https://files.example/other.mp4"},{"task_id":"$ID","status":"completed"}]}',
@@ -181,6 +206,8 @@ GOING_ON = [
     '{"id":"$ID","status":"running","attempts":[{"status":"failed"}]}',
     '{"id":"$ID","input":{"status":"failed"},"metadata":{"status":"failed"}}',
     '{"id":"$ID","status":"unknown"}',
+    '{"object":"list","data":[{"id":"video_a","status":"completed","url":"$X"},{"id":"video_b","status":"queued"}]}',
+    '{"id":"$ID","status":"processing","error":{"code":"task_not_found","message":"thumbnail"}}',
     '{"id":"$ID","progress":100,"video_url":"$U","error":null}',
     '{"id":"$ID","status":"pondering","progress":100,"video_url":"$U"}',
 ]
@@ -200,20 +227,20 @@ FAILED = [
     '{"data":{"task_id":"$ID","task_status":"FAILED","fail_reason":"nsfw"}}',
     '{"output":{"task_id":"$ID","task_status":"FAILED","message":"nsfw"}}',
     '{"status":"success","data":{"task_id":"$ID","status":"failed","message":"nsfw"}}',
-    '{"task_id":"$ID","data":{"status":"failed","failure_reason":"nsfw"}}',
     '{"request_id":"$ID","status":"error","error":"nsfw"}',
     *(
         f'{{"id":"$ID","status":"{word}"}}'
         for word in (
             "aborted", "timeout", "timed_out", "stopped", "nsfw", "content_filtered", "incomplete", "deleted",
             "moderation_blocked", "generation_failed", "TASK_STATUS_FAILED", "Timed-Out", "ContentFiltered",
+            "MEDIA_STATUS_FAILED",
         )
     ),
 ]  # fmt: skip
 
 
 @every_provider
-@pytest.mark.parametrize("status", [200, 400, 404, 422, 500, 503])
+@pytest.mark.parametrize("status", [200, 400, 404, 422, 500])
 @pytest.mark.parametrize("shape", FAILED)
 def test_a_task_fails_by_its_own_id_and_a_word_whatever_the_http_status(shape: str, status: int, name: str) -> None:
     """It ends, and does not wait for its time-out."""
@@ -223,6 +250,17 @@ def test_a_task_fails_by_its_own_id_and_a_word_whatever_the_http_status(shape: s
 
 
 NOTHING = [
+    '{"task_id":"$ID","data":{"status":"failed","failure_reason":"nsfw"}}',
+    '{"id":"$ID","progress":5,"video":{"id":"vid_2","status":"failed"}}',
+    '{"id":"$ID","progress":10,"job":{"id":"previous_job","status":"cancelled"}}',
+    '{"id":"$ID","status":null,"items":[{"status":"failed","name":"thumbnail"}]}',
+    '{"id":"$ID","progress":1,"result":[{"status":"failed"}]}',
+    '{"id":"$ID","progress":40,"detail":{"status":"error","message":"webhook delivery failed"}}',
+    '{"id":"$ID","output":"{\\"status\\":\\"error\\"}"}',
+    '{"id":"$ID","status":"fail","code":429,"data":{"task_id":"$ID","task_status":"processing"}}',
+    '{"id":"$ID","status":"error","data":{"id":"$ID","status":"processing"}}',
+    '{"request_id":"$ID","status":"error","data":{"status":"processing","progress":30}}',
+    '{"id":"$ID","status":"in complete"}',
     '{"error":{"message":"upstream request timeout, please retry"}}',
     '{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}',
     '{"status":"error","message":"rate limit exceeded, retry later"}',
@@ -252,20 +290,66 @@ def test_what_does_not_say_it_of_the_task_fails_no_task(shape: str, status: int,
         assert isinstance(found, Fault) or found.phase is Phase.UNHEARD
 
 
-def packed(model: str, inner: str = "video_687465616c69") -> str:
+def packed(model: str, inner: str = "video_687465616c69", provider: str = "openai") -> str:
     """Return an id as LiteLLM packs one."""
-    text = f"litellm:custom_llm_provider:openai;model_id:{model};video_id:{inner}"
+    text = f"litellm:custom_llm_provider:{provider};model_id:{model};video_id:{inner}"
+    return "video_" + base64.b64encode(text.encode()).decode()
+
+
+def other_packing(text: str) -> str:
+    """Return an id that packs another text."""
     return "video_" + base64.b64encode(text.encode()).decode()
 
 
 @every_provider
-def test_an_id_that_a_proxy_packs_in_two_ways_is_one(name: str) -> None:
-    """LiteLLM leaves the model out in its second answer: the failure of such a task is a failure, and no stranger's."""
-    ours, told, stranger = packed("sora-2"), packed(""), packed("", "video_of_another")
-    for other, phase in ((told, Phase.FAILED), (stranger, None)):
-        body = json.dumps({"id": other, "object": "video", "status": "failed", "error": {"message": "no"}}).encode()
-        found = PROVIDERS[name].read_poll(Response(200, {}, body), task_id=ours, now=NOW)
-        assert (found.phase if isinstance(found, TaskReport) else None) == phase
+@pytest.mark.parametrize(
+    ("told", "phase"),
+    [
+        (packed(""), Phase.FAILED),
+        (packed("sora-2"), Phase.FAILED),
+        (packed("", "video_of_another"), None),
+        (packed("sora-2-pro"), None),
+        (packed("", provider="azure"), None),
+        (other_packing("project:alpha;task:7;video_id:video_687465616c69"), None),
+        (other_packing("custom_llm_provider:openai;video_id:video_687465616c69"), None),
+        ("video_687465616c69", None),
+    ],
+)
+def test_an_id_that_a_proxy_packs_in_two_ways_is_one(name: str, told: str, phase: Phase | None) -> None:
+    """LiteLLM leaves the model out in its second answer: a failure under that id is the task's; no other packing is."""
+    body = json.dumps({"id": told, "object": "video", "status": "failed", "error": {"message": "no"}}).encode()
+    found = PROVIDERS[name].read_poll(Response(200, {}, body), task_id=packed("sora-2"), now=NOW)
+    assert (found.phase if isinstance(found, TaskReport) else None) == phase
+
+
+@every_provider
+@pytest.mark.parametrize("status", [200, 401, 403, 429, 502, 503, 504])
+def test_somebody_on_the_way_who_repeats_the_id_fails_no_task(name: str, status: int) -> None:
+    """A gateway that gave up says "error" of the request; of a task it would know more than its id."""
+    gave_up = '{"task_id":"$ID","status":"error","message":"upstream request timeout"}'
+    task = '{"id":"$ID","object":"video","status":"error","error":{"message":"no memory"}}'
+    for shape, is_failed in ((gave_up, status == 200), (task, True)):
+        found = looked(shape, status=status, name=name)
+        assert (isinstance(found, TaskReport) and found.phase is Phase.FAILED) is is_failed
+
+
+@every_provider
+@pytest.mark.parametrize("depth", [90, 500, 900, *range(940, 1000, 3), 2000, 50_000])
+def test_no_depth_of_an_answer_makes_reading_it_fail(name: str, depth: int) -> None:
+    """One job is affected, for this look; an exception would end the run for all."""
+    for opened, closed in (
+        ('{"status":', "}"),
+        ('{"error":', "}"),
+        ('{"detail":[', "]}"),
+        ('{"data":', "}"),
+        ("[", "]"),
+    ):
+        nest = opened * depth + "1" + closed * depth
+        for text in (nest, f'{{"id":"{ID}","status":"queued","error":{nest},"detail":{nest},"message":{nest}}}'):
+            answer = Response(200, {}, text.encode())
+            PROVIDERS[name].read_poll(answer, task_id=ID, now=NOW)
+            PROVIDERS[name].read_create(answer, now=NOW)
+            PROVIDERS[name].read_refused_download(answer, now=NOW)
 
 
 TAKEN = [
@@ -283,6 +367,15 @@ TAKEN = [
     ("[]", None),
     ('{"data":[{"id":"$ID"},{"id":"another"}]}', None),
     ('{"data":{"user":{"id":"$ID"}}}', None),
+    ('{"id":"$ID","status":"queued","video":{"video_id":"video_old"}}', 200),
+    ('{"data":{"id":"$ID","video_id":"video_of_input"}}', 200),
+    ('{"id":"$ID","message":"Task submitted"}', 200),
+    ('{"code":1102,"message":"Account balance not enough","request_id":"$ID"}', None),
+    ('{"code":500,"message":"boom","data":"ERR-1234"}', None),
+    ('{"status":"error","data":"traceid-99a"}', None),
+    ('{"error":{"code":"insufficient_quota"},"id":"$ID"}', None),
+    ('{"data":"2025-01-01T00:00:00Z"}', None),
+    ('{"data":"https://x.example/y1"}', None),
     ('{"metadata":{"task_id":"$ID"}}', None),
 ]
 
@@ -311,6 +404,11 @@ REFUSED = [
     (403, '{"error":{"message":"Your credit balance is too low to access the API"}}', FaultKind.ACCOUNT),
     (403, '{"code":"","message":"余额不足,请充值"}', FaultKind.ACCOUNT),
     (402, "", FaultKind.ACCOUNT),
+    (401, '{"id":"a1b2","name":"unauthorized","errors":["no"]}', FaultKind.ACCOUNT),
+    (402, '{"id":"oQ1","error":{"message":"pay"}}', FaultKind.ACCOUNT),
+    (429, '{"id":"oQ1","error":{"message":"slow"}}', FaultKind.THROTTLED),
+    (400, '{"video_id":"not found"}', FaultKind.REJECTED),
+    (422, '{"error":{"task_id":"is required"}}', FaultKind.REJECTED),
     (400, '{"error":{"code":"rate_limit_exceeded","message":"slow down"}}', FaultKind.THROTTLED),
     (
         404,
@@ -339,7 +437,15 @@ def test_a_refused_create_has_its_one_class(status: int, body: str, kind: FaultK
         ('{"url":"$U"}', FaultKind.BROKEN, URL),
         ('{"data":{"video_url":"$U"}}', FaultKind.BROKEN, URL),
         ('{"status":"completed","output":["$U"]}', FaultKind.BROKEN, URL),
-        ('{"video":"data:video/mp4;base64,AAAA"}', FaultKind.BROKEN, INLINE_CLIP),
+        ('{"video":"data:video/mp4;base64,AAAA"}', FaultKind.BROKEN, f"{INLINE_CLIP}1"),
+        ('{"video":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, f"{INLINE_CLIP}1"),
+        ('{"video":[{"url":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, f"{INLINE_CLIP}1"),
+        ('{"input":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, None),
+        (
+            '{"input":"data:video/mp4;base64,AAAA","output":"data:video/mp4;base64,BBBB"}',
+            FaultKind.BROKEN,
+            f"{INLINE_CLIP}2",
+        ),
         ('{"status":"processing"}', FaultKind.NOT_READY, None),
         ('{"data":{"task_status":"submitted"}}', FaultKind.NOT_READY, None),
         ('{"error":{"message":"the task is not completed yet"}}', FaultKind.NOT_READY, None),
@@ -410,7 +516,7 @@ def test_a_task_of_ours_that_failed_has_failed_whatever_the_status(
     name: str, word: str, around: list[str], status: int, beside: dict[str, Any]
 ) -> None:
     """It ends at the second such look, and no time-out is waited for."""
-    body = json.dumps(wrapped({**beside, "id": ID, "status": word}, around)).encode()
+    body = json.dumps(wrapped({**beside, "id": ID, "object": "video", "status": word}, around)).encode()
     found = PROVIDERS[name].read_poll(Response(status, {}, body), task_id=ID, now=NOW)
     assert isinstance(found, TaskReport), found
     assert found.phase is Phase.FAILED
