@@ -10,7 +10,6 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -220,8 +219,9 @@ async def _service(provider: Provider, url: str, key: str, network: Network, *, 
     if isinstance(answer, NoResponse):
         return [Finding("service", ok=False, text=f"{url}: {answer}", exit_code=Exit.STOPPED)]
     findings = [_clock(answer.headers.get("date"))]
-    if answer.status == HTTPStatus.UNAUTHORIZED and (key or not has_key):
-        text = f"{url}: " + ("the key is refused" if key else "it wants a key: name its variable in service.key_env")
+    meaning = provider.read_create(answer, now=time.time(), known=True)  # what would stop a run stops it for a key
+    if isinstance(meaning, Fault) and meaning.kind is FaultKind.ACCOUNT and (key or not has_key):
+        text = f"{url}: " + (str(meaning) if key else "it wants a key: name its variable in service.key_env")
         return [*findings, Finding("service", ok=False, text=text, exit_code=Exit.ACCOUNT)]
     if answer.json() is None:
         text = f"{url}: HTTP {answer.status} and no JSON: check base_url"

@@ -43,7 +43,8 @@ _STATUS_WORDS = {
     "in_queue queueing queuing enqueued scheduled initializing accepted dispatched submitting throttled",
     Phase.RUNNING: "in_progress processing running generating started rendering in_process inprogress working "
     "executing uploading encoding",
-    Phase.SUCCEEDED: "completed complete success succeeded succeed finished done ready generated successful",
+    Phase.SUCCEEDED: "completed complete success succeeded succeed finished done ready generated successful "
+    "successed rendered completed_with_warnings 已完成 成功",
     Phase.FAILED: "failed failure fail error cancelled canceled expired rejected aborted timeout timed_out stopped "
     "nsfw content_filtered incomplete deleted moderation_blocked generation_failed",
 }

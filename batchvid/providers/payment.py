@@ -112,7 +112,7 @@ class Evidence:
     @property
     def says_quota(self) -> bool:
         """Whether a 403 is about money in words: it names no code, or one that is nobody's."""
-        return self.status == 403 and self.error is not None and _QUOTA.search(self.error.message) is not None
+        return self.status == 403 and self.error is not None and _QUOTA.search(self.error.message[:4096]) is not None
 
     @property
     def is_nobody(self) -> bool:

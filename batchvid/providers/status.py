@@ -52,7 +52,7 @@ GONE_STATUS = {403, 404, 410}
 _TOO_EARLY = re.compile(
     r"not (yet )?(ready|complete|finish)|still (being |in[- ])?(generat|process|progress|running)", re.IGNORECASE
 )
-_PREFIX = re.compile(r"^(?:[a-z]+_){0,3}(?:status|state)_")
+_PREFIX = re.compile(r"^(?:.*\.|(?:[a-z]+_){0,3}(?:status|state)_|(?:task|job|video|render)_(?:generation_)?)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 

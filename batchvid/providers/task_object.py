@@ -71,13 +71,16 @@ ASIDE = frozenset(map(_singular, _words(
     "status cancel get self prev previous log frame reference ref source original origin parent remix remixed driving "
     "init base target control mask style subject character template example history extend extended argument args "
     "property ancestor avatar icon logo help doc user stream streaming hls dash playlist web page hosted dashboard "
-    "console edit share model poll polling snapshot preview progress proxy draft subtitle caption transcript min"
+    "console edit share model depth lora zip trace license profile usage poll polling snapshot preview progress proxy "
+    "draft subtitle caption transcript min"
 )))  # fmt: skip
 """What a clip was made of, a picture of it, or another thing: nothing below such a name is the clip."""
 ASIDE_BUT_VIDEO = _words("audio music first last next")
 """The same, unless the name says that it is a video."""
-LESS_LIKELY = _words("watermark watermarked low small gif")
-"""Counts only where nothing else does."""
+LESS_LIKELY = _words("watermark watermarked water low lowres small sd gif 240p 360p 480p")
+"""A version that counts only where nothing else does."""
+BEST = _words("hd raw 1080p 4k 2160p without")
+"""The best version, such as ``url_without_watermark``."""
 ON_ITS_DISK = _words("path name")
 """A server says so where a file lies on its own disk (SGLang's ``file_path``): only a URL counts below such a name."""
 NO_CLIP = tuple(
@@ -88,7 +91,7 @@ NO_CLIP = tuple(
 VIDEO = (".mp4", ".mov", ".m4v", ".webm")
 URL_MAX = 8192
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]*|[^\W\d_]+")
-_URL_IN_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}]+")
+_URL_IN_TEXT = re.compile(r"https?://[^\s\"'`<>()\[\]{}]+")
 
 
 class Node:
@@ -158,8 +161,11 @@ def is_aside(name: str) -> bool:
     return bool(words & ASIDE) or (bool(words & ASIDE_BUT_VIDEO) and "video" not in words)
 
 
-def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[Node]:
-    """Return the objects that may be the task, the outermost first; a list longer than *longest* is left out."""
+def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX, everywhere: bool = False) -> list[Node]:
+    """Return the objects that may be the task, the outermost first; a list longer than *longest* is left out.
+
+    *everywhere*: also behind other names than `WRAPPERS`, unless they stand aside.
+    """
     found: list[Node] = []
     waiting: deque[tuple[str, Any, tuple[Node, ...]]] = deque([(place, payload, ())])
     while waiting and len(found) < NODES_MAX:
@@ -169,7 +175,9 @@ def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX) -> list[No
             node = Node(where, value, parents)
             found.append(node)
             if len(parents) < DEPTH_MAX:
-                waiting.extend((node.at(name), one, (node, *parents)) for name, one in node.named(WRAPPERS))
+                wraps = node.fields.items() if everywhere else node.named(WRAPPERS)
+                inner = ((name, one) for name, one in wraps if not (everywhere and is_aside(name)))
+                waiting.extend((node.at(name), one, (node, *parents)) for name, one in inner)
         elif isinstance(value, list) and len(value) <= longest:
             waiting.extend((f"{where}[{n}]", one, parents) for n, one in enumerate(value) if not isinstance(one, list))
     return found
@@ -207,6 +215,9 @@ def subject(payload: Any, task_id: str) -> Subject:
     """Return whom *payload* is about: the outermost object with this id, else the first one that looks like a task."""
     every = nodes(payload)
     own = _named(every, task_id.__eq__) or _named(every, partial(is_same, task_id))
+    if not own:  # such as {"generations_by_pk": {"id": ..., "status": ...}}
+        elsewhere = _named(nodes(payload, everywhere=True), task_id.__eq__)
+        own = tuple(node for node in elsewhere if any(True for _ in node.named(STATUS_NAMES)))
     name: Found | None
     if own:
         node = own[0]
@@ -311,7 +322,7 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
 
     That is: whether it counts only where nothing else does, how deep it stands, how unlikely it is, and its turn.
     """
-    waiting: deque[tuple[int, int, Says, str, Any]] = deque([(0, 1, Says.NOTHING, place, payload)])
+    waiting: deque[tuple[int, int, Says, str, Any]] = deque([(0, UNLIKELY, Says.NOTHING, place, payload)])
     for turn in range(NODES_MAX):
         if not waiting:
             return
@@ -320,9 +331,10 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
         if isinstance(value, str):
             if (found := _clip(value, says)) is not None:
                 rank, text = found
-                last = (unlikely & DOUBTFUL) | (rank & IN_TEXT)
-                likely = 0 if urlsplit(text).path.lower().endswith(VIDEO) else unlikely
-                yield (last, depth, likely | rank, turn), Found(where, text)
+                is_last, unlikely = max(rank, unlikely) >= LAST, unlikely % LAST
+                if urlsplit(text).path.lower().endswith(VIDEO):
+                    unlikely = min(unlikely, 1)
+                yield (is_last, depth, rank + unlikely, turn), Found(where, text)
         elif isinstance(value, list):
             waiting.extend((depth, unlikely, says, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
         elif isinstance(value, dict) and where not in skipped and depth <= DEPTH_MAX:
@@ -332,11 +344,12 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
                     continue
                 inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
                 inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
-                doubt = (0 if words & LIKELY else unlikely) | (DOUBTFUL if words & LESS_LIKELY else 0)
+                doubt = 0 if words & BEST else min(unlikely % LAST, 1) if words & LIKELY else unlikely
+                doubt += LAST * (bool(words & LESS_LIKELY and not words & BEST) and doubt < LAST)
                 waiting.append((depth + 1, doubt, inner, f"{where}.{name}" if where else name, one))
 
 
-OWN_PATH, DOUBTFUL, IN_TEXT = 2, 4, 8
+UNLIKELY, OWN_PATH, LAST = 2, 4, 100
 """A path of the service is less likely than a URL beside it; one in the middle of a text counts where no other is."""
 
 
@@ -344,6 +357,8 @@ def _clip(text: str, says: Says) -> tuple[int, str] | None:
     """Return how unlikely *text* is to be a clip's place, and that place; ``None`` when it is none."""
     if text.startswith("//"):
         text = f"https:{text}"
+    if text.startswith("http") and text.lower().endswith(VIDEO):
+        text = text.replace(" ", "%20")
     if is_http_url(text):
         path = urlsplit(text).path.lower()
         return (0, text) if not path.endswith(NO_CLIP) and (says or path.endswith(VIDEO)) else None
@@ -355,7 +370,7 @@ def _clip(text: str, says: Says) -> tuple[int, str] | None:
         return (OWN_PATH, text) if says is Says.PLACE else None
     found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX else None
     url = found[0].rstrip(".,;:!?") if found else ""
-    return (IN_TEXT, url) if is_http_url(url) else None
+    return (LAST, url) if is_http_url(url) else None
 
 
 def is_http_url(text: str) -> bool:

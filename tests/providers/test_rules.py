@@ -123,6 +123,16 @@ FINISHED = [
     '{"id":"$ID","status":"ok","state":"completed","url":"$U"}',
     '{"id":"$ID","status":200,"task_status":"SUCCESS","url":"$U"}',
     '{"code":"success","data":{"task_id":"$ID","status":"SUCCESS","data":{"id":"upstream_1","status":"completed","url":"$U"}}}',
+    '{"id":"$ID","status":"completed","videos":{"mp4_480p":"$X","mp4_1080p":"$U"}}',
+    '{"id":"$ID","status":"completed","video_url":"$X","hd_video_url":"$U"}',
+    '{"id":"$ID","status":"completed","sd_url":"$X","hd_url":"$U"}',
+    '{"id":"$ID","status":"completed","depth_video_url":"$X","mask_url":"$X","url":"$U"}',
+    '{"id":"$ID","status":"completed","resultWaterMarkUrls":["$X"],"resultUrls":["$U"]}',
+    '{"id":"$ID","status":"completed","works":[{"video":{"resource":"$X","resource_without_watermark":"$U"}}]}',
+    '{"id":"$ID","status":"TaskStatus.COMPLETED","zip_url":"$X","video_url":"$U"}',
+    '{"id":"$ID","status":"video_generation_completed","lora_url":"$X","video_url":"$U"}',
+    '{"id":"$ID","status":"SUCCESSED","result":"`$U`"}',
+    '{"generations_by_pk":{"id":"$ID","status":"COMPLETE","motionMP4URL":"$U"}}',
     '{"id":"$ID","status":"completed","media":[{"type":"image","url":"$P"},{"type":"video","url":"$U"}]}',
 ]
 
