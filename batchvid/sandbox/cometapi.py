@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
     BODY_MAX_BYTES,
+    UNDECLARED_TYPE,
     Refusal,
     Reply,
     Request,
@@ -168,8 +169,9 @@ def _prompt_trouble(fields: Mapping[str, str]) -> str | None:
 
 
 def _frames_trouble(upload: Upload, model: Alias) -> str | None:
-    if FRAME_FIELD in upload.fields:
-        return f"{FRAME_FIELD} must be a file"
+    # In every spelling: a text such as input_reference[image_url] would be billed without its frame.
+    if text := next((name for name in upload.fields if name.startswith(FRAME_FIELD)), None):
+        return f"{text} must be a file named {FRAME_FIELD}"
     if stray := next((part.name for part in upload.files if part.name != FRAME_FIELD), None):
         return f"unexpected file field {stray}"
     frames_most = 2 if model.contract == 1 else 1
@@ -181,7 +183,7 @@ def _frames_trouble(upload: Upload, model: Alias) -> str | None:
             return f"{FRAME_FIELD} {place} has no file name"
         if true_type is None:
             return f"{FRAME_FIELD} {place} is not a valid image"
-        if part.content_type != true_type:
+        if part.content_type not in {true_type, UNDECLARED_TYPE}:
             return f"{FRAME_FIELD} {place} is {true_type} but was sent as {part.content_type}"
     return None
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BODY_MAX_BYTES = 128 * 1024 * 1024
 """The gateway's default; a larger request is answered 413."""
 IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+UNDECLARED_TYPE = "application/octet-stream"
+"""What clients call a file of which they know nothing."""
 _BOUNDARY = re.compile(r"multipart/form-data\s*;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))\s*", re.IGNORECASE)
 _DISPOSITION = re.compile(r'form-data((?:\s*;\s*[\w*-]+="[^"\r\n]*")+)\s*', re.IGNORECASE)
 _PARAMETER = re.compile(r'([\w*-]+)="([^"\r\n]*)"')

@@ -20,6 +20,7 @@ from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
     BODY_MAX_BYTES,
     IMAGE_TYPES,
+    UNDECLARED_TYPE,
     Part,
     Refusal,
     Reply,
@@ -119,6 +120,7 @@ def read_upload(request: Request) -> Upload:
         return form_upload(request)
     try:
         found = json.loads(request.body)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -155,20 +157,23 @@ def _order(request: Request, upload: Upload, own: Sequence[str]) -> Order:
     fields: Mapping[str, Any] = json.loads(request.body) if _is_json(request) else upload.fields
     files = [part for part in upload.files if part.name == REFERENCE]
     stray = [part.name for part in upload.files if part.name != REFERENCE]
-    references = [name for name in fields if name.partition("[")[0] == REFERENCE]
-    if unknown := [name for name in (*fields, *stray) if name not in {*FIELDS, *references}]:
+    # A form writes an object with brackets, as the SDK does; JSON has objects of its own.
+    references = [one for one in fields if (one if _is_json(request) else one.partition("[")[0]) == REFERENCE]
+    if unknown := [*(name for name in fields if name not in {*FIELDS, *references}), *stray]:
         raise RefusedError(f"Unknown parameter: '{unknown[0]}'.", param=unknown[0], code="unknown_parameter")
     if len(files) + len(references) > 1:
         raise RefusedError(f"Duplicate parameter: '{REFERENCE}'.", param=REFERENCE, code="duplicate_parameter")
     prompt = _prompt(fields)
     name, size = fields.get("model", DEFAULT_MODEL), fields.get("size", next(iter(SIZES)))
+    types = UPLOAD_TYPES
     if name in own and (model := own_model(name, size)) is not None:
+        types = (*UPLOAD_TYPES, UNDECLARED_TYPE)  # OpenAI refuses it; servers of one's own look at the bytes
         seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), OWN_LENGTHS))
     else:
         model = MODELS[_one_of("model", name, MODELS)]
         _one_of("size", _one_of("size", size, SIZES), model.sizes)
         seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), LENGTHS))
-    frames = [_uploaded(part) for part in files] + [_referred(name, fields[name]) for name in references]
+    frames = [_uploaded(part, types) for part in files] + [_referred(name, fields[name]) for name in references]
     for frame in frames:
         if _pixels(frame) != model.sizes[size]:
             raise RefusedError("Inpaint image must match the requested width and height")
@@ -219,8 +224,8 @@ def _listed(words: Sequence[str], conjunction: str) -> str:
     return f"{', '.join(words[:-1])}{comma} {conjunction} {words[-1]}" if len(words) > 1 else words[0]
 
 
-def _uploaded(part: Part) -> bytes:
-    if part.content_type not in UPLOAD_TYPES:
+def _uploaded(part: Part, types: Sequence[str]) -> bytes:
+    if part.content_type not in types:
         quoted = _listed([f"'{one}'" for one in UPLOAD_TYPES], "and")
         raise RefusedError(
             f"Invalid file '{REFERENCE}': unsupported mimetype ('{part.content_type}'). "

@@ -142,7 +142,14 @@ def test_a_video_has_every_field_from_its_creation_to_its_end(scene: Scene) -> N
             "invalid_image_url",
             "send a data URL",
         ),
+        (
+            {"prompt": "A", "input_reference[image_url]": "data:image/png;base64,"},
+            "input_reference[image_url]",
+            "unknown_parameter",
+            "Unknown parameter",
+        ),
         ([], None, None, "We could not parse the JSON body"),
+        ({"prompt": "half a pair: \ud83d"}, None, None, "We could not parse the JSON body"),
     ],
 )
 def test_a_wrong_field_is_refused_with_the_services_envelope(
@@ -179,6 +186,29 @@ def test_an_upload_must_be_one_image(scene: Scene, picture: Picture) -> None:
     right = picture("red", size=SMALL)
     assert refused(scene, scene.create(b"no image", prompt="A"))[:3] == (400, "input_reference", "invalid_image_file")
     assert refused(scene, scene.create(right, right, prompt="A"))[2] == "duplicate_parameter"
+
+
+def test_a_file_under_another_name_is_unknown(scene: Scene, picture: Picture) -> None:
+    """Also under the name of a text field: the create would be billed with its default instead."""
+    for name in ("image", "model", "input_reference[image_url]", "input_reference[]"):
+        head = f'Content-Disposition: form-data; name="{name}"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        parts = (b'Content-Disposition: form-data; name="prompt"\r\n\r\nA', head.encode() + picture("red", size=SMALL))
+        body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+        reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+        assert refused(scene, reply)[1:3] == (name, "unknown_parameter")
+
+
+def test_a_file_of_no_type_is_refused_by_openai_and_looked_at_by_others(
+    make_scene: MakeScene, picture: Picture
+) -> None:
+    """As clients of both have seen."""
+    scene = make_scene(provider="openai", models=["wan-2.2"])
+    frame = picture("red", size=(480, 832))
+    fields = {"prompt": "A", "model": "wan-2.2", "size": "480x832", "seconds": "4"}
+    reply = scene.create(picture("red", size=SMALL), mime="application/octet-stream", prompt="A")
+    assert refused(scene, reply)[2] == "unsupported_file_mimetype"
+    assert refused(scene, scene.create(frame, mime="image/gif", **fields))[2] == "unsupported_file_mimetype"
+    assert scene.create(frame, mime="application/octet-stream", **fields).status == 200
 
 
 def test_the_key_is_asked_for_first(scene: Scene) -> None:

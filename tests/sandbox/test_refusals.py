@@ -76,9 +76,10 @@ def test_an_image_that_is_none_is_refused(scene: Scene, picture: Picture) -> Non
 
 @pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
 def test_an_image_must_be_sent_as_what_it_is(scene: Scene, picture: Picture, kind: str, mime: str) -> None:
-    """Three kinds of image are taken, each only under its true type."""
+    """Three kinds of image are taken, each under its true type, or under none: then its bytes tell."""
     data = picture("red", kind=kind)
     assert scene.create(data, mime=mime, **GOOD).status == 200
+    assert scene.create(data, mime="application/octet-stream", **GOOD).status == 200
     wrong = "image/png" if mime != "image/png" else "image/jpeg"
     assert f"is {mime} but was sent as {wrong}" in error_of(scene, scene.create(data, mime=wrong, **GOOD))[2]
 
@@ -129,6 +130,26 @@ def test_a_damaged_form_is_refused(body: bytes) -> None:
     """A form that is cut off, or not well formed, is never guessed at."""
     with pytest.raises(FormError):
         read_form("multipart/form-data; boundary=b", body)
+
+
+def field(name: str, value: bytes, *more: str) -> bytes:
+    """Return one part of a form."""
+    named = "; ".join((f'name="{name}"', *more))
+    return f"--b\r\nContent-Disposition: form-data; {named}\r\n\r\n".encode() + value + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["input_reference[image_url]", "input_reference[]", "input_reference.0", "input_reference"]
+)
+@pytest.mark.parametrize("more", [(), ('filename="a.png"',)])
+def test_a_frame_in_another_spelling_is_never_left_out(
+    scene: Scene, picture: Picture, name: str, more: tuple[str, ...]
+) -> None:
+    """A lenient server bills such a create and makes a clip without the frame."""
+    body = PART + field(name, picture("red"), *more) + b"--b--\r\n"
+    reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+    assert error_of(scene, reply)[:2] == (400, "invalid_request")
+    assert scene.world.ledger()["creates"] == []
 
 
 def test_a_field_sent_twice_is_refused(scene: Scene) -> None:
