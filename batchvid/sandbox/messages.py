@@ -145,6 +145,8 @@ class Refusal(StrEnum):
     """Why a service refuses, whatever was asked for."""
 
     TOO_LARGE = "the body is above the limit"
+    UNREADABLE = "the body is not what its headers say"
+    WRONG_METHOD = "the path has no such method"
     UNAUTHORIZED = "the key is wrong"
     THROTTLED = "too many creates within a minute"
     UNKNOWN = "there is no such task"

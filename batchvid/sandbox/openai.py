@@ -14,7 +14,7 @@ import json
 import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
@@ -30,15 +30,17 @@ from batchvid.sandbox.messages import (
     form_upload,
     picture_type,
 )
+from batchvid.sandbox.openapi import INTEGER, PICTURE, TEXT, Route, array_of, json_of, record, ref
 from batchvid.sandbox.tasks import Model, Order, Stage, Task, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.openapi import Schema
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.LIST, Call.DELETE)
-OPEN_PAGES = False
+ASKS_KEY_FIRST = True
 SMALL = {"720x1280": (720, 1280), "1280x720": (1280, 720)}
 SIZES = {**SMALL, "1024x1792": (1024, 1792), "1792x1024": (1792, 1024)}
 LENGTHS = ("4", "8", "12")
@@ -93,25 +95,14 @@ def error(
 # ---- requests
 
 
-def route(request: Request) -> tuple[Call, str] | Reply:
-    """Return which call a request is, and the task that it names; or the answer where it is none."""
-    match request.method, [unquote(part) for part in request.path.strip("/").split("/")]:
-        case "POST", ["v1", "videos"]:
-            return Call.CREATE, ""
-        case "GET", ["v1", "videos"]:
-            return Call.LIST, ""
-        case "GET", ["v1", "videos", task_id]:
-            return Call.POLL, task_id
-        case "DELETE", ["v1", "videos", task_id]:
-            return Call.DELETE, task_id
-        case "GET", ["v1", "videos", task_id, "content"]:
-            return Call.CONTENT, task_id
-        case "GET", ["v1", "models"]:
-            rows = [{"id": name, "object": "model", "created": 0, "owned_by": "openai"} for name in MODELS]
-            found = as_json({"object": "list", "data": rows})
-        case _:
-            found = error(404, f"Invalid URL ({request.method} {request.path})")
-    return found
+def unknown(request: Request) -> Reply:
+    """Return the answer where there is no such path."""
+    return error(404, f"Invalid URL ({request.method} {request.path})")
+
+
+def _models() -> dict[str, Any]:
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "openai"} for name in MODELS]
+    return {"object": "list", "data": rows}
 
 
 def read_upload(request: Request) -> Upload:
@@ -375,7 +366,7 @@ def asset(clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
 
 
 def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
-    """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
+    """Return the refusal; *detail* is the key sent, the seconds to wait, the task, its stage, or method and path."""
     headers = {"x-request-id": f"req_{request_id}"}
     not_ready = "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
     match why:
@@ -392,6 +383,11 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             return error(429, text, code="rate_limit_exceeded", kind="requests", headers=headers)
     status, text = {
         Refusal.TOO_LARGE: (413, "Maximum content size limit exceeded."),
+        Refusal.UNREADABLE: (400, "We could not read the body of your request."),
+        Refusal.WRONG_METHOD: (
+            405,
+            f"Not allowed to {detail}. (HINT: Perhaps you meant to use a different HTTP method?)",
+        ),
         Refusal.UNKNOWN: (404, f"Video with id '{detail}' not found."),
         Refusal.NO_CONTENT: (404, f"Video with id '{detail}' not found."),
         Refusal.UNFINISHED: (404, not_ready),
@@ -400,3 +396,91 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
     }.get(why, (500, "The server had an error while processing your request."))
     kind = "server_error" if why is Refusal.GONE else "invalid_request_error"
     return error(status, text, kind=kind, headers=headers)
+
+
+# ---- what it tells about itself
+
+
+def bodies(own: Sequence[str]) -> Mapping[str, Schema]:
+    """Return the schemas of a create's body, by content type; *own* are the models of a server of one's own."""
+    url = {"type": "string", "pattern": f"^{_DATA_URL.pattern}$"}
+    written = f"{REFERENCE}[image_url]"
+    one_of_them = {"not": {"required": [REFERENCE, written]}}
+    return {
+        "application/json": _bodies(own, {REFERENCE: record(image_url=url)}),
+        "multipart/form-data": {**_bodies(own, {REFERENCE: PICTURE, written: url}), **one_of_them},
+    }
+
+
+def _bodies(own: Sequence[str], reference: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a body whose picture is written as *reference*."""
+
+    def body(models: Sequence[str], size: Schema, lengths: Sequence[str]) -> Schema:
+        by_default = {"default": DEFAULT_MODEL} if DEFAULT_MODEL in models else {}
+        return {
+            "type": "object",
+            "properties": {
+                "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_MAX_CHARS},
+                "model": {"enum": [*models], **by_default},
+                "size": size,
+                "seconds": {"enum": [*lengths], "default": LENGTHS[0]},
+                **reference,
+            },
+            "required": ["prompt", *([] if by_default else ["model"])],
+            "additionalProperties": False,
+        }
+
+    found = [
+        body([name for name, model in MODELS.items() if model.sizes is sizes], {"enum": [*sizes]}, LENGTHS)
+        for sizes in (SMALL, SIZES)
+    ]
+    if own:
+        found.append(body(own, {"type": "string", "pattern": f"^{_PIXELS.pattern}$"}, OWN_LENGTHS))
+    return {"anyOf": found}
+
+
+_WHEN = {"type": ["integer", "null"]}
+_NAME = {"type": ["string", "null"]}
+SCHEMAS = {
+    "Video": record(
+        id=TEXT,
+        object={"const": "video"},
+        created_at=INTEGER,
+        status={"enum": [*Stage]},
+        completed_at=_WHEN,
+        error={"anyOf": [{"type": "null"}, record(code=TEXT, message=TEXT)]},
+        expires_at=_WHEN,
+        model=TEXT,
+        progress={"type": "integer", "minimum": 0, "maximum": 100},
+        remixed_from_video_id={"type": "null"},
+        seconds=TEXT,
+        size=TEXT,
+        prompt=TEXT,
+    ),
+    "Error": record(error=record(message=TEXT, type=TEXT, param=_NAME, code=_NAME)),
+}
+_PAGE = record(
+    object={"const": "list"}, data=array_of(ref("Video")), first_id=_NAME, last_id=_NAME, has_more={"type": "boolean"}
+)
+_DELETED = record(id=TEXT, object={"const": "video.deleted"}, deleted={"const": True})
+_ROW = record(id=TEXT, object={"const": "model"}, created=INTEGER, owned_by=TEXT)
+_LISTED = {
+    "after": TEXT,
+    "limit": {"type": "integer", "minimum": 1, "maximum": LIST_MOST, "default": LIST_DEFAULT},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+}
+_VARIANT = {"variant": {"enum": [*VARIANTS], "default": VARIANTS[0]}}
+ROUTES = (
+    Route("POST", "/v1/videos", Call.CREATE, json_of(ref("Video"))),
+    Route("GET", "/v1/videos", Call.LIST, json_of(_PAGE), also=(404,), query=_LISTED),
+    Route("GET", "/v1/videos/{video_id}", Call.POLL, json_of(ref("Video"))),
+    Route("DELETE", "/v1/videos/{video_id}", Call.DELETE, json_of(_DELETED)),
+    Route(
+        "GET",
+        "/v1/videos/{video_id}/content",
+        Call.CONTENT,
+        {"video/mp4": {}, "image/webp": {}, "image/jpeg": {}},
+        query=_VARIANT,
+    ),
+    Route("GET", "/v1/models", _models, json_of(record(object={"const": "list"}, data=array_of(_ROW)))),
+)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
+    from aiohttp.typedefs import Handler
+
     from batchvid.sandbox.faults import Call, Rule
     from batchvid.sandbox.process import Options
     from batchvid.sandbox.tasks import ClipOrder
@@ -125,8 +127,13 @@ def _url(listening: socket.socket) -> str:
 
 
 def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 aiohttp gives it by name
+        # As it came over the wire: aiohttp makes lone surrogates of bytes that are no UTF-8.
+        headers = {
+            name.lower(): value.encode("utf-8", "surrogateescape").decode("latin-1")
+            for name, value in request.headers.items()
+        }
         asked = Request(request.method, request.rel_url.raw_path, headers, query=request.rel_url.raw_query_string)
         if answer == world.answer and (early := world.early(asked)) is not None:
             return await _send(request, early, at_once=True)
@@ -136,14 +143,16 @@ def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return await _send(request, world.refusal(Refusal.TOO_LARGE))
+        except web.RequestPayloadError:
+            return await _send(request, world.refusal(Refusal.UNREADABLE))
         except ConnectionError:
             # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
             return web.Response()
         await asyncio.sleep(options.latency_s)
         return await _send(request, answer(replace(asked, body=body), now=time.time()))
 
-    app = web.Application(client_max_size=BODY_MAX_BYTES)
-    app.router.add_route("*", "/{path:.*}", handle)
+    # No routes: aiohttp would answer what is no path, such as that of CONNECT, in its own words.
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[handle])
     return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
 
 
@@ -259,6 +268,9 @@ async def _send(request: web.Request, reply: Reply, *, at_once: bool = False) ->
     way = reply.transport
     if way == PLAIN and not at_once:
         return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
+    if request.method == "HEAD":
+        length = way.content_length or str(len(reply.body))
+        reply = replace(reply, body=b"", transport=replace(way, content_length=length))
     await asyncio.sleep(NEVER_S if way.hang else way.delay_s)
     connection = request.transport
     if connection is not None:

@@ -230,8 +230,18 @@ def test_the_key_is_asked_for_first(scene: Scene) -> None:
 
 def test_an_unknown_path_is_an_invalid_url(scene: Scene) -> None:
     """Also a base URL without its /v1: there is no web page."""
-    for method, path in (("GET", "/videos/x"), ("PUT", "/v1/videos"), ("POST", "/v1/videos/x/remix")):
+    for method, path in (("GET", "/videos/x"), ("PUT", "/v1/videoz"), ("POST", "/v1/videos/x/remix")):
         assert refused(scene, ask(scene, method, path))[::3] == (404, f"Invalid URL ({method} {path})")
+
+
+def test_a_wrong_method_is_told_to_who_has_the_key(scene: Scene) -> None:
+    """In the service's words; without the key, only that one is needed."""
+    reply = ask(scene, "PUT", "/v1/videos")
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert refused(scene, reply)[3].startswith("Not allowed to PUT on /v1/videos. (HINT: ")
+    assert ask(scene, "PUT", "/v1/videos", authorization="").status == 401
+    assert ask(scene, "DELETE", "/v1/videos/x/content").headers["allow"] == "GET, HEAD, OPTIONS"
+    assert ask(scene, "POST", "/v1/videos/x").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
 def test_a_create_above_the_rate_is_refused(make_scene: MakeScene) -> None:

@@ -209,10 +209,49 @@ def test_an_unknown_id_is_answered_flat_on_a_poll_and_404_on_content(scene: Scen
 
 def test_an_unknown_route_is_an_error_under_v1_and_a_web_page_elsewhere(scene: Scene) -> None:
     """A base URL without /v1 meets the service's website, with status 200."""
-    assert scene.send("DELETE", "/v1/videos/task_x").status == 404
+    assert scene.send("GET", "/v1/videoz").status == 404
     assert scene.send("POST", "/videos").status == 404
     page = scene.send("GET", "/videos/task_x")
     assert (page.status, page.body[:9]) == (200, b"<!DOCTYPE")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allow"),
+    [
+        ("/v1/videos", "GET", "OPTIONS, POST"),
+        ("/v1/videos", "HEAD", "OPTIONS, POST"),
+        ("/v1/videos", "TRACE", "OPTIONS, POST"),
+        ("/v1/videos/task_x", "DELETE", "GET, HEAD, OPTIONS"),
+        ("/v1/videos/task_x/content", "PUT", "GET, HEAD, OPTIONS"),
+        ("/v1/models", "POST", "GET, HEAD, OPTIONS"),
+        ("/_sandbox/ledger", "DELETE", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_answered_with_what_is_allowed(scene: Scene, path: str, method: str, allow: str) -> None:
+    """It is no call: nothing is counted or billed."""
+    reply = scene.send(method, path)
+    assert (reply.status, reply.headers["allow"]) == (405, allow)
+    options = scene.send("OPTIONS", path, authorization="")
+    assert (options.status, options.headers["allow"], options.body) == (204, allow, b"")
+    assert not any(scene.world.ledger()["requests"].values())
+
+
+def test_head_is_answered_as_get_and_never_with_a_part(scene: Scene) -> None:
+    """Key and task are asked for alike; the one who sends the answer leaves its body out."""
+    task_id = scene.submit()
+    scene.now += 400.0
+    path = f"/v1/videos/{task_id}/content"
+    assert scene.send("HEAD", path) == scene.send("GET", path)
+    assert scene.send("HEAD", path, range="bytes=0-9").status == 200
+    assert scene.send("HEAD", path, authorization="").status == 401
+    assert scene.send("HEAD", "/v1/videos/task_nobody").status == 400
+
+
+def test_the_models_need_the_key_and_the_prices_do_not(scene: Scene) -> None:
+    """As at the service, so that a wrong key is found before a run."""
+    assert scene.send("GET", "/v1/models", authorization="Bearer sk-other").status == 401
+    assert "veo3-fast" in {row["id"] for row in scene.decoded(scene.send("GET", "/v1/models"))["data"]}
+    assert scene.send("GET", "/api/models", authorization="").status == 200
 
 
 @pytest.mark.parametrize(
