@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
     BODY_MAX_BYTES,
+    IMAGE_TYPES,
     UNDECLARED_TYPE,
     Refusal,
     Reply,
@@ -23,14 +24,25 @@ from batchvid.sandbox.messages import (
     form_upload,
     picture_type,
 )
-from batchvid.sandbox.openapi import INTEGER, PICTURE, TEXT, Route, array_of, json_of, record, ref
+from batchvid.sandbox.openapi import (
+    FILE,
+    INTEGER,
+    TEXT,
+    Route,
+    array_of,
+    form_of,
+    json_of,
+    kind_of,
+    order_of,
+    record,
+    ref,
+)
 from batchvid.sandbox.tasks import QUEUED_SHARE, Model, Order, Stage, Task, letters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
-    from batchvid.sandbox.openapi import Schema
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.FILE)
 ASKS_KEY_FIRST = False
@@ -49,6 +61,8 @@ FRAMES_MOST = {1: 2, 2: 1}
 FRAME_FIELD = "input_reference"
 PROMPT_MAX_CHARS = 20_000
 """Far above any known limit: it stops only what is no prompt."""
+BLANKS = " \t\n\v\f\r\x85\xa0"
+"""What a prompt cannot be of alone."""
 FIRST_NUMBER = 7_000_000_000
 """Beyond 32 bits, as a database's ids may be."""
 WRAPPED_WORDS = {
@@ -154,7 +168,7 @@ def read_order(
 
 def _prompt_trouble(fields: Mapping[str, str]) -> str | None:
     prompt = fields.get("prompt", "")
-    if not prompt.strip():
+    if not prompt.strip(BLANKS):
         return "prompt is required"
     return "prompt is too long" if len(prompt) > PROMPT_MAX_CHARS else None
 
@@ -319,26 +333,26 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
 # ---- what it tells about itself
 
 
-def bodies(_own: Sequence[str]) -> Mapping[str, Schema]:
-    """Return the schema of a create's body, by its content type."""
-    return {"multipart/form-data": {"anyOf": [_form(contract) for contract in (1, 2)]}}
-
-
-def _form(contract: int) -> Schema:
-    aliases = [alias for alias, model in MODELS.items() if model.contract == contract]
-    return {
-        "type": "object",
-        "properties": {
-            "prompt": {"type": "string", "pattern": r"\S", "maxLength": PROMPT_MAX_CHARS},
-            "model": {"enum": aliases, **({"default": DEFAULT_MODEL} if DEFAULT_MODEL in aliases else {})},
-            "size": {"enum": [*MODELS[aliases[0]].sizes]},
-            "seconds": {"enum": [*LENGTHS_S]},
-            FRAME_FIELD: {"type": "array", "items": PICTURE, "maxItems": FRAMES_MOST[contract]},
-        },
-        "required": ["prompt", *([] if DEFAULT_MODEL in aliases else ["model"])],
-        "propertyNames": {"not": {"pattern": f"^{FRAME_FIELD}."}},
-        "additionalProperties": TEXT,
+def bodies(_own: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a create's body may be, by its content type."""
+    properties = {
+        "prompt": {"type": "string", "pattern": f"[^{BLANKS}]", "maxLength": PROMPT_MAX_CHARS},
+        "size": TEXT,
+        "seconds": {"enum": [*LENGTHS_S]},
+        FRAME_FIELD: {"type": "array", "items": FILE},
     }
+    kinds = [
+        kind_of(
+            [alias for alias, model in MODELS.items() if model.contract == contract],
+            default=DEFAULT_MODEL,
+            size={"enum": [*sizes]},
+            **{FRAME_FIELD: {"maxItems": FRAMES_MOST[contract]}},
+        )
+        for contract, sizes in ((1, HINTS), (2, PIXELS))
+    ]
+    form = order_of(properties, kinds, default=DEFAULT_MODEL, others=TEXT)
+    form = {**form, "propertyNames": {"not": {"pattern": f"^{FRAME_FIELD}."}}}
+    return {"multipart/form-data": form_of(form, **{FRAME_FIELD: [*IMAGE_TYPES.values(), UNDECLARED_TYPE]})}
 
 
 _PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}

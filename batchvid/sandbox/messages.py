@@ -76,7 +76,7 @@ def form_upload(request: Request) -> Upload:
     return Upload(
         {part.name: part.data.decode("utf-8", "replace") for part in texts},
         tuple(part for part in parts if part.filename is not None),
-        f"field {doubled} was sent twice" if doubled else None,
+        None if doubled is None else f"field {doubled} was sent twice",
     )
 
 

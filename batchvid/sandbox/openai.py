@@ -9,7 +9,6 @@ are not there.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from io import BytesIO
@@ -30,7 +29,19 @@ from batchvid.sandbox.messages import (
     form_upload,
     picture_type,
 )
-from batchvid.sandbox.openapi import INTEGER, PICTURE, TEXT, Route, array_of, json_of, record, ref
+from batchvid.sandbox.openapi import (
+    FILE,
+    INTEGER,
+    TEXT,
+    Route,
+    array_of,
+    form_of,
+    json_of,
+    kind_of,
+    order_of,
+    record,
+    ref,
+)
 from batchvid.sandbox.tasks import Model, Order, Stage, Task, draw
 
 if TYPE_CHECKING:
@@ -246,7 +257,7 @@ def _referred(name: str, value: Any) -> bytes:
         if found is None:
             raise RefusedError("The sandbox fetches nothing: send a data URL.", param=where, code="invalid_image_url")
         return _decoded(base64.b64decode(found[2], validate=True))
-    except binascii.Error:
+    except ValueError:  # what is no ASCII is no binascii.Error
         raise RefusedError("Invalid base64 image_url.", param=where, code="invalid_base64") from None
 
 
@@ -401,42 +412,41 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
 # ---- what it tells about itself
 
 
-def bodies(own: Sequence[str]) -> Mapping[str, Schema]:
-    """Return the schemas of a create's body, by content type; *own* are the models of a server of one's own."""
+def bodies(own: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a create's body may be, by content type; *own* are the models of a server of one's own."""
     url = {"type": "string", "pattern": f"^{_DATA_URL.pattern}$"}
     written = f"{REFERENCE}[image_url]"
-    one_of_them = {"not": {"required": [REFERENCE, written]}}
+    form = {
+        **_body(own, {REFERENCE: FILE, written: url}),
+        "dependentSchemas": {REFERENCE: {"properties": {written: False}}},
+    }
     return {
-        "application/json": _bodies(own, {REFERENCE: record(image_url=url)}),
-        "multipart/form-data": {**_bodies(own, {REFERENCE: PICTURE, written: url}), **one_of_them},
+        "application/json": {"schema": _body(own, {REFERENCE: record(image_url=url)})},
+        "multipart/form-data": form_of(
+            form, **{REFERENCE: [*IMAGE_TYPES.values(), *([UNDECLARED_TYPE] if own else [])]}
+        ),
     }
 
 
-def _bodies(own: Sequence[str], reference: Mapping[str, Schema]) -> Schema:
+def _body(own: Sequence[str], reference: Mapping[str, Schema]) -> Schema:
     """Return the schema of a body whose picture is written as *reference*."""
 
-    def body(models: Sequence[str], size: Schema, lengths: Sequence[str]) -> Schema:
-        by_default = {"default": DEFAULT_MODEL} if DEFAULT_MODEL in models else {}
-        return {
-            "type": "object",
-            "properties": {
-                "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_MAX_CHARS},
-                "model": {"enum": [*models], **by_default},
-                "size": size,
-                "seconds": {"enum": [*lengths], "default": LENGTHS[0]},
-                **reference,
-            },
-            "required": ["prompt", *([] if by_default else ["model"])],
-            "additionalProperties": False,
-        }
+    def kind(models: Sequence[str], size: Schema, lengths: Sequence[str]) -> Schema:
+        return kind_of(models, default=DEFAULT_MODEL, size=size, seconds={"enum": [*lengths]})
 
-    found = [
-        body([name for name, model in MODELS.items() if model.sizes is sizes], {"enum": [*sizes]}, LENGTHS)
+    kinds = [
+        kind([name for name, model in MODELS.items() if model.sizes is sizes], {"enum": [*sizes]}, LENGTHS)
         for sizes in (SMALL, SIZES)
     ]
     if own:
-        found.append(body(own, {"type": "string", "pattern": f"^{_PIXELS.pattern}$"}, OWN_LENGTHS))
-    return {"anyOf": found}
+        kinds.append(kind(own, {"pattern": f"^{_PIXELS.pattern}$"}, OWN_LENGTHS))
+    properties: dict[str, Schema] = {
+        "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_MAX_CHARS},
+        "size": {"type": "string", "default": next(iter(SIZES))},
+        "seconds": {"type": "string", "default": LENGTHS[0]},
+        **reference,
+    }
+    return order_of(properties, kinds, default=DEFAULT_MODEL)
 
 
 _WHEN = {"type": ["integer", "null"]}

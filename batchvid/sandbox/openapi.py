@@ -18,7 +18,7 @@ Schema: TypeAlias = Mapping[str, Any]
 """A JSON Schema, of the dialect of OpenAPI 3.1."""
 TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
-PICTURE: Schema = {"type": "string", "format": "binary"}
+FILE: Schema = {"type": "string", "format": "binary"}
 """A file of a form."""
 EVERYWHERE = (Refusal.UNREADABLE, Refusal.TOO_LARGE, Refusal.WRONG_METHOD)
 REFUSALS: Mapping[Call, Sequence[Refusal]] = {
@@ -108,20 +108,44 @@ def array_of(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
+def order_of(
+    properties: Mapping[str, Schema], kinds: Sequence[Schema], *, default: str, others: Schema | bool = False
+) -> Schema:
+    """Return the schema of a create's body: its fields, and the kinds of it by model, of `kind_of`."""
+    return {
+        "type": "object",
+        "properties": {"prompt": TEXT, "model": {"type": "string", "default": default}, **properties},
+        "required": ["prompt"],
+        "additionalProperties": others,
+        "anyOf": [*kinds],
+    }
+
+
+def kind_of(models: Sequence[str], *, default: str, **properties: Schema) -> Schema:
+    """Return what a body has for these models; it may leave out only the *default* one."""
+    found: Schema = {"properties": {"model": {"enum": [*models]}, **properties}}
+    return found if default in models else {**found, "required": ["model"]}
+
+
+def form_of(schema: Schema, **files: Sequence[str]) -> Mapping[str, Any]:
+    """Return the form of a create, with the content types that its files may have."""
+    return {"schema": schema, "encoding": {name: {"contentType": ", ".join(types)} for name, types in files.items()}}
+
+
 def document(
     routes: Sequence[Route],
     refusal: Callable[[Refusal, str], Reply],
     *,
     title: str,
     schemas: Mapping[str, Schema],
-    bodies: Mapping[str, Schema],
+    bodies: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the document. *bodies* are those of a create by content type; the schema ``Error`` is each refusal's."""
+    """Return the document. *bodies* are a create's, by content type; the schema ``Error`` is each refusal's."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         told = _operation(route, refusal)
         if route.does is Call.CREATE:
-            told["requestBody"] = {"required": True, "content": _content(bodies)}
+            told["requestBody"] = {"required": True, "content": dict(bodies)}
             told["responses"]["200"]["links"] = _links(routes)
         item = paths.setdefault(route.path, {"options": _options(route.path)})
         item[route.method.lower()] = told
@@ -211,7 +235,7 @@ def _headers(*names: str) -> dict[str, Any]:
 
 
 def _content(by_type: Mapping[str, Schema]) -> dict[str, Any]:
-    return {kind: {"schema": schema} for kind, schema in by_type.items()}
+    return {kind: {"schema": schema} if schema else {} for kind, schema in by_type.items()}
 
 
 def _parameter(where: str, name: str, schema: Schema, *, required: bool = False) -> dict[str, Any]:

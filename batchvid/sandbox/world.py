@@ -65,8 +65,8 @@ class Dialect(Protocol):
     def ASKS_KEY_FIRST(self) -> bool:  # noqa: N802 as above
         """Whether a wrong path or method is told only to those who have the key."""
 
-    def bodies(self, own: Sequence[str]) -> Mapping[str, Schema]:
-        """Return the schemas of a create's body, by content type; *own* are the models of `Terms.models`."""
+    def bodies(self, own: Sequence[str]) -> Mapping[str, Any]:
+        """Return what a create's body may be, by content type; *own* are the models of `Terms.models`."""
 
     def unknown(self, request: Request) -> Reply:
         """Return the answer where there is no such path."""

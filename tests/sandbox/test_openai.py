@@ -148,6 +148,12 @@ def test_a_video_has_every_field_from_its_creation_to_its_end(scene: Scene) -> N
             "unknown_parameter",
             "Unknown parameter",
         ),
+        (
+            {"prompt": "A", "input_reference": {"image_url": "data:image/png;base64,é"}},
+            "input_reference.image_url",
+            "invalid_base64",
+            "Invalid base64",
+        ),
         ([], None, None, "We could not parse the JSON body"),
         ({"prompt": "half a pair: \ud83d"}, None, None, "We could not parse the JSON body"),
     ],

@@ -29,7 +29,7 @@ def error_of(scene: Scene, reply: Reply) -> tuple[int, str, str]:
     ("fields", "status", "code", "says"),
     [
         ({"model": "veo3-fast"}, 400, "invalid_request", "prompt is required"),
-        ({**GOOD, "prompt": "  "}, 400, "invalid_request", "prompt is required"),
+        ({**GOOD, "prompt": " \t\xa0"}, 400, "invalid_request", "prompt is required"),
         ({**GOOD, "prompt": "x" * 20_001}, 400, "invalid_request", "prompt is too long"),
         ({**GOOD, "model": ""}, 400, "", "model name is required"),
         (
@@ -156,6 +156,9 @@ def test_a_field_sent_twice_is_refused(scene: Scene) -> None:
     """Two prompts in one form would leave it open which one was meant."""
     reply = scene.send("POST", "/v1/videos", PART * 2 + b"--b--\r\n", content_type="multipart/form-data; boundary=b")
     assert "field prompt was sent twice" in error_of(scene, reply)[2]
+    body = PART + field("", b"1") * 2 + b"--b--\r\n"
+    reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+    assert error_of(scene, reply)[0] == 400
 
 
 def test_a_file_under_another_name_is_refused(scene: Scene, picture: Picture) -> None:
