@@ -20,14 +20,14 @@ TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
 FILE: Schema = {"type": "string", "format": "binary"}
 """A file of a form."""
-EVERYWHERE = (Refusal.UNREADABLE, Refusal.TOO_LARGE, Refusal.WRONG_METHOD)
+EVERYWHERE = (Refusal.UNREADABLE, Refusal.TOO_LARGE)
 REFUSALS: Mapping[Call, Sequence[Refusal]] = {
     Call.CREATE: (Refusal.THROTTLED,),
     Call.POLL: (Refusal.UNKNOWN,),
     Call.CONTENT: (Refusal.NO_CONTENT, Refusal.UNFINISHED),
     Call.DELETE: (Refusal.UNKNOWN, Refusal.UNDELETABLE),
 }
-"""Why a right request may be refused, besides `EVERYWHERE` and a wrong key."""
+"""Why a request may be refused, besides `EVERYWHERE`, a wrong method and a wrong key."""
 PROMISED_HEADERS = ("Allow", "Retry-After")
 CLIP_HEADERS = ("Accept-Ranges", "ETag")
 
@@ -147,7 +147,10 @@ def document(
         if route.does is Call.CREATE:
             told["requestBody"] = {"required": True, "content": dict(bodies)}
             told["responses"]["200"]["links"] = _links(routes)
-        item = paths.setdefault(route.path, {"options": _options(route.path)})
+        if route.path not in paths:
+            named = [_parameter("path", name, TEXT, required=True) for name in re.findall(r"{(\w+)}", route.path)]
+            paths[route.path] = {"parameters": named, "options": _options(route.path, refusal)}
+        item = paths[route.path]
         item[route.method.lower()] = told
         if route.method == "GET":
             item["head"] = _head(told)
@@ -165,34 +168,35 @@ def document(
 
 def _operation(route: Route, refusal: Callable[[Refusal, str], Reply]) -> dict[str, Any]:
     call = route.does if isinstance(route.does, Call) else None
-    reasons = [*EVERYWHERE, *REFUSALS.get(call, ())] if call else [*EVERYWHERE]
-    if not route.is_open:
-        reasons.append(Refusal.UNAUTHORIZED)
-    responses: dict[int, dict[str, Any]] = {200: _response(200, route.answers)}
-    parameters = [_parameter("path", name, TEXT, required=True) for name in re.findall(r"{(\w+)}", route.path)]
-    parameters += [_parameter("query", name, schema) for name, schema in route.query.items()]
-    if call is Call.CONTENT:
-        parameters += [_parameter("header", name, TEXT) for name in ("Range", "If-Range")]
-        responses |= {status: _response(status, route.answers) for status in (206, 416)}
-        for status, told in responses.items():
-            told["headers"] = _headers(*CLIP_HEADERS, *(["Content-Range"] if status != 200 else []))
-    for status in route.also:
-        responses[status] = _response(status, json_of(ref("Error")))
+    ranged = call is Call.CONTENT
+    headers = ("Range", "If-Range") if ranged else ()
+    parameters = [_parameter("query", name, schema) for name, schema in route.query.items()]
+    responses = {status: _response(status, route.answers) for status in (200, *((206, 416) if ranged else ()))}
+    for status in responses if ranged else ():
+        responses[status]["headers"] = _headers(*CLIP_HEADERS, *(["Content-Range"] if status != 200 else []))
+    responses |= {status: _response(status, json_of(ref("Error"))) for status in route.also}
+    reasons = [*EVERYWHERE, Refusal.WRONG_METHOD, *(REFUSALS.get(call, ()) if call else ())]
+    responses |= _refusals([*reasons, *([] if route.is_open else [Refusal.UNAUTHORIZED])], refusal)
+    found = {
+        "operationId": call.value if call else route.path.strip("/"),
+        "parameters": [*parameters, *(_parameter("header", name, TEXT) for name in headers)],
+        "responses": {str(status): told for status, told in sorted(responses.items())},
+    }
+    return {**found, "security": []} if route.is_open else found
+
+
+def _refusals(reasons: Sequence[Refusal], refusal: Callable[[Refusal, str], Reply]) -> dict[int, dict[str, Any]]:
+    """Return the responses of these refusals, by their status."""
+    found: dict[int, dict[str, Any]] = {}
     for why in reasons:
-        # A refusal of a task tells its stage; the document needs only the status and the names of the headers.
+        # A refusal may tell the stage of a task; the document needs only the status and the names of the headers.
         reply = refusal(why, Stage.QUEUED)
-        told = responses.setdefault(reply.status, _response(reply.status, json_of(ref("Error"))))
+        told = found.setdefault(reply.status, _response(reply.status, json_of(ref("Error"))))
         names = [name.title() for name in reply.headers if name != "content-type"]
         names += ["Allow"] if why is Refusal.WRONG_METHOD else []
         if names:
             told.setdefault("headers", {}).update(_headers(*names))
-    name = call.value if call else route.path.strip("/")
-    found = {
-        "operationId": name,
-        "parameters": parameters,
-        "responses": {str(status): told for status, told in sorted(responses.items())},
-    }
-    return {**found, "security": []} if route.is_open else found
+    return found
 
 
 def _head(got: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,18 +204,16 @@ def _head(got: Mapping[str, Any]) -> dict[str, Any]:
     responses = {
         status: {name: told for name, told in response.items() if name != "content"}
         for status, response in got["responses"].items()
-        if status not in {"206", "416"}
+        if status not in {"206", "405", "416"}
     }
     return {**got, "operationId": f"{got['operationId']} head", "responses": responses}
 
 
-def _options(path: str) -> dict[str, Any]:
-    return {
-        "operationId": f"{path.strip('/')} options",
-        "parameters": [_parameter("path", name, TEXT, required=True) for name in re.findall(r"{(\w+)}", path)],
-        "responses": {"204": {"description": "the methods of this path", "headers": _headers("Allow")}},
-        "security": [],
-    }
+def _options(path: str, refusal: Callable[[Refusal, str], Reply]) -> dict[str, Any]:
+    found = {204: {"description": "the methods of this path", "headers": _headers("Allow")}}
+    found |= _refusals(EVERYWHERE, refusal)
+    responses = {str(status): told for status, told in found.items()}
+    return {"operationId": f"{path.strip('/')} options", "responses": responses, "security": []}
 
 
 def _links(routes: Sequence[Route]) -> dict[str, Any]:

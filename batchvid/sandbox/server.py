@@ -144,7 +144,7 @@ def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
         except web.HTTPRequestEntityTooLarge:
             return await _send(request, world.refusal(Refusal.TOO_LARGE))
         except web.RequestPayloadError:
-            return await _send(request, world.refusal(Refusal.UNREADABLE))
+            return await _send(request, world.refusal(Refusal.UNREADABLE), at_once=True)
         except ConnectionError:
             # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
             return web.Response()
