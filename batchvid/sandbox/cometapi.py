@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.openapi import Schema
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.FILE)
 ASKS_KEY_FIRST = False
@@ -333,11 +334,14 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
 # ---- what it tells about itself
 
 
+_SIZE = {"enum": [*HINTS, *PIXELS]}
+
+
 def bodies(_own: Sequence[str]) -> Mapping[str, Any]:
     """Return what a create's body may be, by its content type."""
-    properties = {
+    properties: dict[str, Schema] = {
         "prompt": {"type": "string", "pattern": f"[^{BLANKS}]", "maxLength": PROMPT_MAX_CHARS},
-        "size": TEXT,
+        "size": _SIZE,
         "seconds": {"enum": [*LENGTHS_S]},
         FRAME_FIELD: {"type": "array", "items": FILE},
     }
@@ -357,7 +361,6 @@ def bodies(_own: Sequence[str]) -> Mapping[str, Any]:
 
 _PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
 _MODEL = {"enum": sorted({model.resolved for model in MODELS.values()})}
-_SIZE = {"enum": [*HINTS, *PIXELS]}
 _WRAPPED = record(
     task_id=TEXT,
     status={"enum": [*WRAPPED_WORDS.values()]},

@@ -442,8 +442,8 @@ def _body(own: Sequence[str], reference: Mapping[str, Schema]) -> Schema:
         kinds.append(kind(own, {"pattern": f"^{_PIXELS.pattern}$"}, OWN_LENGTHS))
     properties: dict[str, Schema] = {
         "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_MAX_CHARS},
-        "size": {"type": "string", "default": next(iter(SIZES))},
-        "seconds": {"type": "string", "default": LENGTHS[0]},
+        "size": {**(TEXT if own else {"enum": [*SIZES]}), "default": next(iter(SIZES))},
+        "seconds": {"enum": [*(OWN_LENGTHS if own else LENGTHS)], "default": LENGTHS[0]},
         **reference,
     }
     return order_of(properties, kinds, default=DEFAULT_MODEL)

@@ -111,10 +111,11 @@ def array_of(items: Schema) -> Schema:
 def order_of(
     properties: Mapping[str, Schema], kinds: Sequence[Schema], *, default: str, others: Schema | bool = False
 ) -> Schema:
-    """Return the schema of a create's body: its fields, and the kinds of it by model, of `kind_of`."""
+    """Return the schema of a create's body: its fields, and what `kind_of` says of them for some models."""
+    models = [name for kind in kinds for name in kind["properties"]["model"]["enum"]]
     return {
         "type": "object",
-        "properties": {"prompt": TEXT, "model": {"type": "string", "default": default}, **properties},
+        "properties": {"model": {"enum": models, "default": default}, **properties},
         "required": ["prompt"],
         "additionalProperties": others,
         "anyOf": [*kinds],

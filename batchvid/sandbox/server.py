@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import socket
 import struct
 import time
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import yaml
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from filelock import FileLock, Timeout
 
 from batchvid.domain.errors import ConfigError
@@ -67,6 +69,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
 
     Raise `ConfigError` when the faults file cannot be used or a port is taken.
     """
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     script = Script(_read_faults(options.faults_path, DIALECTS[options.provider].CALLS))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
@@ -90,6 +93,11 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
         finally:
             for runner in runners:
                 await runner.cleanup()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is the sandbox's: what a client sends that is no HTTP needs no traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
