@@ -12,6 +12,7 @@ virtual time. What it is asked and how it answers is the `Dialect`'s. Rules:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import math
@@ -268,7 +269,7 @@ class World:
         if (rule := self._met(Call.CREATE, "", "", early=True)) is None:
             return None
         self.requests[Call.CREATE] += 1
-        return _sent(Reply(200), rule, request)
+        return self._sent(Reply(200), rule, request)
 
     def answer_file(self, request: Request, *, now: float) -> Reply:
         """Return a clip's bytes at a URL that a poll has issued; the key must not come with it."""
@@ -355,9 +356,24 @@ class World:
         if task is None or not self.script.rules:
             rule = self._met(call, "", "")
         else:
-            rule = self._met(call, task.prompt, task.model.alias, stage=self._stage(task, now))
+            stage = self._stage(task, now)
+            rule = self._met(call, task.prompt, task.model.alias, stage=stage)
+            if rule and rule.body and "{url}" in rule.body and call is Call.POLL and stage is Stage.DONE:
+                self._issue_url(task, expired=rule.expire, now=now)
         found = Reply(200) if rule and rule.prevents_effect else reply(rule)
-        return _sent(found, rule, request, task)
+        return self._sent(found, rule, request, task)
+
+    def _sent(self, reply: Reply, rule: Rule | None, request: Request, task: Task | None = None) -> Reply:
+        """Return *reply* as *rule* lets it go out."""
+        if rule is None:
+            return reply
+        key = _key_of(request)
+        words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
+        if task:
+            words |= {"id": task.task_id, "url": task.url or ""}
+        if task and rule.body and "{clip}" in rule.body:
+            words["clip"] = base64.b64encode(self._made(task) or b"").decode()
+        return damaged(reply, rule, words)
 
     def _met(
         self, call: Call, prompt: str, model: str, *, stage: Stage | None = None, early: bool = False
@@ -394,15 +410,15 @@ class World:
         upload = self.dialect.read_upload(request)
         rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
         if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request)
+            return self._sent(Reply(200), rule, request)
         refusal = self._refused(request) or self._throttled(now)
         order = refusal or self.dialect.read_order(
             request, upload, own=self.terms.models, request_id=self._request_id()
         )
         if isinstance(order, Reply):
-            return _sent(order, rule, request)
+            return self._sent(order, rule, request)
         task = self._accept(order, rule, now=now)
-        return _sent(self.dialect.created(task, rule, now=now), rule, request, task)
+        return self._sent(self.dialect.created(task, rule, now=now), rule, request, task)
 
     def _accept(self, order: Order, rule: Rule | None, *, now: float) -> Task:
         n = len(self.tasks) + 1
@@ -445,7 +461,7 @@ class World:
             task.fail, task.took_s = rule.fail, max(0.0, now - task.created_at)
             self._keep({"type": "failed", "task_id": task.task_id, "reason": task.fail, "took_s": task.took_s})
         stage = Stage.QUEUED if rule and rule.never else self._stage(task, now)
-        if stage is Stage.DONE and Call.FILE in self.dialect.CALLS:
+        if stage is Stage.DONE:
             self._issue_url(task, expired=bool(rule and rule.expire), now=now)
         return self.dialect.polled(task, stage, rule, now=now)
 
@@ -491,7 +507,9 @@ class World:
         return self._clips(order)
 
     def _issue_url(self, task: Task, *, expired: bool, now: float) -> None:
-        """Issue a URL that holds; one that still does is kept, as at the service."""
+        """Issue a URL that holds, where the service has URLs; one that still does is kept, as at the service."""
+        if Call.FILE not in self.dialect.CALLS:
+            return
         if expired:
             task.url_expires_at = now
         elif task.url and now < task.url_expires_at:
@@ -510,15 +528,6 @@ class World:
     def _keep(self, line: Mapping[str, Any]) -> None:
         if self._memory:
             self._memory.keep(line)
-
-
-def _sent(reply: Reply, rule: Rule | None, request: Request, task: Task | None = None) -> Reply:
-    """Return *reply* as *rule* lets it go out."""
-    if rule is None:
-        return reply
-    key = _key_of(request)
-    words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
-    return damaged(reply, rule, words | ({"id": task.task_id} if task else {}))
 
 
 def _key_of(request: Request) -> str:
