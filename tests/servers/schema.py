@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 
 from batchvid.sandbox.process import Options, running
 from batchvid.sandbox.world import DIALECTS
+from tests.servers.environments import REPOSITORY, NotInstalledError, PythonEnvironment
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-ENVIRONMENT = REPOSITORY / ".venv-servers" / "schemathesis"
+ENVIRONMENT = PythonEnvironment(name="schemathesis", packages=("schemathesis>=4.32",))
 SETTINGS = Path(__file__).with_name("schema.toml")
 EXAMPLES = 100
 """Of each operation, right and wrong ones; more find no more, and take longer than a minute."""
@@ -41,8 +41,12 @@ class Row:
 
 def run() -> int:
     """Try every dialect, print a table, and what went wrong; return the exit status."""
-    program = _program()
-    rows = [_tried(dialect, program) for dialect in DIALECTS]
+    try:
+        ENVIRONMENT.make()
+    except NotInstalledError as error:
+        print(f"schemathesis is not installed: {error}")  # noqa: T201
+        return 1
+    rows = [_tried(dialect) for dialect in DIALECTS]
     names = list(Row.__dataclass_fields__)
     cells = [names, *([str(getattr(row, name)) for name in names] for row in rows)]
     for line in cells:
@@ -50,18 +54,7 @@ def run() -> int:
     return int(any(row.failures or not row.with_frames for row in rows))
 
 
-def _program() -> Path:
-    """Return schemathesis, in an environment that is made when there is none: the project itself does not need it."""
-    program = ENVIRONMENT / "bin" / "st"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-        pip = ENVIRONMENT / "bin" / "pip"
-        install = ["install", "--quiet", "--disable-pip-version-check", "schemathesis>=4.32"]
-        subprocess.run([pip, *install], check=True)
-    return program
-
-
-def _tried(dialect: str, program: Path) -> Row:
+def _tried(dialect: str) -> Row:
     # At this speed every clip is there at its first poll: the same answers in each run.
     options = Options(provider=dialect, speed=1e9, clip="tiny")
     with running(options) as (base, key), TemporaryDirectory(prefix="batchvid-schema-") as folder:
@@ -71,7 +64,7 @@ def _tried(dialect: str, program: Path) -> Row:
         asked += ["--generation-deterministic", "--max-examples", str(EXAMPLES), "--continue-on-failure"]
         asked += ["--report", "json", "--report-json-path", str(report)]
         ran = subprocess.run(
-            [program, "--config-file", SETTINGS, *asked],
+            [ENVIRONMENT.bin / "st", "--config-file", SETTINGS, *asked],
             cwd=folder,  # it leaves files behind
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SCHEMATHESIS_HOOKS": "tests.servers.schema_hooks"},
             capture_output=True,
