@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
     BODY_MAX_BYTES,
+    IMAGE_TYPES,
+    UNDECLARED_TYPE,
     Refusal,
     Reply,
     Request,
@@ -23,15 +24,29 @@ from batchvid.sandbox.messages import (
     form_upload,
     picture_type,
 )
+from batchvid.sandbox.openapi import (
+    FILE,
+    INTEGER,
+    TEXT,
+    Route,
+    array_of,
+    form_of,
+    json_of,
+    kind_of,
+    order_of,
+    record,
+    ref,
+)
 from batchvid.sandbox.tasks import QUEUED_SHARE, Model, Order, Stage, Task, letters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.openapi import Schema
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.FILE)
-OPEN_PAGES = True
+ASKS_KEY_FIRST = False
 HINTS = {"16x9": (640, 360), "9x16": (360, 640)}
 """Contract 1 takes an orientation; the sandbox draws small clips for it."""
 PIXELS = {
@@ -42,9 +57,13 @@ PIXELS = {
 }
 """Contract 2 takes pixels."""
 LENGTHS_S = {"4": 4, "6": 6, "8": 8}
+FRAMES_MOST = {1: 2, 2: 1}
+"""By contract."""
 FRAME_FIELD = "input_reference"
 PROMPT_MAX_CHARS = 20_000
 """Far above any known limit: it stops only what is no prompt."""
+BLANKS = " \t\n\v\f\r\x85\xa0"
+"""What a prompt cannot be of alone."""
 FIRST_NUMBER = 7_000_000_000
 """Beyond 32 bits, as a database's ids may be."""
 WRAPPED_WORDS = {
@@ -102,25 +121,13 @@ MODELS = {
 read_upload = form_upload
 
 
-def route(request: Request) -> tuple[Call, str] | Reply:
-    """Return which call a request is, and the task that it names; or the answer where it is none."""
-    match request.method, [unquote(part) for part in request.path.strip("/").split("/")]:
-        case "POST", ["v1", "videos"]:
-            return Call.CREATE, ""
-        case "GET", ["v1", "videos", task_id]:
-            return Call.POLL, task_id
-        case "GET", ["v1", "videos", task_id, "content"]:
-            return Call.CONTENT, task_id
-        case "GET", ["v1", "models"]:
-            return as_json({"object": "list", "data": [{"id": alias, "object": "model"} for alias in MODELS]})
-        case "GET", ["api", "models"]:
-            return as_json({"data": [_price_row(model) for model in MODELS.values()]})
-        case "GET", [top, *_] if top != "v1":
-            # A base URL without its /v1 leads to a page, and status 200, as at the service.
-            page = b"<!DOCTYPE html><title>Sandbox</title>"
-            return Reply(200, {"content-type": "text/html; charset=utf-8"}, page)
-        case _:
-            return nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
+def unknown(request: Request) -> Reply:
+    """Return the answer where there is no such path."""
+    if request.method == "GET" and request.path.strip("/").partition("/")[0] != "v1":
+        # A base URL without its /v1 leads to a page, and status 200, as at the service.
+        page = b"<!DOCTYPE html><title>Sandbox</title>"
+        return Reply(200, {"content-type": "text/html; charset=utf-8"}, page)
+    return nested(404, "Invalid URL", kind="invalid_request_error", code="not_found")
 
 
 def read_order(
@@ -162,17 +169,18 @@ def read_order(
 
 def _prompt_trouble(fields: Mapping[str, str]) -> str | None:
     prompt = fields.get("prompt", "")
-    if not prompt.strip():
+    if not prompt.strip(BLANKS):
         return "prompt is required"
     return "prompt is too long" if len(prompt) > PROMPT_MAX_CHARS else None
 
 
 def _frames_trouble(upload: Upload, model: Alias) -> str | None:
-    if FRAME_FIELD in upload.fields:
-        return f"{FRAME_FIELD} must be a file"
+    # In every spelling: a text such as input_reference[image_url] would be billed without its frame.
+    if text := next((name for name in upload.fields if name.startswith(FRAME_FIELD)), None):
+        return f"{text} must be a file named {FRAME_FIELD}"
     if stray := next((part.name for part in upload.files if part.name != FRAME_FIELD), None):
         return f"unexpected file field {stray}"
-    frames_most = 2 if model.contract == 1 else 1
+    frames_most = FRAMES_MOST[model.contract]
     if len(upload.files) > frames_most:
         return f"{model.alias} takes at most {frames_most} {FRAME_FIELD}, got {len(upload.files)}"
     for place, part in enumerate(upload.files, 1):
@@ -181,14 +189,20 @@ def _frames_trouble(upload: Upload, model: Alias) -> str | None:
             return f"{FRAME_FIELD} {place} has no file name"
         if true_type is None:
             return f"{FRAME_FIELD} {place} is not a valid image"
-        if part.content_type != true_type:
+        if part.content_type not in {true_type, UNDECLARED_TYPE}:
             return f"{FRAME_FIELD} {place} is {true_type} but was sent as {part.content_type}"
     return None
 
 
-def _price_row(model: Model) -> dict[str, object]:
-    unit = "per_second" if model.per_second else "per_request"
-    return {"id": model.alias, "provider": "sandbox", "pricing": {"currency": "USD", unit: model.usd}}
+def _models() -> dict[str, object]:
+    return {"object": "list", "data": [{"id": alias, "object": "model"} for alias in MODELS]}
+
+
+def _prices() -> dict[str, object]:
+    def pricing(model: Model) -> dict[str, object]:
+        return {"currency": "USD", "per_second" if model.per_second else "per_request": model.usd}
+
+    return {"data": [{"id": one.alias, "provider": "sandbox", "pricing": pricing(one)} for one in MODELS.values()]}
 
 
 # ---- replies: tasks
@@ -290,11 +304,15 @@ def flat(status: int, code: str | None, message: str) -> Reply:
 
 
 def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
-    """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
+    """Return the refusal; *detail* is the key sent, the seconds to wait, the task, its stage, or method and path."""
     with_id = f"(request id: {request_id})"
     match why:
         case Refusal.TOO_LARGE:
             return flat(413, "read_request_body_failed", "http: request body too large")
+        case Refusal.UNREADABLE:
+            return nested(400, f"the body cannot be read {with_id}", code="invalid_request")
+        case Refusal.WRONG_METHOD:
+            return nested(405, "Method Not Allowed", kind="invalid_request_error", code="method_not_allowed")
         case Refusal.UNAUTHORIZED:
             return nested(401, f"invalid token {with_id}")
         case Refusal.THROTTLED:
@@ -311,3 +329,80 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             return nested(502, "Upstream service returned status 403", kind="server_error")
         case _:
             return nested(500, "the clip is gone", kind="server_error")
+
+
+# ---- what it tells about itself
+
+
+_SIZE = {"enum": [*HINTS, *PIXELS]}
+
+
+def bodies(_own: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a create's body may be, by its content type."""
+    properties: dict[str, Schema] = {
+        "prompt": {"type": "string", "pattern": f"[^{BLANKS}]", "maxLength": PROMPT_MAX_CHARS},
+        "size": _SIZE,
+        "seconds": {"enum": [*LENGTHS_S]},
+        FRAME_FIELD: {"type": "array", "items": FILE},
+    }
+    kinds = [
+        kind_of(
+            [alias for alias, model in MODELS.items() if model.contract == contract],
+            default=DEFAULT_MODEL,
+            size={"enum": [*sizes]},
+            **{FRAME_FIELD: {"maxItems": FRAMES_MOST[contract]}},
+        )
+        for contract, sizes in ((1, HINTS), (2, PIXELS))
+    ]
+    form = order_of(properties, kinds, default=DEFAULT_MODEL, others=TEXT)
+    form = {**form, "propertyNames": {"not": {"pattern": f"^{FRAME_FIELD}."}}}
+    return {"multipart/form-data": form_of(form, **{FRAME_FIELD: [*IMAGE_TYPES.values(), UNDECLARED_TYPE]})}
+
+
+_PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
+_MODEL = {"enum": sorted({model.resolved for model in MODELS.values()})}
+_WRAPPED = record(
+    task_id=TEXT,
+    status={"enum": [*WRAPPED_WORDS.values()]},
+    progress={"type": "string", "pattern": "^[0-9]{1,3}%$"},
+    submit_time=INTEGER,
+    start_time=INTEGER,
+    finish_time=INTEGER,
+    fail_reason=TEXT,
+    data=record(model=_MODEL, size=_SIZE),
+)
+SCHEMAS = {
+    "Video": record(
+        {
+            "task_id": TEXT,
+            "completed_at": INTEGER,
+            "expires_at": INTEGER,
+            "error": record(message=TEXT, code=TEXT),
+            "video_url": {"type": ["string", "null"]},
+            "output": record(url=TEXT),
+            "metadata": record(url=TEXT),
+        },
+        created_at=INTEGER,
+        id=TEXT,
+        model=_MODEL,
+        object={"const": "video"},
+        progress=_PERCENT,
+        seconds={"enum": ["", *LENGTHS_S]},
+        size=_SIZE,
+        status={"enum": [*Stage]},
+    ),
+    "Wrapped": record(code={"const": "success"}, message=TEXT, data=_WRAPPED),
+    "Nested": record(error=record(code=TEXT, message=TEXT, type=TEXT)),
+    "Flat": record(code=TEXT, message=TEXT, data={"type": "null"}),
+    "Error": {"anyOf": [ref("Nested"), ref("Flat")]},
+}
+_ROW = record(id={"enum": [*MODELS]}, object={"const": "model"})
+_PRICING = record({"per_second": {"type": "number"}, "per_request": {"type": "number"}}, currency={"const": "USD"})
+_PRICED = record(id={"enum": [*MODELS]}, provider=TEXT, pricing=_PRICING)
+ROUTES = (
+    Route("POST", "/v1/videos", Call.CREATE, json_of(ref("Video")), also=(500, 503)),
+    Route("GET", "/v1/videos/{video_id}", Call.POLL, json_of({"anyOf": [ref("Video"), ref("Wrapped")]})),
+    Route("GET", "/v1/videos/{video_id}/content", Call.CONTENT, {"video/mp4": {}}),
+    Route("GET", "/v1/models", _models, json_of(record(object={"const": "list"}, data=array_of(_ROW)))),
+    Route("GET", "/api/models", _prices, json_of(record(data=array_of(_PRICED))), is_open=True),
+)

@@ -37,7 +37,8 @@ Which calls:
 The answer (of a create that gets one of these, nothing is billed, unless it says "effect: true"):
   status: 500   body: TEXT or JSON   headers: {Name: value}
   redirect: URL                          307, or the status named
-    In these, {id} is the task's id, {key} the key that was sent, {escaped_key} the same in JSON's escapes.
+    In these and in "set", {id} is the task's id, {url} its clip's URL, {key} the key that was sent, {escaped_key} the
+    same in JSON's escapes. In a body, {clip} is the clip in base64.
   early: true                            sent before the body has come, and the connection closes (create only)
   raw: "BYTES"                           in place of an HTTP answer
   hang: true                             no answer, ever
@@ -70,6 +71,8 @@ Example:
   - {on: create, status: 303, redirect: "/v1/videos/{id}", effect: true}              created, and told elsewhere
   - {on: poll, nth: 1, set: {status: null, error: {message: try later}}}              an error that is no status
   - {on: poll, when: completed, nth: "2-", status_word: expired}                      first a clip, then none
+  - {on: poll, when: completed, set: {video_url: null, output: ["{url}"]}}            the URL in another place
+  - {on: poll, when: failed, status: 500, body: {id: "{id}", status: failed}}         the task in an HTTP error
 """
 
 
@@ -322,7 +325,7 @@ def damaged(reply: Reply, rule: Rule, words: Mapping[str, str]) -> Reply:
     if rule.replaces_answer:
         reply = _own(rule, words)
     elif rule.set:
-        reply = _changed(reply, rule.set)
+        reply = _changed(reply, _filled_in(rule.set, words))
     reply = _garbled(reply, rule)
     headers = {**reply.headers, **{name: _filled(text, words) for name, text in (rule.headers or {}).items()}}
     if rule.content_type is not None:
@@ -335,6 +338,18 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
     for name, word in words.items():
         text = text.replace(f"{{{name}}}", word)
     return text
+
+
+def _filled_in(value: Any, words: Mapping[str, str]) -> Any:
+    match value:
+        case str():
+            return _filled(value, words)
+        case dict():
+            return {name: _filled_in(one, words) for name, one in value.items()}
+        case list():
+            return [_filled_in(one, words) for one in value]
+        case _:
+            return value
 
 
 def _own(rule: Rule, words: Mapping[str, str]) -> Reply:

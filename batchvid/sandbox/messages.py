@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BODY_MAX_BYTES = 128 * 1024 * 1024
 """The gateway's default; a larger request is answered 413."""
 IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+UNDECLARED_TYPE = "application/octet-stream"
+"""What clients call a file of which they know nothing."""
 _BOUNDARY = re.compile(r"multipart/form-data\s*;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))\s*", re.IGNORECASE)
 _DISPOSITION = re.compile(r'form-data((?:\s*;\s*[\w*-]+="[^"\r\n]*")+)\s*', re.IGNORECASE)
 _PARAMETER = re.compile(r'([\w*-]+)="([^"\r\n]*)"')
@@ -74,7 +76,7 @@ def form_upload(request: Request) -> Upload:
     return Upload(
         {part.name: part.data.decode("utf-8", "replace") for part in texts},
         tuple(part for part in parts if part.filename is not None),
-        f"field {doubled} was sent twice" if doubled else None,
+        None if doubled is None else f"field {doubled} was sent twice",
     )
 
 
@@ -143,6 +145,8 @@ class Refusal(StrEnum):
     """Why a service refuses, whatever was asked for."""
 
     TOO_LARGE = "the body is above the limit"
+    UNREADABLE = "the body is not what its headers say"
+    WRONG_METHOD = "the path has no such method"
     UNAUTHORIZED = "the key is wrong"
     THROTTLED = "too many creates within a minute"
     UNKNOWN = "there is no such task"

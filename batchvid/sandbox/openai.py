@@ -9,17 +9,17 @@ are not there.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from batchvid.sandbox.faults import Call
 from batchvid.sandbox.messages import (
     BODY_MAX_BYTES,
     IMAGE_TYPES,
+    UNDECLARED_TYPE,
     Part,
     Refusal,
     Reply,
@@ -29,15 +29,29 @@ from batchvid.sandbox.messages import (
     form_upload,
     picture_type,
 )
+from batchvid.sandbox.openapi import (
+    FILE,
+    INTEGER,
+    TEXT,
+    Route,
+    array_of,
+    form_of,
+    json_of,
+    kind_of,
+    order_of,
+    record,
+    ref,
+)
 from batchvid.sandbox.tasks import Model, Order, Stage, Task, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from batchvid.sandbox.faults import Rule
+    from batchvid.sandbox.openapi import Schema
 
 CALLS = (Call.CREATE, Call.POLL, Call.CONTENT, Call.LIST, Call.DELETE)
-OPEN_PAGES = False
+ASKS_KEY_FIRST = True
 SMALL = {"720x1280": (720, 1280), "1280x720": (1280, 720)}
 SIZES = {**SMALL, "1024x1792": (1024, 1792), "1792x1024": (1792, 1024)}
 LENGTHS = ("4", "8", "12")
@@ -92,25 +106,14 @@ def error(
 # ---- requests
 
 
-def route(request: Request) -> tuple[Call, str] | Reply:
-    """Return which call a request is, and the task that it names; or the answer where it is none."""
-    match request.method, [unquote(part) for part in request.path.strip("/").split("/")]:
-        case "POST", ["v1", "videos"]:
-            return Call.CREATE, ""
-        case "GET", ["v1", "videos"]:
-            return Call.LIST, ""
-        case "GET", ["v1", "videos", task_id]:
-            return Call.POLL, task_id
-        case "DELETE", ["v1", "videos", task_id]:
-            return Call.DELETE, task_id
-        case "GET", ["v1", "videos", task_id, "content"]:
-            return Call.CONTENT, task_id
-        case "GET", ["v1", "models"]:
-            rows = [{"id": name, "object": "model", "created": 0, "owned_by": "openai"} for name in MODELS]
-            found = as_json({"object": "list", "data": rows})
-        case _:
-            found = error(404, f"Invalid URL ({request.method} {request.path})")
-    return found
+def unknown(request: Request) -> Reply:
+    """Return the answer where there is no such path."""
+    return error(404, f"Invalid URL ({request.method} {request.path})")
+
+
+def _models() -> dict[str, Any]:
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "openai"} for name in MODELS]
+    return {"object": "list", "data": rows}
 
 
 def read_upload(request: Request) -> Upload:
@@ -119,6 +122,7 @@ def read_upload(request: Request) -> Upload:
         return form_upload(request)
     try:
         found = json.loads(request.body)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -155,20 +159,23 @@ def _order(request: Request, upload: Upload, own: Sequence[str]) -> Order:
     fields: Mapping[str, Any] = json.loads(request.body) if _is_json(request) else upload.fields
     files = [part for part in upload.files if part.name == REFERENCE]
     stray = [part.name for part in upload.files if part.name != REFERENCE]
-    references = [name for name in fields if name.partition("[")[0] == REFERENCE]
-    if unknown := [name for name in (*fields, *stray) if name not in {*FIELDS, *references}]:
+    # A form writes an object with brackets, as the SDK does; JSON has objects of its own.
+    references = [one for one in fields if (one if _is_json(request) else one.partition("[")[0]) == REFERENCE]
+    if unknown := [*(name for name in fields if name not in {*FIELDS, *references}), *stray]:
         raise RefusedError(f"Unknown parameter: '{unknown[0]}'.", param=unknown[0], code="unknown_parameter")
     if len(files) + len(references) > 1:
         raise RefusedError(f"Duplicate parameter: '{REFERENCE}'.", param=REFERENCE, code="duplicate_parameter")
     prompt = _prompt(fields)
     name, size = fields.get("model", DEFAULT_MODEL), fields.get("size", next(iter(SIZES)))
+    types = UPLOAD_TYPES
     if name in own and (model := own_model(name, size)) is not None:
+        types = (*UPLOAD_TYPES, UNDECLARED_TYPE)  # OpenAI refuses it; servers of one's own look at the bytes
         seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), OWN_LENGTHS))
     else:
         model = MODELS[_one_of("model", name, MODELS)]
         _one_of("size", _one_of("size", size, SIZES), model.sizes)
         seconds = int(_one_of("seconds", fields.get("seconds", LENGTHS[0]), LENGTHS))
-    frames = [_uploaded(part) for part in files] + [_referred(name, fields[name]) for name in references]
+    frames = [_uploaded(part, types) for part in files] + [_referred(name, fields[name]) for name in references]
     for frame in frames:
         if _pixels(frame) != model.sizes[size]:
             raise RefusedError("Inpaint image must match the requested width and height")
@@ -219,8 +226,8 @@ def _listed(words: Sequence[str], conjunction: str) -> str:
     return f"{', '.join(words[:-1])}{comma} {conjunction} {words[-1]}" if len(words) > 1 else words[0]
 
 
-def _uploaded(part: Part) -> bytes:
-    if part.content_type not in UPLOAD_TYPES:
+def _uploaded(part: Part, types: Sequence[str]) -> bytes:
+    if part.content_type not in types:
         quoted = _listed([f"'{one}'" for one in UPLOAD_TYPES], "and")
         raise RefusedError(
             f"Invalid file '{REFERENCE}': unsupported mimetype ('{part.content_type}'). "
@@ -250,7 +257,7 @@ def _referred(name: str, value: Any) -> bytes:
         if found is None:
             raise RefusedError("The sandbox fetches nothing: send a data URL.", param=where, code="invalid_image_url")
         return _decoded(base64.b64decode(found[2], validate=True))
-    except binascii.Error:
+    except ValueError:  # what is no ASCII is no binascii.Error
         raise RefusedError("Invalid base64 image_url.", param=where, code="invalid_base64") from None
 
 
@@ -370,7 +377,7 @@ def asset(clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
 
 
 def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
-    """Return the refusal; *detail* is the key sent, the seconds to wait, the task or its stage."""
+    """Return the refusal; *detail* is the key sent, the seconds to wait, the task, its stage, or method and path."""
     headers = {"x-request-id": f"req_{request_id}"}
     not_ready = "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
     match why:
@@ -387,6 +394,11 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             return error(429, text, code="rate_limit_exceeded", kind="requests", headers=headers)
     status, text = {
         Refusal.TOO_LARGE: (413, "Maximum content size limit exceeded."),
+        Refusal.UNREADABLE: (400, "We could not read the body of your request."),
+        Refusal.WRONG_METHOD: (
+            405,
+            f"Not allowed to {detail}. (HINT: Perhaps you meant to use a different HTTP method?)",
+        ),
         Refusal.UNKNOWN: (404, f"Video with id '{detail}' not found."),
         Refusal.NO_CONTENT: (404, f"Video with id '{detail}' not found."),
         Refusal.UNFINISHED: (404, not_ready),
@@ -395,3 +407,90 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
     }.get(why, (500, "The server had an error while processing your request."))
     kind = "server_error" if why is Refusal.GONE else "invalid_request_error"
     return error(status, text, kind=kind, headers=headers)
+
+
+# ---- what it tells about itself
+
+
+def bodies(own: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a create's body may be, by content type; *own* are the models of a server of one's own."""
+    url = {"type": "string", "pattern": f"^{_DATA_URL.pattern}$"}
+    written = f"{REFERENCE}[image_url]"
+    form = {
+        **_body(own, {REFERENCE: FILE, written: url}),
+        "dependentSchemas": {REFERENCE: {"properties": {written: False}}},
+    }
+    return {
+        "application/json": {"schema": _body(own, {REFERENCE: record(image_url=url)})},
+        "multipart/form-data": form_of(
+            form, **{REFERENCE: [*IMAGE_TYPES.values(), *([UNDECLARED_TYPE] if own else [])]}
+        ),
+    }
+
+
+def _body(own: Sequence[str], reference: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a body whose picture is written as *reference*."""
+
+    def kind(models: Sequence[str], size: Schema, lengths: Sequence[str]) -> Schema:
+        return kind_of(models, default=DEFAULT_MODEL, size=size, seconds={"enum": [*lengths]})
+
+    kinds = [
+        kind([name for name, model in MODELS.items() if model.sizes is sizes], {"enum": [*sizes]}, LENGTHS)
+        for sizes in (SMALL, SIZES)
+    ]
+    if own:
+        kinds.append(kind(own, {"pattern": f"^{_PIXELS.pattern}$"}, OWN_LENGTHS))
+    properties: dict[str, Schema] = {
+        "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_MAX_CHARS},
+        "size": {**(TEXT if own else {"enum": [*SIZES]}), "default": next(iter(SIZES))},
+        "seconds": {"enum": [*(OWN_LENGTHS if own else LENGTHS)], "default": LENGTHS[0]},
+        **reference,
+    }
+    return order_of(properties, kinds, default=DEFAULT_MODEL)
+
+
+_WHEN = {"type": ["integer", "null"]}
+_NAME = {"type": ["string", "null"]}
+SCHEMAS = {
+    "Video": record(
+        id=TEXT,
+        object={"const": "video"},
+        created_at=INTEGER,
+        status={"enum": [*Stage]},
+        completed_at=_WHEN,
+        error={"anyOf": [{"type": "null"}, record(code=TEXT, message=TEXT)]},
+        expires_at=_WHEN,
+        model=TEXT,
+        progress={"type": "integer", "minimum": 0, "maximum": 100},
+        remixed_from_video_id={"type": "null"},
+        seconds=TEXT,
+        size=TEXT,
+        prompt=TEXT,
+    ),
+    "Error": record(error=record(message=TEXT, type=TEXT, param=_NAME, code=_NAME)),
+}
+_PAGE = record(
+    object={"const": "list"}, data=array_of(ref("Video")), first_id=_NAME, last_id=_NAME, has_more={"type": "boolean"}
+)
+_DELETED = record(id=TEXT, object={"const": "video.deleted"}, deleted={"const": True})
+_ROW = record(id=TEXT, object={"const": "model"}, created=INTEGER, owned_by=TEXT)
+_LISTED = {
+    "after": TEXT,
+    "limit": {"type": "integer", "minimum": 1, "maximum": LIST_MOST, "default": LIST_DEFAULT},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+}
+_VARIANT = {"variant": {"enum": [*VARIANTS], "default": VARIANTS[0]}}
+ROUTES = (
+    Route("POST", "/v1/videos", Call.CREATE, json_of(ref("Video"))),
+    Route("GET", "/v1/videos", Call.LIST, json_of(_PAGE), also=(404,), query=_LISTED),
+    Route("GET", "/v1/videos/{video_id}", Call.POLL, json_of(ref("Video"))),
+    Route("DELETE", "/v1/videos/{video_id}", Call.DELETE, json_of(_DELETED)),
+    Route(
+        "GET",
+        "/v1/videos/{video_id}/content",
+        Call.CONTENT,
+        {"video/mp4": {}, "image/webp": {}, "image/jpeg": {}},
+        query=_VARIANT,
+    ),
+    Route("GET", "/v1/models", _models, json_of(record(object={"const": "list"}, data=array_of(_ROW)))),
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import socket
 import struct
 import time
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import yaml
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from filelock import FileLock, Timeout
 
 from batchvid.domain.errors import ConfigError
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from types import TracebackType
+
+    from aiohttp.typedefs import Handler
 
     from batchvid.sandbox.faults import Call, Rule
     from batchvid.sandbox.process import Options
@@ -65,6 +69,7 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
 
     Raise `ConfigError` when the faults file cannot be used or a port is taken.
     """
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     script = Script(_read_faults(options.faults_path, DIALECTS[options.provider].CALLS))
     with ExitStack() as stack:
         api, files = (stack.enter_context(_listening(options.host, port)) for port in (options.port, 0))
@@ -88,6 +93,11 @@ async def serve(options: Options, *, ready: Callable[[str, str], None]) -> None:
         finally:
             for runner in runners:
                 await runner.cleanup()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is the sandbox's: what a client sends that is no HTTP needs no traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _read_faults(path: Path | None, calls: Sequence[Call]) -> tuple[Rule, ...]:
@@ -125,8 +135,13 @@ def _url(listening: socket.socket) -> str:
 
 
 def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 aiohttp gives it by name
+        # As it came over the wire: aiohttp makes lone surrogates of bytes that are no UTF-8.
+        headers = {
+            name.lower(): value.encode("utf-8", "surrogateescape").decode("latin-1")
+            for name, value in request.headers.items()
+        }
         asked = Request(request.method, request.rel_url.raw_path, headers, query=request.rel_url.raw_query_string)
         if answer == world.answer and (early := world.early(asked)) is not None:
             return await _send(request, early, at_once=True)
@@ -136,14 +151,16 @@ def _runner(world: World, answer: Answer, options: Options) -> web.AppRunner:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return await _send(request, world.refusal(Refusal.TOO_LARGE))
+        except web.RequestPayloadError:
+            return await _send(request, world.refusal(Refusal.UNREADABLE), at_once=True)
         except ConnectionError:
             # The client is gone in the middle of its upload: nothing was asked for, and nobody reads this.
             return web.Response()
         await asyncio.sleep(options.latency_s)
         return await _send(request, answer(replace(asked, body=body), now=time.time()))
 
-    app = web.Application(client_max_size=BODY_MAX_BYTES)
-    app.router.add_route("*", "/{path:.*}", handle)
+    # No routes: aiohttp would answer what is no path, such as that of CONNECT, in its own words.
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[handle])
     return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
 
 
@@ -259,6 +276,9 @@ async def _send(request: web.Request, reply: Reply, *, at_once: bool = False) ->
     way = reply.transport
     if way == PLAIN and not at_once:
         return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
+    if request.method == "HEAD":
+        length = way.content_length or str(len(reply.body))
+        reply = replace(reply, body=b"", transport=replace(way, content_length=length))
     await asyncio.sleep(NEVER_S if way.hang else way.delay_s)
     connection = request.transport
     if connection is not None:

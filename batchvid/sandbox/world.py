@@ -12,11 +12,12 @@ virtual time. What it is asked and how it answers is the `Dialect`'s. Rules:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import math
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain.errors import ConfigError
@@ -24,6 +25,7 @@ from batchvid.domain.task import ProviderName
 from batchvid.sandbox import cometapi, openai
 from batchvid.sandbox.faults import Call, Script, damaged
 from batchvid.sandbox.messages import Refusal, Reply, as_json, part_of
+from batchvid.sandbox.openapi import INTEGER, TEXT, Route, RouteTable, allowed, array_of, document, json_of, record
 from batchvid.sandbox.tasks import ClipOrder, Order, Stage, Task, generation_s
 
 if TYPE_CHECKING:
@@ -31,18 +33,14 @@ if TYPE_CHECKING:
 
     from batchvid.sandbox.faults import Rule
     from batchvid.sandbox.messages import Request, Upload
+    from batchvid.sandbox.openapi import Schema
     from batchvid.sandbox.tasks import Model
 
 DEFAULT_KEY = "sk-sandbox"
 MINUTE_S = 60.0
-NO_ROUTE = as_json(
-    {"error": {"code": "not_found", "message": "Invalid URL", "type": "invalid_request_error"}}, status=404
-)
-FORBIDDEN = Reply(
-    403,
-    {"content-type": "application/xml"},
-    b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
-)
+XML = {"content-type": "application/xml"}
+FORBIDDEN = Reply(403, XML, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")
+ONLY_TO_FETCH = Reply(405, {**XML, "allow": "GET, HEAD"}, b"<Error><Code>MethodNotAllowed</Code></Error>")
 
 
 class Dialect(Protocol):
@@ -57,11 +55,22 @@ class Dialect(Protocol):
         """The calls that it has."""
 
     @property
-    def OPEN_PAGES(self) -> bool:  # noqa: N802 as above
-        """Whether what is no call is answered without the key."""
+    def ROUTES(self) -> Sequence[Route]:  # noqa: N802 as above
+        """What is asked where."""
 
-    def route(self, request: Request) -> tuple[Call, str] | Reply:
-        """Return which call a request is, and the task that it names; or the answer where it is none."""
+    @property
+    def SCHEMAS(self) -> Mapping[str, Schema]:  # noqa: N802 as above
+        """The forms of its answers; ``Error`` is that of its refusals."""
+
+    @property
+    def ASKS_KEY_FIRST(self) -> bool:  # noqa: N802 as above
+        """Whether a wrong path or method is told only to those who have the key."""
+
+    def bodies(self, own: Sequence[str]) -> Mapping[str, Any]:
+        """Return what a create's body may be, by content type; *own* are the models of `Terms.models`."""
+
+    def unknown(self, request: Request) -> Reply:
+        """Return the answer where there is no such path."""
 
     def read_upload(self, request: Request) -> Upload:
         """Return the fields of a create, and what is wrong with its form."""
@@ -123,6 +132,27 @@ class Terms:
     """What a server of one's own offers besides, in any size and length; only where the service has such servers."""
 
 
+LEDGER = record(
+    creates=array_of(
+        record(
+            n=INTEGER,
+            at={"type": "number"},
+            task_id=TEXT,
+            prompt=TEXT,
+            fields={"type": "object", "additionalProperties": TEXT},
+            frames=array_of(TEXT),
+            model=TEXT,
+            billed={"const": True},
+            price={"type": "number"},
+        )
+    ),
+    by_prompt={"type": "object", "additionalProperties": INTEGER},
+    requests={"type": "object", "additionalProperties": INTEGER},
+    violations=array_of(record(at={"type": "number"}, what=TEXT, where=TEXT)),
+)
+HEALTH = record(ok={"const": True}, tasks=INTEGER)
+
+
 class Clips(Protocol):
     """Makes clips."""
 
@@ -165,23 +195,52 @@ class World:
         self._frames: dict[str, bytes] = {}
         self._recent: deque[float] = deque()
         self._answered = 0
+        own = (("/_sandbox/ledger", self.ledger, LEDGER), ("/_sandbox/health", self.health, HEALTH))
+        pages = (*own, ("/openapi.json", self.document, {"type": "object"}))
+        self._routes = RouteTable(
+            [
+                *self.dialect.ROUTES,
+                *(Route("GET", path, page, json_of(schema), is_open=True) for path, page, schema in pages),
+            ]
+        )
 
     # ---- the calls
 
-    def answer(self, request: Request, *, now: float) -> Reply:  # noqa: C901 a table of calls
-        """Answer a request to the service, or one of the sandbox's own questions."""
-        match request.method, request.path.strip("/").split("/"):
-            case "GET", ["_sandbox", "ledger"]:
-                return as_json(self.ledger())
-            case "GET", ["_sandbox", "health"]:
-                return as_json({"ok": True, "tasks": len(self.tasks)})
-        routed = self.dialect.route(request)
-        if isinstance(routed, Reply):
-            return (None if self.dialect.OPEN_PAGES else self._refused(request)) or routed
-        call, task_id = routed
-        self.requests[call] += 1
-        if call is Call.CREATE:
+    def answer(self, request: Request, *, now: float) -> Reply:
+        """Answer a request to the service, or one of the sandbox's own questions.
+
+        ``HEAD`` is answered as ``GET``: whoever sends the answer leaves the body out.
+        """
+        methods, task_id = self._routes.at(request.path)
+        if methods and request.method == "OPTIONS":
+            return Reply(204, {"allow": allowed(methods)})
+        route = methods.get(request.method)
+        if request.method == "HEAD":
+            # A range is a matter of GET alone (RFC 9110 §14.2).
+            headers = {name: value for name, value in request.headers.items() if name != "range"}
+            request, route = replace(request, method="GET", headers=headers), methods.get("GET")
+        if route is None or not isinstance(route.does, Call):
+            return self._page(request, route, methods)
+        if route.does is Call.CREATE:
+            self.requests[Call.CREATE] += 1
             return self._create(request, now=now)
+        return self._asked(route.does, request, task_id, now=now)
+
+    def _page(self, request: Request, route: Route | None, methods: Mapping[str, Route]) -> Reply:
+        """Return the answer to what is no call: a page, or that there is none."""
+        is_open = any(one.is_open for one in methods.values())
+        if not is_open and (route or self.dialect.ASKS_KEY_FIRST) and (refusal := self._refused(request)):
+            return refusal
+        if route is not None and not isinstance(route.does, Call):
+            return as_json(route.does())
+        if not methods:
+            return self.dialect.unknown(request)
+        reply = self.refusal(Refusal.WRONG_METHOD, f"{request.method} on {request.path}")
+        return replace(reply, headers={**reply.headers, "allow": allowed(methods)})
+
+    def _asked(self, call: Call, request: Request, task_id: str, *, now: float) -> Reply:
+        """Return the answer to a call about a task, or about all of them."""
+        self.requests[call] += 1
         task = self.tasks.get(task_id)
 
         def reply(rule: Rule | None) -> Reply:
@@ -202,17 +261,20 @@ class World:
 
     def early(self, request: Request) -> Reply | None:
         """Return the answer to a create whose body has not come, where a rule has one."""
-        if not self.script.answers_early or self.dialect.route(request) != (Call.CREATE, ""):
+        if not self.script.answers_early:
+            return None
+        route = self._routes.at(request.path)[0].get(request.method)
+        if route is None or route.does is not Call.CREATE:
             return None
         if (rule := self._met(Call.CREATE, "", "", early=True)) is None:
             return None
         self.requests[Call.CREATE] += 1
-        return _sent(Reply(200), rule, request)
+        return self._sent(Reply(200), rule, request)
 
     def answer_file(self, request: Request, *, now: float) -> Reply:
         """Return a clip's bytes at a URL that a poll has issued; the key must not come with it."""
-        if request.method != "GET":
-            return NO_ROUTE
+        if request.method not in {"GET", "HEAD"}:
+            return ONLY_TO_FETCH
         path = request.path
         self.requests[Call.FILE] += 1
         if "authorization" in request.headers:
@@ -243,6 +305,20 @@ class World:
             "requests": {call.value: self.requests[call] for call in self.dialect.CALLS},
             "violations": list(self.violations),
         }
+
+    def health(self) -> dict[str, Any]:
+        """Return that it is there."""
+        return {"ok": True, "tasks": len(self.tasks)}
+
+    def document(self) -> dict[str, Any]:
+        """Return what it answers to and how, as OpenAPI tells it."""
+        return document(
+            self._routes.routes,
+            lambda why, detail: self.dialect.refusal(why, detail, request_id=""),
+            title=f"batchvid's sandbox as {self.terms.provider}",
+            schemas=self.dialect.SCHEMAS,
+            bodies=self.dialect.bodies(self.terms.models),
+        )
 
     def restore(self, line: Mapping[str, Any], frames: Mapping[str, bytes]) -> None:
         """Restore a line that `Memory` kept, with the frames that belong to it.
@@ -280,9 +356,24 @@ class World:
         if task is None or not self.script.rules:
             rule = self._met(call, "", "")
         else:
-            rule = self._met(call, task.prompt, task.model.alias, stage=self._stage(task, now))
+            stage = self._stage(task, now)
+            rule = self._met(call, task.prompt, task.model.alias, stage=stage)
+            if rule and rule.body and "{url}" in rule.body and call is Call.POLL and stage is Stage.DONE:
+                self._issue_url(task, expired=rule.expire, now=now)
         found = Reply(200) if rule and rule.prevents_effect else reply(rule)
-        return _sent(found, rule, request, task)
+        return self._sent(found, rule, request, task)
+
+    def _sent(self, reply: Reply, rule: Rule | None, request: Request, task: Task | None = None) -> Reply:
+        """Return *reply* as *rule* lets it go out."""
+        if rule is None:
+            return reply
+        key = _key_of(request)
+        words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
+        if task:
+            words |= {"id": task.task_id, "url": task.url or ""}
+        if task and rule.body and "{clip}" in rule.body:
+            words["clip"] = base64.b64encode(self._made(task) or b"").decode()
+        return damaged(reply, rule, words)
 
     def _met(
         self, call: Call, prompt: str, model: str, *, stage: Stage | None = None, early: bool = False
@@ -319,15 +410,15 @@ class World:
         upload = self.dialect.read_upload(request)
         rule = self._met(Call.CREATE, upload.fields.get("prompt", ""), upload.fields.get("model", ""))
         if rule and rule.prevents_effect:
-            return _sent(Reply(200), rule, request)
+            return self._sent(Reply(200), rule, request)
         refusal = self._refused(request) or self._throttled(now)
         order = refusal or self.dialect.read_order(
             request, upload, own=self.terms.models, request_id=self._request_id()
         )
         if isinstance(order, Reply):
-            return _sent(order, rule, request)
+            return self._sent(order, rule, request)
         task = self._accept(order, rule, now=now)
-        return _sent(self.dialect.created(task, rule, now=now), rule, request, task)
+        return self._sent(self.dialect.created(task, rule, now=now), rule, request, task)
 
     def _accept(self, order: Order, rule: Rule | None, *, now: float) -> Task:
         n = len(self.tasks) + 1
@@ -370,7 +461,7 @@ class World:
             task.fail, task.took_s = rule.fail, max(0.0, now - task.created_at)
             self._keep({"type": "failed", "task_id": task.task_id, "reason": task.fail, "took_s": task.took_s})
         stage = Stage.QUEUED if rule and rule.never else self._stage(task, now)
-        if stage is Stage.DONE and Call.FILE in self.dialect.CALLS:
+        if stage is Stage.DONE:
             self._issue_url(task, expired=bool(rule and rule.expire), now=now)
         return self.dialect.polled(task, stage, rule, now=now)
 
@@ -416,7 +507,9 @@ class World:
         return self._clips(order)
 
     def _issue_url(self, task: Task, *, expired: bool, now: float) -> None:
-        """Issue a URL that holds; one that still does is kept, as at the service."""
+        """Issue a URL that holds, where the service has URLs; one that still does is kept, as at the service."""
+        if Call.FILE not in self.dialect.CALLS:
+            return
         if expired:
             task.url_expires_at = now
         elif task.url and now < task.url_expires_at:
@@ -435,15 +528,6 @@ class World:
     def _keep(self, line: Mapping[str, Any]) -> None:
         if self._memory:
             self._memory.keep(line)
-
-
-def _sent(reply: Reply, rule: Rule | None, request: Request, task: Task | None = None) -> Reply:
-    """Return *reply* as *rule* lets it go out."""
-    if rule is None:
-        return reply
-    key = _key_of(request)
-    words = {"key": key, "escaped_key": "".join(f"\\u{ord(letter):04x}" for letter in key)}
-    return damaged(reply, rule, words | ({"id": task.task_id} if task else {}))
 
 
 def _key_of(request: Request) -> str:

@@ -45,6 +45,16 @@ def test_doctor_finds_everything_in_order(project: Project) -> None:
     assert KEY not in ran.out
 
 
+def test_doctor_finds_that_the_key_is_refused(project: Project) -> None:
+    """A wrong key is found before the night, and not shown."""
+    project.manifest("kite")
+    ran = project.batchvid("doctor", "m.yaml", COMETAPI_KEY="sk-somebody-else")
+    assert ran.code == 6, ran
+    assert "BAD  service" in ran.out
+    assert "the key is refused" in ran.out
+    assert "sk-somebody-else" not in ran.out + ran.err
+
+
 def test_doctor_goes_on_after_what_it_finds_wrong(project: Project) -> None:
     """No key and no service are two findings of one call, for programs too."""
     ran = project.batchvid("doctor", "--json", "--base-url", "http://127.0.0.1:9", COMETAPI_KEY=None)

@@ -46,12 +46,12 @@ class Scene:
 
     def create(self, *frames: bytes, mime: str = "image/png", **fields: str) -> Reply:
         """Send a create as batchvid itself would, with any number of frames."""
-        body = b"".join(
-            form(fields.items(), [(mime, frame) for frame in frames[:2]], path="/videos", boundary=BOUNDARY).body
-        )
+        two = [("image/png", frame) for frame in frames[:2]]
+        body = b"".join(form(fields.items(), two, path="/videos", boundary=BOUNDARY).body)
         for frame in frames[2:]:
-            more = b"".join(form((), [(mime, frame)], path="/videos", boundary=BOUNDARY).body)
+            more = b"".join(form((), [("image/png", frame)], path="/videos", boundary=BOUNDARY).body)
             body = body.removesuffix(f"--{BOUNDARY}--\r\n".encode()) + more
+        body = body.replace(b"Content-Type: image/png\r\n", f"Content-Type: {mime}\r\n".encode())
         return self.send("POST", "/v1/videos", body, content_type=f"multipart/form-data; boundary={BOUNDARY}")
 
     def submit(self, prompt: str = "A kite.", *frames: bytes, model: str = "veo3-fast") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -242,6 +243,43 @@ def test_an_answer_of_the_rules_own_can_name_the_task_and_the_key(make_scene: Ma
     assert b"\\u0073\\u006b" in shown.body
     assert scene.decoded(shown)["error"]["message"] == "sk-sandbox = sk-sandbox"
     assert (len(ids), nowhere.headers["location"]) == (2, "/v1/videos/{id}")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"body": {"task_id": "{id}", "status": "succeeded", "error": {"code": 0}, "content": {"result_url": "{url}"}}},
+        {"body": {"code": 0, "message": "SUCCEED", "data": {"task_status": "succeed", "videos": [{"url": "{url}"}]}}},
+        {"set": {"video_url": None, "output": ["{url}"]}},
+        {"set": {"video_url": {"url": "{url}"}, "id": "another"}},
+        {"status": 500, "body": {"id": "{id}", "status": "completed", "video": {"url": "{url}"}}},
+    ],
+)
+def test_a_url_can_stand_anywhere_in_an_answer(make_scene: MakeScene, rule: dict[str, Any]) -> None:
+    """In the rule's own answer and in a changed one; it leads to the clip although no other poll was answered."""
+    scene = make_scene({"on": "poll", "when": "completed", **rule})
+    task_id = scene.submit()
+    scene.now += LONG_S
+    url = re.search(r'"(http://[^"]+)"', scene.send("GET", f"/v1/videos/{task_id}").body.decode())
+    assert url
+    assert scene.fetch(url[1]).body[4:8] == b"ftyp"
+
+
+def test_content_can_be_told_elsewhere_or_come_inside_an_answer(make_scene: MakeScene) -> None:
+    """As JSON, by a redirect, and as a data URL in a poll."""
+    data = {"id": "{id}", "status": "completed", "video_url": "data:video/mp4;base64,{clip}"}
+    scene = make_scene(
+        {"on": "content", "nth": 1, "body": {"url": "{url}"}},
+        {"on": "content", "nth": 2, "status": 302, "redirect": "{url}"},
+        {"on": "poll", "when": "completed", "nth": 2, "body": data},
+    )
+    task_id = scene.submit()
+    url = scene.finished_url(task_id)
+    told, moved = (scene.send("GET", f"/v1/videos/{task_id}/content") for _ in range(2))
+    assert (told.status, scene.decoded(told)) == (200, {"url": url})
+    assert (moved.status, moved.headers["location"]) == (302, url)
+    inside = scene.poll(task_id)["video_url"].partition(",")[2]
+    assert base64.b64decode(inside) == scene.fetch(url).body
 
 
 @pytest.mark.parametrize("model", ["veo3-fast", "veo3-pro", "veo3.1-fast"])

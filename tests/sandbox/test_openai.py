@@ -142,7 +142,20 @@ def test_a_video_has_every_field_from_its_creation_to_its_end(scene: Scene) -> N
             "invalid_image_url",
             "send a data URL",
         ),
+        (
+            {"prompt": "A", "input_reference[image_url]": "data:image/png;base64,"},
+            "input_reference[image_url]",
+            "unknown_parameter",
+            "Unknown parameter",
+        ),
+        (
+            {"prompt": "A", "input_reference": {"image_url": "data:image/png;base64,é"}},
+            "input_reference.image_url",
+            "invalid_base64",
+            "Invalid base64",
+        ),
         ([], None, None, "We could not parse the JSON body"),
+        ({"prompt": "half a pair: \ud83d"}, None, None, "We could not parse the JSON body"),
     ],
 )
 def test_a_wrong_field_is_refused_with_the_services_envelope(
@@ -181,6 +194,29 @@ def test_an_upload_must_be_one_image(scene: Scene, picture: Picture) -> None:
     assert refused(scene, scene.create(right, right, prompt="A"))[2] == "duplicate_parameter"
 
 
+def test_a_file_under_another_name_is_unknown(scene: Scene, picture: Picture) -> None:
+    """Also under the name of a text field: the create would be billed with its default instead."""
+    for name in ("image", "model", "input_reference[image_url]", "input_reference[]"):
+        head = f'Content-Disposition: form-data; name="{name}"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        parts = (b'Content-Disposition: form-data; name="prompt"\r\n\r\nA', head.encode() + picture("red", size=SMALL))
+        body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+        reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+        assert refused(scene, reply)[1:3] == (name, "unknown_parameter")
+
+
+def test_a_file_of_no_type_is_refused_by_openai_and_looked_at_by_others(
+    make_scene: MakeScene, picture: Picture
+) -> None:
+    """As clients of both have seen."""
+    scene = make_scene(provider="openai", models=["wan-2.2"])
+    frame = picture("red", size=(480, 832))
+    fields = {"prompt": "A", "model": "wan-2.2", "size": "480x832", "seconds": "4"}
+    reply = scene.create(picture("red", size=SMALL), mime="application/octet-stream", prompt="A")
+    assert refused(scene, reply)[2] == "unsupported_file_mimetype"
+    assert refused(scene, scene.create(frame, mime="image/gif", **fields))[2] == "unsupported_file_mimetype"
+    assert scene.create(frame, mime="application/octet-stream", **fields).status == 200
+
+
 def test_the_key_is_asked_for_first(scene: Scene) -> None:
     """A wrong one and none are told apart, on every path; the answer does not show the key."""
     for method, path in (
@@ -200,8 +236,18 @@ def test_the_key_is_asked_for_first(scene: Scene) -> None:
 
 def test_an_unknown_path_is_an_invalid_url(scene: Scene) -> None:
     """Also a base URL without its /v1: there is no web page."""
-    for method, path in (("GET", "/videos/x"), ("PUT", "/v1/videos"), ("POST", "/v1/videos/x/remix")):
+    for method, path in (("GET", "/videos/x"), ("PUT", "/v1/videoz"), ("POST", "/v1/videos/x/remix")):
         assert refused(scene, ask(scene, method, path))[::3] == (404, f"Invalid URL ({method} {path})")
+
+
+def test_a_wrong_method_is_told_to_who_has_the_key(scene: Scene) -> None:
+    """In the service's words; without the key, only that one is needed."""
+    reply = ask(scene, "PUT", "/v1/videos")
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert refused(scene, reply)[3].startswith("Not allowed to PUT on /v1/videos. (HINT: ")
+    assert ask(scene, "PUT", "/v1/videos", authorization="").status == 401
+    assert ask(scene, "DELETE", "/v1/videos/x/content").headers["allow"] == "GET, HEAD, OPTIONS"
+    assert ask(scene, "POST", "/v1/videos/x").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
 def test_a_create_above_the_rate_is_refused(make_scene: MakeScene) -> None:

@@ -29,7 +29,7 @@ def error_of(scene: Scene, reply: Reply) -> tuple[int, str, str]:
     ("fields", "status", "code", "says"),
     [
         ({"model": "veo3-fast"}, 400, "invalid_request", "prompt is required"),
-        ({**GOOD, "prompt": "  "}, 400, "invalid_request", "prompt is required"),
+        ({**GOOD, "prompt": " \t\xa0"}, 400, "invalid_request", "prompt is required"),
         ({**GOOD, "prompt": "x" * 20_001}, 400, "invalid_request", "prompt is too long"),
         ({**GOOD, "model": ""}, 400, "", "model name is required"),
         (
@@ -76,9 +76,10 @@ def test_an_image_that_is_none_is_refused(scene: Scene, picture: Picture) -> Non
 
 @pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
 def test_an_image_must_be_sent_as_what_it_is(scene: Scene, picture: Picture, kind: str, mime: str) -> None:
-    """Three kinds of image are taken, each only under its true type."""
+    """Three kinds of image are taken, each under its true type, or under none: then its bytes tell."""
     data = picture("red", kind=kind)
     assert scene.create(data, mime=mime, **GOOD).status == 200
+    assert scene.create(data, mime="application/octet-stream", **GOOD).status == 200
     wrong = "image/png" if mime != "image/png" else "image/jpeg"
     assert f"is {mime} but was sent as {wrong}" in error_of(scene, scene.create(data, mime=wrong, **GOOD))[2]
 
@@ -131,10 +132,33 @@ def test_a_damaged_form_is_refused(body: bytes) -> None:
         read_form("multipart/form-data; boundary=b", body)
 
 
+def field(name: str, value: bytes, *more: str) -> bytes:
+    """Return one part of a form."""
+    named = "; ".join((f'name="{name}"', *more))
+    return f"--b\r\nContent-Disposition: form-data; {named}\r\n\r\n".encode() + value + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["input_reference[image_url]", "input_reference[]", "input_reference.0", "input_reference"]
+)
+@pytest.mark.parametrize("more", [(), ('filename="a.png"',)])
+def test_a_frame_in_another_spelling_is_never_left_out(
+    scene: Scene, picture: Picture, name: str, more: tuple[str, ...]
+) -> None:
+    """A lenient server bills such a create and makes a clip without the frame."""
+    body = PART + field(name, picture("red"), *more) + b"--b--\r\n"
+    reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+    assert error_of(scene, reply)[:2] == (400, "invalid_request")
+    assert scene.world.ledger()["creates"] == []
+
+
 def test_a_field_sent_twice_is_refused(scene: Scene) -> None:
     """Two prompts in one form would leave it open which one was meant."""
     reply = scene.send("POST", "/v1/videos", PART * 2 + b"--b--\r\n", content_type="multipart/form-data; boundary=b")
     assert "field prompt was sent twice" in error_of(scene, reply)[2]
+    body = PART + field("", b"1") * 2 + b"--b--\r\n"
+    reply = scene.send("POST", "/v1/videos", body, content_type="multipart/form-data; boundary=b")
+    assert error_of(scene, reply)[0] == 400
 
 
 def test_a_file_under_another_name_is_refused(scene: Scene, picture: Picture) -> None:
@@ -188,10 +212,49 @@ def test_an_unknown_id_is_answered_flat_on_a_poll_and_404_on_content(scene: Scen
 
 def test_an_unknown_route_is_an_error_under_v1_and_a_web_page_elsewhere(scene: Scene) -> None:
     """A base URL without /v1 meets the service's website, with status 200."""
-    assert scene.send("DELETE", "/v1/videos/task_x").status == 404
+    assert scene.send("GET", "/v1/videoz").status == 404
     assert scene.send("POST", "/videos").status == 404
     page = scene.send("GET", "/videos/task_x")
     assert (page.status, page.body[:9]) == (200, b"<!DOCTYPE")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allow"),
+    [
+        ("/v1/videos", "GET", "OPTIONS, POST"),
+        ("/v1/videos", "HEAD", "OPTIONS, POST"),
+        ("/v1/videos", "TRACE", "OPTIONS, POST"),
+        ("/v1/videos/task_x", "DELETE", "GET, HEAD, OPTIONS"),
+        ("/v1/videos/task_x/content", "PUT", "GET, HEAD, OPTIONS"),
+        ("/v1/models", "POST", "GET, HEAD, OPTIONS"),
+        ("/_sandbox/ledger", "DELETE", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_answered_with_what_is_allowed(scene: Scene, path: str, method: str, allow: str) -> None:
+    """It is no call: nothing is counted or billed."""
+    reply = scene.send(method, path)
+    assert (reply.status, reply.headers["allow"]) == (405, allow)
+    options = scene.send("OPTIONS", path, authorization="")
+    assert (options.status, options.headers["allow"], options.body) == (204, allow, b"")
+    assert not any(scene.world.ledger()["requests"].values())
+
+
+def test_head_is_answered_as_get_and_never_with_a_part(scene: Scene) -> None:
+    """Key and task are asked for alike; the one who sends the answer leaves its body out."""
+    task_id = scene.submit()
+    scene.now += 400.0
+    path = f"/v1/videos/{task_id}/content"
+    assert scene.send("HEAD", path) == scene.send("GET", path)
+    assert scene.send("HEAD", path, range="bytes=0-9").status == 200
+    assert scene.send("HEAD", path, authorization="").status == 401
+    assert scene.send("HEAD", "/v1/videos/task_nobody").status == 400
+
+
+def test_the_models_need_the_key_and_the_prices_do_not(scene: Scene) -> None:
+    """As at the service, so that a wrong key is found before a run."""
+    assert scene.send("GET", "/v1/models", authorization="Bearer sk-other").status == 401
+    assert "veo3-fast" in {row["id"] for row in scene.decoded(scene.send("GET", "/v1/models"))["data"]}
+    assert scene.send("GET", "/api/models", authorization="").status == 200
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,75 @@ def test_a_body_above_the_limit_is_answered_413_before_it_is_sent(client: Client
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
+def spoken(client: Client, head: str, body: bytes = b"") -> bytes:
+    """Send a request byte by byte as it stands, over a connection of its own, and return the whole answer."""
+    parts = urlsplit(client.base)
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE_S) as connection:
+        lines = f"{head}\nHost: x\nConnection: close\nContent-Length: {len(body)}\n\n"
+        connection.sendall(lines.replace("\n", "\r\n").encode("latin-1") + body)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.fixture(scope="module", params=["cometapi", "openai"])
+def dialect(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Return a client of a sandbox that plays one service, then of one that plays the other."""
+    with running(Options(speed=FAST, key="sk-test", clip="tiny", provider=request.param)) as (base, key):
+        yield Client(base, key)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PATCH", "PUT", "PROPFIND"])
+def test_a_wrong_method_is_the_services_own_answer(dialect: Client, method: str) -> None:
+    """Not that of the library below it."""
+    answer = spoken(dialect, f"{method} /v1/models HTTP/1.1\nAuthorization: {dialect.auth}")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nallow: GET, HEAD, OPTIONS\r\n" in head
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
+def test_what_is_no_path_is_the_services_own_answer_too(dialect: Client) -> None:
+    """Such as that of a proxy's CONNECT."""
+    answer = spoken(dialect, f"CONNECT example.com:443 HTTP/1.1\nAuthorization: {dialect.auth}")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "invalid_request_error"
+
+
+def test_head_brings_the_length_and_no_body(dialect: Client) -> None:
+    """Of the models here, and of a clip on its own host below."""
+    answer = spoken(dialect, f"HEAD /v1/models HTTP/1.1\nAuthorization: {dialect.auth}")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"Content-Length: 0" not in head
+    assert body == b""
+    assert spoken(dialect, "OPTIONS /v1/models HTTP/1.1").startswith(b"HTTP/1.1 204 ")
+
+
+def test_the_file_host_can_only_be_read(client: Client) -> None:
+    """A head tells the clip's length; nothing can be put there."""
+    url = client.finished(client.create("Head.")[1]["id"])["video_url"]
+    parts = urlsplit(url)
+    there = Client(f"http://{parts.netloc}", "")
+    head = spoken(there, f"HEAD {parts.path} HTTP/1.1")
+    assert f"Content-Length: {len(ask(url)[2])}".encode() in head
+    assert head.endswith(b"\r\n\r\n")
+    assert spoken(there, f"PUT {parts.path} HTTP/1.1").startswith(b"HTTP/1.1 405 ")
+
+
+def test_a_body_that_is_not_what_its_head_says_is_refused(dialect: Client) -> None:
+    """It was an error of the server itself."""
+    head = f"POST /v1/videos HTTP/1.1\nAuthorization: {dialect.auth}\nContent-Encoding: gzip"
+    answer = spoken(dialect, head, b"not packed")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
+def test_a_head_that_is_no_utf_8_is_refused(dialect: Client) -> None:
+    """In a key it is a wrong one; in a boundary it is a byte like others."""
+    assert spoken(dialect, "GET /v1/models HTTP/1.1\nAuthorization: Bearer sk-\xff").startswith(b"HTTP/1.1 401 ")
+    head = f"POST /v1/videos HTTP/1.1\nAuthorization: {dialect.auth}\nContent-Type: multipart/form-data; boundary=\xe9"
+    assert spoken(dialect, head, b"--\xe9--\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 FAULTS = """
 - {on: create, prompt: before, reset: before}
 - {on: create, prompt: after, reset: after-effect}

@@ -3,6 +3,7 @@
 Six jobs a server, each run twice: text; a first frame; two frames; one that fails at the server; a model that it does
 not have; a size that no model makes. Also one with a wrong key and, where a service stands behind the server, one whose
 answer is lost on the way. Exits 1 when a job was paid twice, a clip was lost, or a server did not do what was expected.
+At the end, unless servers are named, schemathesis tries the sandbox by its own document.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
+from tests.servers import schema
 from tests.servers.environments import NotInstalledError
 from tests.servers.jobs import KEY, PROMPTS, WRONG_KEY, Row, Scene
 from tests.servers.servers import SERVERS, Server
@@ -111,13 +111,7 @@ def main() -> int:
     print(table(found))  # noqa: T201
     print(*troubles, sep="\n")  # noqa: T201
     is_broken = bool(troubles) or not servers or any(one.verdict != "ok" for one in found)
-    return max(int(is_broken), 0 if wanted else by_schema())
-
-
-def by_schema() -> int:
-    """Let schemathesis try the sandbox by its own document, where that is there; return the exit status."""
-    module = "tests.servers.schema"
-    return int(import_module(module).run()) if find_spec(module) else 0
+    return max(int(is_broken), 0 if wanted else schema.run())
 
 
 if __name__ == "__main__":
