@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta report-bench screenshot check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta report-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips open
 
 screenshot: $(VENV)/.ready ## Make the README's picture of the report again, from the demo, in Chromium
 	$(BIN)/python -m tests.report.screenshot .github
+
+openai-node: ## Install OpenAI's SDK for Node, which the tests of the sandbox use where it is there (needs npm and the network)
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .venv-servers/openai-node openai@6
+
+sdks: $(VENV)/.ready openai-node ## Make the same calls with OpenAI's two SDKs at the sandbox, and print what came of each
+	$(BIN)/python -W ignore::DeprecationWarning -m tests.sandbox.sdks
 
 check: $(VENV)/.ready ## Lint, check the format and the types, and validate the example manifests
 	$(BIN)/ruff check .

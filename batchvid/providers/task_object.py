@@ -368,7 +368,7 @@ def _clip(text: str, says: Says) -> tuple[int, str] | None:
         return 0, f"{INLINE_CLIP}{text.rpartition(',')[2][:4]}"
     if text.startswith("/") and is_http_url(f"http://service{text}"):
         return (OWN_PATH, text) if says is Says.PLACE else None
-    found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX else None
+    found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX and "\0" not in text else None  # a key was there
     url = found[0].rstrip(".,;:!?") if found else ""
     return (LAST, url) if is_http_url(url) else None
 

@@ -213,11 +213,21 @@ def _one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
 def _typed(name: str, value: Any, expected: str) -> str:
     if isinstance(value, str):
         return value
-    kinds = {bool: "a boolean", int: "an integer", float: "a decimal", list: "an array", dict: "an object"}
+    raise _wrong_type(name, value, expected)
+
+
+def _wrong_type(name: str, value: Any, expected: str) -> RefusedError:
+    kinds = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal",
+        list: "an array",
+        dict: "an object",
+    }
     got = kinds.get(type(value), "null")
-    raise RefusedError(
-        f"Invalid type for '{name}': expected {expected}, but got {got} instead.", param=name, code="invalid_type"
-    )
+    text = f"Invalid type for '{name}': expected {expected}, but got {got} instead."
+    return RefusedError(text, param=name, code="invalid_type")
 
 
 def _listed(words: Sequence[str], conjunction: str) -> str:
@@ -243,7 +253,7 @@ def _referred(name: str, value: Any) -> bytes:
     key = name.partition("[")[2].rstrip("]")
     reference = {key: value} if key else value
     if not isinstance(reference, dict):
-        _typed(name, reference if not isinstance(reference, str) else 0, "an object")
+        raise _wrong_type(name, reference, "an object")
     if unknown := reference.keys() - {"image_url", "file_id"}:
         where = f"{REFERENCE}.{min(unknown)}"
         raise RefusedError(f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")

@@ -122,7 +122,12 @@ def test_a_video_has_every_field_from_its_creation_to_its_end(scene: Scene) -> N
         ),
         ({"prompt": "A", "size": "1024x1792"}, "size", "invalid_value", "values are: '720x1280' and '1280x720'."),
         ({"prompt": "A", "duration": 8}, "duration", "unknown_parameter", "Unknown parameter: 'duration'."),
-        ({"prompt": "A", "input_reference": "x"}, "input_reference", "invalid_type", "expected an object"),
+        (
+            {"prompt": "A", "input_reference": "x"},
+            "input_reference",
+            "invalid_type",
+            "expected an object, but got a string instead.",
+        ),
         ({"prompt": "A", "input_reference": {}}, "input_reference.image_url", "invalid_type", "expected a string"),
         (
             {"prompt": "A", "input_reference": {"url": "x"}},
