@@ -51,7 +51,7 @@ def test_doctor_finds_that_the_key_is_refused(project: Project) -> None:
     ran = project.batchvid("doctor", "m.yaml", COMETAPI_KEY="sk-somebody-else")
     assert ran.code == 6, ran
     assert "BAD  service" in ran.out
-    assert "the key is refused" in ran.out
+    assert "the key was refused" in ran.out
     assert "sk-somebody-else" not in ran.out + ran.err
 
 
