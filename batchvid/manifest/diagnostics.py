@@ -53,6 +53,7 @@ class Diagnostics:
         self._problems: list[tuple[Location, str]] = []
         self._located: list[Problem] = []
         self._warnings: list[tuple[Location, str]] = []
+        self._strange: list[Problem] = []
 
     def __bool__(self) -> bool:
         """Whether anything is wrong; warnings do not count."""
@@ -72,8 +73,9 @@ class Diagnostics:
         self._warnings.append((location, text))
 
     def add_error(self, error: TextError, *, file: str, where: str) -> None:
-        """Add what kept *file* from being read."""
-        self._located.append(_problem(file, error.line, error.column, where, str(error)))
+        """Add what kept *file* from being read, or is strange in it."""
+        found = self._strange if error.strange else self._located
+        found.append(_problem(file, error.line, error.column, where, str(error)))
 
     def problems(self) -> list[Problem]:
         """Return everything that is wrong, by file, line and column, each once."""
@@ -81,7 +83,7 @@ class Diagnostics:
 
     def warnings(self) -> list[Problem]:
         """Return everything that is strange, in the same order."""
-        return _in_order([_found(*one) for one in self._warnings])
+        return _in_order(self._strange + [_found(*one) for one in self._warnings])
 
 
 def _found(location: Location, text: str) -> Problem:

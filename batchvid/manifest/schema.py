@@ -255,8 +255,8 @@ CLIP_HOST = _shaped(
 KEY_ENV = _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")
 TABLE = _shaped(
     values.text,
-    r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
-    "write the path of a .csv, .tsv, .jsonl or .yaml file",
+    r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Tt][Aa][Bb]|[Tt][Xx][Tt]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
+    "write the path of a .csv, .tsv, .txt, .jsonl or .yaml file",
 )
 YES_NO = Kind(values.yes_no, {"type": "boolean"})
 TIME = _shaped(
@@ -417,7 +417,7 @@ ENTRY = Section(
         ),
         "Variables and their values: every combination becomes a job, in order.",
     ),
-    Key("from", TABLE, "A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables."),
+    Key("from", TABLE, "A .csv, .tsv, .txt, .jsonl or .yaml file, one job a row: columns are job fields or variables."),
     Key("pairs", TEXT, "A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."),
     Key("at", MOMENT, "With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning."),
     Key(

@@ -42,6 +42,16 @@ MAX_DEPTH = 50
 MAX_ALIASED_NODES = 1_000_000
 """A shared ``form`` of ten fields in each of a hundred thousand jobs; an alias bomb passes it at once."""
 
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""The byte order marks; spreadsheets and Windows write them, and save "Unicode text" in UTF-16."""
+_NO_TEXT = {
+    b"PK\x03\x04": "a workbook or an archive, whatever its name says: save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "a workbook, whatever its name says: save the sheet as CSV UTF-8",
+    b"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
+}
+_SHOWN_AROUND = 12
+"""Bytes on both sides of one that is not UTF-8."""
+
 TreePath = tuple[str | int, ...]
 
 _KINDS = {
@@ -75,12 +85,16 @@ class Map(dict[str, Any]):
 
 
 class TextError(ValueError):
-    """A file cannot be read, or not as what it should be; *line* 0 means the whole file."""
+    """A file cannot be read, or not as what it should be; *line* 0 means the whole file.
 
-    def __init__(self, text: str, *, line: int = 0, column: int = 0) -> None:
+    *strange*: it can be read, but is probably not what was meant.
+    """
+
+    def __init__(self, text: str, *, line: int = 0, column: int = 0, strange: bool = False) -> None:
         super().__init__(text)
         self.line = line
         self.column = column
+        self.strange = strange
 
 
 def scalar(text: str) -> str | Plain:
@@ -91,11 +105,10 @@ def scalar(text: str) -> str | Plain:
     return text
 
 
-def read_text(path: Path, *, bom_allowed: bool = False) -> str:
-    """Return the text of a regular UTF-8 file of at most `MAX_BYTES`.
+def read_text(path: Path) -> str:
+    """Return the text of a regular file of at most `MAX_BYTES`: UTF-8, or UTF-16 with the mark that says so.
 
-    *bom_allowed* is for tables, which spreadsheets save with a byte order mark.
-    Raises `TextError`.
+    Raises `TextError`. Another coding is not guessed: a prompt in the wrong letters would be paid for.
     """
     try:
         status = path.stat()
@@ -109,19 +122,31 @@ def read_text(path: Path, *, bom_allowed: bool = False) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise TextError((error.strerror or "cannot be read").lower()) from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TextError("is UTF-16: save it as UTF-8", line=1, column=1)
-    if data.startswith(b"\xef\xbb\xbf"):
-        if not bom_allowed:
-            raise TextError("begins with a byte order mark: save it as UTF-8 without BOM", line=1, column=1)
-        data = data[3:]
+    for beginning, what in _NO_TEXT.items():
+        if data.startswith(beginning):
+            raise TextError(f"is {what}", line=1, column=1)
+    for mark, coding in _MARKS.items():
+        if data.startswith(mark):
+            return _decoded(data[len(mark) :], coding)
+    return _decoded(data, "utf-8")
+
+
+def _decoded(data: bytes, coding: str) -> str:
     try:
-        text = data.decode()
+        text = data.decode(coding)
     except UnicodeDecodeError as error:
+        if coding != "utf-8":
+            raise TextError(f"is damaged: its {coding.upper()} breaks off", line=1, column=1) from error
         line, column = _position_of_byte(data, error.start)
-        raise TextError("is not UTF-8 here: save it as UTF-8", line=line, column=column) from error
-    if (nul := data.find(b"\0")) >= 0:
-        line, column = _position_of_byte(data, nul)
+        begin = max(data.rfind(b"\n", 0, error.start) + 1, error.start - _SHOWN_AROUND)
+        part = data[begin : error.start + _SHOWN_AROUND].splitlines()[0].decode("cp1252", "replace")
+        meant = f'"{part.strip()}" in Windows-1252?'
+        raise TextError(
+            f"is not UTF-8 here ({meant}): save it as UTF-8; in Excel that is CSV UTF-8", line=line, column=column
+        ) from error
+    if (nul := text.find("\0")) >= 0:
+        before = text[:nul]
+        line, column = before.count("\n") + 1, nul - before.rfind("\n")
         raise TextError("holds a NUL byte (UTF-16? save it as UTF-8)", line=line, column=column)
     return text
 

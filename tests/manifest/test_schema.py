@@ -143,7 +143,7 @@ kite
 {prompt: x, size: 16}
 {prompt: x, first_frame: [a.png]}
 {prompt: x, from: 3}
-{prompt: x, from: a.txt}
+{prompt: x, from: a.html}
 {from: a.csv, pairs: b}
 """
 WRONG = [f"{section}\n{JOB}" for section in WRONG_SECTIONS.split("\n")[1:-1]] + [
