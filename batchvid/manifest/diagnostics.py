@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batchvid.domain.errors import Problem
-from batchvid.manifest.values import without_keys
+from batchvid.manifest.values import TEXT_WANTED, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from batchvid.manifest.schema import Mistake
     from batchvid.manifest.yaml_tree import TextError, TreePath
 
-_LONGEST_TEXT = 500
-"""A message that repeats what somebody wrote stays readable."""
+_LONGEST_TEXT = 4000
+"""A message that repeats what somebody wrote stays readable, and a long prompt can be pasted."""
 
 
 class Source(Protocol):
@@ -27,6 +27,9 @@ class Source(Protocol):
 
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column, from 1, of what stands at *path*."""
+
+    def in_quotes(self, path: TreePath) -> str | None:
+        """Return what to write for a value at *path* that is no text, and was meant as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,9 @@ class Diagnostics:
 
     def add_error(self, error: TextError, *, file: str, where: str) -> None:
         """Add what kept *file* from being read, or is strange in it."""
-        found = self._strange if error.strange else self._located
-        found.append(_problem(file, error.line, error.column, where, str(error)))
+        for one in (error, *error.also):
+            found = self._strange if one.strange else self._located
+            found.append(_problem(file, one.line, one.column, where, str(one)))
 
     def problems(self) -> list[Problem]:
         """Return everything that is wrong, by file, line and column, each once."""
@@ -87,6 +91,8 @@ class Diagnostics:
 
 
 def _found(location: Location, text: str) -> Problem:
+    if text.endswith(TEXT_WANTED) and (written := location.source.in_quotes(location.path)):
+        text += f": put it in quotes: {written}"
     return _problem(location.source.name, *location.source.position(location.path), location.where, text)
 
 

@@ -92,7 +92,7 @@ class Section:
         for name, value in tree.items():
             read = self._readers.get(name)
             if read is None:
-                mistakes.append(Mistake((name,), self._unknown(name)))
+                mistakes.append(Mistake((name,), self._unknown(name, value)))
                 continue
             try:
                 found[name] = read(value)
@@ -110,7 +110,7 @@ class Section:
         found = {"additionalProperties": False, **self._more, "properties": properties, "type": "object"}
         return _described(found | ({"required": list(self.required)} if self.required else {}), self._description)
 
-    def _unknown(self, name: str) -> str:
+    def _unknown(self, name: str, value: object) -> str:
         if name == "<<":
             return "merge keys are not read: put what the jobs share under defaults"
         if close := _close(name, self.keys):
@@ -118,6 +118,8 @@ class Section:
         for where, section in (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY)):
             if section is not self and name in section.keys:
                 return f"unknown key here: it belongs under {where}"
+        if isinstance(value, Plain) and value.kind == "nothing" and not value.text:
+            return "unknown key: if it is a part of a text that holds a comma, put the whole text in quotes"
         return f"unknown key: the keys here are {', '.join(self.keys)}"
 
 
