@@ -45,6 +45,8 @@ _SIDE = re.compile(r"(?P<name>.+)(?P<gap>[_ .-])(?P<which>first|last)", re.IGNOR
 _GAPS = "_ .-"
 _LIKE_A_SIDE = re.compile(r"(?:^|[\W\d_])(?:first|last|start|begin|end|final)(?:[\W\d_]|$)", re.IGNORECASE)
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_COMPARED = 100_000
+"""Names with names, when a similar one is looked for: a second of time."""
 _LISTED = 12
 """Files that are told, one by one or in one line."""
 
@@ -130,12 +132,14 @@ class _Folder:
 
         key = same_file(stem)
         for end in range(len(key), 0, -1):
-            ends_a_word = end == len(key) or not (key[end - 1].isalpha() and key[end].isalpha())
-            if ends_a_word and (pair := self.pairs.get(key[:end])) is not None:
+            pair = self.pairs.get(key[:end])
+            if pair is not None and (end == len(key) or not _same_word(key[end - 1], key[end])):
                 return pair
+        if len(self.pairs) * len(self.others) > _COMPARED:
+            return None
         whole = {f"{name}{side}": name for name in self.pairs for side in ("", "_first", "_last")}
-        close = get_close_matches(key, whole, n=1, cutoff=0.85)
-        return self.pairs[whole[close[0]]] if close else None
+        close = get_close_matches(key, whole, n=1, cutoff=0.85)  # of other numbers is another
+        return self.pairs[whole[close[0]]] if close and _digits(close[0]) == _digits(key) else None
 
 
 class Unused(NamedTuple):
@@ -200,6 +204,14 @@ def read_pairs(
 
 def _absolute(folder: Path, file: str) -> str:
     return os.path.abspath(folder / file)  # noqa: PTH100 links stay
+
+
+def _same_word(before: str, after: str) -> bool:
+    return (before.isalpha() and after.isalpha()) or (before.isdigit() and after.isdigit())
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
 
 
 def _split(file: str) -> tuple[str, str]:

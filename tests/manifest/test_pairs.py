@@ -110,6 +110,16 @@ def test_anything_else_is_named_in_a_warning(desk: Desk, file: str) -> None:
     assert warning.endswith(f"jobs[0].pairs: no pair uses {file}, in p")
 
 
+@pytest.mark.parametrize("file", ["shot-101.png", "shot-10.png", "shot-1000.jpg"])
+def test_another_number_is_another_picture(desk: Desk, file: str) -> None:
+    """Else the advice would make a wrong pair."""
+    for number in ("1", "100", "102"):
+        desk.draw(f"p/shot-{number}_first.png")
+    desk.write(f"p/{file}", b"x")
+    (warning,) = desk.load(PAIRS).warnings
+    assert f"no pair uses {file}, in p" in warning
+
+
 def test_many_files_are_told_in_few_lines(desk: Desk) -> None:
     """A folder of a thousand photos is not a thousand lines."""
     desk.draw("p/kite_first.png")
