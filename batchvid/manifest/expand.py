@@ -336,7 +336,8 @@ class Expander:
             row = next(number for number, row in enumerate(rows.rows) if column in row)
             location = rows.location(index, row, field=column)
             if (field := _meant(column)) is not None:
-                self._diagnostics.add(location, f"is not the field {field}, and no text uses it: call it {field}")
+                instead = f"call it {field}" if field not in rows.columns else f"{field} is there too, remove this one"
+                self._diagnostics.add(location, f"is not the field {field}, and no text uses it: {instead}")
                 meant.add(field.partition(".")[0])
             elif column in ENTRY.keys:
                 self._diagnostics.warn(location, "is no field of a row, and no text uses it: write it in the manifest")

@@ -34,14 +34,16 @@ _OTHER_DELIMITERS = ",;\t|"
 _SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?[\s,;]*', re.IGNORECASE)
 """Excel's own first line."""
 _WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".gsheet"})
-_SUSPECT = frozenset('#E"')
-"""How a cell begins that is looked at closely: an error of a spreadsheet, or a quote that CSV did not take for one."""
+_SUSPECT = frozenset('#E="')
+"""How a cell begins that is looked at closely: an error or a formula, or a quote that CSV did not take for one."""
 _CELL_ERROR = re.compile(
     r"#(?:NAME|REF|VALUE|NUM|DIV/0|NULL|SPILL|CALC|FIELD|BLOCKED|CONNECT|UNKNOWN|BUSY|PYTHON|EXTERNAL|ERROR"
     r"|BEZUG|WERT|ZAHL|NOM|VALEUR|NOMBRE|REFERENCIA|VALOR|NOME|RIF|VALORE)[!?]"
     r"|#N/A|#NV|#N/D|#GETTING_DATA|#{3,}|Err:\d{3}"
+    r"|=\$?[A-Z]{1,3}\$?\d+\b.*|=[A-Z][A-Z.]+\(.*|=\".*\"",
+    re.DOTALL,
 )
-"""What Excel, LibreOffice and Google Sheets write where a formula failed, in the commonest languages."""
+"""What Excel, LibreOffice and Google Sheets write where a formula failed, in the commonest languages, and formulas."""
 _NOT_WORKED_OUT = "is what a spreadsheet writes where it could not work out a cell: mend it there"
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -231,8 +233,9 @@ def _records(
             if any(map(str.strip, cells)):
                 yield line, cells
     except csv.Error as error:
-        hint = ': a quote inside a quoted cell is written twice ("")' if "expected" in str(error) else ""
-        mistakes.append(TextError(f"is not a table from here on: {error}{hint}", line=start, column=1))
+        said = str(error).replace("\t", "\\t")
+        hint = ': a quote inside a quoted cell is written twice ("")' if "expected" in said else ""
+        mistakes.append(TextError(f"is not a table from here on: {said}{hint}", line=start, column=1))
 
 
 def _row(table: Table, columns: list[_Column], cells: list[str], mistakes: list[TextError]) -> Map:
