@@ -129,7 +129,7 @@ class Expander:
         return self.at("jobs", spec.entry)
 
     def tell_unused(self, manifest: Path, frames: Iterable[str]) -> None:
-        """Tell of files in folders of pairs that are neither of a pair nor anything else of the *manifest*."""
+        """Report files in folders of pairs that are neither of a pair nor anything else of the *manifest*."""
         used = {str(manifest), *map(str, self.reads), *frames}
         for unused in self._unused:
             unused.tell(used, self._diagnostics)
@@ -320,7 +320,7 @@ class Expander:
         return self.location(spec._replace(rows=None), _field(key))
 
     def _judge_columns(self, index: int, given: dict[str, Any], rows: Rows) -> frozenset[str]:
-        """Tell of columns that nothing uses, and of rows that are not there; return the fields that are meant by some.
+        """Report columns that nothing uses, and rows that are not there; return the fields that are meant by some.
 
         Nothing else would: each column is a fine variable.
         """

@@ -151,7 +151,7 @@ class Unused(NamedTuple):
     here: Location
 
     def tell(self, used: Container[str], diagnostics: Diagnostics) -> None:
-        """Tell of each that is not *used* by anything; those are absolute paths."""
+        """Report each that is not *used* by anything; those are absolute paths."""
         left = {file: text for file, text in self.files.items() if _absolute(self.folder, file) not in used}
         wrong = [f"{nfc(file)} {text}, or move it away" for file, text in left.items() if text]
         for text in wrong[:_LISTED]:
