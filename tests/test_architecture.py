@@ -86,7 +86,7 @@ PURE = {
     "zlib",
 }
 """What a pure module may import of the standard library."""
-HEAVY = {"aiohttp", "av", "PIL", "pydantic", "rich", "yaml", "jinja2", "numpy"}
+HEAVY = {"aiohttp", "av", "PIL", "pillow_heif", "pydantic", "rich", "yaml", "jinja2", "numpy"}
 LINES_AT_MOST = 700
 STARTERS = {"batchvid.engine.workers", "batchvid.engine.run", "batchvid.sandbox.__main__"}
 """Where tasks are started: the workers of a run, the runs of a call, and the sandbox's own program."""

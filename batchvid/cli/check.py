@@ -130,7 +130,7 @@ def _row(use: FrameUse) -> tuple[str, ...]:
         clean(use.file, FILE_SHOWN),
         f"{frame.width}x{frame.height}",
         _ratio(frame.width, frame.height),
-        frame.mime.removeprefix("image/").upper(),
+        frame.recoded or frame.mime.removeprefix("image/").upper(),
         text.size(frame.size_bytes),
         f"{use.jobs:,}",
         clean(use.size or "any size", FILE_SHOWN),
@@ -147,8 +147,11 @@ def _ratio(width: int, height: int) -> str:
 def _verdict(use: FrameUse) -> str:
     """Return what goes out and whether it fits."""
     fitted = use.frame.fitted
+    sent = f"sent as {use.frame.mime.removeprefix('image/').upper()}" if use.frame.recoded else ""
     if fitted is not None:
-        return f"{fitted.fit} to {fitted.width}x{fitted.height}"
-    if use.fits is None:
-        return "sent as it is"
-    return "fits" if use.fits else "DOES NOT FIT: fit: pad or fit: crop helps"
+        verdict = f"{fitted.fit} to {fitted.width}x{fitted.height}"
+    elif use.fits is None:
+        return sent or "sent as it is"
+    else:
+        verdict = "fits" if use.fits else "DOES NOT FIT: fit: pad or fit: crop helps"
+    return f"{verdict}, {sent}" if sent else verdict

@@ -43,18 +43,18 @@ class State(StrEnum):
 class Frame:
     """A first or last frame: a file, and what is done to its picture before it goes out.
 
-    Its metadata stays at home. Where it is neither *turned* nor *fitted*, that is all, and ``sha256`` is of the
+    Its metadata stays at home. Where it is not *recoded*, *turned* or *fitted*, that is all, and ``sha256`` is of the
     bytes that are sent; otherwise they are made from the picture with this hash, each time again.
     """
 
     path: str
     """Absolute."""
     sha256: str
-    """Of the file's picture without its metadata; lower-case hex."""
+    """Of the file's picture without its metadata, or of the whole file where it is *recoded*; lower-case hex."""
     size_bytes: int
     """Of the same."""
     mime: str
-    """``image/png``, ``image/jpeg`` or ``image/webp``, by the bytes and not by the name."""
+    """Of what is sent: ``image/png``, ``image/jpeg`` or ``image/webp``, by the bytes and not by the name."""
     width: int
     """Of the picture held upright, before it is fitted."""
     height: int
@@ -62,6 +62,8 @@ class Frame:
     """How the camera was held (EXIF orientation, 1 to 8); 1 is upright."""
     fitted: Fitting | None = None
     """What it is made into, where its ratio is not the clip's and the job says ``fit``."""
+    recoded: str = ""
+    """What the file is, ``HEIC`` or ``AVIF``, where services do not take that; it is sent as its *mime*, upright."""
 
     @property
     def sent_size(self) -> tuple[int, int]:
@@ -71,7 +73,9 @@ class Frame:
     @property
     def recipe(self) -> str:
         """What is done to the picture, in words that determine every pixel; empty for nothing."""
-        steps = [f"turn {self.turned}"] if self.turned != 1 else []
+        steps = [f"{self.recoded} as {self.mime.removeprefix('image/').upper()}"] if self.recoded else []
+        if self.turned != 1:
+            steps.append(f"turn {self.turned}")
         if self.fitted:
             steps.append(f"{self.fitted.fit} {self.fitted.width}x{self.fitted.height}")
         return ", ".join(steps)

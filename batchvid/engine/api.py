@@ -115,7 +115,7 @@ def load_to_look(path: Path | str, *, output: Path | str | None = None, base_url
 
 def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None, decode: bool) -> Manifest:
     from batchvid.manifest import load as load_manifest
-    from batchvid.manifest.templates import on_disk
+    from batchvid.manifest.files import on_disk
 
     def read_frame(path: Path) -> Frame:
         from batchvid.media import images as media

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batchvid.domain.errors import Problem
-from batchvid.manifest.values import without_keys
+from batchvid.manifest.values import TEXT_WANTED, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from batchvid.manifest.schema import Mistake
     from batchvid.manifest.yaml_tree import TextError, TreePath
 
-_LONGEST_TEXT = 500
-"""A message that repeats what somebody wrote stays readable."""
+_LONGEST_TEXT = 4000
+"""A message that repeats what somebody wrote stays readable, and a long prompt can be pasted."""
 
 
 class Source(Protocol):
@@ -27,6 +27,9 @@ class Source(Protocol):
 
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column, from 1, of what stands at *path*."""
+
+    def in_quotes(self, path: TreePath) -> str | None:
+        """Return what to write for a value at *path* that is no text, and was meant as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Diagnostics:
         self._problems: list[tuple[Location, str]] = []
         self._located: list[Problem] = []
         self._warnings: list[tuple[Location, str]] = []
+        self._strange: list[Problem] = []
 
     def __bool__(self) -> bool:
         """Whether anything is wrong; warnings do not count."""
@@ -72,8 +76,10 @@ class Diagnostics:
         self._warnings.append((location, text))
 
     def add_error(self, error: TextError, *, file: str, where: str) -> None:
-        """Add what kept *file* from being read."""
-        self._located.append(_problem(file, error.line, error.column, where, str(error)))
+        """Add what kept *file* from being read, or is strange in it."""
+        for one in (error, *error.also):
+            found = self._strange if one.strange else self._located
+            found.append(_problem(file, one.line, one.column, where, str(one)))
 
     def problems(self) -> list[Problem]:
         """Return everything that is wrong, by file, line and column, each once."""
@@ -81,10 +87,12 @@ class Diagnostics:
 
     def warnings(self) -> list[Problem]:
         """Return everything that is strange, in the same order."""
-        return _in_order([_found(*one) for one in self._warnings])
+        return _in_order(self._strange + [_found(*one) for one in self._warnings])
 
 
 def _found(location: Location, text: str) -> Problem:
+    if text.endswith(TEXT_WANTED) and (written := location.source.in_quotes(location.path)):
+        text += f": put it in quotes: {written}"
     return _problem(location.source.name, *location.source.position(location.path), location.where, text)
 
 

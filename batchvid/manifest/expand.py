@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.files import Disk, is_address
 from batchvid.manifest.references import board_mistakes, board_parts, board_path
 from batchvid.manifest.schema import ENTRY, ROW, TEXT, what
-from batchvid.manifest.templates import UnknownVariableError, has_braces, on_disk, parse
-from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, variable_value
+from batchvid.manifest.templates import UnknownVariableError, has_braces, parse
+from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, shown, variable_value
 from batchvid.manifest.yaml_tree import Map, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from batchvid.manifest.diagnostics import Diagnostics
+    from batchvid.manifest.pairs import Unused
     from batchvid.manifest.tables import Rows
     from batchvid.manifest.templates import Template
     from batchvid.manifest.yaml_tree import Document
@@ -38,6 +41,8 @@ _BOARD_KEYS = frozenset({"storyboard", "prompts", "film"})
 _EXPANDED = _BOARD_KEYS | {"from", "pairs", "matrix", "takes", "form"}
 """What is no field of a spec, or is put together for it."""
 _NOTHING: frozenset[str] = frozenset()
+_FIELD_BY_LETTERS = {key.replace("_", ""): key for key in ROW.keys}
+"""How a spreadsheet may spell a field: without regard to case, blanks and dashes."""
 
 FieldKey = str | tuple[str, str]
 """A field that a template may fill in: its name, or ``form`` and the name of the form field."""
@@ -84,6 +89,8 @@ class Expander:
         self._diagnostics = diagnostics
         self.reads: list[Path] = []
         """The tables and folders that the entries so far have named."""
+        self._disk = Disk()
+        self._unused: list[Unused] = []
         self._jobs = 0
         texts = [*defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
@@ -121,6 +128,12 @@ class Expander:
             return spec.rows.location(spec.entry, spec.row)
         return self.at("jobs", spec.entry)
 
+    def tell_unused(self, manifest: Path, frames: Iterable[str]) -> None:
+        """Report files in folders of pairs that are neither of a pair nor anything else of the *manifest*."""
+        used = {str(manifest), *map(str, self.reads), *frames}
+        for unused in self._unused:
+            unused.tell(used, self._diagnostics)
+
     def line(self, spec: JobSpec) -> str:
         """Return ``file:line`` of the entry or the row."""
         if spec.rows is not None and spec.rows.base is None:
@@ -140,7 +153,7 @@ class Expander:
         if "from" not in given and "pairs" not in given:
             yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
-            self._warn_of_unused(index, given, rows)
+            broken |= self._judge_columns(index, given, rows)
             plain = PlainRows(self._defaults, given) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
                 if plain is not None and self._jobs < MAX_JOBS and (found := plain.filled(row)) is not None:
@@ -154,25 +167,33 @@ class Expander:
         if "from" in given and "pairs" in given:
             self._diagnostics.add(self.at("jobs", index, "pairs"), "stands beside from: write two entries")
             return None
-        from batchvid.manifest.tables import read_pairs, read_table
+        from batchvid.manifest.pairs import read_pairs
+        from batchvid.manifest.tables import read_table
 
         key = "from" if "from" in given else "pairs"
         relative: str = given[key].rstrip("/")
-        path = on_disk(self._folder / relative)
+        path = self._disk.spelled(self._folder / relative, any_case=True)
+        if is_address(relative):
+            text = f"{shown(relative)} is an address: download it, and write the path on this disk"
+            self._diagnostics.add(self.at("jobs", index, key), text)
+            return None
         self.reads.append(path)
         name = str(Path(self._document.name).parent / relative)
         try:
             if key == "from":
                 return read_table(path, name, diagnostics=self._diagnostics, entry=index)
-            return read_pairs(
+            rows, unused = read_pairs(
                 path, relative, name=name, source=self._document, entry=index, diagnostics=self._diagnostics
             )
+            self._unused.append(unused)
         except TextError as error:
             if error.line:
                 self._diagnostics.add_error(error, file=name, where=f"jobs[{index}] ({name})")
             else:
-                self._diagnostics.add(self.at("jobs", index, key), f"{name}: {error}")
+                hint = self._disk.hint(path, relative)
+                self._diagnostics.add(self.at("jobs", index, key), f"{name}: {error}{hint}")
             return None
+        return rows
 
     def _row(self, spec: JobSpec, row: Map, given: dict[str, Any]) -> Iterator[JobSpec]:
         """Expand one row: its job fields are literal, and all of its texts are variables."""
@@ -298,17 +319,38 @@ class Expander:
         """Return the place where a template is written, which is never a row."""
         return self.location(spec._replace(rows=None), _field(key))
 
-    def _warn_of_unused(self, index: int, given: dict[str, Any], rows: Rows) -> None:
-        """Warn when a column looks like a misspelt job field: nothing else would, since it is a fine variable."""
+    def _judge_columns(self, index: int, given: dict[str, Any], rows: Rows) -> frozenset[str]:
+        """Report columns that nothing uses, and rows that are not there; return the fields that are meant by some.
+
+        Nothing else would: each column is a fine variable.
+        """
         from difflib import get_close_matches
 
-        texts = [nfc(text) for text in (self._defaults | given).values() if isinstance(text, str)]
-        for column in sorted(rows.columns - ROW.keys.keys()):
-            close = get_close_matches(column, list(ROW.keys), n=1, cutoff=0.8)
-            if close and not any(f"{{{column}}}" in text for text in texts):
-                row = next(number for number, row in enumerate(rows.rows) if column in row)
-                text = f"this column is a variable that nothing uses: was {close[0]} meant?"
-                self._diagnostics.warn(rows.location(index, row, field=column), text)
+        if rows.names:
+            return _NOTHING
+        if not rows.rows:
+            self._diagnostics.warn(self.at("jobs", index, "from"), f"{rows.source.name} has no rows: it makes no jobs")
+        used = _names_in([self._defaults, given, self._document.tree.get("filename")])
+        unused, meant = [], set()
+        for column in sorted(rows.columns - ROW.keys.keys() - used - {"take"}):
+            row = next(number for number, row in enumerate(rows.rows) if column in row)
+            location = rows.location(index, row, field=column)
+            if (field := _meant(column)) is not None:
+                instead = f"call it {field}" if field not in rows.columns else f"{field} is there too, remove this one"
+                self._diagnostics.add(location, f"is not the field {field}, and no text uses it: {instead}")
+                meant.add(field.partition(".")[0])
+            elif column in ENTRY.keys:
+                self._diagnostics.warn(location, "is no field of a row, and no text uses it: write it in the manifest")
+            elif close := get_close_matches(column, list(ROW.keys), n=1, cutoff=0.8):
+                self._diagnostics.warn(location, f"this column is a variable that nothing uses: was {close[0]} meant?")
+            else:
+                unused.append((location, column))
+        if unused:
+            names, one = ", ".join(column for _, column in unused), unused[0][1]
+            many = "these columns are variables" if len(unused) > 1 else "this column is a variable"
+            text = f"{many} that nothing uses: {names}. {{{one}}} in a text would use it, the name form.{one} send it"
+            self._diagnostics.warn(unused[0][0], text)
+        return frozenset(meant)
 
 
 class _Shape(NamedTuple):
@@ -385,6 +427,29 @@ def _is_plain_text(value: Any) -> bool:
 def _wraps(text: object, column: str) -> bool:
     """Whether an entry's field is made from the column of its own name, as in ``prompt: "{prompt}, at night"``."""
     return isinstance(text, str) and f"{{{column}}}" in nfc(text)
+
+
+def _names_in(tree: Any) -> frozenset[str]:
+    """Return every variable that a text in *tree* names."""
+    match tree:
+        case str():
+            with suppress(ValueError):
+                return parse(tree).names if "{" in tree else _NOTHING
+            return _NOTHING
+        case dict():
+            return _NOTHING.union(*map(_names_in, tree.values()))
+        case list():
+            return _NOTHING.union(*map(_names_in, tree))
+        case _:
+            return _NOTHING
+
+
+def _meant(column: str) -> str | None:
+    """Return the field that a column's name is another spelling of."""
+    section, dot, name = column.partition(".")
+    if dot and section.strip().casefold() == "form":
+        return f"form.{name.strip()}"
+    return _FIELD_BY_LETTERS.get("".join(filter(str.isalnum, column.casefold())))
 
 
 def _field(key: FieldKey) -> str:

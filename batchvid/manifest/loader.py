@@ -23,6 +23,7 @@ from batchvid.domain.task import FACTS, FramesTaken
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.expand import Expander, JobSpec
+from batchvid.manifest.files import on_disk
 from batchvid.manifest.model import Manifest
 from batchvid.manifest.references import (
     FRAMES,
@@ -32,11 +33,12 @@ from batchvid.manifest.references import (
     Frames,
     check_chains,
     frame_troubles,
+    seconds_trouble,
     size_trouble,
     suffix,
 )
 from batchvid.manifest.schema import DEFAULTS, HEAD, LIMITS, SERVICE, Section, what
-from batchvid.manifest.templates import UnknownVariableError, clip_path, file_name, on_disk, parse, same_file
+from batchvid.manifest.templates import UnknownVariableError, clip_path, file_name, parse, same_file
 from batchvid.manifest.values import ANY_SIZE, holds_key, names_another_secret, shown
 from batchvid.manifest.yaml_tree import Document, Map, TextError, read_text
 
@@ -97,9 +99,10 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         broken_defaults=broken_defaults | broken_head & {"defaults"},
         diagnostics=diagnostics,
     )
+    frames = Frames(absolute.parent, read_frame)
     maker = JobMaker(
         expander,
-        Frames(absolute.parent, read_frame),
+        frames,
         prices=head.get("prices", {}),
         priced="budget" in limits and "prices" not in broken_head,
         template=template,
@@ -109,6 +112,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
     )
     jobs = maker.jobs()
     films = maker.films(document, jobs)
+    expander.tell_unused(absolute, frames.files)
     if diagnostics:
         raise ManifestError(diagnostics.problems())
     return Manifest(
@@ -285,8 +289,9 @@ class JobMaker:
             frames = self._frames_of(spec)
         if "continues" in fields or "at" in fields:
             sound = self._may_continue(spec) and sound
-        if size is not None and self._is_news(size):
+        if self._is_news("size and seconds", size or "", seconds or ""):
             self._judge_size(spec, size)
+            self._judge_seconds(spec, seconds)
         price = self._price(spec, model, size, seconds)
         if not sound or frames is None or self._template is None:
             return None
@@ -310,13 +315,19 @@ class JobMaker:
         )
         return job if above is None and not spec.film else self._linked(spec, job)
 
-    def _judge_size(self, spec: JobSpec, size: str) -> None:
+    def _judge_size(self, spec: JobSpec, size: str | None) -> None:
+        if size is None or not self._is_news("size", size):
+            return
         ratio = ratio_of(size)
         if self._facts.needs_pixels and ratio and max(ratio) < _SMALLEST_PIXELS:
             text = f'"{size}" is a shape, and provider: {self._provider} wants pixels: write such as 1280x720'
             self._diagnostics.add(self._expander.location(spec, "size"), text)
         elif (strange := size_trouble(size)) is not None:
             self._diagnostics.warn(self._expander.location(spec, "size"), strange)
+
+    def _judge_seconds(self, spec: JobSpec, seconds: str | None) -> None:
+        if seconds is not None and self._is_news("seconds", seconds) and (strange := seconds_trouble(seconds)):
+            self._diagnostics.warn(self._expander.location(spec, "seconds"), strange)
 
     def _linked(self, spec: JobSpec, job: Job) -> Job:
         """Remember what the job is a part of: its storyboard's film (the first take is), or a chain."""

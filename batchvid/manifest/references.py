@@ -5,6 +5,7 @@ A storyboard is N frames in order. They become N-1 jobs, each from one frame to 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -14,8 +15,9 @@ from batchvid.domain.film import Film
 from batchvid.domain.image_fit import Fit, fitting, ratio_of
 from batchvid.domain.job import Continuation
 from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.files import Disk, is_address
 from batchvid.manifest.schema import FILM, what
-from batchvid.manifest.templates import on_disk, same_file
+from batchvid.manifest.templates import same_file
 from batchvid.manifest.values import shown
 from batchvid.manifest.yaml_tree import Map
 
@@ -34,6 +36,9 @@ CIRCLE_SHOWN = 8
 """Jobs of a circle that are named."""
 CLOSE_LOOKED_AT = 20_000
 """Ids among which a similar one is looked for: it takes a second for so many."""
+_SECONDS = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_WHOLE_FLOAT = re.compile(r"\d+\.0+", re.ASCII)
+"""What spreadsheets and data frames make of a whole number."""
 _RATIO_TOLERANCE = 0.02
 """1920x1088, which encoders like, still counts as 16x9."""
 _PADDED_MAX_PIXELS = 100_000_000
@@ -47,20 +52,27 @@ class Frames:
         """*folder* is the manifest's; frames are named relative to it."""
         self._folder = folder
         self._read = read_frame
+        self._disk = Disk()
         self._known: dict[Path, Frame | ValueError] = {}
+        self.files: set[str] = set()
+        """What was looked into, as absolute paths."""
 
     def get(self, relative: str, *, fit: Fit = Fit.NONE, ratio: tuple[int, int] | None = None) -> Frame:
         """Return the frame of a file, to be fitted to *ratio*.
 
         Raises `ValueError` with the file's name and what is wrong with it.
         """
+        if is_address(relative):
+            raise ValueError(f"{shown(relative)} is an address: download the picture, and write the path of its file")
         path = self._folder / relative
         found = self._known.get(path)
         if found is None:
+            here = self._disk.spelled(path, any_case=True)
+            self.files.add(os.path.abspath(here))  # noqa: PTH100 links stay
             try:
-                found = self._read(on_disk(path))
+                found = self._read(here)
             except ValueError as error:
-                found = error
+                found = ValueError(f"{error}{self._disk.hint(path, relative)}")
             self._known[path] = found
         if isinstance(found, ValueError):
             raise ValueError(f"{relative}: {found}") from found  # noqa: TRY004 a remembered error, not a wrong type
@@ -77,6 +89,15 @@ def size_trouble(size: str) -> str | None:
     if ratio_of(size):
         return None
     return f'"{size}" is neither 16x9, 9x16 nor pixels such as 1280x720; it is sent as it is'
+
+
+def seconds_trouble(seconds: str) -> str | None:
+    """Return what is strange about ``seconds``, which are passed through all the same."""
+    if _WHOLE_FLOAT.fullmatch(seconds):
+        return f'"{seconds}" is sent as it is, and services want "{seconds.partition(".")[0]}"'
+    if _SECONDS.fullmatch(seconds):
+        return None
+    return f"{shown(seconds)} is no number of seconds, such as 8; it is sent as it is"
 
 
 def suits(frame: Frame, ratio: tuple[int, int]) -> bool:

@@ -92,7 +92,7 @@ class Section:
         for name, value in tree.items():
             read = self._readers.get(name)
             if read is None:
-                mistakes.append(Mistake((name,), self._unknown(name)))
+                mistakes.append(Mistake((name,), self._unknown(name, value)))
                 continue
             try:
                 found[name] = read(value)
@@ -110,7 +110,7 @@ class Section:
         found = {"additionalProperties": False, **self._more, "properties": properties, "type": "object"}
         return _described(found | ({"required": list(self.required)} if self.required else {}), self._description)
 
-    def _unknown(self, name: str) -> str:
+    def _unknown(self, name: str, value: object) -> str:
         if name == "<<":
             return "merge keys are not read: put what the jobs share under defaults"
         if close := _close(name, self.keys):
@@ -118,6 +118,8 @@ class Section:
         for where, section in (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY)):
             if section is not self and name in section.keys:
                 return f"unknown key here: it belongs under {where}"
+        if isinstance(value, Plain) and value.kind == "nothing" and not value.text:
+            return "unknown key: if it is a part of a text that holds a comma, put the whole text in quotes"
         return f"unknown key: the keys here are {', '.join(self.keys)}"
 
 
@@ -255,8 +257,8 @@ CLIP_HOST = _shaped(
 KEY_ENV = _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")
 TABLE = _shaped(
     values.text,
-    r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
-    "write the path of a .csv, .tsv, .jsonl or .yaml file",
+    r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Tt][Aa][Bb]|[Tt][Xx][Tt]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
+    "write the path of a .csv, .tsv, .txt, .jsonl or .yaml file",
 )
 YES_NO = Kind(values.yes_no, {"type": "boolean"})
 TIME = _shaped(
@@ -417,7 +419,7 @@ ENTRY = Section(
         ),
         "Variables and their values: every combination becomes a job, in order.",
     ),
-    Key("from", TABLE, "A .csv, .tsv, .jsonl or .yaml file, one job a row: columns are job fields or variables."),
+    Key("from", TABLE, "A .csv, .tsv, .txt, .jsonl or .yaml file, one job a row: columns are job fields or variables."),
     Key("pairs", TEXT, "A folder: NAME_first.png (+ NAME_last.png, + NAME.txt as the prompt) becomes job NAME."),
     Key("at", MOMENT, "With continues: which frame of that clip, -0.2s before its end or 3.5s after its beginning."),
     Key(

@@ -1,4 +1,8 @@
-"""Rows that stand outside the manifest: tables (.csv .tsv .jsonl .yaml) and folders of frame pairs."""
+"""Tables that stand outside the manifest (.csv .tsv .txt .jsonl .yaml), as people's programs write them.
+
+Every cell is used or told: what separates the cells is found out, what a spreadsheet adds at the edges is left out,
+and what it could not work out is a mistake.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ import io
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
+from batchvid.manifest.schema import ROW
+from batchvid.manifest.values import shown
 from batchvid.manifest.yaml_tree import Document, Map, Plain, TextError, read_text, scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from batchvid.manifest.diagnostics import Diagnostics, Source
@@ -22,12 +28,24 @@ if TYPE_CHECKING:
 
 TYPED_COLUMNS = frozenset({"takes", "price"})
 """Job fields that are not text, and so are read from a cell as YAML would read them."""
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_PAIR = re.compile(r"(?P<name>.+)_(?P<which>first|last)\.(?:png|jpe?g|webp)", re.IGNORECASE)
-APPLE_DOUBLE = "._"
-"""Begins the name of what macOS puts beside a file on file systems of others; it is no picture, whatever it ends in."""
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+"""What separates the cells, if the file does not show something else; .txt is Excel's "Unicode text"."""
+_OTHER_DELIMITERS = ",;\t|"
+_SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?[\s,;]*', re.IGNORECASE)
+"""Excel's own first line."""
+_WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".gsheet"})
+_SUSPECT = frozenset('#E="')
+"""How a cell begins that is looked at closely: an error or a formula, or a quote that CSV did not take for one."""
+_CELL_ERROR = re.compile(
+    r"#(?:NAME|REF|VALUE|NUM|DIV/0|NULL|SPILL|CALC|FIELD|BLOCKED|CONNECT|UNKNOWN|BUSY|PYTHON|EXTERNAL|ERROR"
+    r"|BEZUG|WERT|ZAHL|NOM|VALEUR|NOMBRE|REFERENCIA|VALOR|NOME|RIF|VALORE)[!?]"
+    r"|#N/A|#NV|#N/D|#GETTING_DATA|#{3,}|Err:\d{3}"
+    r"|=\$?[A-Z]{1,3}\$?\d+\b.*|=[A-Z][A-Z.]+\(.*|=\".*\"",
+    re.DOTALL,
+)
+"""What Excel, LibreOffice and Google Sheets write where a formula failed, in the commonest languages, and formulas."""
+_NOT_WORKED_OUT = "is what a spreadsheet writes where it could not work out a cell: mend it there"
 _HALVES = re.compile("[\ud800-\udfff]")
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,9 @@ class Table:
             return line, 1
         return self._cell(line, self.columns.index(str(field)))
 
+    def in_quotes(self, _path: TreePath) -> None:
+        """Return nothing: quotes mean something else here."""
+
     def _cell(self, line: int, index: int) -> tuple[int, int]:
         if index == 0:
             return line, 1
@@ -97,13 +118,21 @@ def read_table(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -
     suffix = path.suffix.lower()
     if suffix in {".yaml", ".yml"}:
         return _yaml_rows(path, name, diagnostics=diagnostics, entry=entry)
+    if suffix in _WORKBOOKS:
+        raise TextError("is a workbook: save the sheet as CSV UTF-8, and name that file")
     if suffix not in {*_DELIMITERS, ".jsonl"}:
-        raise TextError("is no table that is read here: .csv, .tsv, .jsonl and .yaml are")
-    text = read_text(path, bom_allowed=True)
-    lines = list(io.StringIO(text, newline="")) if suffix in _DELIMITERS else text.split("\n")
-    table = Table(name, lines, delimiter=_DELIMITERS.get(suffix))
+        raise TextError("is no table that is read here: .csv, .tsv, .txt, .jsonl and .yaml are")
+    text = read_text(path)
     rows: list[Map] = []
-    read = _csv_rows(table, lines, _DELIMITERS[suffix]) if suffix in _DELIMITERS else _json_rows(table, lines)
+    read: Iterable[Map | TextError]
+    if suffix in _DELIMITERS:
+        lines = list(io.StringIO(text, newline=""))
+        delimiter, before = _layout(lines, _DELIMITERS[suffix])
+        table = Table(name, lines, delimiter=delimiter)
+        read = _csv_rows(table, lines, delimiter, before=before)
+    else:
+        table = Table(name, text.split("\n"), delimiter=None)
+        read = _json_rows(table, text.split("\n"))
     for row in read:
         if isinstance(row, TextError):
             diagnostics.add_error(row, file=name, where=f"jobs[{entry}] ({name})")
@@ -128,49 +157,124 @@ def _yaml_rows(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -
     return Rows(document, rows, frozenset().union(*rows))
 
 
-def _csv_rows(table: Table, lines: list[str], delimiter: str) -> Iterator[Map | TextError]:
-    reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            line, start = start, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not table.columns:
-                table.columns = [nfc(cell.strip()) for cell in cells]
-                yield from _header_mistakes(table.columns, line)
-                continue
-            if any(cell.strip() for cell in cells[len(table.columns) :]):
-                text = f"has {len(cells)} cells, the header {len(table.columns)}: quote a cell that holds {delimiter!r}"
-                yield TextError(text, line=line, column=1)
-            table.starts.append(line)
-            yield _csv_row(table.columns, cells, line)
-    except csv.Error as error:
-        yield TextError(f"is not a table from here on: {error}", line=start, column=1)
+def _layout(lines: list[str], usual: str) -> tuple[str, int]:
+    """Return what separates the cells, and how many lines stand before the header.
+
+    The header tells: it has more columns that are job fields, or more at all, with the right one.
+    """
+    before = 0
+    if lines and (said := _SEP.fullmatch(lines[0])):
+        return said["delimiter"], 1
+    while before < len(lines) and not lines[before].strip():
+        before += 1
+    header = lines[before] if before < len(lines) else ""
+
+    def columns(delimiter: str) -> tuple[int, bool, int]:
+        try:
+            cells = next(csv.reader([header], delimiter=delimiter), [])
+        except csv.Error:
+            return 0, False, 0
+        known = sum(cell.strip().lower() in ROW.keys for cell in cells)
+        return known, delimiter == usual and len(cells) > 1, len(cells)
+
+    return max(dict.fromkeys(usual + _OTHER_DELIMITERS), key=columns), before
+
+
+class _Column(NamedTuple):
+    """What is done with the cells of one column."""
+
+    name: str
+    form: str | None
+    """The field of the form that it is."""
+    is_typed: bool
+
+
+def _csv_rows(table: Table, lines: list[str], delimiter: str, *, before: int) -> Iterator[Map | TextError]:
+    columns: list[_Column] = []
+    nameless: set[int] = set()
+    mistakes: list[TextError] = []
+    header = 1
+    for line, cells in _records(lines, delimiter, before=before, mistakes=mistakes):
+        if not columns:
+            header = line
+            table.columns = [nfc(cell.strip()) for cell in cells]
+            while not table.columns[-1]:  # a spreadsheet writes empty columns to the right of its table
+                table.columns.pop()
+            columns = [_Column(name, _form_field(name), name in TYPED_COLUMNS) for name in table.columns]
+            nameless = {place for place, name in enumerate(table.columns) if not name}
+            yield from _twice(table.columns, header)
+            continue
+        table.starts.append(line)
+        if len(cells) > len(columns) and any(map(str.strip, cells[len(columns) :])):
+            text = f"has {len(cells)} cells, the header {len(columns)}: quote a cell that holds {delimiter!r}"
+            mistakes.append(TextError(text, line=line, column=1))
+        for place in sorted(nameless):
+            if place < len(cells) and cells[place].strip():
+                nameless.remove(place)
+                mistakes.append(TextError(f"column {place + 1} has no name", line=header, column=1))
+        yield _row(table, columns, cells, mistakes)
+        if mistakes:
+            yield from mistakes
+            mistakes.clear()
+    yield from mistakes
     if not table.columns:
         yield TextError("is empty: its first line names the columns", line=1, column=1)
 
 
-def _header_mistakes(columns: list[str], line: int) -> Iterator[TextError]:
-    for place, column in enumerate(columns):
-        if not column:
-            yield TextError(f"column {place + 1} has no name", line=line, column=1)
-        elif column in columns[:place]:
-            yield TextError(f"the column {column!r} stands here twice", line=line, column=1)
+def _records(
+    lines: list[str], delimiter: str, *, before: int, mistakes: list[TextError]
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records that are not empty, with the line that each begins on, to the first *mistake* in CSV."""
+    reader = csv.reader(iter(lines[before:]), delimiter=delimiter, strict=True)
+    start = before + 1
+    try:
+        for cells in reader:
+            line, start = start, before + reader.line_num + 1
+            if any(map(str.strip, cells)):
+                yield line, cells
+    except csv.Error as error:
+        said = str(error).replace("\t", "\\t")
+        hint = ': a quote inside a quoted cell is written twice ("")' if "expected" in said else ""
+        mistakes.append(TextError(f"is not a table from here on: {said}{hint}", line=start, column=1))
 
 
-def _csv_row(columns: list[str], cells: list[str], line: int) -> Map:
+def _row(table: Table, columns: list[_Column], cells: list[str], mistakes: list[TextError]) -> Map:
+    """Return the newest row of the table; what is wrong with its cells is added to *mistakes*."""
     row = Map()
-    row.line = line
-    for column, cell in zip(columns, cells, strict=False):
+    row.line = table.starts[-1]
+    for (name, form, is_typed), cell in zip(columns, cells, strict=False):
         text = cell.strip()
         if not text:
             continue
-        if column.startswith("form."):
-            row.setdefault("form", Map())[column[5:]] = text
-        else:
-            row[column] = scalar(text) if column in TYPED_COLUMNS else text
+        if text[0] in _SUSPECT and (wrong := _cell_trouble(cell)):
+            wrong.line, wrong.column = table.position((len(table.starts) - 1, name))
+            mistakes.append(wrong)
+        if form is not None:
+            row.setdefault("form", Map())[form] = text
+        elif name:
+            row[name] = scalar(text) if is_typed else text
     return row
+
+
+def _form_field(column: str) -> str | None:
+    return column.removeprefix("form.") if column.startswith("form.") else None
+
+
+def _twice(columns: list[str], line: int) -> Iterator[TextError]:
+    for place, column in enumerate(columns):
+        if column and column in columns[:place]:
+            yield TextError(f"the column {column!r} stands here twice", line=line, column=1)
+
+
+def _cell_trouble(cell: str) -> TextError | None:
+    """Return what is wrong, or strange, with a cell that begins like an error or with a quote."""
+    text = cell.strip()
+    if _CELL_ERROR.fullmatch(text):
+        return TextError(f"{shown(text)} {_NOT_WORKED_OUT}")
+    if text[0] == '"' != cell[0]:
+        is_cut = text.count('"') % 2 == 1
+        return TextError("a blank before a quote makes it a part of the text: remove the blank", strange=not is_cut)
+    return None
 
 
 def _json_rows(table: Table, lines: list[str]) -> Iterator[Map | TextError]:
@@ -214,6 +318,8 @@ def _json_map(pairs: list[tuple[str, Any]]) -> Map:
         _refuse_halves(key)
         if type(value) is str:
             _refuse_halves(value)
+            if value[:1] == "#" and _CELL_ERROR.fullmatch(value):
+                raise ValueError(f"{shown(value)} {_NOT_WORKED_OUT}")
         elif value is None:
             del found[key]
         elif isinstance(value, bool):
@@ -224,43 +330,3 @@ def _json_map(pairs: list[tuple[str, Any]]) -> Map:
 def _refuse_halves(text: str) -> None:
     if not text.isascii() and _HALVES.search(text):
         raise ValueError("holds half a character (a lone surrogate)")
-
-
-def read_pairs(folder: Path, relative: str, *, name: str, source: Source, entry: int, diagnostics: Diagnostics) -> Rows:
-    """Find the frame pairs of a folder: one row a NAME, in the order of their names.
-
-    The rows' frames are paths relative to the manifest, as *relative* is; *name* is the folder for
-    messages. Raises `TextError` when
-    the folder cannot be read.
-    """
-    try:
-        files = {nfc(name): name for name in sorted((path.name for path in folder.iterdir()), key=nfc)}
-    except OSError as error:
-        raise TextError((error.strerror or "cannot be read").lower()) from error
-    base: TreePath = ("jobs", entry, "pairs")
-    found: dict[str, dict[str, str]] = {}
-    for file in files:
-        if file.startswith(APPLE_DOUBLE) or not (match := _PAIR.fullmatch(file)):
-            continue
-        sides = found.setdefault(match["name"], {})
-        which = match["which"].lower()
-        if which in sides:
-            diagnostics.add(
-                Location(source, base, f"jobs[{entry}].pairs"), f"{sides[which]} and {file} are both a {which} frame"
-            )
-        sides[which] = file
-    rows = []
-    for pair, sides in found.items():
-        row = Map(name=pair)
-        row |= {f"{which}_frame": f"{relative}/{files[file]}" for which, file in sides.items()}
-        if its_id := _NOT_IN_AN_ID.sub("-", pair).strip("._-"):
-            row["id"] = its_id[:100]
-        if f"{pair}.txt" in files:
-            try:
-                row["prompt"] = read_text(folder / files[f"{pair}.txt"], bom_allowed=True).strip()
-            except TextError as error:
-                diagnostics.add_error(error, file=f"{name}/{pair}.txt", where=f"jobs[{entry}] pair {pair}")
-        rows.append(row)
-    if not rows:
-        raise TextError("holds no NAME_first.png (or .jpg, .webp)")
-    return Rows(source, rows, frozenset().union(*rows), base, tuple(found))

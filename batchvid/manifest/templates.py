@@ -8,10 +8,8 @@ another needs a folder.
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,7 +19,6 @@ from batchvid.manifest.values import locale_trouble, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 MAX_PART_BYTES = 200
 """File systems take 255; room is left for ``.part`` and an attempt's number."""
@@ -141,22 +138,3 @@ def same_file(path: str) -> str:
     return (
         path.lower() if path.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     )
-
-
-def on_disk(path: Path) -> Path:
-    """Return *path*, absolute, as the disk spells it.
-
-    Where nothing has a name of it, but something has the same letters in another Unicode form, that is meant: a Mac
-    and an archive may write names in a form that nobody types.
-    """
-    if str(path).isascii() or os.path.lexists(path):
-        return path
-    found = type(path)(path.anchor)
-    for part in path.parts[1:]:
-        here = found / part
-        if not part.isascii() and not os.path.lexists(here):
-            wanted = nfc(part)
-            with suppress(OSError):
-                here = next((one for one in sorted(found.iterdir()) if nfc(one.name) == wanted), here)
-        found = here
-    return found

@@ -36,6 +36,8 @@ class QuoteError(ValueError):
         self.plain = plain
 
 
+TEXT_WANTED = "and text is wanted"
+"""Ends what is said of a list or a map; `batchvid.manifest.diagnostics` adds how it would be one."""
 SENT_BY_BATCHVID = frozenset({"prompt", "model", "size", "seconds", "input_reference"})
 """What a ``form`` must not name, because batchvid sends it itself."""
 TAKE_IS_TAKEN = '"take" is the number of the take: give the variable another name'
@@ -64,7 +66,7 @@ def any_text(value: object) -> str:
         raise QuoteError(value)
     if not isinstance(value, str):
         what = "map" if isinstance(value, dict) else "list"
-        raise ValueError(f"is a {what}, and text is wanted")  # noqa: TRY004 every reader's error is a ValueError
+        raise ValueError(f"is a {what}, {TEXT_WANTED}")  # noqa: TRY004 every reader's error is a ValueError
     if not is_clean(value):
         raise ValueError("holds a control character: remove it")
     return value

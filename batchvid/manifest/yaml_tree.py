@@ -10,9 +10,10 @@ value is shared and never copied, but whoever walks the tree meets it once per a
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from yaml._yaml import CParser
@@ -30,6 +31,7 @@ from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
 from batchvid.domain.text import nfc
+from batchvid.manifest.quoting import advice, cut_off, in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,24 @@ MAX_DEPTH = 50
 """A manifest needs six; far below what would trouble the C stack."""
 MAX_ALIASED_NODES = 1_000_000
 """A shared ``form`` of ten fields in each of a hundred thousand jobs; an alias bomb passes it at once."""
+
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""The byte order marks; spreadsheets and Windows write them, and save "Unicode text" in UTF-16."""
+_NO_TEXT = {
+    b"PK\x03\x04": "a workbook or an archive, whatever its name says: save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "a workbook, whatever its name says: save the sheet as CSV UTF-8",
+    b"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
+}
+_HASH = re.compile(r"#(?:\w|[ \t]+\d)")
+_IN_COMMENT = re.compile(r"(?:^|[ \t])#")
+_OF_ONE_WORD = re.compile(r"\b(?:id|model|size|seconds|fit|price|takes|first_frame|last_frame):[ \t]+\S+[ \t]+$")
+"""The commonest values that a comment follows: a look at them saves the look for all places of a long file."""
+_TEXT_KEYS = frozenset({"prompt", "prompts", "form", "matrix"})
+"""Keys of what is sent as text, or becomes a part of it."""
+_LINES_QUOTED = 4
+"""Of a value that may have been meant as text; more were meant as they are."""
+_SHOWN_AROUND = 12
+"""Bytes on both sides of one that is not UTF-8."""
 
 TreePath = tuple[str | int, ...]
 
@@ -75,12 +95,18 @@ class Map(dict[str, Any]):
 
 
 class TextError(ValueError):
-    """A file cannot be read, or not as what it should be; *line* 0 means the whole file."""
+    """A file cannot be read, or not as what it should be; *line* 0 means the whole file.
 
-    def __init__(self, text: str, *, line: int = 0, column: int = 0) -> None:
+    *strange*: it can be read, but is probably not what was meant.
+    """
+
+    def __init__(self, text: str, *, line: int = 0, column: int = 0, strange: bool = False) -> None:
         super().__init__(text)
         self.line = line
         self.column = column
+        self.strange = strange
+        self.also: tuple[TextError, ...] = ()
+        """More of them, found with it."""
 
 
 def scalar(text: str) -> str | Plain:
@@ -91,11 +117,10 @@ def scalar(text: str) -> str | Plain:
     return text
 
 
-def read_text(path: Path, *, bom_allowed: bool = False) -> str:
-    """Return the text of a regular UTF-8 file of at most `MAX_BYTES`.
+def read_text(path: Path) -> str:
+    """Return the text of a regular file of at most `MAX_BYTES`: UTF-8, or UTF-16 with the mark that says so.
 
-    *bom_allowed* is for tables, which spreadsheets save with a byte order mark.
-    Raises `TextError`.
+    Raises `TextError`. Another coding is not guessed: a prompt in the wrong letters would be paid for.
     """
     try:
         status = path.stat()
@@ -109,21 +134,44 @@ def read_text(path: Path, *, bom_allowed: bool = False) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise TextError((error.strerror or "cannot be read").lower()) from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TextError("is UTF-16: save it as UTF-8", line=1, column=1)
-    if data.startswith(b"\xef\xbb\xbf"):
-        if not bom_allowed:
-            raise TextError("begins with a byte order mark: save it as UTF-8 without BOM", line=1, column=1)
-        data = data[3:]
+    for beginning, what in _NO_TEXT.items():
+        if data.startswith(beginning):
+            raise TextError(f"is {what}", line=1, column=1)
+    for mark, coding in _MARKS.items():
+        if data.startswith(mark):
+            return _decoded(data[len(mark) :], coding)
+    return _decoded(data, "utf-8")
+
+
+def _decoded(data: bytes, coding: str) -> str:
     try:
-        text = data.decode()
+        text = data.decode(coding)
     except UnicodeDecodeError as error:
+        if coding != "utf-8":
+            raise TextError(f"is damaged: its {coding.upper()} breaks off", line=1, column=1) from error
         line, column = _position_of_byte(data, error.start)
-        raise TextError("is not UTF-8 here: save it as UTF-8", line=line, column=column) from error
-    if (nul := data.find(b"\0")) >= 0:
-        line, column = _position_of_byte(data, nul)
+        begin = max(data.rfind(b"\n", 0, error.start) + 1, error.start - _SHOWN_AROUND)
+        part = data[begin : error.start + _SHOWN_AROUND].splitlines()[0].decode("cp1252", "replace")
+        meant = f'"{part.strip()}" in Windows-1252?'
+        raise TextError(
+            f"is not UTF-8 here ({meant}): save it as UTF-8; in Excel that is CSV UTF-8", line=line, column=column
+        ) from error
+    if (nul := text.find("\0")) >= 0:
+        before = text[:nul]
+        line, column = before.count("\n") + 1, nul - before.rfind("\n")
         raise TextError("holds a NUL byte (UTF-16? save it as UTF-8)", line=line, column=column)
     return text
+
+
+class _Place(NamedTuple):
+    """Where something stands: line and column of its key or item, from 1, and the value, in characters."""
+
+    line: int
+    column: int
+    begin: int
+    end: int
+    is_plain: bool
+    """Whether it is a text without quotes."""
 
 
 class Document:
@@ -135,8 +183,10 @@ class Document:
         self.slips: list[TextError] = []
         """What is wrong without keeping the tree from being built: a duplicate key, a tag."""
         self._text = text
-        self._positions: dict[TreePath, tuple[int, int]] = {}
+        self._places: dict[TreePath, _Place] = {}
         self._anchors: dict[str, tuple[Any, int]] = {}
+        self._named: dict[str, Any] = {}
+        """Where texts have an anchor that nothing has used."""
         self._aliased = 0
         try:
             self.tree: Any = self._read(CParser(text).get_event)
@@ -145,14 +195,61 @@ class Document:
             raise TextError("holds a control character", line=line, column=column) from error
         except yaml.MarkedYAMLError as error:
             raise self._syntax_error(error) from error
+        self._tell_unused_anchors()
+        self._tell_cut_off()
 
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column of the key or item at *path*, or of the nearest thing around it."""
-        if not self._positions:
-            self._positions = _positions(self._text)
-        while path not in self._positions:
+        places = self._all_places()
+        while path not in places:
             path = path[:-1]
-        return self._positions[path]
+        return places[path].line, places[path].column
+
+    def in_quotes(self, path: TreePath) -> str | None:
+        """Return what to write for the value at *path* where a text is wanted; ``None`` where it is a long one."""
+        place = self._all_places().get(path)
+        if place is None:
+            return None
+        written = self._text[place.begin : place.end].rstrip()
+        is_long = written.count("\n") >= _LINES_QUOTED
+        return None if is_long or not written else in_quotes(self._text, place.begin, place.begin + len(written))
+
+    def _all_places(self) -> dict[TreePath, _Place]:
+        if not self._places:
+            self._places = _places(self._text)
+        return self._places
+
+    def _tell_cut_off(self) -> None:
+        """Note the texts that probably go on behind a #, and are cut off there."""
+        text = self._text
+        if not any(_may_be_cut_off(text, found.start()) for found in _HASH.finditer(text)):
+            return
+        for path, place in self._all_places().items():
+            if not place.is_plain or not _is_text(path, text[place.begin : place.end]):
+                continue
+            begin = cut_off(text, place.end, column=place.column - 1)
+            if begin >= 0:
+                stop = text.find("\n", begin)
+                stop = stop if stop >= 0 else len(text)
+                first = text[begin:stop].split()[0]
+                line, column = text.count("\n", 0, begin) + 1, begin - text.rfind("\n", 0, begin)
+                is_empty = place.begin == place.end
+                told = (
+                    f"{first} begins a comment in YAML, and is not sent: put the text in quotes: "
+                    f"{in_quotes(text, begin if is_empty else place.begin, stop)}"
+                )
+                told += "" if is_empty else " (or write a blank behind the #, if it is a comment)"
+                self.slips.append(TextError(told, line=line, column=column, strange=not is_empty))
+
+    def _tell_unused_anchors(self) -> None:
+        """Note the words that are read as names of anchors, which nothing uses."""
+        for name, event in self._named.items():
+            begin, end = event.start_mark.index, event.end_mark.index
+            told = f"&{name} is read as an anchor of YAML, and is not sent: put the text in quotes: "
+            told += in_quotes(self._text, begin, end)
+            self.slips.append(
+                TextError(told, line=event.start_mark.line + 1, column=event.start_mark.column + 1, strange=True)
+            )
 
     def _syntax_error(self, error: yaml.MarkedYAMLError) -> TextError:
         mark = error.problem_mark or error.context_mark
@@ -161,7 +258,14 @@ class Document:
         lines = self._text.splitlines()
         line = lines[mark.line] if mark.line < len(lines) else ""
         indent = line[: len(line) - len(line.lstrip())]
-        hint = ": indent with spaces, not with tabs" if "\t" in indent + line[mark.column : mark.column + 1] else ""
+        if "\t" in indent + line[mark.column : mark.column + 1]:
+            hint = ": indent with spaces, not with tabs"
+        elif found := advice(self._text):
+            first, *more = [TextError(one.text, line=one.line, column=one.column) for one in found]
+            first.also = tuple(more)
+            return first
+        else:
+            hint = ": is each line indented like its neighbours, and each text with signs of YAML's in quotes?"
         context = f" ({error.context})" if error.context else ""
         return TextError(f"is not YAML: {error.problem}{context}{hint}", line=mark.line + 1, column=mark.column + 1)
 
@@ -197,7 +301,7 @@ class Document:
                 if event.tag:
                     self._tell_tag(event)
                 if event.anchor:
-                    self._anchors[event.anchor] = value, 1
+                    self._anchors[event.anchor], self._named[event.anchor] = (value, 1), event
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 if event.tag:
                     self._tell_tag(event)
@@ -231,11 +335,20 @@ class Document:
                 key = None
 
     def _tell_tag(self, event: Any) -> None:
-        self.slips.append(_at(event, "tags (!…) are not read: remove it, and quote what should be text"))
+        told = "tags (!…) are not read: remove it, and quote what should be text"
+        kind = type(event)
+        if kind is ScalarEvent:
+            told += f": {in_quotes(self._text, event.start_mark.index, event.end_mark.index)}"
+        self.slips.append(_at(event, told))
 
     def _alias(self, event: Any) -> Any:
+        self._named.pop(event.anchor, None)
         if event.anchor not in self._anchors:
-            raise _at(event, f"*{event.anchor} names no anchor before it, or the value that it stands in")
+            told = in_quotes(self._text, event.start_mark.index, event.end_mark.index)
+            raise _at(
+                event,
+                f"*{event.anchor} names no anchor before it, or the value that it stands in; if it is text: {told}",
+            )
         value, size = self._anchors[event.anchor]
         self._aliased += size
         if self._aliased > MAX_ALIASED_NODES:
@@ -259,25 +372,50 @@ def _position_of_byte(data: bytes, offset: int) -> tuple[int, int]:
     return data.count(b"\n", 0, offset) + 1, len(data[start:offset].decode(errors="replace")) + 1
 
 
-def _positions(text: str) -> dict[TreePath, tuple[int, int]]:
+def _places(text: str) -> dict[TreePath, _Place]:
     """Return the place of every key and every list item of a text that has been read before."""
     read: Callable[[], Any] = CParser(text).get_event
     read()
     read()
-    found: dict[TreePath, tuple[int, int]] = {}
+    found: dict[TreePath, _Place] = {}
 
-    def visit(event: Any, path: TreePath) -> None:
-        found.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
-        if type(event) is MappingStartEvent:
-            while type(key := read()) is not MappingEndEvent:
-                inner = (*path, nfc(key.value) if type(key) is ScalarEvent else "*")
-                visit(key, inner)
-                visit(read(), inner)
-        elif type(event) is SequenceStartEvent:
+    def visit(event: Any, path: TreePath, key: Any) -> None:
+        kind, last = type(event), event
+        if kind is MappingStartEvent:
+            while type(last := read()) is not MappingEndEvent:
+                name = (*path, nfc(last.value) if type(last) is ScalarEvent else "*")
+                if type(last) is ScalarEvent:
+                    visit(read(), name, last)
+                else:
+                    visit(last, name, last)
+                    visit(read(), name, last)
+        elif kind is SequenceStartEvent:
             index = 0
-            while type(item := read()) is not SequenceEndEvent:
-                visit(item, (*path, index))
+            while type(last := read()) is not SequenceEndEvent:
+                visit(last, (*path, index), last)
                 index += 1
+        if path not in found:
+            begin, end = event.start_mark.index, last.end_mark.index
+            is_plain = kind is ScalarEvent and event.style == "" and not event.tag
+            mark = key.start_mark
+            found[path] = _Place(mark.line + 1, mark.column + 1, begin, end, is_plain=is_plain)
 
-    visit(read(), ())
+    top: Any = read()
+    visit(top, (), top)
     return found
+
+
+def _may_be_cut_off(text: str, place: int) -> bool:
+    """Whether a # begins a comment inside of what somebody may have meant as text: a quick look at its line."""
+    before = text[text.rfind("\n", 0, place) + 1 : place]
+    if before[-1:] not in {" ", "\t"}:
+        return False
+    is_quoted = before.count('"') % 2 == 1 or (" '" in before and before.count("'") % 2 == 1)
+    return not (is_quoted or _IN_COMMENT.search(before) or _OF_ONE_WORD.search(before))
+
+
+def _is_text(path: TreePath, written: str) -> bool:
+    """Whether what stands at *path* is a text that is sent, and not a value of one word with a comment behind it."""
+    if not _TEXT_KEYS.isdisjoint(path):
+        return True
+    return bool(path) and isinstance(path[0], int) and " " in written

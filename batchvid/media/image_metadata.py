@@ -26,6 +26,14 @@ WEBP_METADATA_FLAGS = 0x08 | 0x04
 """EXIF and XMP in the flags of VP8X."""
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
+_FTYP_MAX_BYTES = 1024
+_BRANDS = (
+    ({b"avif", b"avis"}, "AVIF"),
+    ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, "HEIC"),
+    ({b"mif1", b"msf1"}, "HEIF"),
+    ({b"crx "}, "Canon raw picture"),
+)
+"""The first of them that a file has says what it is: all pictures have mif1 or msf1 beside their own."""
 
 
 def mime_of(data: bytes) -> str | None:
@@ -37,6 +45,35 @@ def mime_of(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WEBP
     return None
+
+
+def kind_in_boxes(data: bytes) -> str | None:
+    """Return what a file in the boxes of an MP4 (ISO/IEC 14496-12) holds, by the brands in its ``ftyp``.
+
+    ``None`` when it has no such boxes. What a phone writes may put its brand behind that of HEIF itself.
+    """
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4]), _FTYP_MAX_BYTES)
+    brands = [data[8:12], *(data[place : place + 4] for place in range(16, end - 3, 4))]
+    for known, kind in _BRANDS:
+        if not known.isdisjoint(brands):
+            return kind
+    return "video"
+
+
+def is_sequence(data: bytes) -> bool:
+    """Whether a file is in boxes, and first of all a film of pictures."""
+    return data[4:8] == b"ftyp" and data[8:12] in {b"avis", b"hevc", b"hevx", b"msf1"}
+
+
+def is_high_dynamic(data: bytes) -> bool:
+    """Whether the colours of a file in boxes are for screens of high dynamic range: PQ or HLG (ITU-T H.273), only.
+
+    A phone's picture has a colour profile, or an ordinary one beside what makes it brighter.
+    """
+    curves = {data[found.end() + 2 : found.end() + 4] for found in re.finditer(b"colrnclx", data)}
+    return bool(curves) and curves <= {b"\0\x10", b"\0\x12"} and not re.search(b"colr(?:prof|rICC)", data)
 
 
 def strip(data: bytes, mime: str) -> bytes:

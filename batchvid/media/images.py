@@ -2,7 +2,8 @@
 
 Every refusal is a `ValueError` whose text completes "this file …". Pillow is imported on first use. The same picture
 and recipe give the same bytes under one version of Pillow. Nothing is scaled, and PNG and WEBP are coded without loss:
-of these every pixel that stays is the file's own.
+of these every pixel that stays is the file's own. What phones write and no service is known to take, HEIC and AVIF, is
+sent as a JPEG, or as a PNG where it is clear in places.
 """
 
 from __future__ import annotations
@@ -11,13 +12,27 @@ import errno
 import hashlib
 import io
 import os
+import re
 import stat
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.job import Frame
-from batchvid.media.image_metadata import JPEG, PNG, UPRIGHT, WEBP, mime_of, orientation, pixel_size, strip
+from batchvid.media.image_metadata import (
+    JPEG,
+    ORIENTATION_TAG,
+    PNG,
+    UPRIGHT,
+    WEBP,
+    is_high_dynamic,
+    is_sequence,
+    kind_in_boxes,
+    mime_of,
+    orientation,
+    pixel_size,
+    strip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,24 +53,57 @@ OTHER_TYPES = (
     (b"BM", "a BMP"),
     (b"II*\x00", "a TIFF"),
     (b"MM\x00*", "a TIFF"),
+    (b"II+\x00", "a TIFF"),
     (b"8BPS", "a Photoshop file"),
     (b"%PDF", "a PDF"),
     (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
     (b"\xff\x0a", "a JPEG XL"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
     (b"<svg", "an SVG"),
+    (b"FUJIFILM", "a camera's raw picture"),
+    (b"v/1\x01", "an OpenEXR picture"),
+    (b"#?RADIANCE", "a Radiance picture"),
+    (b"DDS ", "a DDS texture"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"gimp xcf", "a GIMP file"),
+    (b"\x1aE\xdf\xa3", "a video"),
 )
-ISO_BRANDS = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIC", b"msf1": "a HEIC", b"avif": "an AVIF"}
-"""Pictures in the boxes of an MP4, by the brand in their ``ftyp``."""
+ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
+NO_PICTURES = (
+    (re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE), "a web page; download the picture itself"),
+    (re.compile(rb"\s*<\?xml[^>]*>.{0,2000}?<svg\b", re.DOTALL), f"an SVG; {ADVICE}"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS; fetch the picture with git lfs pull"),
+    (re.compile(rb"\x00\x05\x16[\x00\x07]"), "what macOS keeps beside a file; name the file without ._"),
+    (re.compile(rb"PK\x03\x04"), "an archive; unpack it"),
+    (re.compile(rb"\s*[\[{]"), "JSON; download the picture itself"),
+)
+"""What a download or a copy may leave in place of a picture, with what to do."""
+HEIF_EXTRA = "pip install 'batchvid[heif]'"
+AVIF_NEEDS = "pip install --upgrade pillow"
 NAMES = {JPEG: "JPEG", PNG: "PNG", WEBP: "WEBP"}
 LYING = frozenset({5, 6, 7, 8})
 """The EXIF orientations whose width is the picture's height."""
 ONE_AT_A_TIME = Lock()
 """A decoded picture has up to 400 MB, and several may be under way: one is made after the other."""
-ADVICE = "the service takes PNG, JPEG or WEBP: convert it"
 CODING: Mapping[str, dict[str, Any]]
 CODING = {JPEG: {"quality": 95, "subsampling": 0}, WEBP: {"lossless": True, "exact": True}}
 """Without loss; a JPEG with full colour resolution, and a quality above which nobody sees a difference."""
+RECODED = {"AVIF", "HEIC", "HEIF"}
+JPEG_MODES = {"L", "RGB"}
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+"""What the readers raise where a file is damaged."""
 PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA"}
 """What a picture becomes in which black can stand beside it."""
 
@@ -72,26 +120,46 @@ class FrameChangedError(ValueError):
     """The frame is not what it was when the job was made from it, so nothing of it may be sent."""
 
 
+class _Content(NamedTuple):
+    """What is in a file, before it is decoded."""
+
+    data: bytes
+    """Without metadata, where that can be cut out; as it is, where the picture is coded again."""
+    mime: str
+    """Of what is sent."""
+    recoded: str = ""
+    turned: int = UPRIGHT
+
+    @property
+    def name(self) -> str:
+        """What the file is called in a message."""
+        return self.recoded or NAMES[self.mime]
+
+
 def read_frame(path: Path, *, decode: bool = True) -> Frame:
     """Return the frame in the file; raise `ValueError` when it is none.
 
     It is decoded in full to prove that it is one: before anything is paid for it. Who only looks at what was paid
     does without (*decode*); the frame is the same.
     """
-    data = _read(path)
-    mime = _mime(data)
-    turned, plain = orientation(data, mime), strip(data, mime)
-    width, height = _decoded(plain, mime).size if decode else pixel_size(data, mime)
-    if turned in LYING:
+    found = _content(_read(path))
+    if decode:
+        width, height = _decoded(found).size
+    elif found.recoded:
+        width, height = _size_of(_opened(found))
+    else:
+        width, height = pixel_size(found.data, found.mime)
+    if found.turned in LYING:
         width, height = height, width
     return Frame(
         path=os.path.abspath(path),  # noqa: PTH100 Path.resolve would follow the links that a person made on purpose
-        sha256=hashlib.sha256(plain).hexdigest(),
-        size_bytes=len(plain),
-        mime=mime,
+        sha256=hashlib.sha256(found.data).hexdigest(),
+        size_bytes=len(found.data),
+        mime=found.mime,
         width=width,
         height=height,
-        turned=turned,
+        turned=found.turned,
+        recoded=found.recoded,
     )
 
 
@@ -103,19 +171,17 @@ def frame_bytes(frame: Frame) -> bytes:
     """
     name = os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
     try:
-        data = _read(frame.path)
-        mime = _mime(data)
-        plain = strip(data, mime)
-        found = mime, orientation(data, mime), hashlib.sha256(plain).hexdigest()
+        found = _content(_read(frame.path))
     except ValueError as error:
         raise FrameChangedError(f"the frame {name} was changed after the job was made from it: it {error}") from None
-    if found != (frame.mime, frame.turned, frame.sha256):
+    known = frame.mime, frame.recoded, frame.turned, frame.sha256
+    if (found.mime, found.recoded, found.turned, hashlib.sha256(found.data).hexdigest()) != known:
         raise FrameChangedError(f"the frame {name} was changed after the job was made from it: run again to use it")
     if not frame.recipe:
-        return plain
+        return found.data
     try:
         with ONE_AT_A_TIME:
-            sent = _made(_decoded(plain, mime), turned=frame.turned, fitted=frame.fitted, mime=mime)
+            sent = _made(_decoded(found), turned=frame.turned, fitted=frame.fitted, mime=frame.mime)
     except (OSError, MemoryError) as error:
         raise ValueError(
             f"the frame {name} cannot be made ready ({frame.recipe}): {str(error) or 'no memory'}"
@@ -123,6 +189,27 @@ def frame_bytes(frame: Frame) -> bytes:
     if len(sent) > FRAME_MAX_BYTES:
         raise ValueError(f"the frame {name} {_too_large(len(sent))} (prepared: {frame.recipe})")
     return sent
+
+
+def _content(data: bytes) -> _Content:
+    """Return what is in a file; raise `ValueError` when it is no picture that can be sent."""
+    if mime := mime_of(data):
+        return _Content(strip(data, mime), mime, turned=orientation(data, mime))
+    kind = kind_in_boxes(data)
+    if kind in RECODED:
+        found = _Content(data, PNG, recoded=kind)
+        reader = _opened(found)
+        is_clear = reader.mode not in JPEG_MODES or "transparency" in reader.info
+        return found if is_clear else found._replace(mime=JPEG)
+    if kind is not None:
+        raise ValueError(f"is a {kind}; {ADVICE}")
+    for beginning, what in OTHER_TYPES:
+        if data.startswith(beginning):
+            raise ValueError(f"is {what}; {ADVICE}")
+    for pattern, text in NO_PICTURES:
+        if pattern.match(data):
+            raise ValueError(f"is {text}")
+    raise ValueError("is not an image that the service takes (PNG, JPEG or WEBP)")
 
 
 def _made(picture: Image, *, turned: int, fitted: Fitting | None, mime: str) -> bytes:
@@ -162,10 +249,13 @@ def _fitted(picture: Image, wanted: Fitting) -> Image:
     return canvas
 
 
-def picture(path: Path | str) -> ImageFile:
-    """Return the picture in the file, decoded; raise `ValueError` when it is none that the service takes."""
-    data = _read(path)
-    return _decoded(data, _mime(data))
+def picture(path: Path | str) -> Image:
+    """Return the picture in the file, decoded and upright, of 8 bits a colour; raise `ValueError` when it is none."""
+    found = _content(_read(path))
+    decoded: Image = _decoded(found)
+    if decoded.mode.startswith("I"):  # Pillow makes 16 bits white
+        decoded = decoded.point(lambda value: value / 256).convert("L")
+    return decoded if found.turned == UPRIGHT else _upright(decoded, found.turned)
 
 
 def _read(path: Path | str) -> bytes:
@@ -214,54 +304,91 @@ def _unreadable(error: OSError) -> str:
     return known.get(error.errno or 0, f"cannot be read: {error.strerror or error}")
 
 
-def _mime(data: bytes) -> str:
-    if mime := mime_of(data):
-        return mime
-    if data[4:8] == b"ftyp":
-        raise ValueError(f"is {ISO_BRANDS.get(data[8:12], 'a video')}; {ADVICE}")
-    for beginning, what in OTHER_TYPES:
-        if data.startswith(beginning):
-            raise ValueError(f"is {what}; {ADVICE}")
-    raise ValueError("is not an image that the service takes (PNG, JPEG or WEBP)")
+def _opened(found: _Content) -> ImageFile:
+    """Return the reader of a picture, which has read its head; raise `ValueError` where that is damaged or refused.
 
-
-def _decoded(data: bytes, mime: str) -> ImageFile:
-    """Return the picture, decoded to its last pixel.
-
-    The three readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
+    The readers are called by name: `PIL.Image.open` would warn of a large picture, on stderr, where this
     refuses it, and would hand a JPEG of several pictures to another reader.
     """
+    reader = _reader(found)
+    try:
+        picture = reader(io.BytesIO(found.data))
+    except _DAMAGE as error:
+        raise ValueError(_damage(error, found.name)) from None
+    _refuse(picture, found)
+    return picture
+
+
+def _reader(found: _Content) -> Callable[[io.BytesIO], ImageFile]:
+    if found.recoded == "AVIF":
+        try:
+            from PIL import AvifImagePlugin
+        except ImportError:
+            raise ValueError(f"is an AVIF, which this Pillow does not read: {AVIF_NEEDS}, or convert it") from None
+        if not AvifImagePlugin.SUPPORTED:
+            raise ValueError(f"is an AVIF, which this Pillow does not read: {AVIF_NEEDS}, or convert it")
+        return AvifImagePlugin.AvifImageFile
+    if found.recoded:
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise ValueError(f"is a {found.recoded}: {HEIF_EXTRA} makes it readable, or convert it to JPEG") from None
+        return HeifImageFile
     from PIL import PngImagePlugin
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = FRAME_MAX_BYTES  # a workflow, or a large profile
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = FRAME_MAX_BYTES  # a large profile
     readers: dict[str, Callable[[io.BytesIO], ImageFile]]
     readers = {JPEG: JpegImageFile, PNG: PngImagePlugin.PngImageFile, WEBP: WebPImageFile}
+    return readers[found.mime]
+
+
+def _decoded(found: _Content) -> Image:
+    """Return the picture, decoded to its last pixel; one that is coded again is upright."""
+    picture = _opened(found)
+    size = picture.size
     try:
-        picture = readers[mime](io.BytesIO(data))
-        _refuse(picture, mime)
         picture.load()
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(_damage(error, mime)) from None
-    return picture
+    except _DAMAGE as error:
+        raise ValueError(_damage(error, found.name)) from None
+    if picture.size != size:
+        raise ValueError(f"is damaged: the {found.name} says another size than its picture has")
+    return _held_upright(picture) if found.recoded else picture
 
 
-def _refuse(picture: ImageFile, mime: str) -> None:
+def _held_upright(picture: Image) -> Image:
+    """Return a picture in boxes as it is shown: a HEIC's reader has turned it already, an AVIF's only says how."""
+    turned = picture.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    return picture if turned == UPRIGHT else _upright(picture, turned)
+
+
+def _size_of(picture: Image) -> tuple[int, int]:
+    """Return width and height of a picture in boxes as it is shown."""
+    width, height = picture.size
+    return (height, width) if picture.getexif().get(ORIENTATION_TAG) in LYING else (width, height)
+
+
+def _refuse(picture: ImageFile, found: _Content) -> None:
     pixels = picture.width * picture.height
     if pixels > FRAME_MAX_PIXELS:
         raise ValueError(
             f"has {pixels / 1e6:,.0f} million pixels ({picture.width}x{picture.height}); "
             f"a frame may have {FRAME_MAX_PIXELS // 1_000_000}: make it smaller"
         )
-    if getattr(picture, "is_animated", False):
-        raise ValueError(f"is an animated {NAMES[mime]}; a frame is one picture: save the one that you want")
+    # a HEIC may hold more than one picture, of which one is shown
+    if is_sequence(found.data) or (found.recoded != "HEIC" and getattr(picture, "is_animated", False)):
+        raise ValueError(f"is an animated {found.name}; a frame is one picture: save the one that you want")
     if picture.mode in {"CMYK", "YCCK"}:
         raise ValueError("is a CMYK JPEG, made for print, whose colours services get wrong: convert it to RGB")
+    if found.recoded and is_high_dynamic(found.data):
+        raise ValueError(f"is an HDR {found.name}, whose colours would come out wrong: export it as an ordinary JPEG")
 
 
-def _damage(error: Exception, mime: str) -> str:
+def _damage(error: Exception, name: str) -> str:
     text = str(error) or type(error).__name__
-    if "truncated" in text.lower():
-        return f"is cut off: the {NAMES[mime]} ends before the picture does"
-    return f"is damaged: the {NAMES[mime]} does not decode ({text})"
+    if "MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text:
+        return f"is a PNG with a colour profile of more than {FRAME_MAX_BYTES // 2**20} MiB: save it without"
+    if re.search("truncated|cut off|end of file|too small|cannot read full", text, re.IGNORECASE):
+        return f"is cut off: the {name} ends before the picture does"
+    return f"is damaged: the {name} does not decode ({text})"

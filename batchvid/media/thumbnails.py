@@ -35,11 +35,9 @@ def thumbnail_of_clip(file: IO[bytes]) -> bytes:
 
 def thumbnail_of_frame(path: str) -> bytes:
     """Return the picture of a frame as WebP, held upright, as it is sent."""
-    from PIL.ImageOps import exif_transpose
-
     from batchvid.media.images import picture
 
-    found = exif_transpose(picture(path)).convert("RGB")
+    found = picture(path).convert("RGB")
     found.thumbnail((SIDE, SIDE))
     return _webp(found)
 

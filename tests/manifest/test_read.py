@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     [
         (b"", "clips.yaml:1:1: manifest: is empty"),
         (b"# nothing\n", "clips.yaml:1:1: manifest: is empty"),
-        (b"\xef\xbb\xbfversion: 1\n", "clips.yaml:1:1: manifest: begins with a byte order mark"),
-        ("version: 1\n".encode("utf-16"), "clips.yaml:1:1: manifest: is UTF-16"),
+        (b"\xff\xfe\0\0v\0\0\0", "clips.yaml:1:1: manifest: is UTF-32: save it as UTF-8"),
+        (b"\xff\xfev", "clips.yaml:1:1: manifest: is damaged: its UTF-16-LE breaks off"),
+        (b"PK\x03\x04", "clips.yaml:1:1: manifest: is a workbook or an archive"),
         ("version: 1\n".encode("utf-16-le"), "clips.yaml:1:2: manifest: holds a NUL byte"),
         (b"version: 1\njobs: \0\n", "clips.yaml:2:7: manifest: holds a NUL byte"),
         (b"version: 1\njobs: \x07\n", "clips.yaml:2:7: manifest: holds a control character"),
@@ -46,6 +47,12 @@ def test_a_file_that_is_no_manifest_is_refused_with_line_and_column(desk: Desk, 
     complaints = desk.complaints(text)
     assert len(complaints) == 1
     assert complaints[0].startswith(complaint)
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_manifest_may_begin_with_the_mark_of_its_coding(desk: Desk, coding: str) -> None:
+    """Editors on Windows write one."""
+    assert desk.load("jobs: [{id: kite, prompt: Ein Bär}]\n".encode(coding)).jobs[0].prompt == "Ein Bär"
 
 
 def test_tabs_are_named_as_the_cause(desk: Desk) -> None:

@@ -143,7 +143,7 @@ kite
 {prompt: x, size: 16}
 {prompt: x, first_frame: [a.png]}
 {prompt: x, from: 3}
-{prompt: x, from: a.txt}
+{prompt: x, from: a.html}
 {from: a.csv, pairs: b}
 """
 WRONG = [f"{section}\n{JOB}" for section in WRONG_SECTIONS.split("\n")[1:-1]] + [
@@ -221,7 +221,7 @@ def test_a_hundred_thousand_jobs_load_without_looking_for_positions(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second pass over the text is for messages only; a manifest of normal size stays quick."""
-    monkeypatch.setattr("batchvid.manifest.yaml_tree._positions", None)
+    monkeypatch.setattr("batchvid.manifest.yaml_tree._places", None)
     jobs = "".join(f"  - id: clip-{n}\n    prompt: A paper kite, number {n}\n" for n in range(100_000))
     loaded = desk.load("version: 1\njobs:\n" + jobs)
     assert len(loaded.jobs) == 100_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.domain import fingerprint
-from batchvid.manifest.templates import on_disk
+from batchvid.manifest.files import on_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
