@@ -1,0 +1,423 @@
+"""Clips of every kind, made by FFmpeg from pictures that are known, and how far a film is from these pictures.
+
+A clip flashes and beeps at one moment. So what a film made of it can be measured: its pictures against those that were
+drawn, its sound against its pictures, its length against the sum of the lengths.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from array import array
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.filter import Graph
+from av.video.frame import PictureType
+from PIL import Image, ImageChops, ImageDraw, ImageStat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+UNSPECIFIED, BT709, BT601, BT2020, P3 = 2, 1, 6, 9, 12
+"""ISO/IEC 23091-2: of matrices and primaries."""
+PQ, HLG, BT2020_10 = 16, 18, 14
+"""Of transfer characteristics."""
+SWS = {BT709: "bt709", 5: "smpte170m", BT601: "smpte170m", BT2020: "bt2020", UNSPECIFIED: "smpte170m"}
+QUIET = {
+    "libx264": {"g": "12", "bf": "0", "crf": "8"},
+    "libx265": {"x265-params": "log-level=none:keyint=12", "bf": "0", "crf": "8"},
+    "libsvtav1": {"preset": "12", "crf": "10"},
+    "libvpx-vp9": {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+}
+FLASH_S, FLASH_LASTS_S = 0.5, 0.125
+WHITE = (235, 235, 235)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a clip is like."""
+
+    width: int = 64
+    height: int = 36
+    frames: int = 24
+    rate: int | Fraction = 24
+    times: Sequence[float] = ()
+    """When its frames are shown, where that is not at *rate*."""
+    pictures_from_s: float = 0.0
+    codec: str = "libx264"
+    tag: str = ""
+    pix_fmt: str = "yuv420p"
+    matrix: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    full: bool = False
+    """Whether its luma runs from 0 to 255."""
+    pixel: Fraction = Fraction(1)
+    """The shape of a pixel."""
+    options: tuple[tuple[str, str], ...] = ()
+    sound: str = ""
+    """The codec of its sound; none when empty."""
+    sound_rate: int = 48_000
+    layout: str = "stereo"
+    sound_from_s: float = 0.0
+    sound_s: float | None = None
+    """How long the sound is; as long as the pictures when ``None``."""
+    holes: tuple[tuple[float, float], ...] = ()
+    """From when to when there is no sound at all, not even silence."""
+    flash_s: float = FLASH_S
+    """When it flashes and beeps."""
+    movflags: str = ""
+    form: str = "mp4"
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height with square pixels."""
+        return round(self.width * self.pixel), self.height
+
+    def shown_at(self, number: int) -> float:
+        """Return when a frame is shown."""
+        return (self.times[number] if self.times else number / float(self.rate)) + self.pictures_from_s
+
+    @property
+    def pictures_end_s(self) -> float:
+        """When the last frame is over; of a variable rate, as long after it as it came after the one before."""
+        if not self.times:
+            return self.frames / float(self.rate) + self.pictures_from_s
+        last = self.times[-1] - self.times[-2] if len(self.times) > 1 else 1 / float(self.rate)
+        return self.times[-1] + last + self.pictures_from_s
+
+    def truth(self, number: int, size: tuple[int, int] | None = None) -> Image.Image:
+        """Return the frame as it was drawn."""
+        flashes = self.flash_s <= self.shown_at(number) + 0.001 < self.flash_s + FLASH_LASTS_S
+        return drawn(-1 if flashes else number, size or self.shown_size)
+
+
+@cache
+def drawn(number: int, size: tuple[int, int]) -> Image.Image:
+    """Return picture *number*: soft colours, a corner that tells what is up and what is left, a block that walks."""
+    if number < 0:
+        return Image.new("RGB", size, WHITE)
+    across, down = 32, 18
+    image = Image.new("RGB", (across, down))
+    image.putdata([(60 + 4 * x, 70 + 6 * y, 150 - 3 * x) for y in range(down) for x in range(across)])
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((1, 1, 6, 4), fill=WHITE)
+    row = 9 - 4 * (number // 20 % 2)
+    draw.rectangle((8 + number % 20, row, 11 + number % 20, row + 4), fill=(40, 40, 40))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def make(path: Path, kind: Kind) -> Path:
+    """Write the clip."""
+    options = {"movflags": kind.movflags} if kind.movflags else {}
+    with av.open(str(path), "w", format=kind.form, options=options) as clip:
+        clip.metadata.update(kind.metadata)
+        video = clip.add_stream(kind.codec, rate=kind.rate, options=QUIET.get(kind.codec, {}) | dict(kind.options))
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = kind.width, kind.height, kind.pix_fmt
+        context = video.codec_context
+        context.sample_aspect_ratio = kind.pixel
+        context.colorspace, context.color_range = kind.matrix, 2 if kind.full else 1
+        context.color_primaries, context.color_trc = kind.primaries, kind.transfer
+        if kind.tag:
+            context.codec_tag = kind.tag
+        sound = clip.add_stream(kind.sound, rate=kind.sound_rate, layout=kind.layout) if kind.sound else None
+        for number, frame in enumerate(_coded(kind)):
+            frame.pict_type = PictureType.NONE
+            frame.time_base, frame.pts = Fraction(1, 90_000), round(kind.shown_at(number) * 90_000)
+            clip.mux(video.encode(frame))
+        if isinstance(sound, av.AudioStream):
+            for piece in _tones(kind):
+                clip.mux(sound.encode(piece))
+            clip.mux(sound.encode(None))
+        clip.mux(video.encode(None))
+    return path
+
+
+def _coded(kind: Kind) -> Iterator[av.VideoFrame]:
+    """Yield its frames in the numbers of its own colours."""
+    size = (kind.width, kind.height)
+    matrix, reach = SWS[kind.matrix], "pc" if kind.full else "tv"
+    steps = [
+        ("buffer", f"video_size={kind.width}x{kind.height}:pix_fmt=rgb24:time_base=1/24:colorspace=0:range=2"),
+        ("scale", f"out_color_matrix={matrix}:out_range={reach}:sws_flags=bicubic+accurate_rnd+full_chroma_int"),
+        ("format", kind.pix_fmt),
+        ("buffersink", ""),
+    ]
+    graph = Graph()
+    filters = [graph.add(*step) for step in steps]
+    for one, following in pairwise(filters):
+        one.link_to(following)
+    graph.configure()
+    for number in range(kind.frames):
+        frame = av.VideoFrame.from_image(kind.truth(number, size))  # type: ignore[no-untyped-call] # PyAV's own gap
+        frame.pts = number
+        filters[0].push(frame)
+        coded = filters[-1].pull()
+        assert isinstance(coded, av.VideoFrame)
+        yield coded
+
+
+def _tones(kind: Kind) -> Iterator[av.AudioFrame]:
+    """Yield its sound in pieces of 20 ms: a beep while it flashes, else silence."""
+    rate, size = kind.sound_rate, kind.sound_rate // 50
+    length_s = kind.pictures_end_s - kind.sound_from_s if kind.sound_s is None else kind.sound_s
+    first = round(kind.sound_from_s * rate)
+    for begin in range(first, first + round(length_s * rate), size):
+        samples = min(size, first + round(length_s * rate) - begin)
+        if any(from_s <= begin / rate < to_s for from_s, to_s in kind.holes):
+            continue
+        loud_from, loud_to = kind.flash_s * rate, (kind.flash_s + FLASH_LASTS_S) * rate
+        wave = array(
+            "f",
+            (
+                0.5 * math.sin(2 * math.pi * 1000 * at / rate) if loud_from <= at < loud_to else 0.0
+                for at in range(begin, begin + samples)
+            ),
+        )
+        piece = av.AudioFrame(format="fltp", layout=kind.layout, samples=samples)
+        piece.sample_rate, piece.pts, piece.time_base = rate, begin, Fraction(1, rate)
+        for plane in piece.planes:
+            plane.update(wave.tobytes().ljust(plane.buffer_size, b"\0"))
+        if kind.sound in {"libopus", "flac"}:
+            piece = _resampled(piece, "flt" if kind.sound == "libopus" else "s16")
+        yield piece
+
+
+def _resampled(piece: av.AudioFrame, form: str) -> av.AudioFrame:
+    (found,) = av.AudioResampler(format=form, layout=piece.layout, rate=piece.sample_rate).resample(piece)
+    found.pts, found.time_base = piece.pts, piece.time_base
+    return found
+
+
+# ---- what is done to a clip's boxes (ISO/IEC 14496-12); its index is the last one, so that no offset changes
+
+CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf"}
+
+
+@dataclass(slots=True)
+class Box:
+    """One box: what it holds, or the boxes in it."""
+
+    kind: bytes
+    body: bytes = b""
+    inside: list[Box] = field(default_factory=list)
+
+    def all(self, kind: bytes) -> Iterator[Box]:
+        """Yield the boxes of one kind below it."""
+        for one in self.inside:
+            if one.kind == kind:
+                yield one
+            yield from one.all(kind)
+
+    def written(self) -> bytes:
+        """Return it as bytes."""
+        body = b"".join(one.written() for one in self.inside) or self.body
+        return struct.pack(">I4s", 8 + len(body), self.kind) + body
+
+
+def parsed(data: bytes) -> list[Box]:
+    """Return the boxes that fill the data."""
+    found, at = [], 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        body = data[at + 8 : at + (size or len(data))]
+        found.append(Box(kind, b"" if kind in CONTAINERS else body, parsed(body) if kind in CONTAINERS else []))
+        at += size or len(data)
+    return found
+
+
+def changed(path: Path, change: Callable[[Box], object], *, track: bytes = b"vide") -> Path:
+    """Let *change* change the boxes of a clip's track."""
+    boxes = parsed(path.read_bytes())
+    index = next(box for box in boxes if box.kind == b"moov")
+    change(next(one for one in index.all(b"trak") if next(one.all(b"hdlr")).body[8:12] == track))
+    path.write_bytes(b"".join(box.written() for box in boxes))
+    return path
+
+
+UPRIGHT = (1.0, 0.0, 0.0, 1.0)
+TURNS = {
+    "90": (0.0, 1.0, -1.0, 0.0),
+    "180": (-1.0, 0.0, 0.0, -1.0),
+    "270": (0.0, -1.0, 1.0, 0.0),
+    "mirrored": (-1.0, 0.0, 0.0, 1.0),
+    "flipped": (1.0, 0.0, 0.0, -1.0),
+    "transposed": (0.0, 1.0, 1.0, 0.0),
+    "transverse": (0.0, -1.0, -1.0, 0.0),
+}
+"""How a picture is turned for those who look: by so many degrees with the clock, or over one of its axes."""
+BACK = {
+    "90": Image.Transpose.ROTATE_270,
+    "180": Image.Transpose.ROTATE_180,
+    "270": Image.Transpose.ROTATE_90,
+    "mirrored": Image.Transpose.FLIP_LEFT_RIGHT,
+    "flipped": Image.Transpose.FLIP_TOP_BOTTOM,
+    "transposed": Image.Transpose.TRANSPOSE,
+    "transverse": Image.Transpose.TRANSVERSE,
+}
+"""What Pillow calls the same."""
+
+
+def turned(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Give a clip's track a display matrix (§8.3.2): a, b, c, d of x' = ax + cy, y' = bx + dy."""
+
+    def change(track: Box) -> None:
+        header = next(track.all(b"tkhd"))
+        place = 52 if header.body[0] else 40
+        a, b, c, d = (round(one * 0x10000) for one in matrix)
+        numbers = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+        header.body = header.body[:place] + numbers + header.body[place + 36 :]
+
+    return changed(path, change)
+
+
+def edited(path: Path, edits: Iterable[tuple[float, float | None]], *, track: bytes = b"vide") -> Path:
+    """Give a clip's track an edit list (§8.6.6): each its length and where it begins; ``None`` shows nothing."""
+
+    def change(box: Box) -> None:
+        header = next(box.all(b"mdhd")).body
+        (timescale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+        old = next(iter(box.all(b"elst")), None)
+        shift = 0  # what the encoder's own edit leaves out: frames are counted from the first that is shown
+        if old is not None:
+            begins = [struct.unpack_from(">i", old.body, 12 + 12 * row)[0] for row in range(len(old.body) // 12)]
+            shift = next((begin for begin in begins if begin >= 0), 0)
+        rows = [
+            struct.pack(
+                ">IiI", round(length * 1000), -1 if begin is None else round(begin * timescale) + shift, 0x10000
+            )
+            for length, begin in edits
+        ]
+        new = Box(b"edts", inside=[Box(b"elst", struct.pack(">II", 0, len(rows)) + b"".join(rows))])
+        box.inside = [one for one in box.inside if one.kind != b"edts"]
+        box.inside.insert(1, new)
+
+    return changed(path, change, track=track)
+
+
+def covered(path: Path, picture: Image.Image | None = None) -> Path:
+    """Put a green picture into the tags of a clip, before its tracks, as taggers do."""
+    out = io.BytesIO()
+    (picture or Image.new("RGB", (320, 320), "lime")).save(out, "JPEG")
+    cover = Box(b"covr", inside=[Box(b"data", struct.pack(">II", 13, 0) + out.getvalue())])
+    handler = Box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    meta = Box(b"meta", bytes(4) + handler.written() + Box(b"ilst", inside=[cover]).written())
+    boxes = parsed(path.read_bytes())
+    index = next(box for box in boxes if box.kind == b"moov")
+    index.inside.insert(1, Box(b"udta", inside=[meta]))
+    path.write_bytes(b"".join(box.written() for box in boxes))
+    return path
+
+
+def started(path: Path, at_s: int) -> Path:
+    """Let the clock of a fragmented clip stand at *at_s* when it begins, as in a piece that was cut out of a stream."""
+    boxes = parsed(path.read_bytes())
+    index = next(box for box in boxes if box.kind == b"moov")
+    scales = {}
+    for track in index.all(b"trak"):
+        header, times = next(track.all(b"tkhd")).body, next(track.all(b"mdhd")).body
+        (number,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+        (scales[number],) = struct.unpack_from(">I", times, 20 if times[0] else 12)
+    for fragment in (one for box in boxes if box.kind == b"moof" for one in box.all(b"traf")):
+        (number,) = struct.unpack_from(">I", next(fragment.all(b"tfhd")).body, 4)
+        for time in fragment.all(b"tfdt"):
+            form = ">Q" if time.body[0] else ">I"
+            (old,) = struct.unpack_from(form, time.body, 4)
+            time.body = time.body[:4] + struct.pack(form, old + at_s * scales[number])
+    path.write_bytes(b"".join(box.written() for box in boxes))
+    return path
+
+
+def remuxed(path: Path, target: Path, change: Callable[[av.Packet[Any]], bool] = lambda _: True, **how: Any) -> Path:
+    """Copy a clip's packets, those of which *change* says so, into another file."""
+    with av.open(str(path)) as source, av.open(str(target), "w", format=how.get("form", "mp4")) as copy:
+        tracks = {one.index: copy.add_stream_from_template(one, opaque=True) for one in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None and change(packet):
+                packet.stream = tracks[packet.stream_index]
+                copy.mux(packet)
+    return target
+
+
+def cut(path: Path, target: Path, *, at_s: Fraction) -> Path:
+    """Cut off a clip's beginning without coding it: what comes before *at_s* is in the file, and is not shown."""
+
+    def earlier(packet: av.Packet[Any]) -> bool:
+        shift = round(at_s / packet.time_base)
+        if packet.stream.type == "audio" and (packet.pts or 0) < shift:
+            return False
+        packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+        return True
+
+    return remuxed(path, target, earlier)
+
+
+# ---- what a film is like
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A frame of a film, as a player shows it."""
+
+    at_s: float
+    image: Image.Image
+
+
+def shown(path: Path) -> list[Shown]:
+    """Return all frames of a film, or of a clip that is not turned; by its own matrix and range."""
+    with av.open(str(path)) as film:
+        cover = av.stream.Disposition.attached_pic
+        video = next(one for one in film.streams.video if not one.disposition & cover)
+        return [Shown(float(frame.time or 0), frame.to_image()) for frame in film.decode(video)]  # type: ignore[no-untyped-call] # PyAV's own gap
+
+
+def heard(path: Path) -> list[float]:
+    """Return when each beep of a film begins."""
+    begins, before = list[float](), -1.0
+    with av.open(str(path)) as film:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=48_000)
+        for frame in film.decode(audio=0):
+            at_s = float(frame.time or 0)
+            for piece in resampler.resample(frame):
+                values = array("f", bytes(piece.planes[0])[: piece.samples * 4])
+                for first in range(0, piece.samples, 48):
+                    if max(map(abs, values[first : first + 48])) > 0.1:
+                        loud_s = at_s + first / 48_000
+                        if loud_s - before > 0.05:
+                            begins.append(loud_s)
+                        before = loud_s
+    return begins
+
+
+def flashes(frames: Sequence[Shown]) -> list[float]:
+    """Return when each flash of a film begins; bars beside the picture stay black."""
+    lit = [(one.at_s, one.image.getpixel((one.image.width // 2, one.image.height // 4))) for one in frames]
+    bright = [(at_s, isinstance(pixel, tuple) and min(pixel[:3]) > 200) for at_s, pixel in lit]
+    return [at_s for (_, before), (at_s, now) in pairwise([(0.0, False), *bright]) if now and not before]
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Return how near two pictures are, in dB."""
+    squares = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).sum2
+    mean = sum(squares) / (3 * one.width * one.height)
+    return 99.0 if not mean else min(99.0, 10 * math.log10(255**2 / mean))
+
+
+def placed(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return a picture as a film of this size shows it: whole, in its proportions, in black bars."""
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    width, height = (max(2, round(side * scale / 2) * 2) for side in picture.size)
+    film = Image.new("RGB", size)
+    film.paste(
+        picture.resize((width, height), Image.Resampling.BICUBIC), ((size[0] - width) // 2, (size[1] - height) // 2)
+    )
+    return film
