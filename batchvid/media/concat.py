@@ -134,8 +134,9 @@ class _Part:
     length_s: Fraction
     """Of the longer of picture and sound."""
     rate: Fraction | None
-    """At which every frame is shown when it is due; ``None`` where there is a single one."""
-    frames: int
+    """On the average."""
+    times: list[Fraction]
+    """When its frames are shown, counted from its beginning."""
     look: Look
     codec: str
     bits: int
@@ -224,7 +225,7 @@ def _looked_at(path: Path, clip: Clip, go_on: Callable[[], None]) -> _Part:
         "hidden frames": path if hides else None,  # never alike: a copy would show them
     }
     return _Part(
-        path, kind, ends_s - begins_s, _rate(times, video), len(times), look,
+        path, kind, ends_s - begins_s, video.average_rate, times, look,
         codec=SAME_CODEC.get(context.name, context.name),
         bits=max(component.bits for component in first.format.components),
         source=source_steps(first, look, time_base=video.time_base),
@@ -242,16 +243,21 @@ def _sound_of(sound: AudioStream) -> _Sound:
     return _Sound(SAME_CODEC.get(name, name), sound.rate, sound.layout.name, sound.layout.nb_channels)
 
 
-def _rate(times: Sequence[Fraction], video: VideoStream) -> Fraction | None:
-    """Return the lowest rate at which each frame is shown when it is due; *times* count from the clip's beginning."""
-    if len(times) < 2:  # noqa: PLR2004 one frame has no rate
-        return None
-    own = video.average_rate
-    usual = [Fraction(rate) for rate in RATES]
-    for rate in [own, *usual] if own and own <= RATE_MAX else usual:
-        if all(abs(round(at * rate) / rate - at) <= OFF_S for at in times):
+def _rate(parts: Sequence[_Part]) -> Fraction:
+    """Return the lowest rate at which a film shows each frame of its clips, and when it is due."""
+    moving = [part for part in parts if len(part.times) > 1]
+    own = {part.rate for part in moving if part.rate and part.rate <= RATE_MAX}
+    rates = sorted(own | {Fraction(rate) for rate in RATES}) if moving else [USUAL_RATE]
+    for rate in rates:
+        slots = [[round(at * rate) for at in part.times] for part in moving]
+        far = (
+            abs(slot / rate - at)
+            for row, part in zip(slots, moving, strict=True)
+            for slot, at in zip(row, part.times, strict=True)
+        )
+        if all(len(set(row)) == len(row) for row in slots) and max(far, default=0) <= OFF_S:
             return rate
-    return usual[-1]
+    return rates[-1]
 
 
 def _copied(target: Path, parts: Sequence[_Part], go_on: Callable[[], None]) -> bool:
@@ -259,7 +265,7 @@ def _copied(target: Path, parts: Sequence[_Part], go_on: Callable[[], None]) -> 
     try:
         with av.open(str(target), "w", format="mp4", options=MP4) as film:
             _copy(film, parts, go_on)
-        made, is_whole = _part(target, go_on), _checked(target, go_on) == sum(part.frames for part in parts)
+        made, is_whole = _part(target, go_on), _checked(target, go_on) == sum(len(part.times) for part in parts)
         return is_whole and abs(made.length_s - sum(part.length_s for part in parts)) <= OFF_S * len(parts)
     except (av.FFmpegError, ValueError):  # MP4 does not take their codec, or their times
         return False
@@ -309,8 +315,7 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
     It has the size of the first one, a rate at which no frame is lost, and a sound in which no channel is. What all
     clips have in common it has, too: the codec, ten bits, colours that a usual screen cannot show.
     """
-    rate = max((part.rate for part in parts if part.rate), default=USUAL_RATE)
-    colours = _colours(parts)
+    rate, colours = _rate(parts), _colours(parts)
     tracks: list[Any] = [_video_track(film, parts, colours, rate)]
     sounds = [part.sound for part in parts if part.sound]
     if sounds:

@@ -10,7 +10,8 @@ import io
 import math
 import struct
 from array import array
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -365,6 +366,52 @@ def cut(path: Path, target: Path, *, at_s: Fraction) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A clip, and what a player shows of it, counted from its beginning."""
+
+    path: Path
+    shows: tuple[tuple[float, float, Image.Image], ...]
+    """From when to when it shows which picture."""
+    length_s: float
+    flash_s: float | None
+    """When it flashes and beeps; ``None`` where it does not do both."""
+
+    def turned(self, how: str) -> Made:
+        """Return it held another way."""
+        turned(self.path, TURNS[how])
+        shows = tuple((begin, end, image.transpose(BACK[how])) for begin, end, image in self.shows)
+        return replace(self, shows=shows)
+
+    def shortened(self, *spans: tuple[float, float]) -> Made:
+        """Return it with an edit list that shows these spans of it, one behind the other; it has no sound."""
+        edited(self.path, [(end - begin, begin) for begin, end in spans])
+        shows, at_s = [], 0.0
+        for begin, end in spans:
+            inside = [one for one in self.shows if begin - 0.001 <= one[0] < end - 0.001]
+            shows += [(one[0] - begin + at_s, one[1] - begin + at_s, one[2]) for one in inside]
+            at_s += end - begin
+        return replace(self, shows=tuple(shows), length_s=at_s, flash_s=None)
+
+
+def made(path: Path, kind: Kind) -> Made:
+    """Make a clip."""
+    return seen(make(path, kind), kind)
+
+
+def seen(path: Path, kind: Kind) -> Made:
+    """Return what a clip shows whose pictures are those of *kind*: its own frames, when FFmpeg has them."""
+    frames, (begin_s, end_s) = shown(path), span_of(path)
+    assert len(frames) == kind.frames
+    shows = []
+    for number, (one, following) in enumerate(
+        pairwise([*frames, Shown(max(end_s, frames[-1].at_s), frames[-1].image)])
+    ):
+        assert psnr(one.image, kind.truth(number)) > 30
+        shows.append((one.at_s - begin_s, following.at_s - begin_s, one.image))
+    return Made(path, tuple(shows), end_s - begin_s, kind.flash_s - begin_s if kind.sound else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A frame of a film, as a player shows it."""
 
@@ -372,18 +419,86 @@ class Shown:
     image: Image.Image
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How far a film is from its clips."""
+
+    psnr: tuple[float, ...]
+    """Of each part: of the worst of its frames."""
+    apart_s: tuple[float | None, ...]
+    """Of each part: how long after its flash it beeps, beyond what it does in the clip."""
+    longer_s: float
+    """Than all parts together."""
+    widest_gap_s: float
+    """Between two frames."""
+    joints: tuple[tuple[Image.Image, Image.Image], ...]
+    """The frames before and behind each joint."""
+
+
+def measured(film: Path, parts: Sequence[Made]) -> Measured:
+    """Compare a film with the clips that it was made of."""
+    frames, beeps = shown(film), heard(film)
+    lit = flashes(frames)
+    times = [one.at_s for one in frames]
+    levels, apart, joints, at_s = list[float](), list[float | None](), [], 0.0
+    for part in parts:
+        worst = 99.0
+        for begin, end, picture in part.shows:
+            frame = frames[max(0, bisect_right(times, at_s + (begin + end) / 2) - 1)].image
+            worst = min(worst, psnr(frame, placed(picture, frame.size)))
+        levels.append(worst)
+        if part.flash_s is None:
+            apart.append(None)
+        else:
+            flash = next((one for one in lit if one > at_s + part.flash_s - 0.1), math.inf)
+            beep = next((one for one in beeps if one > at_s + part.flash_s - 0.1), -math.inf)
+            apart.append(beep - flash)
+        if at_s:
+            first = bisect_right(times, at_s + 0.001) - 1
+            joints.append((frames[max(0, first - 1)].image, frames[first].image))
+        at_s += part.length_s
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    return Measured(
+        tuple(levels),
+        tuple(apart),
+        span_of(film)[1] - at_s,
+        max(gaps, default=0.0),
+        tuple(joints),
+    )
+
+
+def span_of(clip: Path) -> tuple[float, float]:
+    """Return when the first of a clip's pictures and sound begins, and when the last of them ends, by its packets."""
+    begins, ends = [], []
+    with av.open(str(clip)) as container:
+        for packet in container.demux():
+            if packet.pts is not None and not packet.is_discard and packet.stream.type in {"video", "audio"}:
+                begins.append(
+                    max(float(packet.pts * packet.time_base), float((packet.stream.start_time or 0) * packet.time_base))
+                )
+                ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return min(begins), max(ends)
+
+
 def shown(path: Path) -> list[Shown]:
-    """Return all frames of a film, or of a clip that is not turned; by its own matrix and range."""
+    """Return all frames of a film, or of a clip that is not turned: by its own matrix, range and shape of a pixel."""
     with av.open(str(path)) as film:
         cover = av.stream.Disposition.attached_pic
         video = next(one for one in film.streams.video if not one.disposition & cover)
-        return [Shown(float(frame.time or 0), frame.to_image()) for frame in film.decode(video)]  # type: ignore[no-untyped-call] # PyAV's own gap
+        frames = [Shown(float(frame.time or 0), frame.to_image()) for frame in film.decode(video)]  # type: ignore[no-untyped-call] # PyAV's own gap
+        pixel = video.sample_aspect_ratio or 1
+    if pixel == 1:
+        return frames
+    size = round(frames[0].image.width * pixel), frames[0].image.height
+    return [Shown(one.at_s, one.image.resize(size, Image.Resampling.BICUBIC)) for one in frames]
 
 
 def heard(path: Path) -> list[float]:
     """Return when each beep of a film begins."""
     begins, before = list[float](), -1.0
     with av.open(str(path)) as film:
+        if not film.streams.audio:
+            return []
         resampler = av.AudioResampler(format="flt", layout="mono", rate=48_000)
         for frame in film.decode(audio=0):
             at_s = float(frame.time or 0)
@@ -400,7 +515,7 @@ def heard(path: Path) -> list[float]:
 
 def flashes(frames: Sequence[Shown]) -> list[float]:
     """Return when each flash of a film begins; bars beside the picture stay black."""
-    lit = [(one.at_s, one.image.getpixel((one.image.width // 2, one.image.height // 4))) for one in frames]
+    lit = [(one.at_s, one.image.getpixel((one.image.width // 2, one.image.height // 2))) for one in frames]
     bright = [(at_s, isinstance(pixel, tuple) and min(pixel[:3]) > 200) for at_s, pixel in lit]
     return [at_s for (_, before), (at_s, now) in pairwise([(0.0, False), *bright]) if now and not before]
 
@@ -414,10 +529,11 @@ def psnr(one: Image.Image, other: Image.Image) -> float:
 
 def placed(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return a picture as a film of this size shows it: whole, in its proportions, in black bars."""
+    if size == picture.size:
+        return picture
     scale = min(size[0] / picture.width, size[1] / picture.height)
     width, height = (max(2, round(side * scale / 2) * 2) for side in picture.size)
     film = Image.new("RGB", size)
-    film.paste(
-        picture.resize((width, height), Image.Resampling.BICUBIC), ((size[0] - width) // 2, (size[1] - height) // 2)
-    )
+    place = ((size[0] - width) // 4 * 2, (size[1] - height) // 4 * 2)  # colours come in squares of two by two
+    film.paste(picture.resize((width, height), Image.Resampling.BICUBIC), place)
     return film
