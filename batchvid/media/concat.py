@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import av
 from av.filter import Graph
 from av.video.frame import PictureType
 
-from batchvid.media.frames import decode_clip
+from batchvid.media.frames import FrameCount, decode_clip
 from batchvid.media.shown import (
     BT709,
     GOOD,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.filter.context import FilterContext
@@ -124,6 +126,7 @@ class _Sound:
     rate: int
     layout: str
     channels: int
+    coding: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class _Part:
     """On the average."""
     times: list[Fraction]
     """When its frames are shown, counted from its beginning."""
+    count: FrameCount
     look: Look
     codec: str
     bits: int
@@ -183,23 +187,31 @@ def _checked(film: Path, go_on: Callable[[], None]) -> int:
         raise NotJoinedError(f"what came of joining its clips {error}") from None
 
 
-def _part(path: Path, go_on: Callable[[], None]) -> _Part:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error tell which clip it is about."""
     try:
-        with opened(path) as clip:
-            return _looked_at(path, clip, go_on)
+        yield
     except ValueError as error:
-        if isinstance(error, av.FFmpegError):
+        if isinstance(error, av.FFmpegError | NotJoinedError):
             raise
         raise NotJoinedError(f"{path.name} {error}") from None
 
 
+def _part(path: Path, go_on: Callable[[], None]) -> _Part:
+    with _naming(path), opened(path) as clip:
+        return _looked_at(path, clip, go_on)
+
+
 def _looked_at(path: Path, clip: Clip, go_on: Callable[[], None]) -> _Part:
     """Look at every packet of a clip: what its index says of its length is wrong in pieces of a stream."""
-    video, sound, begins_s = clip.video, clip.sound, clip.begins_s
+    video, begins_s = clip.video, clip.begins_s
     first: VideoFrame | None = None
-    times, ends_s, hides = list[Fraction](), begins_s, False
+    times, ends_s, hides, count = list[Fraction](), begins_s, False, FrameCount()
     for packet in clip.container.demux(*clip.tracks):
         go_on()
+        if packet.stream is video:
+            count.add(packet)
         if packet.stream is video and first is None:
             first = next(iter(video.decode(cast("Packet[VideoStream]", packet))), None)
         if packet.pts is None:
@@ -213,11 +225,12 @@ def _looked_at(path: Path, clip: Clip, go_on: Callable[[], None]) -> _Part:
     if first is None:
         raise ValueError("has a video track without a single frame")
     look, context = look_of(video, first), video.codec_context
+    heard = _sound_of(clip.sound) if clip.sound else None
     kind = {
         "codec": (context.name, context.codec_tag),
         "size": (first.width, first.height),
         "colours": (first.format.name, look.colours),
-        "sound": _sound_kind(sound),
+        "sound": heard,
         "rotation": look.turn,
         "shape of a pixel": look.pixel,
         "tracks": [(one.id, one.time_base) for one in clip.tracks],
@@ -225,22 +238,19 @@ def _looked_at(path: Path, clip: Clip, go_on: Callable[[], None]) -> _Part:
         "hidden frames": path if hides else None,  # never alike: a copy would show them
     }
     return _Part(
-        path, kind, ends_s - begins_s, video.average_rate, times, look,
+        path, kind, ends_s - begins_s, video.average_rate, times, count, look,
         codec=SAME_CODEC.get(context.name, context.name),
         bits=max(component.bits for component in first.format.components),
         source=source_steps(first, look, time_base=video.time_base),
-        sound=_sound_of(sound) if sound else None,
+        sound=heard,
         ids=[one.id for one in clip.tracks],
     )  # fmt: skip
 
 
-def _sound_kind(sound: AudioStream | None) -> object:
-    return sound and (sound.codec_context.name, sound.rate, sound.layout.name, sound.codec_context.extradata)
-
-
 def _sound_of(sound: AudioStream) -> _Sound:
-    name = sound.codec_context.name
-    return _Sound(SAME_CODEC.get(name, name), sound.rate, sound.layout.name, sound.layout.nb_channels)
+    name, layout = sound.codec_context.name, sound.layout
+    coding = sound.codec_context.extradata
+    return _Sound(SAME_CODEC.get(name, name), sound.rate, layout.name, layout.nb_channels, coding)
 
 
 def _rate(parts: Sequence[_Part]) -> Fraction:
@@ -326,17 +336,15 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
         ends_s += part.length_s
         until_s = max(done[0] + 1, round(ends_s * rate)) / rate  # the sound ends where a frame does
         until = [round(until_s * one) for one in rates]
-        with opened(part.path) as clip:
+        with _naming(part.path), opened(part.path) as clip:
             clip.video.thread_type = "AUTO"
             zero = f"PTS-({clip.begins_s})/TB"
-            chains = [_pictures(part, tracks[0], colours, rate, zero=zero)]
-            chains += [_sound(clip.sound, track, zero=zero) for track in tracks[1:]]
-            graph, sinks = Graph(), []
-            for track, chain, begin, end in zip(tracks, chains, done, until, strict=False):
-                sinks.append(chained(graph, [*chain, *_span(track, begin, end - begin)]))
+            filters = [_pictures(part, tracks[0], colours, rate, zero=zero)]
+            filters += [_sound(clip.sound, track, zero=zero) for track in tracks[1:]]
+            graph, spans = Graph(), zip(tracks, filters, done, until, strict=False)
+            sinks = [chained(graph, [*steps, *_span(track, begin, end - begin)]) for track, steps, begin, end in spans]
             graph.configure()
-            sources = clip.tracks if sounds else [clip.video]
-            for frame in (*clip.container.decode(*sources), None):
+            for frame in chain(_decoded(part, clip, with_sound=bool(sounds)), [None]):
                 go_on()
                 graph.push(frame)
                 for track, sink in zip(tracks, sinks, strict=True):
@@ -345,6 +353,17 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
         done = until
     for track in tracks:
         film.mux(track.encode(None))
+
+
+def _decoded(part: _Part, clip: Clip, *, with_sound: bool) -> Iterator[VideoFrame | AudioFrame]:
+    """Yield the frames of a part; raise `ValueError` where it is damaged."""
+    pictures = 0
+    for frame in clip.container.decode(*(clip.tracks if with_sound else [clip.video])):
+        if frame.is_corrupt:
+            raise ValueError("is damaged: a frame does not decode")
+        pictures += isinstance(frame, av.VideoFrame)
+        yield frame
+    part.count.compare(pictures)
 
 
 def _colours(parts: Sequence[_Part]) -> Colours:
@@ -416,9 +435,12 @@ def _sound(source: AudioStream | None, film: AudioStream, *, zero: str) -> list[
     if source is None:
         return [("anullsrc", f"sample_rate={film.rate}:channel_layout={film.layout.name}"), ("aformat", form)]
     own = f"sample_rate={source.rate}:sample_fmt={source.format.name}:channel_layout={source.layout.name}"
+    # Players let both speakers play one channel as loud as it is; FFmpeg's mixer would take 3 dB off.
+    both = [("pan", "stereo|c0=c0|c1=c0")] if (source.layout.nb_channels, film.layout.name) == (1, "stereo") else []
     return [
         ("abuffer", f"{own}:time_base={source.time_base}"),
         ("asetpts", zero),
+        *both,
         ("aresample", f"{film.rate}:async=1:min_hard_comp=0.01:first_pts=0"),
         ("aformat", form),
         ("apad", ""),

@@ -59,7 +59,7 @@ def decode_clip(path: Path, *, between: Callable[[], None] = lambda: None) -> Cl
     """
     import av
 
-    frames, count = 0, _Count()
+    frames, count = 0, FrameCount()
     try:
         with opened(path) as clip:
             video = clip.video
@@ -71,8 +71,7 @@ def decode_clip(path: Path, *, between: Callable[[], None] = lambda: None) -> Cl
                     if isinstance(frame, av.VideoFrame | av.AudioFrame) and frame.is_corrupt:
                         raise ValueError(f"is damaged: frame {frames} does not decode")
                     frames += isinstance(frame, av.VideoFrame)
-            if frames < count.frames:
-                raise ValueError(f"is damaged: {frames} of {count.frames} frames decode")
+            count.compare(frames)
             if not frames:
                 raise ValueError("has a video track without a single frame")
             duration = video.duration * video.time_base if video.duration and video.time_base else 0
@@ -81,7 +80,7 @@ def decode_clip(path: Path, *, between: Callable[[], None] = lambda: None) -> Cl
         raise ValueError(f"does not decode to its end: {error.strerror or error}") from None
 
 
-class _Count:
+class FrameCount:
     """How many frames the packets of a track promise.
 
     None is due of what an edit list leaves out, nor of what is shown before the first key frame: after a cut without
@@ -99,6 +98,11 @@ class _Count:
         if self._key is None and packet.is_keyframe:
             self._key = packet.pts
         self.frames += not packet.is_discard and self._key is not None and packet.pts >= self._key
+
+    def compare(self, decoded: int) -> None:
+        """Raise `ValueError` when fewer frames were decoded."""
+        if decoded < self.frames:
+            raise ValueError(f"is damaged: {decoded} of {self.frames} frames decode")
 
 
 def picture_of(file: Path | IO[bytes], *, at_s: float | None) -> Picture:

@@ -58,9 +58,9 @@ def opened(clip: Path | IO[bytes]) -> Iterator[Clip]:
     with av.open(str(clip) if isinstance(clip, Path) else clip, mode="r", format="mp4") as container:
         cover = av.stream.Disposition.attached_pic
         videos = [one for one in container.streams.video if not one.disposition & cover]
-        video = container.streams.best("video")
-        if video not in videos:  # by FFmpeg's rules, too, a cover picture may be the best
-            video = next(iter(videos), None)
+        moving = [one for one in videos if one.frames != 1] or videos  # beside them, a single picture is a cover, too
+        best = container.streams.best("video")
+        video = best if best in moving else next(iter(moving), None)
         if not isinstance(video, av.VideoStream):
             raise ValueError("has no video track")  # noqa: TRY004 it is the file that is wrong
         sound = container.streams.best("audio", related=video)

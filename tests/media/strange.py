@@ -11,6 +11,7 @@ import math
 import struct
 from array import array
 from bisect import bisect_right
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -37,7 +38,7 @@ QUIET = {
     "libsvtav1": {"preset": "12", "crf": "10"},
     "libvpx-vp9": {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"},
 }
-FLASH_S, FLASH_LASTS_S = 0.5, 0.125
+FLASH_S, FLASH_LASTS_S = 0.25, 0.125
 WHITE = (235, 235, 235)
 
 
@@ -47,7 +48,7 @@ class Kind:
 
     width: int = 64
     height: int = 36
-    frames: int = 24
+    frames: int = 12
     rate: int | Fraction = 24
     times: Sequence[float] = ()
     """When its frames are shown, where that is not at *rate*."""
@@ -56,6 +57,8 @@ class Kind:
     tag: str = ""
     pix_fmt: str = "yuv420p"
     matrix: int = UNSPECIFIED
+    numbers: int = 0
+    """The matrix that its frames are made with, where that is not the one that the file says."""
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     full: bool = False
@@ -125,6 +128,8 @@ def make(path: Path, kind: Kind) -> Path:
         assert isinstance(video, av.VideoStream)
         video.width, video.height, video.pix_fmt = kind.width, kind.height, kind.pix_fmt
         context = video.codec_context
+        if kind.times:
+            context.time_base = Fraction(1, 1000)
         context.sample_aspect_ratio = kind.pixel
         context.colorspace, context.color_range = kind.matrix, 2 if kind.full else 1
         context.color_primaries, context.color_trc = kind.primaries, kind.transfer
@@ -146,25 +151,20 @@ def make(path: Path, kind: Kind) -> Path:
 def _coded(kind: Kind) -> Iterator[av.VideoFrame]:
     """Yield its frames in the numbers of its own colours."""
     size = (kind.width, kind.height)
-    matrix, reach = SWS[kind.matrix], "pc" if kind.full else "tv"
-    steps = [
+    matrix, reach = SWS[kind.numbers or kind.matrix], "pc" if kind.full else "tv"
+    source, sink, graph = _graph(
         ("buffer", f"video_size={kind.width}x{kind.height}:pix_fmt=rgb24:time_base=1/24:colorspace=0:range=2"),
-        ("scale", f"out_color_matrix={matrix}:out_range={reach}:sws_flags=bicubic+accurate_rnd+full_chroma_int"),
+        ("scale", f"out_color_matrix={matrix}:out_range={reach}:flags=bicubic+accurate_rnd+full_chroma_int"),
         ("format", kind.pix_fmt),
-        ("buffersink", ""),
-    ]
-    graph = Graph()
-    filters = [graph.add(*step) for step in steps]
-    for one, following in pairwise(filters):
-        one.link_to(following)
-    graph.configure()
+    )
     for number in range(kind.frames):
         frame = av.VideoFrame.from_image(kind.truth(number, size))  # type: ignore[no-untyped-call] # PyAV's own gap
         frame.pts = number
-        filters[0].push(frame)
-        coded = filters[-1].pull()
+        source.push(frame)
+        coded = sink.pull()
         assert isinstance(coded, av.VideoFrame)
         yield coded
+    del graph
 
 
 def _tones(kind: Kind) -> Iterator[av.AudioFrame]:
@@ -197,6 +197,82 @@ def _resampled(piece: av.AudioFrame, form: str) -> av.AudioFrame:
     (found,) = av.AudioResampler(format=form, layout=piece.layout, rate=piece.sample_rate).resample(piece)
     found.pts, found.time_base = piece.pts, piece.time_base
     return found
+
+
+# ---- clips that are brighter and more colourful than a usual screen
+
+PATCHES = ((200, 40, 40), (30, 30, 30), (128, 128, 128), (40, 90, 180))
+"""As a usual screen shows them."""
+TO_BT2020 = ((0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956))
+"""Of light, from BT.709 (ITU-R BT.2087)."""
+PAPER_NITS = 203
+
+
+def _pq(nits: float) -> float:
+    """Return the number for so much light (SMPTE ST 2084)."""
+    power = (nits / 10_000) ** (2610 / 16384)
+    return float(((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32))
+
+
+def _hlg(nits: float) -> float:
+    """Return the number for so much light on a screen of 1,000 nits (ARIB STD-B67)."""
+    scene = (nits / 1000) ** (1 / 1.2)
+    return math.sqrt(3 * scene) if scene <= 1 / 12 else 0.17883277 * math.log(12 * scene - 0.28466892) + 0.55991073
+
+
+NUMBERS: dict[int, Callable[[float], float]] = {
+    PQ: _pq,
+    HLG: _hlg,
+    BT2020_10: lambda nits: (nits / PAPER_NITS) ** (1 / 2.2),
+}
+"""By transfer characteristic: what stands in a clip for so many nits."""
+
+
+def patches(path: Path, transfer: int, *, size: int = 64, frames: int = 6) -> Path:
+    """Write a clip of BT.2020 that shows `PATCHES`, two by two, where paper is as bright as it should be."""
+    rows = list[tuple[float, float, float]]()
+    for colour in PATCHES:
+        light = [(one / 255) ** 2.2 for one in colour]
+        red, green, blue = (
+            NUMBERS[transfer](PAPER_NITS * sum(share * one for share, one in zip(row, light, strict=True)))
+            for row in TO_BT2020
+        )
+        luma = 0.2627 * red + 0.678 * green + 0.0593 * blue
+        rows.append((64 + 876 * luma, 512 + 896 * (blue - luma) / 1.8814, 512 + 896 * (red - luma) / 1.4746))
+    half = size // 2
+    with av.open(str(path), "w") as clip:
+        options = {"x265-params": "log-level=none:bframes=0", "crf": "4"}
+        video = clip.add_stream("libx265", rate=24, options=options)
+        assert isinstance(video, av.VideoStream)
+        video.width = video.height = size
+        video.pix_fmt = "yuv444p10le"
+        context = video.codec_context
+        context.codec_tag, context.colorspace, context.color_range = "hvc1", BT2020, 1
+        context.color_primaries, context.color_trc = BT2020, transfer
+        frame = av.VideoFrame(size, size, "yuv444p10le")
+        for number, plane in enumerate(frame.planes):
+            lines = [
+                array("H", [round(one[number]) for one in pair for _ in range(half)]) for pair in (rows[:2], rows[2:])
+            ]
+            upper, lower = (line.tobytes().ljust(plane.line_size, b"\0") for line in lines)
+            plane.update(upper * half + lower * half)
+        for number in range(frames):
+            frame.pts = number
+            clip.mux(video.encode(frame))
+        clip.mux(video.encode(None))
+    return path
+
+
+def patches_of(image: Image.Image) -> list[tuple[int, ...]]:
+    """Return the four colours that a picture shows in its middle square."""
+    side, left, top = (
+        min(image.size) // 2,
+        (image.width - min(image.size)) // 2,
+        (image.height - min(image.size)) // 2,
+    )
+    places = [(left + side // 2 + side * across, top + side // 2 + side * down) for down in (0, 1) for across in (0, 1)]
+    found = [image.getpixel(place) for place in places]
+    return [one for one in found if isinstance(one, tuple)]
 
 
 # ---- what is done to a clip's boxes (ISO/IEC 14496-12); its index is the last one, so that no offset changes
@@ -338,6 +414,35 @@ def started(path: Path, at_s: int) -> Path:
     return path
 
 
+def combined(target: Path, *sources: Path) -> Path:
+    """Copy the tracks of several clips into one."""
+    with ExitStack() as stack:
+        copy = stack.enter_context(av.open(str(target), "w", format="mp4"))
+        clips = [stack.enter_context(av.open(str(source))) for source in sources]
+        tracks = {
+            (number, one.index): copy.add_stream_from_template(one, opaque=True)
+            for number, clip in enumerate(clips)
+            for one in clip.streams
+        }
+        for number, clip in enumerate(clips):
+            for packet in clip.demux():
+                if packet.dts is not None:
+                    packet.stream = tracks[number, packet.stream_index]
+                    copy.mux(packet)
+    return target
+
+
+def switched_off(path: Path, *numbers: int) -> Path:
+    """Switch off the tracks with these numbers: players leave them out (§8.3.1)."""
+    boxes = parsed(path.read_bytes())
+    for track in next(box for box in boxes if box.kind == b"moov").all(b"tkhd"):
+        (number,) = struct.unpack_from(">I", track.body, 20 if track.body[0] else 12)
+        is_on = number not in numbers
+        track.body = track.body[:3] + bytes([track.body[3] & 0xFE | is_on]) + track.body[4:]
+    path.write_bytes(b"".join(box.written() for box in boxes))
+    return path
+
+
 def remuxed(path: Path, target: Path, change: Callable[[av.Packet[Any]], bool] = lambda _: True, **how: Any) -> Path:
     """Copy a clip's packets, those of which *change* says so, into another file."""
     with av.open(str(path)) as source, av.open(str(target), "w", format=how.get("form", "mp4")) as copy:
@@ -408,7 +513,9 @@ def seen(path: Path, kind: Kind) -> Made:
     ):
         assert psnr(one.image, kind.truth(number)) > 30
         shows.append((one.at_s - begin_s, following.at_s - begin_s, one.image))
-    return Made(path, tuple(shows), end_s - begin_s, kind.flash_s - begin_s if kind.sound else None)
+    return Made(
+        path, tuple(shows), end_s - begin_s, kind.flash_s - begin_s if kind.sound and kind.flash_s < end_s else None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +574,126 @@ def measured(film: Path, parts: Sequence[Made]) -> Measured:
     )
 
 
+MAKERS: dict[str, Callable[[Path], Made]] = {}
+"""How to make a clip of each kind."""
+
+
+def _is(name: str, **what: Any) -> None:
+    MAKERS[name] = lambda path: made(path, Kind(**what))
+
+
+def _becomes(name: str, change: Callable[[Made], object], **what: Any) -> None:
+    """Add a clip to which something is done when it is made; *change* returns what it shows then, if that differs."""
+
+    def make_it(path: Path) -> Made:
+        found = made(path, Kind(**what))
+        after = change(found)
+        return after if isinstance(after, Made) else found
+
+    MAKERS[name] = make_it
+
+
+AAC: dict[str, Any] = {"sound": "aac"}
+OPUS: dict[str, Any] = {"sound": "libopus"}
+PIECE = AAC | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+LONG: dict[str, Any] = {"frames": 24, "flash_s": 9}
+_is("plain", **AAC)
+_is("B-frames", **AAC, options=(("bf", "2"),))
+_is("full range", **AAC, full=True, matrix=BT709)
+_is("full range of yuvj", **AAC, full=True, pix_fmt="yuvj420p")
+_is("BT.601", **AAC, matrix=BT601)
+_is("BT.709", **AAC, matrix=BT709, primaries=BT709, transfer=BT709)
+_is("BT.2020 matrix", **AAC, matrix=BT2020)
+_is("4:4:4", **AAC, pix_fmt="yuv444p")
+_is("RGB", codec="libx264rgb", pix_fmt="bgr24")
+_is("portrait", **AAC, width=36, height=64)
+_is("odd", **AAC, width=65, height=37, pix_fmt="yuv444p")
+_is("odd VP9", width=67, height=41, codec="libvpx-vp9")
+_is("wide pixels", **AAC, width=48, pixel=Fraction(4, 3))
+_is("narrow pixels", **AAC, width=72, pixel=Fraction(8, 9))
+_is("wide pixels, in the container only", width=48, pixel=Fraction(4, 3), codec="libvpx-vp9")
+_is("HEVC of 10 bits", **AAC, codec="libx265", pix_fmt="yuv420p10le", matrix=BT709, tag="hvc1")
+_is("hev1", **AAC, codec="libx265", tag="hev1")
+_is("AV1", **OPUS, codec="libsvtav1", height=64)
+_is("AV1 of 10 bits", codec="libsvtav1", height=64, pix_fmt="yuv420p10le", matrix=BT709)
+_is("VP9", **OPUS, codec="libvpx-vp9", full=True, matrix=BT709)
+_is("ProRes", sound="pcm_s16le", codec="prores_ks", pix_fmt="yuv422p10le", form="mov", matrix=BT709)
+_is("MPEG-4", **AAC, codec="mpeg4", options=(("b", "4000000"),))
+_is("30 frames a second", **AAC, rate=30, frames=15)
+_is("29.97 frames a second", **AAC, rate=Fraction(30_000, 1001), frames=15)
+_is("8 frames a second", **AAC, rate=8, frames=6)
+_is("100 frames a second", **AAC, rate=100, frames=50)
+_is("variable rate", **AAC, frames=11, times=(0, 0.04, 0.08, 0.2, 0.24, 0.26, 0.3, 0.38, 0.4, 0.44, 0.47))
+_is("one frame", frames=1, flash_s=9)
+_is("one frame with sound", **AAC, frames=1, flash_s=9, sound_s=0.5)
+_is("late sound", **AAC, sound_from_s=0.13)
+_is("late pictures", **AAC, pictures_from_s=0.11, flash_s=0.4)
+_is("both late", **AAC, pictures_from_s=0.3, sound_from_s=0.2, flash_s=0.55)
+_is("longer sound", **AAC, sound_s=0.7)
+_is("shorter sound", **AAC, sound_s=0.4)
+_is("holes in the sound", **AAC, holes=((0.05, 0.11), (0.16, 0.24)))
+_is("mono", **AAC, layout="mono", sound_rate=22_050)
+_is("5.1", **AAC, layout="5.1", sound_rate=44_100)
+_is("Opus", **OPUS)
+_is("Opus of 5.1", **OPUS, layout="5.1")
+_is("FLAC", sound="flac")
+_is("timecode", **AAC, metadata=(("timecode", "01:00:00:00"),))
+_is("index first", **AAC, movflags="faststart")
+_is("fragments", **PIECE)
+_becomes("a piece of a stream", lambda clip: started(clip.path, 10), **PIECE)
+_becomes("cover", lambda clip: covered(clip.path), **AAC)
+_becomes("bytes behind its end", lambda clip: appended(clip.path, b"<!-- served in 0.02 s -->\r\n"), **AAC)
+_becomes("bytes behind its fragments", lambda clip: appended(clip.path, b"\r\n"), **PIECE)
+for _how in TURNS:
+    _becomes(_how, lambda clip, how=_how: clip.turned(how), **AAC)  # type: ignore[misc] # a default binds the loop's word
+_becomes("turned, of wide pixels", lambda clip: clip.turned("90"), **AAC, width=48, pixel=Fraction(4, 3))
+_becomes("a little skewed", lambda clip: turned(clip.path, (0.98, 0.17, -0.17, 0.98)), **AAC)
+_becomes("sheared", lambda clip: turned(clip.path, (1, 0.3, 0, 1)), **AAC)
+_becomes("turned by nothing at all", lambda clip: turned(clip.path, (0, 0, 0, 0)), **AAC)
+_becomes("an edit that begins inside", lambda clip: clip.shortened((0.375, 0.875)), **LONG)
+_becomes("an edit that begins at a key frame", lambda clip: clip.shortened((0.5, 0.75)), **LONG)
+_becomes("two edits", lambda clip: clip.shortened((0.125, 0.375), (0.625, 0.875)), **LONG)
+_becomes("two edits, the later one first", lambda clip: clip.shortened((0.625, 0.875), (0.125, 0.375)), **LONG)
+_becomes("an edit shown twice", lambda clip: clip.shortened((0.125, 0.375), (0.125, 0.375)), **LONG)
+_becomes("an edit among B-frames", lambda clip: clip.shortened((0.375, 0.875)), **LONG, options=(("bf", "2"),))
+_becomes("an edit of HEVC", lambda clip: clip.shortened((0.375, 0.875)), **LONG, codec="libx265", tag="hvc1")
+
+
+def appended(path: Path, more: bytes) -> None:
+    """Append bytes to a clip, as some gateways do."""
+    path.write_bytes(path.read_bytes() + more)
+
+
+def _cut(path: Path) -> Made:
+    whole = made(path.with_suffix(".whole.mp4"), Kind(**AAC, frames=30, flash_s=1.0, options=(("g", "30"),)))
+    cut(whole.path, path, at_s=Fraction(3, 4))
+    shows = tuple((begin - 0.75, end - 0.75, image) for begin, end, image in whole.shows if begin > 0.74)
+    return Made(path, shows, whole.length_s - 0.75, 0.25)
+
+
+def _second(path: Path) -> Made:
+    """Make a clip of two languages and two cameras: the first of each is switched off."""
+    other = make(path.with_suffix(".other.mp4"), Kind(**AAC, width=32, height=18, flash_s=0.1))
+    clip = made(path.with_suffix(".clip.mp4"), Kind(**AAC))
+    switched_off(combined(path, other, clip.path), 1, 2)
+    return replace(clip, path=path)
+
+
+def _picture_first(path: Path) -> Made:
+    """Make a clip whose cover is called a track."""
+    picture = make(
+        path.with_suffix(".jpg.mp4"), Kind(width=320, height=180, frames=1, codec="mjpeg", pix_fmt="yuvj420p")
+    )
+    clip = made(path.with_suffix(".clip.mp4"), Kind(**AAC))
+    combined(path, picture, clip.path)
+    return replace(clip, path=path)
+
+
+MAKERS["cut without coding"] = _cut
+MAKERS["the second track is the one"] = _second
+MAKERS["a picture as first track"] = _picture_first
+
+
 def span_of(clip: Path) -> tuple[float, float]:
     """Return when the first of a clip's pictures and sound begins, and when the last of them ends, by its packets."""
     begins, ends = [], []
@@ -485,12 +712,38 @@ def shown(path: Path) -> list[Shown]:
     with av.open(str(path)) as film:
         cover = av.stream.Disposition.attached_pic
         video = next(one for one in film.streams.video if not one.disposition & cover)
-        frames = [Shown(float(frame.time or 0), frame.to_image()) for frame in film.decode(video)]  # type: ignore[no-untyped-call] # PyAV's own gap
+        frames = [Shown(float(frame.time or 0), _image(frame)) for frame in film.decode(video)]
         pixel = video.sample_aspect_ratio or 1
     if pixel == 1:
         return frames
     size = round(frames[0].image.width * pixel), frames[0].image.height
     return [Shown(one.at_s, one.image.resize(size, Image.Resampling.BICUBIC)) for one in frames]
+
+
+def _image(frame: av.VideoFrame) -> Image.Image:
+    """Return a frame by its own matrix and range, which old PyAV does not look at by itself."""
+    matrix = {BT709: "bt709", BT2020: "bt2020"}.get(int(frame.colorspace), "bt601")
+    size = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/24"
+    source, sink, _graph_kept = _graph(
+        ("buffer", f"{size}:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"),
+        ("scale", f"in_color_matrix={matrix}:out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int"),
+        ("format", "rgb24"),
+    )
+    source.push(frame)
+    source.push(None)
+    found: Any = sink.pull()
+    image: Image.Image = found.to_image()
+    return image
+
+
+def _graph(*steps: tuple[str, str]) -> tuple[Any, Any, Graph]:
+    """Return where frames go in and come out of filters; the graph has to be kept as long as these."""
+    graph = Graph()
+    filters = [graph.add(*step) for step in (*steps, ("buffersink", ""))]
+    for one, following in pairwise(filters):
+        one.link_to(following)
+    graph.configure()
+    return filters[0], filters[-1], graph
 
 
 def heard(path: Path) -> list[float]:
