@@ -694,12 +694,15 @@ MAKERS["the second track is the one"] = _second
 MAKERS["a picture as first track"] = _picture_first
 
 
-def span_of(clip: Path) -> tuple[float, float]:
-    """Return when the first of a clip's pictures and sound begins, and when the last of them ends, by its packets."""
+def span_of(clip: Path, *kinds: str) -> tuple[float, float]:
+    """Return when the first of a clip's pictures and sound begins, and when the last of them ends, by its packets.
+
+    *kinds*: those tracks alone.
+    """
     begins, ends = [], []
     with av.open(str(clip)) as container:
         for packet in container.demux():
-            if packet.pts is not None and not packet.is_discard and packet.stream.type in {"video", "audio"}:
+            if packet.pts is not None and not packet.is_discard and packet.stream.type in (kinds or {"video", "audio"}):
                 begins.append(
                     max(float(packet.pts * packet.time_base), float((packet.stream.start_time or 0) * packet.time_base))
                 )

@@ -15,6 +15,7 @@ from PIL import Image
 
 from batchvid.media.concat import NotJoinedError, join
 from batchvid.media.frames import decode_clip, picture_of
+from batchvid.media.mp4 import probe
 from batchvid.media.shown import Colours, Look, chained, screen_steps, source_steps
 from batchvid.media.thumbnails import thumbnail_of_clip
 from tests.media import strange
@@ -85,6 +86,12 @@ def test_a_whole_clip_is_called_whole_and_its_frames_are_those_of_the_player(
     """The last one, that of a moment before the end, and the first one on a contact sheet."""
     clip = clip_of(name)
     assert decode_clip(clip.path).frames == len(clip.shows)
+    data = clip.path.read_bytes()
+    told = probe(len(data), lambda offset, length: data[offset : offset + length])
+    assert (told.width, told.height) == clip.shows[0][2].size
+    assert told.audio == bool(packets(clip.path, "audio"))
+    begin_s, end_s = strange.span_of(clip.path, "video")
+    assert told.duration_s == pytest.approx(end_s - begin_s, abs=0.05)
     for at_s in (None, -min(0.1, clip.length_s), clip.length_s / 2):
         wanted_s = clip.length_s - 0.001 if at_s is None else at_s if at_s >= 0 else clip.length_s + at_s
         (_, _, image) = max((one for one in clip.shows if one[0] <= wanted_s + 0.001), key=lambda one: one[0])
