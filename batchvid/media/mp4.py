@@ -15,7 +15,6 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -426,19 +425,20 @@ def _edited(elst: Inside | None) -> int:
     return sum(length for length, begin, _ in form.iter_unpack(rows) if begin >= 0)
 
 
+PASP = struct.pack(">I4s", 16, b"pasp")
+"""How the box begins that tells the shape of a pixel (§12.1.4), among those of the codec."""
+
+
 def _description(stsd: Inside) -> tuple[str, tuple[int, int], tuple[int, int]]:
     """Return codec, coded size and shape of a pixel, by a video track's first sample entry (§8.5.2, §12.1.3)."""
     if not stsd.numbers("I", 4)[0]:
         raise NotAClip("is damaged: its video track does not say how it is coded")
     letters = stsd.table(12, count=1, width=4).tobytes()
     width, height = stsd.numbers("HH", 40)
-    (entry_bytes,) = stsd.numbers("I", 8)
-    pixel = (1, 1)
-    with suppress(NotAClip):  # what follows the fixed part is the codec's, and a walk through it may fail
-        shape = Inside(letters, stsd.data[94 : 8 + entry_bytes]).first(b"pasp")
-        across, down = shape.numbers("II", 0) if shape else pixel
-        pixel = across, down
-    return CODECS.get(letters, name(letters).strip()), (width, height), pixel if all(pixel) else (1, 1)
+    entry = stsd.data.tobytes()
+    at = entry.find(PASP)
+    across, down = stsd.numbers("II", at + len(PASP)) if at >= 0 else (1, 1)
+    return CODECS.get(letters, name(letters).strip()), (width, height), (across or 1, down or 1)
 
 
 def _samples(table: Inside, size_bytes: int) -> tuple[int, int]:
