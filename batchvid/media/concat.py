@@ -389,7 +389,6 @@ def _video_track(film: OutputContainer, parts: Sequence[_Part], colours: Colours
         coder = CODERS["h264"]
     if is_wide and not coder.has_10_bits:
         coder = CODERS["hevc"]
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: its coder writes to standard error by itself
     video = cast("VideoStream", film.add_stream(coder.name, rate=rate, options=dict(coder.options)))
     deep = coder.has_10_bits and (is_wide or min(part.bits for part in parts) >= DEEP_BITS)
     video.width, video.height = (max(2, side // 2 * 2) for side in parts[0].look.size)
