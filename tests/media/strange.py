@@ -35,7 +35,7 @@ SWS = {BT709: "bt709", 5: "smpte170m", BT601: "smpte170m", BT2020: "bt2020", UNS
 QUIET = {
     "libx264": {"g": "12", "bf": "0", "crf": "8"},
     "libx265": {"x265-params": "log-level=none:keyint=12", "bf": "0", "crf": "8"},
-    "libsvtav1": {"preset": "12", "crf": "10"},
+    "libsvtav1": {"preset": "8", "crf": "12"},
     "libvpx-vp9": {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"},
 }
 FLASH_S, FLASH_LASTS_S = 0.25, 0.125
@@ -100,8 +100,11 @@ class Kind:
 
     def truth(self, number: int, size: tuple[int, int] | None = None) -> Image.Image:
         """Return the frame as it was drawn."""
-        flashes = self.flash_s <= self.shown_at(number) + 0.001 < self.flash_s + FLASH_LASTS_S
-        return drawn(-1 if flashes else number, size or self.shown_size)
+        return drawn(-1 if self.flashes(number) else number, size or self.shown_size)
+
+    def flashes(self, number: int) -> bool:
+        """Whether the frame is one of the flash."""
+        return self.flash_s <= self.shown_at(number) + 0.001 < self.flash_s + FLASH_LASTS_S
 
 
 @cache
@@ -479,7 +482,9 @@ class Made:
     """From when to when it shows which picture."""
     length_s: float
     flash_s: float | None
-    """When it flashes and beeps; ``None`` where it does not do both."""
+    """When it beeps; ``None`` where it does not beep and flash."""
+    apart_s: float = 0.0
+    """How long before its beep the flash begins: a frame comes when it comes."""
 
     def turned(self, how: str) -> Made:
         """Return it held another way."""
@@ -513,9 +518,10 @@ def seen(path: Path, kind: Kind) -> Made:
     ):
         assert psnr(one.image, kind.truth(number)) > 30
         shows.append((one.at_s - begin_s, following.at_s - begin_s, one.image))
-    return Made(
-        path, tuple(shows), end_s - begin_s, kind.flash_s - begin_s if kind.sound and kind.flash_s < end_s else None
-    )
+    lit, beeps = [one.at_s for number, one in enumerate(frames) if kind.flashes(number)], heard(path)
+    if not lit or not beeps:
+        return Made(path, tuple(shows), end_s - begin_s, None)
+    return Made(path, tuple(shows), end_s - begin_s, beeps[0] - begin_s, beeps[0] - lit[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,7 +539,7 @@ class Measured:
     psnr: tuple[float, ...]
     """Of each part: of the worst of its frames."""
     apart_s: tuple[float | None, ...]
-    """Of each part: how long after its flash it beeps, beyond what it does in the clip."""
+    """Of each part: how much later it beeps than in the clip, counted from its flash."""
     longer_s: float
     """Than all parts together."""
     widest_gap_s: float
@@ -559,10 +565,10 @@ def measured(film: Path, parts: Sequence[Made]) -> Measured:
         else:
             flash = next((one for one in lit if one > at_s + part.flash_s - 0.1), math.inf)
             beep = next((one for one in beeps if one > at_s + part.flash_s - 0.1), -math.inf)
-            apart.append(beep - flash)
+            apart.append(beep - flash - part.apart_s)
         if at_s:
-            first = bisect_right(times, at_s + 0.001) - 1
-            joints.append((frames[max(0, first - 1)].image, frames[first].image))
+            before, behind = (max(0, bisect_right(times, at_s + one) - 1) for one in (-0.02, 0.02))
+            joints.append((frames[before].image, frames[behind].image))
         at_s += part.length_s
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return Measured(

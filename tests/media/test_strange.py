@@ -313,15 +313,20 @@ def test_a_copy_that_would_lose_something_is_coded(tmp_path: Path, clip_of: Call
         assert min(measured(film, parts).psnr) >= 35
 
 
-def test_a_film_whose_packets_are_wrong_is_not_made(tmp_path: Path, clip_of: Callable[[str], Made]) -> None:
+@pytest.mark.parametrize("name", ["plain", "HEVC of 10 bits", "AV1", "VP9"])
+def test_a_film_whose_packets_are_wrong_is_not_made(
+    tmp_path: Path, clip_of: Callable[[str], Made], plain: Made, name: str
+) -> None:
     """It is decoded to its end before it gets its name: a clip may be damaged where its index is whole."""
     clip, film = tmp_path / "clip.mp4", tmp_path / "film.mp4"
-    data = bytearray(clip_of("AV1").path.read_bytes())
-    begin = data.index(b"mdat") + 4
-    middle = begin + (len(data) - begin) // 4
-    data[middle : middle + 400] = bytes(400)
+    data = bytearray(clip_of(name).path.read_bytes())
+    with av.open(str(clip_of(name).path)) as container:
+        packet = [one for one in container.demux(video=0) if one.size][7]
+        assert packet.pos is not None
+        data[packet.pos + 5 : packet.pos + packet.size] = b"\xa5" * (packet.size - 5)
     clip.write_bytes(data)
     with pytest.raises(ValueError, match=r"decode|damaged"):
         decode_clip(clip)
-    with pytest.raises(NotJoinedError):
-        join([clip, clip], film, is_stopped=never)
+    for other in (clip, plain.path):
+        with pytest.raises(NotJoinedError, match=r"clip\.mp4 is damaged|could not be joined"):
+            join([other, clip], film, is_stopped=never)
