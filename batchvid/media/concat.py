@@ -54,8 +54,8 @@ USUAL_RATE = Fraction(24)
 """Frames a second of a film whose clips show a single frame each."""
 RATES = (24, 25, 30, 50, 60)
 """For clips whose frames do not come evenly: the lowest of these that shows each when it is due."""
-OFF_S = 0.01
-"""So far from its moment a frame may be shown, before a higher rate is taken."""
+OFF_S, EVEN_S = 0.01, 0.002
+"""So far from its moment a frame may be shown, before a higher rate is taken, and where frames come evenly."""
 RATE_MAX = 120
 DEEP_BITS = 10
 MP4 = {"movflags": "+faststart"}
@@ -150,6 +150,12 @@ class _Part:
     sound: _Sound | None
     ids: list[int]
     """Of the tracks that are shown."""
+
+    def is_shown_at(self, rate: Fraction, off_s: float) -> bool:
+        """Whether this rate shows every frame, and not farther than *off_s* from its moment."""
+        slots = [round(at * rate) for at in self.times]
+        near = all(abs(slot / rate - at) <= off_s for slot, at in zip(slots, self.times, strict=True))
+        return near and len(set(slots)) == len(slots)
 
 
 def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool]) -> Joined:
@@ -256,18 +262,9 @@ def _sound_of(sound: AudioStream) -> _Sound:
 def _rate(parts: Sequence[_Part]) -> Fraction:
     """Return the lowest rate at which a film shows each frame of its clips, and when it is due."""
     moving = [part for part in parts if len(part.times) > 1]
-    own = {part.rate for part in moving if part.rate and part.rate <= RATE_MAX}
+    own = {part.rate for part in moving if part.rate and part.rate <= RATE_MAX and part.is_shown_at(part.rate, EVEN_S)}
     rates = sorted(own | {Fraction(rate) for rate in RATES}) if moving else [USUAL_RATE]
-    for rate in rates:
-        slots = [[round(at * rate) for at in part.times] for part in moving]
-        far = (
-            abs(slot / rate - at)
-            for row, part in zip(slots, moving, strict=True)
-            for slot, at in zip(row, part.times, strict=True)
-        )
-        if all(len(set(row)) == len(row) for row in slots) and max(far, default=0) <= OFF_S:
-            return rate
-    return rates[-1]
+    return next((rate for rate in rates if all(part.is_shown_at(rate, OFF_S) for part in moving)), rates[-1])
 
 
 def _copied(target: Path, parts: Sequence[_Part], go_on: Callable[[], None]) -> bool:
@@ -344,7 +341,7 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
             graph, spans = Graph(), zip(tracks, filters, done, until, strict=False)
             sinks = [chained(graph, [*steps, *_span(track, begin, end - begin)]) for track, steps, begin, end in spans]
             graph.configure()
-            for frame in chain(_decoded(part, clip, with_sound=bool(sounds)), [None]):
+            for frame in chain(_decoded(part, clip, rate, with_sound=bool(sounds)), [None]):
                 go_on()
                 graph.push(frame)
                 for track, sink in zip(tracks, sinks, strict=True):
@@ -355,13 +352,16 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
         film.mux(track.encode(None))
 
 
-def _decoded(part: _Part, clip: Clip, *, with_sound: bool) -> Iterator[VideoFrame | AudioFrame]:
+def _decoded(part: _Part, clip: Clip, rate: Fraction, *, with_sound: bool) -> Iterator[VideoFrame | AudioFrame]:
     """Yield the frames of a part; raise `ValueError` where it is damaged."""
     pictures = 0
     for frame in clip.container.decode(*(clip.tracks if with_sound else [clip.video])):
         if frame.is_corrupt:
             raise ValueError("is damaged: a frame does not decode")
-        pictures += isinstance(frame, av.VideoFrame)
+        if isinstance(frame, av.VideoFrame):
+            pictures += 1
+            # The filter that makes the rate drops a last frame that lasts no time; some decoders do not say how long.
+            frame.duration = frame.duration or round(1 / rate / (frame.time_base or 1))
         yield frame
     part.count.compare(pictures)
 
