@@ -39,6 +39,7 @@ QUIET = {
     "libvpx-vp9": {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"},
 }
 FLASH_S, FLASH_LASTS_S = 0.25, 0.125
+LATE_S = 0.01
 WHITE = (235, 235, 235)
 
 
@@ -516,7 +517,7 @@ def seen(path: Path, kind: Kind) -> Made:
     for number, (one, following) in enumerate(
         pairwise([*frames, Shown(max(end_s, frames[-1].at_s), frames[-1].image)])
     ):
-        assert psnr(one.image, kind.truth(number)) > 30
+        assert psnr(one.image, kind.truth(number)) > 28  # FFmpeg 7 blurs the last column of an odd number
         shows.append((one.at_s - begin_s, following.at_s - begin_s, one.image))
     lit, beeps = [one.at_s for number, one in enumerate(frames) if kind.flashes(number)], heard(path)
     if not lit or not beeps:
@@ -557,8 +558,11 @@ def measured(film: Path, parts: Sequence[Made]) -> Measured:
     for part in parts:
         worst = 99.0
         for begin, end, picture in part.shows:
-            frame = frames[max(0, bisect_right(times, at_s + (begin + end) / 2) - 1)].image
-            worst = min(worst, psnr(frame, placed(picture, frame.size)))
+            # A film begins each part with a frame of its own: all of the part may be a little early or late.
+            middle = at_s + (begin + end) / 2
+            near = {max(0, bisect_right(times, middle + off) - 1) for off in (-LATE_S, 0, LATE_S)}
+            due = placed(picture, frames[0].image.size)
+            worst = min(worst, max(psnr(frames[number].image, due) for number in near))
         levels.append(worst)
         if part.flash_s is None:
             apart.append(None)
