@@ -101,6 +101,26 @@ def test_times_count_from_the_first_frame_of_a_piece_of_a_stream(tmp_path: Path,
     assert decode_clip(film).duration_s == pytest.approx(2 * FRAMES / RATE, abs=2 / RATE)
 
 
+def test_a_moment_counts_from_the_first_picture_or_sound_to_the_last(tmp_path: Path) -> None:
+    """As a player's clock does; before the first picture that one is shown, behind the last one that one stays."""
+    kind = Kind(frames=12, sound="aac", pictures_from_s=0.25, sound_s=1.0, flash_s=9)
+    clip = make(tmp_path / "clip.mp4", kind)
+    for at_s, number in (
+        (0.0, 0),
+        (0.1, 0),
+        (0.25, 0),
+        (0.30, 1),
+        (0.5, 6),
+        (-0.5, 6),
+        (0.9, 11),
+        (-0.01, 11),
+        (None, 11),
+    ):
+        assert nearest(decoded(clip), picture_of(clip, at_s=at_s).png) == number, at_s
+    with pytest.raises(ValueError, match=r"lasts 1\.00 s"):
+        picture_of(clip, at_s=1.01)
+
+
 @pytest.mark.parametrize(("at_s", "words"), [(1.3, "lasts 1.25 s, and shows nothing at 1.3s"), (-2.0, "shows nothing")])
 def test_a_moment_outside_the_clip_is_refused(clip: Path, at_s: float, words: str) -> None:
     """Rather than taking the nearest frame in silence."""
