@@ -54,7 +54,7 @@ USUAL_RATE = Fraction(24)
 """Frames a second of a film whose clips show a single frame each."""
 RATES = (24, 25, 30, 50, 60)
 """For clips whose frames do not come evenly: the lowest of these that shows each when it is due."""
-OFF_S, EVEN_S = 0.01, 0.002
+OFF_S, EVEN_S = 0.009, 0.002
 """So far from its moment a frame may be shown, before a higher rate is taken, and where frames come evenly."""
 RATE_MAX = 120
 DEEP_BITS = 10

@@ -74,8 +74,6 @@ class Kind:
     sound_from_s: float = 0.0
     sound_s: float | None = None
     """How long the sound is; as long as the pictures when ``None``."""
-    holes: tuple[tuple[float, float], ...] = ()
-    """From when to when there is no sound at all, not even silence."""
     flash_s: float = FLASH_S
     """When it flashes and beeps."""
     movflags: str = ""
@@ -178,8 +176,6 @@ def _tones(kind: Kind) -> Iterator[av.AudioFrame]:
     first = round(kind.sound_from_s * rate)
     for begin in range(first, first + round(length_s * rate), size):
         samples = min(size, first + round(length_s * rate) - begin)
-        if any(from_s <= begin / rate < to_s for from_s, to_s in kind.holes):
-            continue
         loud_from, loud_to = kind.flash_s * rate, (kind.flash_s + FLASH_LASTS_S) * rate
         wave = array(
             "f",
@@ -641,7 +637,6 @@ _is("late pictures", **AAC, pictures_from_s=0.11, flash_s=0.4)
 _is("both late", **AAC, pictures_from_s=0.3, sound_from_s=0.2, flash_s=0.55)
 _is("longer sound", **AAC, sound_s=0.7)
 _is("shorter sound", **AAC, sound_s=0.4)
-_is("holes in the sound", **AAC, holes=((0.05, 0.11), (0.16, 0.24)))
 _is("mono", **AAC, layout="mono", sound_rate=22_050)
 _is("5.1", **AAC, layout="5.1", sound_rate=44_100)
 _is("Opus", **OPUS)
@@ -683,6 +678,18 @@ def _cut(path: Path) -> Made:
     return Made(path, shows, whole.length_s - 0.75, 0.25)
 
 
+def _holes(path: Path) -> Made:
+    """Make a clip in whose sound packets are missing: not even silence is there."""
+    kind = Kind(**AAC, frames=18, flash_s=0.5)
+    whole, holes = make(path.with_suffix(".whole.mp4"), kind), ((0.05, 0.11), (0.16, 0.24), (0.3, 0.36))
+
+    def stays(packet: av.Packet[Any]) -> bool:
+        at_s = (packet.pts or 0) * packet.time_base
+        return packet.stream.type == "video" or not any(begin <= at_s < end for begin, end in holes)
+
+    return seen(remuxed(whole, path, stays), kind)
+
+
 def _second(path: Path) -> Made:
     """Make a clip of two languages and two cameras: the first of each is switched off."""
     other = make(path.with_suffix(".other.mp4"), Kind(**AAC, width=32, height=18, flash_s=0.1))
@@ -702,6 +709,7 @@ def _picture_first(path: Path) -> Made:
 
 
 MAKERS["cut without coding"] = _cut
+MAKERS["holes in the sound"] = _holes
 MAKERS["the second track is the one"] = _second
 MAKERS["a picture as first track"] = _picture_first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from batchvid.media.concat import NotJoinedError, StoppedError, join
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
-from tests.media.strange import MAKERS, Kind, made, measured
+from tests.media.strange import MAKERS, Kind, made, make, measured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +160,32 @@ def test_what_is_together_in_a_clip_is_together_in_the_film(tmp_path: Path, kind
     found = [one for one in measured(film, parts).apart_s if one is not None]
     assert len(found) == 10
     assert max(map(abs, found)) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("rates", "film"),
+    [
+        ([24, 24], 24),
+        ([24, 8], 24),
+        ([Fraction(24_000, 1001)] * 2, Fraction(24_000, 1001)),
+        ([24, 30], 60),
+        ([25, 50], 50),
+        ([24, 25], 60),
+        ([100, 24], 100),
+        ([3], 24),
+    ],
+)
+def test_a_film_shows_every_frame_when_it_is_due(tmp_path: Path, rates: list[int | Fraction], film: int) -> None:
+    """At the lowest rate that does; a clip of one frame has none."""
+    kinds = [Kind(rate=rate, frames=1 if rate == 3 else int(rate) // 2, flash_s=9) for rate in rates]
+    clips = [make(tmp_path / f"{number}.mp4", kind) for number, kind in enumerate(kinds)]
+    join(
+        [*clips, make(tmp_path / "tall.mp4", Kind(frames=1, height=64, flash_s=9))],
+        tmp_path / "film.mp4",
+        is_stopped=never,
+    )
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert container.streams.video[0].average_rate == film
 
 
 @pytest.mark.parametrize("name", ["it's.mp4", "100% \\ #1.mp4", " blank .mp4", "\u00fc\u732b.mp4"])
