@@ -121,7 +121,7 @@ async def _made(
             return FilmReport(film, FilmState.FAILED, str(error))
         except NotAClip as error:
             return FilmReport(film, FilmState.FAILED, f"what came of joining its clips {error}")
-    how = f"coded again, because its clips differ in {made.difference}" if made.difference else "without loss"
+    how = f"coded again, because {made.why}" if made.difference else "without loss"
     say(f"film {film.id}: {film.path}, {len(rows)} clips joined {how}")
     return FilmReport(film, FilmState.MADE, how)
 

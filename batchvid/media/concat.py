@@ -104,6 +104,10 @@ SAME_CODEC = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libo
 """Codecs by the names of FFmpeg's decoders."""
 
 
+HIDDEN, UNCOPIED = "hidden frames", "what a copy cannot keep"
+REASONS = {HIDDEN: "a copy would show frames that its clips hide", UNCOPIED: "a copy of its clips would not play"}
+
+
 class NotJoinedError(ValueError):
     """The clips could not be joined; the text says why, for people."""
 
@@ -118,6 +122,11 @@ class Joined:
 
     difference: str
     """In what the clips differ, so that they were coded again; nothing when every packet was copied as it was."""
+
+    @property
+    def why(self) -> str:
+        """Return why they were coded again, for people."""
+        return REASONS.get(self.difference, f"its clips differ in {self.difference}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +181,10 @@ def join(parts: Sequence[Path], target: Path, *, is_stopped: Callable[[], bool])
     try:
         known = {path: _part(path, go_on) for path in dict.fromkeys(parts)}
         ready = [known[path] for path in parts]
-        first = ready[0].kind | {"hidden frames": None}
+        first = ready[0].kind | {HIDDEN: None}
         difference = next((what for part in ready for what in first if part.kind[what] != first[what]), "")
         if not difference and not _copied(target, ready, go_on):
-            difference = "what a copy cannot keep"
+            difference = UNCOPIED
         if difference:
             with av.open(str(target), "w", format="mp4", options=MP4) as film:
                 _code(film, ready, go_on)
@@ -241,7 +250,7 @@ def _looked_at(path: Path, clip: Clip, go_on: Callable[[], None]) -> _Part:
         "shape of a pixel": look.pixel,
         "tracks": [(one.id, one.time_base) for one in clip.tracks],
         "coding": context.extradata,
-        "hidden frames": path if hides else None,  # never alike: a copy would show them
+        HIDDEN: path if hides else None,  # never alike: a copy would show them
     }
     return _Part(
         path, kind, ends_s - begins_s, video.average_rate, times, count, look,

@@ -63,6 +63,7 @@ def decode_clip(path: Path, *, between: Callable[[], None] = lambda: None) -> Cl
     try:
         with opened(path) as clip:
             video = clip.video
+            video.thread_type = "AUTO"
             for packet in clip.container.demux(*clip.tracks):
                 between()
                 if packet.stream is video:
