@@ -126,7 +126,7 @@ def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: b
     """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
-        tell(json.dumps(sums | ({"quick": True} if quick else {"differs": differs})))
+        tell(json.dumps(sums | ({"differs": differs} if differs else {}) | ({"quick": True} if quick else {})))
         return
     good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
     more = f", {repaired} repaired" if repaired else ""
