@@ -378,16 +378,14 @@ def _decoded(part: _Part, clip: Clip, rate: Fraction, *, with_sound: bool) -> It
 def _colours(parts: Sequence[_Part]) -> Colours:
     """Return the film's: the first clip's, where all clips can be shown in them, else those of a usual screen.
 
-    What nobody specified stays so, as long as players assume the same of all clips.
+    What no clip specifies is left open.
     """
-    all_of_them = [part.look.colours for part in parts]
-    first = replace(all_of_them[0], is_full=False)
-    if any(one.light != first.light for one in all_of_them) or first.assumed == RGB:
-        first = replace(first, matrix=1, assumed="bt709", gamut=BT709, transfer=SDR, primaries=1, trc=1)
-    if first.matrix == UNSPECIFIED and any(
-        (one.matrix, one.assumed) != (UNSPECIFIED, first.assumed) for one in all_of_them
-    ):
-        first = replace(first, matrix=next(number for number, name in MATRICES.items() if name == first.assumed))
+    own = [part.look.colours for part in parts]
+    first = replace(own[0], is_full=False)
+    if any(one.light != first.light for one in own) or first.assumed == RGB:
+        return replace(first, matrix=1, assumed="bt709", gamut=BT709, transfer=SDR, primaries=1, trc=1)
+    if first.matrix == UNSPECIFIED and any(one.matrix != UNSPECIFIED for one in own):
+        return replace(first, matrix=next(number for number, name in MATRICES.items() if name == first.assumed))
     return first
 
 

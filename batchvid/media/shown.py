@@ -70,8 +70,6 @@ def opened(clip: Path | IO[bytes]) -> Iterator[Clip]:
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 """FFmpeg's names of how colours become numbers (ISO/IEC 23091-2, MatrixCoefficients)."""
 UNSPECIFIED = 2
-HD_LINES = 720
-"""From here on players take colours that nobody specified for those of BT.709, below for those of BT.601."""
 BT709, BT2020, P3 = "bt709", "bt2020", "smpte432"
 GAMUTS = {9: BT2020, 11: P3, 12: P3}
 """Primaries that are wider than those of a usual screen; players show all others alike."""
@@ -90,7 +88,8 @@ class Colours:
     matrix: int
     """As the file says it; may be `UNSPECIFIED`."""
     assumed: str
-    """FFmpeg's name of the matrix, where nobody specified it the one that players assume."""
+    """FFmpeg's name of the matrix. Where nobody specified it, that of BT.601: FFmpeg reads and writes such clips so, of
+    any size, and so do services that code with it: a frame that goes out to them comes back in the same colours."""
     is_full: bool
     """Whether black is 0 and white 255, and not 16 and 235."""
     gamut: str
@@ -154,7 +153,7 @@ def _colours(video: VideoStream, frame: VideoFrame) -> Colours:
     if frame.format.is_rgb:
         return Colours(0, RGB, is_full, *light)
     matrix = int(frame.colorspace) if int(frame.colorspace) in MATRICES else UNSPECIFIED
-    guess = "bt709" if frame.height >= HD_LINES or gamut != BT709 else "smpte170m"
+    guess = "bt2020nc" if gamut == BT2020 else "smpte170m"
     return Colours(matrix, MATRICES.get(matrix, guess), is_full, *light)
 
 

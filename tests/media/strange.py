@@ -58,8 +58,6 @@ class Kind:
     tag: str = ""
     pix_fmt: str = "yuv420p"
     matrix: int = UNSPECIFIED
-    numbers: int = 0
-    """The matrix that its frames are made with, where that is not the one that the file says."""
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     full: bool = False
@@ -153,7 +151,7 @@ def make(path: Path, kind: Kind) -> Path:
 def _coded(kind: Kind) -> Iterator[av.VideoFrame]:
     """Yield its frames in the numbers of its own colours."""
     size = (kind.width, kind.height)
-    matrix, reach = SWS[kind.numbers or kind.matrix], "pc" if kind.full else "tv"
+    matrix, reach = SWS[kind.matrix], "pc" if kind.full else "tv"
     source, sink, graph = _graph(
         ("buffer", f"video_size={kind.width}x{kind.height}:pix_fmt=rgb24:time_base=1/24:colorspace=0:range=2"),
         ("scale", f"out_color_matrix={matrix}:out_range={reach}:flags=bicubic+accurate_rnd+full_chroma_int"),

@@ -220,19 +220,19 @@ def test_clips_of_all_matrices_and_ranges_look_the_same_in_one_film(tmp_path: Pa
     assert min(measured(film, parts).psnr) >= 35
 
 
-def test_nobody_has_to_say_what_high_definition_is(tmp_path: Path) -> None:
-    """Without a word 720 lines and more are BT.709, and fewer are BT.601, for players and for us; the film says it."""
+def test_colours_that_nobody_specified_are_what_ffmpeg_writes_and_stay_unspecified(tmp_path: Path) -> None:
+    """Of any size, as pipelines write them; beside a clip that says it the film says it, too."""
     small, film = make(tmp_path / "small.mp4", Kind(frames=3, flash_s=9)), tmp_path / "film.mp4"
-    large = make(tmp_path / "large.mp4", Kind(width=96, height=720, frames=3, flash_s=9, numbers=BT709))
+    large = make(tmp_path / "large.mp4", Kind(width=96, height=720, frames=3, flash_s=9))
     with Image.open(io.BytesIO(picture_of(large, at_s=0.0).png)) as picture:
         assert psnr(picture, drawn(0, (96, 720))) >= 35
-    assert join([small, large], film, is_stopped=never).difference
-    with av.open(str(film)) as container:
-        assert container.streams.video[0].codec_context.colorspace == BT601
-    assert psnr(strange.shown(film)[-1].image, strange.placed(drawn(2, (96, 720)), (64, 36))) >= 35
-    join([small, small], film, is_stopped=never)
-    with av.open(str(film)) as container:
-        assert container.streams.video[0].codec_context.colorspace == UNSPECIFIED
+    said = make(tmp_path / "said.mp4", Kind(frames=3, flash_s=9, matrix=BT709))
+    for parts, matrix in (([small, large], UNSPECIFIED), ([small, said], BT601), ([said, small], BT709)):
+        join(parts, film, is_stopped=never)
+        with av.open(str(film)) as container:
+            assert container.streams.video[0].codec_context.colorspace == matrix
+        sizes = [strange.placed(drawn(2, (96, 720) if one is large else (64, 36)), (64, 36)) for one in parts]
+        assert min(psnr(strange.shown(film)[place].image, due) for place, due in zip((2, 5), sizes, strict=True)) >= 35
 
 
 # ---- what coding again keeps
