@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta report-bench screenshot openai-node sdks check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see 
 
 eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they took (2 minutes)
 	$(BIN)/python -m tests.benchmarks.eta $(SEEDS)
+
+films: $(VENV)/.ready ## Join twelve clips, no two alike, measure the film, and draw its joints (5 seconds)
+	$(BIN)/python -m tests.benchmarks.films
 
 report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips opens in Chromium (1 minute)
 	$(BIN)/python -m tests.benchmarks.report

@@ -20,6 +20,7 @@ from batchvid.cli.options import (
     service_options,
 )
 from batchvid.cli.streams import tell
+from batchvid.domain.delivery import differences
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.engine.target import journal_of
@@ -56,6 +57,8 @@ def verify_command(
 ) -> int:
     """Check every clip: present, size, SHA-256, complete. Exits 3 when one is not as the journal says.
 
+    A clip that is whole, but has other pixels or seconds than were asked for, is told and no reason to exit 3.
+
     --quick takes seconds for a hundred thousand clips, and finds what is missing or cut off.
 
     What --repair finds under a clip's name is kept beside it, with the attempt's number.
@@ -91,7 +94,13 @@ def verify_command(
         else:
             tell(f"{job_id}: {wrong}")
     repaired = len(damaged) - len(told)
-    _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick)
+    differs = {} if quick else _differing(held.clips, [(job, row) for job, row in done if job.id not in told])
+    for job_id, others in differs.items():
+        if as_json:
+            tell(json.dumps({"type": "differs", "id": job_id, "differs": others}))
+        else:
+            tell(f"{job_id}: not what was asked for, but whole: {'; '.join(others)}")
+    _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick, differs=len(differs))
     if told and not repair and not as_json:
         tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
     return Exit.FAILED if told else Exit.OK
@@ -113,14 +122,15 @@ def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]
                 journal.record([Change.of(row, (missing, at), (TaskSucceeded(None), at), (saved, at))])
 
 
-def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool) -> None:
+def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: bool, differs: int) -> None:
     """Tell how many clips there are and how many are wrong still, after *repaired* ones were fetched again."""
     if as_json:
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
-        tell(json.dumps(sums | ({"quick": True} if quick else {})))
+        tell(json.dumps(sums | ({"differs": differs} if differs else {}) | ({"quick": True} if quick else {})))
         return
     good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
     more = f", {repaired} repaired" if repaired else ""
+    more += f", {differs} not as asked" if differs else ""
     tell(f"{good}{more}{' (presence and size; none was read)' if quick else ''}")
 
 
@@ -130,6 +140,12 @@ def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:
         row = rows.get(job.id)
         if row is not None and row.state is State.DONE:
             yield job, row
+
+
+def _differing(clips: ClipStore, done: list[tuple[Job, Progress]]) -> dict[str, list[str]]:
+    """Return in what clips are not what was asked for when they were paid, by job id, as their sidecars tell it."""
+    found = ((job.id, differences(clips.sidecar(row.path or ""))) for job, row in done)
+    return {job_id: list(others) for job_id, others in found if others}
 
 
 def _damaged(clips: ClipStore, done: list[tuple[Job, Progress]], *, deep: bool) -> dict[str, str]:

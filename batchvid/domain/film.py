@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Progress
 
 
-FILM_FORM = 1
+FILM_FORM = 2
 """Of the way in which films are joined; raised when the same clips would make another film."""
 
 

@@ -149,6 +149,8 @@ class ClipSaved:
     path: str
     size_bytes: int
     sha256: str
+    differs: tuple[str, ...] = ()
+    """In what it is not what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,8 @@ class Kept:
     """The events of `TROUBLES`, in the order in which they happened."""
     pace: Sequence[PaceChange] = ()
     films: Sequence[FilmRow] = ()
+    differs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By job id: in what a clip is not what was asked for."""
     missing: frozenset[str] = frozenset()
     """The jobs whose clips were saved and are not on disk any more; their rows are under way again."""
     money: Money = field(default_factory=Money)

@@ -19,6 +19,7 @@ from batchvid.domain.job import Frame
 from batchvid.media.frames import picture_of
 from batchvid.media.image_metadata import PNG
 from batchvid.media.mp4 import NotAClip
+from batchvid.providers.credentials import quiet_coders
 from batchvid.storage.fs import reason
 from batchvid.storage.threads import settled
 
@@ -108,6 +109,7 @@ async def _made(
             parts = [stack.enter_context(clips.file(row.path or "")) for row in rows]
             return join(parts, target, is_stopped=is_stopped)
 
+    quiet_coders()
     async with clips.part(film.path, source="", replaces=is_film) as part:
         say(f"film {film.id}: joining {len(rows)} clips")
         try:
@@ -119,7 +121,7 @@ async def _made(
             return FilmReport(film, FilmState.FAILED, str(error))
         except NotAClip as error:
             return FilmReport(film, FilmState.FAILED, f"what came of joining its clips {error}")
-    how = f"coded again, because its clips differ in {made.difference}" if made.difference else "without loss"
+    how = f"coded again, because {made.why}" if made.difference else "without loss"
     say(f"film {film.id}: {film.path}, {len(rows)} clips joined {how}")
     return FilmReport(film, FilmState.MADE, how)
 

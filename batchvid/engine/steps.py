@@ -437,6 +437,9 @@ class Steps:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)
+            if outcome.differs:
+                what = "; ".join(outcome.differs)
+                ports.observer.warn(f"{job.id} is not what was asked for: {outcome.path} has {what}. It is kept")
             self.scheduler.set_free(index, now=self._now())
             return None
         if outcome.kind is FaultKind.FORBIDDEN:

@@ -319,10 +319,15 @@ def followed(before: Attempt | None, event: Event, *, job_id: str, number: int, 
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    r"""Return what *event* says as plain JSON values, by field; bytes become text with ``\xNN`` for what is none."""
+    r"""Return what *event* says as plain JSON values, by field; bytes become text with ``\xNN`` for what is none.
+
+    A list of nothing is not said.
+    """
     values = ((name, getattr(event, name)) for name in NAMES[type(event)])
     return {
-        name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for name, value in values
+        name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+        for name, value in values
+        if value != ()
     }
 
 

@@ -252,9 +252,12 @@ CODECS = {
     b"vp08": "vp8",
     b"vp09": "vp9",
     b"mp4v": "mpeg4",
+    **dict.fromkeys((b"apco", b"apcs", b"apcn", b"apch", b"ap4h", b"ap4x"), "prores"),
 }
 UNKNOWN_DURATION = {0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF}
 """What a muxer writes when it did not know the duration (§8.4.2.3)."""
+EDITED_S = 0.01
+"""An edit list that is nearer than this to the length of its track leaves nothing out: it counts in coarser units."""
 STATED_SHARE = 0.9
 """A fragmented file states the length of its longest track, which its video track need not quite reach."""
 
@@ -264,9 +267,10 @@ class Clip:
     """What a complete clip says of itself."""
 
     width: int
-    """As shown, in pixels."""
+    """As shown: turned upright, in square pixels."""
     height: int
     duration_s: float
+    """As shown: what an edit list leaves out is not in it."""
     codec: str
     """Of the video: ``h264``, ``hevc``, ``av1``, ``vp9``, or else the four letters that the file uses."""
     audio: bool
@@ -281,13 +285,21 @@ class Clip:
 class _Track(NamedTuple):
     handler: bytes
     track_id: int
+    is_on: bool
     width: int
     height: int
     codec: str
     timescale: int
     duration: int
+    edited: int
+    """How long its edit list is, in units of the whole file; 0 when it says nothing."""
     samples: int
     media_bytes: int
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """The greater, the likelier it is the one that players show; a single picture is a cover."""
+        return self.samples != 1, self.is_on, self.width * self.height
 
 
 def probe(size_bytes: int, read: Read) -> Clip:
@@ -312,6 +324,14 @@ def probe(size_bytes: int, read: Read) -> Clip:
     return _clip(top, read, size_bytes, is_whole=True)
 
 
+def _may_be_a_box(rest: bytes) -> bool:
+    """Whether what stands behind the last whole box may be the beginning of a further one, and not a gateway's line.
+
+    The sizes of all that describe fragments begin with a zero. Of media that are cut off the index tells.
+    """
+    return rest[:1] == b"\0"
+
+
 def _content(box: Box, read: Read) -> Inside:
     length = box.end - box.body
     if length > INDEX_MAX_BYTES:
@@ -327,7 +347,7 @@ def _clip(top: Sequence[Box], read: Read, size_bytes: int, *, is_whole: bool) ->
     if index is None:
         raise NotAClip("has no index (moov box): it is cut off, or was never finished")
     moov = _content(index, read)
-    if not is_whole and moov.first(b"mvex"):
+    if not is_whole and moov.first(b"mvex") and _may_be_a_box(read(max(box.end for box in top), 8)):
         raise NotAClip("is cut off: what its fragments hold stands in boxes that are not there")
     tracks = [_track(trak, size_bytes) for trak in moov.all(b"trak")]
     for box in top:
@@ -341,7 +361,7 @@ def _told(moov: Inside, tracks: Sequence[_Track], runs: Mapping[int, Run]) -> Cl
     videos = [track for track in tracks if track.handler == b"vide"]
     if not videos:
         raise NotAClip("has no video track")
-    video = max(videos, key=lambda track: track.width * track.height)
+    video = max(videos, key=lambda track: track.rank)
     run = runs.get(video.track_id, Run())
     samples = video.samples + run.samples
     if not samples:
@@ -353,19 +373,18 @@ def _told(moov: Inside, tracks: Sequence[_Track], runs: Mapping[int, Run]) -> Cl
     if not video.timescale:
         raise NotAClip("is damaged: its video track counts no time")
     own = video.duration if video.samples else 0
-    duration_s = (own + run.duration or video.duration) / video.timescale or _movie_duration_s(moov)
+    movie_units, movie_duration = _times(header) if (header := moov.first(b"mvhd")) else (0, 0)
+    duration_s = (own + run.duration or video.duration) / video.timescale
+    if movie_units and not run.samples:
+        duration_s = duration_s or movie_duration / movie_units
+        edited_s = video.edited / movie_units
+        duration_s = edited_s if duration_s and edited_s and abs(edited_s - duration_s) > EDITED_S else duration_s
     if not duration_s:
         raise NotAClip("has a video track that lasts 0 seconds")
     if run.samples and duration_s < (stated_s := _stated_s(moov)) * STATED_SHARE:
         raise NotAClip(f"is cut off: its fragments last {duration_s:.2f} s of {stated_s:.2f} s")
     audio = any(track.handler == b"soun" for track in tracks)
     return Clip(video.width, video.height, duration_s, video.codec, audio=audio, samples=samples)
-
-
-def _movie_duration_s(moov: Inside) -> float:
-    header = moov.first(b"mvhd")
-    timescale, duration = _times(header) if header else (0, 0)
-    return duration / timescale if timescale else 0.0
 
 
 def _times(header: Inside) -> tuple[int, int]:
@@ -379,23 +398,47 @@ def _track(trak: Inside, size_bytes: int) -> _Track:
     header = trak.one(b"tkhd")
     long = header.numbers("B", 0)[0] == 1
     (track_id,) = header.numbers("I", 20 if long else 12)
-    width, height = (value >> 16 for value in header.numbers("II", 88 if long else 76))
+    size = tuple(value >> 16 for value in header.numbers("II", 88 if long else 76))
+    a, b, _, c, d = header.numbers("5i", 52 if long else 40)
     timescale, duration = _times(trak.one(b"mdia", b"mdhd"))
     handler = trak.one(b"mdia", b"hdlr").table(8, count=1, width=4).tobytes()
     table = trak.one(b"mdia", b"minf", b"stbl")
-    codec, coded_width, coded_height = _description(table.one(b"stsd")) if handler == b"vide" else ("", 0, 0)
+    codec, coded, pixel = _description(table.one(b"stsd")) if handler == b"vide" else ("", (0, 0), (1, 1))
     samples, media_bytes = _samples(table, size_bytes)
-    width, height = width or coded_width, height or coded_height
-    return _Track(handler, track_id, width, height, codec, timescale, duration, samples, media_bytes)
+    if pixel[0] != pixel[1]:  # then some muxers write the coded size into the header
+        size = round(coded[0] * pixel[0] / pixel[1]), coded[1]
+    width, height = size[0] or coded[0], size[1] or coded[1]
+    if abs(b) + abs(c) > abs(a) + abs(d):  # the display matrix lays it on its side
+        width, height = height, width
+    is_on, edited = bool(header.numbers("I", 0)[0] & 1), _edited(trak.first(b"edts", b"elst"))
+    return _Track(
+        handler, track_id, is_on, width, height, codec, timescale, duration, edited, samples, media_bytes
+    )  # fmt: skip
 
 
-def _description(stsd: Inside) -> tuple[str, int, int]:
-    """Return the codec and the coded size of a video track's first sample entry (§8.5.2, §12.1.3)."""
+def _edited(elst: Inside | None) -> int:
+    """Return how long all edits are together that show something, in units of the whole file (§8.6.6)."""
+    if elst is None:
+        return 0
+    form = struct.Struct(">QqI" if elst.numbers("B", 0)[0] == 1 else ">IiI")
+    rows = elst.table(8, count=elst.numbers("I", 4)[0], width=form.size)
+    return sum(length for length, begin, _ in form.iter_unpack(rows) if begin >= 0)
+
+
+PASP = struct.pack(">I4s", 16, b"pasp")
+"""How the box begins that tells the shape of a pixel (§12.1.4), among those of the codec."""
+
+
+def _description(stsd: Inside) -> tuple[str, tuple[int, int], tuple[int, int]]:
+    """Return codec, coded size and shape of a pixel, by a video track's first sample entry (§8.5.2, §12.1.3)."""
     if not stsd.numbers("I", 4)[0]:
         raise NotAClip("is damaged: its video track does not say how it is coded")
     letters = stsd.table(12, count=1, width=4).tobytes()
     width, height = stsd.numbers("HH", 40)
-    return CODECS.get(letters, name(letters).strip()), width, height
+    entry = stsd.data.tobytes()
+    at = entry.find(PASP)
+    across, down = stsd.numbers("II", at + len(PASP)) if at >= 0 else (1, 1)
+    return CODECS.get(letters, name(letters).strip()), (width, height), (across or 1, down or 1)
 
 
 def _samples(table: Inside, size_bytes: int) -> tuple[int, int]:

@@ -18,9 +18,10 @@ PIXELS_AT_MOST = 100_000_000
 
 def thumbnail_of_clip(file: IO[bytes]) -> bytes:
     """Return the first frame as WebP: it is what the player begins with, so that nothing jumps."""
-    from batchvid.media.frames import decoder, image_of
+    from batchvid.media.shown import image_of, opened
 
-    with decoder(file) as (container, video):
+    with opened(file) as clip:
+        video, container = clip.video, clip.container
         video.codec_context.thread_count = 1
         if video.width * video.height > PIXELS_AT_MOST:
             raise ValueError("is too large")
@@ -28,9 +29,7 @@ def thumbnail_of_clip(file: IO[bytes]) -> bytes:
         packet = next(container.demux(video))
         first = packet.decode() or ([] if packet.is_discard else video.codec_context.decode(None))
         frame = (first or list(islice(container.decode(video), 1)))[0]
-        scale = min(1.0, SIDE / max(frame.width, frame.height))
-        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-        return _webp(image_of(frame, width=width, height=height))
+        return _webp(image_of(video, frame, longest=SIDE))
 
 
 def thumbnail_of_frame(path: str) -> bytes:

@@ -83,6 +83,11 @@ def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -
     return {name: value for name, value in environ.items() if name != key_env and not SECRET.search(name)}
 
 
+def quiet_coders() -> None:
+    """Let the coder of AV1, which writes to standard error by itself, tell of errors only."""
+    os.environ.setdefault("SVT_LOG", "1")
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

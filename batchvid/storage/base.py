@@ -79,6 +79,8 @@ class Saved:
     size_bytes: int
     sha256: str
     clip: Clip
+    differs: tuple[str, ...] = ()
+    """In what the clip is not what its sidecar says was asked for."""
 
 
 class KnownClip(NamedTuple):

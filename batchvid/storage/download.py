@@ -190,7 +190,7 @@ async def download(
         saved = await part.commit(sidecar | {"saved_at": rfc3339(wall())}, rest)
     except NotAClip as reason:
         return Fault(FaultKind.BROKEN, f"what arrived is no complete clip: {reason}")
-    return ClipSaved(saved.path, saved.size_bytes, saved.sha256)
+    return ClipSaved(saved.path, saved.size_bytes, saved.sha256, saved.differs)
 
 
 @dataclass(frozen=True, slots=True)

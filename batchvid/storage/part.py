@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiofiles.threadpool import wrap
 
+from batchvid.domain.delivery import differences
 from batchvid.domain.errors import BatchvidError, ForeignFileError, StorageError
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
@@ -389,6 +390,9 @@ class LocalPart:
         else:
             self._refuse_foreign()
         record |= {"path": saved.path, "size_bytes": saved.size_bytes, "sha256": saved.sha256, **saved.clip.as_dict()}
+        if "seconds" in record:  # of a film nothing of the kind was asked
+            saved = replace(saved, differs=differences(record))
+            record["differs"] = list(saved.differs)
         write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=may_replace, never_torn=True)
         if replaced is not None:
             os.rename(names.part, names.clip, src_dir_fd=folder, dst_dir_fd=folder)

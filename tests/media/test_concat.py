@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from itertools import pairwise
-from math import sin
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import pytest
-from PIL import Image
 
 from batchvid.media.concat import NotJoinedError, StoppedError, join
 from batchvid.media.frames import decode_clip
 from batchvid.sandbox.render import render
 from batchvid.sandbox.tasks import ClipOrder
+from tests.media.strange import MAKERS, Kind, made, make, measured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from tests.conftest import MakeClip
 
 FRAME_S = 1 / 24
-HALF_S = 0.5
 
 
 def never() -> bool:
@@ -151,145 +148,44 @@ def test_a_damaged_part_makes_no_film(tmp_path: Path, clips: list[Path]) -> None
         join(clips, tmp_path / "film.mp4", is_stopped=never)
 
 
-# ---- clips of every kind
-
-
-def encoded(
-    folder: Path,
-    name: str,
-    *,
-    codec: str = "libx264",
-    width: int = 64,
-    sound_from_s: float | None = None,
-    pictures_from_s: float = 0.0,
-    sound_codec: str = "aac",
-    tag: str = "",
-    pixel: Fraction = Fraction(1),
-    pix_fmt: str = "yuv420p",
-    rgb: tuple[int, int, int] = (0, 0, 0),
-) -> Path:
-    """Write a clip of one second of *rgb*, white from its half on, when a tone begins, too."""
-    path = folder / name
-    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"bf": "0"} if codec == "libx264" else {}
-    with av.open(str(path), "w", format="mp4") as clip:
-        video = clip.add_stream(codec, rate=24, options=options)
-        assert isinstance(video, av.VideoStream)
-        video.width, video.height, video.pix_fmt = width, 64, pix_fmt
-        video.codec_context.sample_aspect_ratio = pixel
-        if tag:
-            video.codec_context.codec_tag = tag
-        sound = clip.add_stream(sound_codec, rate=48_000, layout="mono") if sound_from_s is not None else None
-        for number in range(24):
-            white = number / 24 + pictures_from_s >= HALF_S
-            picture = Image.new("RGB", (width, 64), (255, 255, 255) if white else rgb)
-            frame = av.VideoFrame.from_image(picture).reformat(format=pix_fmt)  # type: ignore[no-untyped-call] # PyAV's own gap
-            frame.time_base, frame.pts = Fraction(1, 24_000), round((number / 24 + pictures_from_s) * 24_000)
-            clip.mux(video.encode(frame))
-        if isinstance(sound, av.AudioStream):
-            for at in range(round((sound_from_s or 0) * 48_000), 48_000, 960):
-                tone = av.AudioFrame(format="fltp", layout="mono", samples=960)
-                tone.sample_rate, tone.pts, tone.time_base = 48_000, at, Fraction(1, 48_000)
-                loud = at >= HALF_S * 48_000
-                tone.planes[0].update(struct.pack("<960f", *(0.5 * loud * sin(one / 8) for one in range(at, at + 960))))
-                clip.mux(sound.encode(tone))
-            clip.mux(sound.encode(None))
-        clip.mux(video.encode(None))
-    return path
-
-
-def apart_s(film: Path) -> list[float]:
-    """Return how long after its white frame each tone of a film begins."""
-    with av.open(str(film)) as clip:
-        lit = [(float(one.time or 0), one.to_image().getpixel((32, 32))[0] > 128) for one in clip.decode(video=0)]  # type: ignore[no-untyped-call] # PyAV's own gap
-    loud = []
-    with av.open(str(film)) as clip:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=48_000)
-        for frame in clip.decode(audio=0):
-            for piece in resampler.resample(frame):
-                values = struct.unpack(f"<{piece.samples}f", bytes(piece.planes[0])[: piece.samples * 4])
-                begin_s, steps = float(piece.time or 0), range(0, piece.samples, 240)
-                loud += [(begin_s + at / 48_000, max(map(abs, values[at : at + 240])) > 0.1) for at in steps]
-    begins = [
-        [at for (_, before), (at, now) in pairwise([(0.0, False), *row]) if now and not before] for row in (lit, loud)
-    ]
-    assert len(begins[0]) == len(begins[1])
-    return [heard - seen for seen, heard in zip(*begins, strict=True)]
-
-
-LATE: dict[str, dict[str, Any]] = {
-    "late sound": {"sound_from_s": 0.25},
-    "late pictures": {"sound_from_s": 0.0, "pictures_from_s": 0.25},
-    "opus": {"sound_from_s": 0.0, "sound_codec": "libopus"},
-}
-
-
 @pytest.mark.parametrize("how", ["copied", "coded"])
-@pytest.mark.parametrize("kind", LATE)
+@pytest.mark.parametrize("kind", ["late sound", "late pictures", "Opus", "shorter sound"])
 def test_what_is_together_in_a_clip_is_together_in_the_film(tmp_path: Path, kind: str, how: str) -> None:
     """Where sound or pictures begin late, or sound has a run-up; at the tenth part as at the first."""
-    parts = [encoded(tmp_path, "late.mp4", **LATE[kind])] * 10
+    parts = [MAKERS[kind](tmp_path / "clip.mp4")] * 10
     if how == "coded":
-        parts[5] = encoded(tmp_path, "wide.mp4", width=128, sound_from_s=0.0)
+        parts[5] = made(tmp_path / "wide.mp4", Kind(width=128, sound="aac"))
     film = tmp_path / "film.mp4"
-    assert join(parts, film, is_stopped=never).difference == ("size" if how == "coded" else "")
-    found = apart_s(film)
+    assert join([one.path for one in parts], film, is_stopped=never).difference == ("size" if how == "coded" else "")
+    found = [one for one in measured(film, parts).apart_s if one is not None]
     assert len(found) == 10
-    assert max(map(abs, found)) < FRAME_S
+    assert max(map(abs, found)) <= 0.02
 
 
-@pytest.mark.parametrize(("codec", "tag"), [("libx265", "hvc1"), ("libx265", "hev1"), ("libsvtav1", "av01")])
-def test_a_copy_has_the_tag_of_its_clips(tmp_path: Path, codec: str, tag: str) -> None:
-    """Players of Apple show HEVC as hvc1 only."""
-    film = tmp_path / "film.mp4"
-    assert not join([encoded(tmp_path, "a.mp4", codec=codec, tag=tag)] * 2, film, is_stopped=never).difference
-    assert decode_clip(film).frames == 48
-    with av.open(str(film)) as clip:
-        assert clip.streams.video[0].codec_context.codec_tag == tag
-
-
-def test_clips_that_are_shown_in_other_ways_look_the_same_in_one_film(tmp_path: Path) -> None:
-    """Wide pixels, colours of the full range, and a camera held sideways."""
-    red, film = (200, 40, 40), tmp_path / "film.mp4"
-    plain = encoded(tmp_path, "plain.mp4", rgb=red)
-    others = [
-        encoded(tmp_path, "full.mp4", rgb=red, pix_fmt="yuvj420p"),
-        encoded(tmp_path, "pixel.mp4", rgb=red, width=32, pixel=Fraction(2)),
-        turned(encoded(tmp_path, "turned.mp4", rgb=red)),
-    ]
-    for other, difference in zip(others, ("colours", "size", "rotation"), strict=True):
-        assert join([plain, other, plain], film, is_stopped=never).difference == difference
-        with av.open(str(film)) as clip:
-            images = [frame.to_image() for frame in clip.decode(video=0)]  # type: ignore[no-untyped-call] # PyAV's own gap
-        assert {image.size for image in images} == {(64, 64)}
-        for image in images[4::24]:
-            for at in ((2, 2), (61, 61), (32, 32)):
-                assert all(abs(one - wanted) < 8 for one, wanted in zip(image.getpixel(at), red, strict=True))
-
-
-def turned(clip: Path) -> Path:
-    """Turn a clip by a quarter, by the matrix in its track's header (ISO/IEC 14496-12 §8.3.2)."""
-    data = bytearray(clip.read_bytes())
-    struct.pack_into(">9I", data, data.index(b"tkhd") + 44, 0, 0x10000, 0, 0xFFFF0000, 0, 0, 0, 0, 0x40000000)
-    clip.write_bytes(data)
-    return clip
-
-
-def test_a_clip_cut_without_coding_shows_no_hidden_frame_in_the_film(tmp_path: Path) -> None:
-    """Its lead-in lies before what its edit list shows: a copy would show that, too."""
-    whole, cut, film = encoded(tmp_path, "whole.mp4"), tmp_path / "cut.mp4", tmp_path / "film.mp4"
-    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
-        track = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None and packet.pts is not None:
-                packet.pts, packet.dts = (at - round(HALF_S / packet.time_base) for at in (packet.pts, packet.dts))
-                packet.stream = track
-                target.mux(packet)
-    assert decode_clip(cut).frames == 12
-    assert join([cut, cut], film, is_stopped=never).difference == "hidden frames"
-    with av.open(str(film)) as clip:
-        frames = [frame.to_image().getpixel((8, 8)) for frame in clip.decode(video=0)]  # type: ignore[no-untyped-call] # PyAV's own gap
-    assert len(frames) == 24
-    assert all(frame[0] > 128 for frame in frames)
+@pytest.mark.parametrize(
+    ("rates", "film"),
+    [
+        ([24, 24], 24),
+        ([24, 8], 24),
+        ([Fraction(24_000, 1001)] * 2, Fraction(24_000, 1001)),
+        ([24, 30], 60),
+        ([25, 50], 50),
+        ([24, 25], 60),
+        ([100, 24], 100),
+        ([3], 24),
+    ],
+)
+def test_a_film_shows_every_frame_when_it_is_due(tmp_path: Path, rates: list[int | Fraction], film: int) -> None:
+    """At the lowest rate that does; a clip of one frame has none."""
+    kinds = [Kind(rate=rate, frames=1 if rate == 3 else int(rate) // 2, flash_s=9) for rate in rates]
+    clips = [make(tmp_path / f"{number}.mp4", kind) for number, kind in enumerate(kinds)]
+    join(
+        [*clips, make(tmp_path / "tall.mp4", Kind(frames=1, height=64, flash_s=9))],
+        tmp_path / "film.mp4",
+        is_stopped=never,
+    )
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert container.streams.video[0].average_rate == film
 
 
 @pytest.mark.parametrize("name", ["it's.mp4", "100% \\ #1.mp4", " blank .mp4", "\u00fc\u732b.mp4"])

@@ -73,6 +73,18 @@ def test_what_a_gateway_appends_makes_no_clip_worse(make_clip: MakeClip, movflag
 
 
 @pytest.mark.parametrize("movflags", FRAGMENTED)
+@pytest.mark.parametrize("more", [b"\r\n", b"<!-- served in 0.02 s -->\n", b"OK", b"\0" * 8])
+def test_what_a_gateway_appends_to_fragments_makes_them_no_worse(
+    make_clip: MakeClip, movflags: str, more: bytes
+) -> None:
+    """No box begins with a letter: its size would be more than a gigabyte."""
+    data = make_clip(movflags=movflags, audio=True)
+    assert probed(data + more) == probed(data)
+    with pytest.raises(NotAClip):
+        probed(data[: len(data) * 2 // 3] + more)
+
+
+@pytest.mark.parametrize("movflags", FRAGMENTED)
 def test_a_cut_of_a_fragmented_clip_is_refused_inside_every_fragment(make_clip: MakeClip, movflags: str) -> None:
     """Only a cut right between two fragments can pass, as the file does not say how many there are."""
     data = make_clip(movflags=movflags)

@@ -109,6 +109,8 @@ def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dic
     told = record(EVENT, progress, type="job", at=rfc3339(at), id=job_id, event=name, reason=reason)
     if isinstance(event, life.StillRunning):
         told |= {"status": event.status, "progress_percent": event.progress_percent}
+    if isinstance(event, life.ClipSaved) and event.differs:
+        told["differs"] = list(event.differs)
     return told
 
 

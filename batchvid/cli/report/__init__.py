@@ -136,6 +136,7 @@ def _kept(manifest: Manifest) -> Kept:
             films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
             paid=list(journal.attempts()),
             troubles=list(journal.events(kinds=TROUBLES)),
+            differs={one.job_id: one.data.get("differs", ()) for one in journal.events(kinds=[ClipSaved.__name__])},
             pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),

@@ -41,6 +41,7 @@ STATES = ORDER[::-1]
 """In the order of the page: what needs attention first."""
 LISTED_AT_MOST = 6
 """Jobs that need attention, at the top of the page; the rest is one click away."""
+NOT_AS_ASKED = "not as asked"
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
 
@@ -132,6 +133,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     yield "Paid attempts", f"{paid:,}", f"{again:,} of them second ones or later" if again > 0 else ""
     missing = f"{text.count(lost, 'clip')} missing; a run fetches them again, free"
     yield "On disk", text.size(report.size_bytes), missing if lost else ""
+    if others := sum(bool(_differs(row, report)) for row in report.rows):
+        yield "Not as asked", text.count(others, "clip"), f"search for “{NOT_AS_ASKED}”"
 
 
 def _ranked(rows: list[Row]) -> list[dict[str, str]]:
@@ -175,7 +178,7 @@ class _Strings:
 
 def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[str, Any]:
     strings = _Strings()
-    rows = [_row(row, strings, pictures) for row in report.rows]
+    rows = [_row(row, strings, pictures, differs=_differs(row, report)) for row in report.rows]
     return {
         "madeAt": round(made_at),
         "files": FOLDER,
@@ -216,11 +219,17 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
     }
 
 
-def _row(row: Row, strings: _Strings, pictures: Collection[str]) -> list[Any]:
+def _differs(row: Row, report: Report) -> str:
+    """Return in what the clip of a row is not what was asked for."""
+    found = report.kept.differs.get(row.job.id) if row.state == State.DONE else None
+    return f"{NOT_AS_ASKED}: {'; '.join(found)}" if found else ""
+
+
+def _row(row: Row, strings: _Strings, pictures: Collection[str], *, differs: str) -> list[Any]:
     """Return a job's columns; ``-1`` and ``0`` stand for what is not there."""
     job, known = row.job, row.progress
     is_clip = row.state == State.DONE and known.path is not None
-    reason = _shown(known.reason or "", text.REASON_SHOWN)
+    reason = _shown(known.reason or differs, text.REASON_SHOWN)
     return [
         job.id,
         STATES.index(row.state),

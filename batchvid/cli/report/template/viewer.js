@@ -25,6 +25,7 @@ function factsOf(job) {
     if (job.frames.length) fact(list, job.frames.length > 2 ? "Frames" : "First frame", frameFigures(job));
     fact(list, "Model", modelOf(job));
     fact(list, "Asked", job.asked);
+    fact(list, "Came", job.state === "done" ? job.reason : "");
     fact(list, "Generation", job.took ? lasting(job.took) : "");
     fact(list, "Paid", job.paid >= 0 ? money(job.paid) : "");
     fact(list, "Attempts", job.attempt ? String(job.attempt) : "");
