@@ -365,7 +365,7 @@ def _clip(text: str, says: Says) -> tuple[int, str] | None:
     if not says:
         return None
     if text.startswith("data:video/"):
-        return 0, f"{INLINE_CLIP}{text.rpartition(',')[2][:4]}"
+        return 0, f"{INLINE_CLIP}{text.rpartition(',')[2][:4].rstrip('=')}"  # its padding is left behind its number
     if text.startswith("/") and is_http_url(f"http://service{text}"):
         return (OWN_PATH, text) if says is Says.PLACE else None
     found = _URL_IN_TEXT.search(text) if len(text) <= URL_MAX and "\0" not in text else None  # a key was there

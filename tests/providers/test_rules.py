@@ -158,7 +158,7 @@ def test_a_finished_task_is_finished_and_its_clip_is_found(shape: str, name: str
         ('{"id":"$ID","status":"completed","output":{"url":"/v1/files/9/content?x=1"}}', "/v1/files/9/content?x=1"),
         ('{"id":"$ID","status":"completed","url":"//cdn.example/x.mp4"}', "https://cdn.example/x.mp4"),
         ('{"id":"$ID","status":"completed","video_url":"data:video/mp4;base64,1"}', f"{INLINE_CLIP}1"),
-        ('{"id":"$ID","status":"completed","data":[{"url":"data:video/webm;base64,12"}]}', f"{INLINE_CLIP}12"),
+        ('{"id":"$ID","status":"completed","data":[{"url":"data:video/webm;base64,12=="}]}', f"{INLINE_CLIP}12"),
         (
             '{"input":{"video":"data:video/mp4;base64,1"},"id":"$ID","status":"completed","url":"data:video/mp4;base64,2"}',
             f"{INLINE_CLIP}2",
