@@ -45,7 +45,7 @@ EPOCH_MAX = 10**15
 """No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
 BOM = b"\xef\xbb\xbf"
-ON_THE_WAY = {401, 403, 407, 408, 429, 502, 503, 504, *range(520, 531)}
+ON_THE_WAY = {401, 402, 403, 407, 408, 429, 502, 503, 504, *range(520, 531)}
 """What somebody between us and the service answers."""
 GONE_STATUS = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
@@ -107,10 +107,21 @@ class Look:
         """
         if self.phase is not Phase.FAILED or not self.is_own or self.is_contradiction:
             return False
-        is_its_own = self.word in [word for word, _ in self._words_in(*self.subject.own)]
-        is_vague = self.status in ON_THE_WAY and self.word is not None and self.word.text.lower() in OF_REQUESTS
-        knows_it = any(True for node in self.subject.own for _ in node.named(places.TASK_NAMES))
-        return is_its_own and (knows_it or not is_vague)
+        if self.word not in [word for word, _ in self._words_in(*self.subject.own)]:
+            return False
+        if self._knows_the_task:
+            return True
+        if self.status in ON_THE_WAY or self.names(self.words.no_task | self.words.quota | RATE_CODES):
+            return False
+        is_vague = self.word.text.lower() in OF_REQUESTS
+        return not is_vague or (self.is_yes and not (self.flat_error and self.flat_error.code))
+
+    @property
+    def _knows_the_task(self) -> bool:
+        """Whether it says more of the task than its id and a word."""
+        tasks = [node for node in self.subject.own if node.fields.get("object") != "error"]
+        named = [name for node in tasks for name, _ in node.named(places.TASK_NAMES)]
+        return bool(named) or any(isinstance(node.fields.get("error"), dict) for node in tasks)
 
     @property
     def is_at_its_end(self) -> bool:
