@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 import batchvid
+from batchvid.cli.output.text import count
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.filename import safe
+from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import ExitStack
     from datetime import datetime
 
@@ -218,6 +221,38 @@ def load(
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest
+
+
+NAMES_SHOWN = 5
+NAMES_MAX_CHARS = 1000
+
+
+def safe_names_line(manifest: Manifest) -> str | None:
+    """Return which names ``safe_names`` has made of others; ``None`` when all are as they are written."""
+    paths = {job.id: job.path for job in manifest.jobs}
+    shown = [f"{written} -> {paths[job_id]}" for job_id, written in manifest.made_safe[:NAMES_SHOWN]]
+    if not shown:
+        return None
+    names = count(len(manifest.made_safe), "name")
+    return f"safe_names: {names} not as written: {clean(_listed(shown, len(manifest.made_safe)), NAMES_MAX_CHARS)}"
+
+
+def warn_of_names(manifest: Manifest, ids: Collection[str]) -> None:
+    """Warn of the names of these jobs which the output's file system may refuse, as far as that can be seen."""
+    from batchvid.storage.fs import narrow_file_system
+
+    kind = narrow_file_system(manifest.output)
+    odd = [job for job in manifest.jobs if job.id in ids and safe(job.path) != job.path] if kind is not None else []
+    if odd:
+        shown = clean(_listed([f"{job.id}: {job.path}" for job in odd[:NAMES_SHOWN]], len(odd)), NAMES_MAX_CHARS)
+        complain(
+            f"warning: {manifest.output} is on a file system ({kind}) that may not take {count(len(odd), 'name')}: "
+            f"{shown}. A run tries them before it pays; safe_names: true writes names that it takes"
+        )
+
+
+def _listed(shown: list[str], in_all: int) -> str:
+    return "; ".join(shown) + (f"; and {in_all - len(shown):,} more" if in_all > len(shown) else "")
 
 
 def _check_here() -> None:
