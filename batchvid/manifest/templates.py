@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from batchvid.domain.filename import MAX_PART_BYTES, in_a_name
+from batchvid.domain.filename import MAX_PART_BYTES, in_a_name, is_short
 from batchvid.domain.text import nfc
 from batchvid.manifest.values import locale_trouble, shown
 
@@ -134,7 +134,7 @@ def _path_trouble(path: str) -> str | None:
 
 def _length_trouble(path: str) -> str | None:
     """Return the same of its length."""
-    if any(len(part.encode()) > MAX_PART_BYTES for part in path.split("/")):
+    if not is_short(path):
         return f"has a part of more than {MAX_PART_BYTES} bytes: safe_names: true cuts it"
     if len(path.encode()) > MAX_PATH_BYTES:
         return f"has more than {MAX_PATH_BYTES} bytes"

@@ -320,11 +320,13 @@ MOUNTS = Path("/proc/self/mountinfo")
 NARROW_TYPES = {"exfat", "vfat", "msdos", "ntfs", "ntfs3", "cifs", "smb3", "smbfs", "9p", "vboxsf"}
 NARROW_FUSE = {"fuseblk", "fuse.exfat", "fuse.ntfs", "fuse.ntfs-3g", "fuse.vmhgfs-fuse"}
 """Those of exFAT and NTFS are known to the kernel as ``fuseblk``."""
+WIDE_TYPES = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "overlay", "zfs"}
+"""What holds no ``/`` and is not longer than 255 bytes is a name there."""
 
 
 def network_file_system(folder: Path) -> str | None:
     """Return the type of the network file system that *folder* is on; ``None`` when it is local, or nobody can say."""
-    kind = _mounted_type(folder)
+    kind = mounted_type(folder)
     return kind if kind in NETWORK_TYPES | NETWORK_FUSE else None
 
 
@@ -333,11 +335,12 @@ def narrow_file_system(folder: Path) -> str | None:
 
     ``None`` when it has not, or nobody can say.
     """
-    kind = _mounted_type(folder)
+    kind = mounted_type(folder)
     return kind if kind in NARROW_TYPES | NARROW_FUSE else None
 
 
-def _mounted_type(folder: Path) -> str | None:
+def mounted_type(folder: Path) -> str | None:
+    """Return the type of the file system that *folder* is on, or would be; ``None`` when nobody can say."""
     try:
         table = MOUNTS.read_text("utf-8", "surrogateescape")
     except OSError:

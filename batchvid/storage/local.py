@@ -15,22 +15,24 @@ import hashlib
 import os
 import stat
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.errors import InTheWayError, StorageError
-from batchvid.domain.filename import is_plain
+from batchvid.domain.filename import is_plain, is_short
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
 from batchvid.storage.fs import (
+    WIDE_TYPES,
     doing,
     exists,
     folder_below,
     json_line,
     make_folder,
-    narrow_file_system,
+    mounted_type,
     open_regular,
     place,
     prove_writable,
@@ -65,6 +67,11 @@ class LocalStore:
         self._boot = _boot()
         self._finisher = Finisher()
 
+    @cached_property
+    def _kind(self) -> str | None:
+        """The type of the file system, where that is known."""
+        return mounted_type(self._folder)
+
     def prepare(self) -> None:
         """Make the folder, and prove by doing it that it can be written to."""
         with doing(f"use the output folder {self._folder}"):
@@ -97,8 +104,11 @@ class LocalStore:
             await part.close()
 
     def name_trouble(self, path: str) -> str | None:
-        """Return why the file system takes no clip at *path*, by making an empty file of a longer name in its place."""
-        if is_plain(path):
+        """Return why the file system takes no clip at *path*, by making an empty file of a longer name in its place.
+
+        It is not asked where the answer is known: a manifest may have a hundred thousand names in another script.
+        """
+        if is_plain(path) or (is_short(path) and self._kind in WIDE_TYPES):
             return None
         names = Names.of(path)
         try:
@@ -107,8 +117,7 @@ class LocalStore:
             return None  # the folder is not there, or is none of ours: who saves a clip tells it
         if why is None:
             return None
-        kind = narrow_file_system(self._folder)
-        told = ", ".join(filter(None, (kind, why)))
+        told = ", ".join(filter(None, (self._kind, why)))
         return f"its file system{told and f' ({told})'} does not take the name {path!r}: {NAME_ADVICE}"
 
     def is_taken(self, path: str) -> bool:

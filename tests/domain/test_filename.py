@@ -47,7 +47,7 @@ def test_what_is_too_long_is_cut_between_letters_and_stays_one_of_its_kind(lette
     assert not set(one.split("/")) & set(two.split("/"))
 
 
-_NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=90).map(in_a_name)
+_NAMES = st.text(min_size=1, max_size=20).map(in_a_name) | st.sampled_from(["x" * 210, "\u00e9" * 101, "\u65e5" * 67])
 _ODD = st.text('?:*<>|". CONnulcom1\u00b9', min_size=1, max_size=12)
 
 
@@ -101,6 +101,13 @@ def test_what_cannot_be_seen_of_a_text_is_not_in_a_name(value: str, stands: str)
 def test_a_plain_name_need_not_be_tried(path: str, *, plain: bool) -> None:
     """Most jobs' names are plain, and cost no look at the disk before they are paid."""
     assert is_plain(path) is plain
+
+
+@given(st.lists(st.text("aZ0 .-?:con1\u00e9", min_size=1, max_size=8) | _ODD, min_size=1, max_size=3))
+def test_what_is_plain_is_what_is_written_as_it_is(parts: list[str]) -> None:
+    """Two ways to say the same: the quick look at many names, and the making of one."""
+    path = "/".join(parts) + ".mp4"
+    assert is_plain(path) == (path.isascii() and safe(path) == path)
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True), _NAMES, _NAMES)
