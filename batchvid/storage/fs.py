@@ -44,6 +44,7 @@ ADVICE = {
     errno.ENXIO: "something else has that name: move it out of the way",
     errno.EISDIR: "it is a folder: move it out of the way",
     errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
+    errno.EILSEQ: "the file system does not take such a name: choose another one",
     errno.ESTALE: "the network file system lost it: mount it again",
 }
 IN_THE_WAY = {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.ENXIO, errno.EISDIR, errno.ENAMETOOLONG}
@@ -108,7 +109,12 @@ def folder_below(root: Path, *names: str, create: bool = False) -> Iterator[int]
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, durably; raises `OSError`."""
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
-        missing.mkdir(exist_ok=True)
+        try:
+            missing.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EINVAL} or not missing.parent.is_dir():
+                raise
+            raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ)) from error
         sync_folder(missing.parent)
     if not path.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

@@ -108,6 +108,15 @@ def test_one_name_that_the_disk_does_not_take_stops_nobody(project: Project, exf
     assert "may not take 2 names" in project.batchvid("status", "m.yaml").err
 
 
+def test_an_output_that_cannot_be_called_so_is_told(project: Project, exfat: Path) -> None:
+    """Before anything is paid, and not as one that was unmounted."""
+    manifest(project, exfat / "what now?", jobs=["  - {id: kite, prompt: x}"])
+    ran = project.batchvid("run", "m.yaml")
+    assert ran.code == 8, ran
+    assert "the file system does not take such a name: choose another one" in ran.err
+    assert project.creates() == {}
+
+
 def test_safe_names_are_the_names_everywhere(project: Project, exfat: Path) -> None:
     """On disk, in the sidecars, the list, the report, the film, and for verify; what was there keeps its name."""
     out = exfat / "out"
