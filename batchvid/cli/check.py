@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, load, manifests_argument
+from batchvid.cli.options import json_option, load, manifests_argument, safe_names_line, warn_of_names
 from batchvid.cli.output import text
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
@@ -44,17 +44,26 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
     """
     problems: list[Problem] = []
     frames: list[dict[str, Any]] = []
+    safe: list[dict[str, str]] = []
     for path in manifests:
         try:
             manifest = load(path, decode=True)
         except ManifestError as error:
             problems.extend(error.problems)
             continue
-        uses = frame_uses(manifest)
+        uses, names = frame_uses(manifest), safe_names_line(manifest)
+        warn_of_names(manifest, {job.id for job in manifest.jobs})
         if as_json:
             frames += [{"manifest": str(path)} | frame_json(use) for use in uses]
+            paths = {job.id: job.path for job in manifest.jobs}
+            safe += [
+                {"manifest": str(path), "id": job_id, "written": written, "path": paths[job_id]}
+                for job_id, written in manifest.made_safe
+            ]
             continue
         tell(f"{path}: {len(manifest.jobs):,} job{'s' if len(manifest.jobs) != 1 else ''}, no problems")
+        if names is not None:
+            tell(f"  {names}")
         if uses:
             tell("\n".join(frame_lines(uses)))
     if as_json:
@@ -62,7 +71,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
             {"file": one.file, "line": one.line, "column": one.column, "where": one.where, "text": one.text}
             for one in problems
         ]
-        tell(json.dumps({"problems": rows, "frames": frames}))
+        tell(json.dumps({"problems": rows, "frames": frames, "safe_names": safe}))
         return Exit.MANIFEST if problems else Exit.OK
     if problems:
         raise ManifestError(problems)

@@ -7,8 +7,10 @@ anything.
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ import click
 from batchvid.cli.options import TIME_OF_DAY, key_file_option, load, manifests_argument
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
+from batchvid.providers.credentials import zone_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -276,8 +279,10 @@ def cron_command(
     """
     if at == until:
         raise click.UsageError("--at and --until are the same: there is no window between them")
+    if (trouble := zone_trouble()) is not None:
+        complain(f"warning: {trouble}")
     loaded = [load(path) for path in manifests]
-    has_key = api_key_file is not None or any(manifest.key_env for manifest in loaded)
+    has_key = not systemd and (api_key_file is not None or any(manifest.key_env for manifest in loaded))
     spec = CronSpec(
         at=at,
         until=until,
@@ -286,10 +291,10 @@ def cron_command(
         outputs=_once(_straight(manifest.output) for manifest in loaded),
         key_envs=_once(manifest.key_env for manifest in loaded if manifest.key_env),
         hook_envs=_once(hook.env for manifest in loaded for hook in manifest.notify if hook.env),
-        key_file=_straight(api_key_file or Path.home() / KEY_FILE) if has_key else None,
+        key_file=_straight(api_key_file or _home() / KEY_FILE) if has_key else None,
         log=_straight(log or loaded[0].path.with_suffix(".log")),
         metrics=None if metrics is None else _straight(metrics),
-        user=getpass.getuser(),
+        user=_user(),
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded[0].path.stem),
     )
     if any(not word.isprintable() for word in (*spec.run, *spec.outputs, spec.log, spec.key_file or "")):
@@ -314,6 +319,23 @@ def _tell_steps(spec: CronSpec, unit: str) -> None:
     for name in (*spec.key_envs, *spec.hook_envs):
         complain(f"  (umask 077; cat > /etc/batchvid/{name})   # then paste it")
     complain(f"  systemctl daemon-reload && systemctl enable --now {unit}")
+
+
+def _home() -> Path:
+    """Return the home folder, where the key is expected; raises `UsageError` when there is none, as in a container."""
+    with suppress(RuntimeError):
+        home = Path.home()
+        if home.is_dir():
+            return home
+    raise click.UsageError("this user has no home folder where the key could be: name its file with --api-key-file")
+
+
+def _user() -> str:
+    """Return who runs it: by name, or by number where no name belongs to that, which systemd and install take too."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _program() -> tuple[str, ...]:

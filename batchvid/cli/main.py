@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from batchvid import __version__
-from batchvid.cli.streams import complain
+from batchvid.cli.streams import complain, keep_standard_numbers
 from batchvid.domain.errors import BatchvidError, Exit, ManifestError
 
 COMMANDS = {
@@ -41,9 +41,10 @@ Start here:
   batchvid run kites/clips.yaml --sandbox --output kites/rehearsal
 """
 STARVED = (
-    "out of memory, or of threads (ulimit -v, ulimit -u, the limits of a container): the journal is intact; "
+    "out of memory, of threads or of open files (ulimit -v, -u, -n, the limits of a container): the journal is intact; "
     "give it more and run again, which goes on from there"
 )
+STARVED_NUMBERS = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 STARVED_WORDS = ("can't start new thread", "Cannot allocate memory", "failed to map segment")
 
 
@@ -98,6 +99,7 @@ def batchvid() -> None:
 
 def main() -> None:
     """Run the command line and end the process with the promised exit code."""
+    keep_standard_numbers()
     sys.exit(int(run_command()))
 
 
@@ -135,10 +137,10 @@ def unexpected(error: Exception) -> Exit:
 
 
 def is_starved(error: BaseException) -> bool:
-    """Whether the machine had no memory or no thread left to give, which is nobody's bug."""
+    """Whether the machine had no memory, thread or open file left to give, which is nobody's bug."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(is_starved, error.exceptions))
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in STARVED_NUMBERS):
         return True
     # The interpreter and the dynamic loader have no class and no number for it, only these words.
     return isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in STARVED_WORDS)

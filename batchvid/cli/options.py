@@ -8,6 +8,7 @@ Also what several commands read: a manifest as the flags change it, and its jour
 from __future__ import annotations
 
 import gc
+import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -17,14 +18,18 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 import batchvid
+from batchvid.cli.output.text import count
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.filename import safe
+from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import ExitStack
+    from datetime import datetime
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
@@ -95,20 +100,47 @@ class Written(click.ParamType[Value]):
             self.fail(str(error), param, ctx)
 
 
+DAYS_LOOKED_AT = 3
+"""Today and tomorrow; and the day after, where a zone that changed sides of the date line has left one out."""
+
+
 def _moment(text: str) -> float:
-    """Read a time of day (the next one, in local time) or a full RFC 3339 moment, as UTC epoch seconds."""
+    """Read a time of day (the next one, in local time) or a full RFC 3339 moment, as UTC epoch seconds.
+
+    In the minute of that name the time has come, and is not a day away: who starts a second late buys nothing.
+    """
     from datetime import datetime, timedelta
 
-    now = datetime.now().astimezone()
+    now = time.time()
+    clock = datetime.fromtimestamp(now)  # noqa: DTZ006 local, as people write it; its fold tells which pass it is
     try:
         if "T" in text:
-            return datetime.fromisoformat(text).astimezone().timestamp()
+            given = datetime.fromisoformat(text)
+            moments = [given.timestamp()] if given.tzinfo else moments_of(given)
+            return next((moment for moment in moments if moment > now), moments[-1])
         at = time.strptime(text, "%H:%M")
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time: write 06:00, or 2026-01-31T06:00:00") from None
-    today = now.replace(tzinfo=None, hour=at.tm_hour, minute=at.tm_min, second=0, microsecond=0)
-    moment = today.astimezone()
-    return (moment if moment > now else (today + timedelta(days=1)).astimezone()).timestamp()
+    if (clock.hour, clock.minute) == (at.tm_hour, at.tm_min):
+        return now
+    today = clock.replace(hour=at.tm_hour, minute=at.tm_min, second=0, microsecond=0)
+    days = (today + timedelta(days=number) for number in range(DAYS_LOOKED_AT))
+    return next(moment for day in days for moment in moments_of(day) if moment > now)
+
+
+def moments_of(wall: datetime) -> list[float]:
+    """Return when the local clock shows *wall*, earliest first, as UTC epoch seconds: it may do so twice in autumn.
+
+    A time that spring leaves out is the moment at which the clock is set forward past it.
+    """
+    first, second = (wall.replace(fold=fold).timestamp() for fold in (0, 1))
+    if first <= second:
+        return [first, second]
+    before, after = second, first  # PEP 495: each is on its own side of the gap
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (middle, after) if wall.fromtimestamp(middle) < wall else (before, middle)
+    return [after]
 
 
 def _time_of_day(text: str) -> tuple[int, int]:
@@ -177,6 +209,8 @@ def load(
     from batchvid.cli.output.advice import keep_flags
     from batchvid.engine.api import load_to_look
 
+    if not path.is_absolute() or (output is not None and not output.is_absolute()):
+        _check_here()
     keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
     gc.disable()
     try:
@@ -187,6 +221,47 @@ def load(
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
     return manifest
+
+
+NAMES_SHOWN = 5
+NAMES_MAX_CHARS = 1000
+
+
+def safe_names_line(manifest: Manifest) -> str | None:
+    """Return which names ``safe_names`` has made of others; ``None`` when all are as they are written."""
+    paths = {job.id: job.path for job in manifest.jobs}
+    shown = [f"{written} -> {paths[job_id]}" for job_id, written in manifest.made_safe[:NAMES_SHOWN]]
+    if not shown:
+        return None
+    names = count(len(manifest.made_safe), "name")
+    return f"safe_names: {names} not as written: {clean(_listed(shown, len(manifest.made_safe)), NAMES_MAX_CHARS)}"
+
+
+def warn_of_names(manifest: Manifest, ids: Collection[str]) -> None:
+    """Warn of the names of these jobs which the output's file system may refuse, as far as that can be seen."""
+    from batchvid.storage.fs import narrow_file_system
+
+    kind = narrow_file_system(manifest.output)
+    odd = [job for job in manifest.jobs if job.id in ids and safe(job.path) != job.path] if kind is not None else []
+    if odd:
+        shown = clean(_listed([f"{job.id}: {job.path}" for job in odd[:NAMES_SHOWN]], len(odd)), NAMES_MAX_CHARS)
+        complain(
+            f"warning: {manifest.output} is on a file system ({kind}) that may not take {count(len(odd), 'name')}: "
+            f"{shown}. A run tries them before it pays; safe_names: true writes names that it takes"
+        )
+
+
+def _listed(shown: list[str], in_all: int) -> str:
+    return "; ".join(shown) + (f"; and {in_all - len(shown):,} more" if in_all > len(shown) else "")
+
+
+def _check_here() -> None:
+    """Raise `ConfigError` when a name cannot be looked up from the current folder, because that is gone."""
+    try:
+        os.getcwd()  # noqa: PTH109 a path object would do the same
+    except OSError as error:
+        text = "was deleted" if isinstance(error, FileNotFoundError) else f"cannot be used ({error.strerror})"
+        raise ConfigError(f"the current folder {text}: go to another one, or write the paths in full") from None
 
 
 def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:

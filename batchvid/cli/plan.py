@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, load, manifest_argument, output_option, read_journal, warn_of_forgotten
+from batchvid.cli.options import (
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_journal,
+    safe_names_line,
+    warn_of_forgotten,
+    warn_of_names,
+)
 from batchvid.cli.output import text
 from batchvid.cli.output.jsonl import plan_sums_json
 from batchvid.cli.output.text import cost_words, more_words
@@ -83,6 +92,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         made, money = planned(loaded, journal, rebuy=rebuy, run_active=active, lost=lost)
         if not active:
             warn_of_forgotten(loaded, journal)
+    warn_of_names(loaded, {row.job_id for row in made.rows if row.submits})
     films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded.output).clips) if loaded.films else []
     if as_json:
         for report in films:
@@ -99,7 +109,8 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         for line in plan_lines(made, money):
             tell(line)
     if not as_json:
-        for line in (*film_lines(films), *([missing_line(lost)] if lost else ())):
+        names = safe_names_line(loaded)
+        for line in (*film_lines(films), *([missing_line(lost)] if lost else ()), *([names] if names else ())):
             tell(line)
     return Exit.OK
 

@@ -24,7 +24,7 @@ from batchvid.cli.retry import is_bounded_or_accepted, without_refused
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
-from batchvid.providers.credentials import PREFIX
+from batchvid.providers.credentials import PREFIX, zone_trouble
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -175,14 +175,12 @@ def run_command(
         chosen = matching(ids, only)
         for pattern in (one for one in only if not matching(ids, [one])):
             complain(f"warning: no job's id matches --only {pattern!r}")
-        ends = [] if until is None else [until]
-        ends += [] if for_s is None else [time.time() + for_s]
         options = RunOptions(
             retry_failed=retry_failed,
             rebuy=rebuy,
             resubmit_in_doubt=resubmit_in_doubt,
             only=only or None,
-            until_at=min(ends, default=None),
+            until_at=_window_end(until, for_s),
             max_cost_micros=max_cost,
             max_jobs=max_jobs,
             moved=moved,
@@ -207,6 +205,14 @@ def run_command(
             else:
                 raise outcome
     return ending.code
+
+
+def _window_end(until: float | None, for_s: float | None) -> float | None:
+    """Return when submitting stops, by the earlier of the two options; warn where the zone is not the wished one."""
+    if until is not None and (trouble := zone_trouble()) is not None:
+        complain(f"warning: {trouble}")
+    ends = [until, None if for_s is None else time.time() + for_s]
+    return min((end for end in ends if end is not None), default=None)
 
 
 class _Ending:

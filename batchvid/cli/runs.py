@@ -6,8 +6,10 @@ import asyncio
 import gc
 import os
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batchvid.cli.output import text
@@ -137,8 +139,10 @@ def _teller(observer: Observer, told: JsonLines | None, options: RunOptions) -> 
         if told is not None:
             told.write(plan_sums_json(plan, money, cost=cost))
         bought = _bought(plan, cost)
-        for note in (*([] if bought is None else [bought]), *_unexpected(plan)):
-            observer.note(note)
+        closes = None if options.until_at is None or not cost.jobs else _closes(options.until_at, now=time.time())
+        for note in (bought, closes, *_unexpected(plan)):
+            if note is not None:
+                observer.note(note)
 
     return tell
 
@@ -150,6 +154,12 @@ def _bought(plan: Plan, cost: Cost) -> str | None:
     if not cost.left_out:
         return f"submits {text.count(cost.jobs, 'job')} for {text.cost_words(cost)}"
     return f"submits {cost.jobs:,} of {text.count(plan.submits, 'job')} (--max-jobs) for up to {text.cost_words(cost)}"
+
+
+def _closes(until_at: float, *, now: float) -> str:
+    """Return when the window closes, in local time with its zone: a time of day may be a day away, or come twice."""
+    left = f"in {text.duration(until_at - now)}" if until_at > now else "which is over"
+    return f"submits until {datetime.fromtimestamp(until_at, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}, {left}"
 
 
 def _unexpected(plan: Plan) -> list[str]:

@@ -20,6 +20,7 @@ from batchvid.cli.options import (
     read_doubts,
     read_journal,
     warn_of_forgotten,
+    warn_of_names,
 )
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.jsonl import stats_json
@@ -83,6 +84,8 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
         journal = journal_of(manifest).read()
         with journal or nullcontext():
             warn_of_forgotten(manifest, journal)
+    states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
+    warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
         tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))

@@ -14,6 +14,21 @@ import click
 
 from batchvid.domain.errors import Exit, StorageError
 
+LAST_STANDARD = 2
+"""Of the numbers 0, 1 and 2, which belong to the standard streams."""
+
+
+def keep_standard_numbers() -> None:
+    """Let standard streams that are closed lead to nothing.
+
+    Else the next file or socket would get the number of one, and what a C library writes to standard error would be
+    in a clip, or in a paid request.
+    """
+    with suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
+            pass
+        os.close(number)
+
 
 class Interval:
     """Tells when something that may be shown only every so often is due again, by a run's own clock."""

@@ -49,7 +49,7 @@ def as_it_stands(job: Job, progress: Mapping[str, Progress]) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a job of a chain does not come."""
+    """Why a job does not come."""
 
     job_id: str
     reason: str
@@ -104,19 +104,20 @@ class DependencyGraph:
             yield one
 
     def waits(self, progress: Mapping[str, Progress], *, held_back: Mapping[str, str] | None = None) -> Iterator[Wait]:
-        """Yield why each pending job of a chain does not come, by what the journal holds; each after what it waits for.
+        """Yield why pending jobs do not come: those *held_back*, and those of chains, each after what it waits for.
 
-        *held_back* are the jobs whose clip to go on from could not be used, with the reason.
+        *held_back* are the jobs that could not be sent for a reason of their own; they wait for a person. *progress* is
+        what the journal holds.
         """
-        heads: dict[int, tuple[str, bool]] = {}
+        held, heads = held_back or {}, dict[int, tuple[str, bool]]()
+        for index, job in enumerate(self._jobs) if held else ():
+            if job.id in held and progress.get(job.id, Progress.fresh(job.id)).state is State.PENDING:
+                heads[index] = f"{job.id}: {held[job.id]}", True
+                yield Wait(job.id, held[job.id], blocked=True)
         for index in self.in_order():
             job, above = self._jobs[index], self._jobs[self.parent[index]]
             row = progress.get(job.id)
-            if row is not None and row.state is not State.PENDING:
-                continue
-            if held_back and job.id in held_back:
-                heads[index] = f"{job.id}: {held_back[job.id]}", True
-                yield Wait(job.id, held_back[job.id], blocked=True)
+            if index in heads or (row is not None and row.state is not State.PENDING):
                 continue
             head = heads.get(self.parent[index])
             clip = progress.get(above.id) or Progress.fresh(above.id)
@@ -153,7 +154,8 @@ class DependencyTracker:
         self.waiting: set[int] = set()
         """The pending jobs whose clip to go on from is not there yet; they are in no lane."""
         self.held_back: dict[int, str] = {}
-        """The jobs whose clip to go on from could not be used, with the reason; they stay pending, and in no lane."""
+        """The jobs whose clip to go on from could not be used, or whose file cannot be made, with the reason; they stay
+        pending, and in no lane."""
         self._clips: dict[int, Progress] = {}
         self._closed: dict[int, Progress] = {}
         self._limits = limits
@@ -199,6 +201,12 @@ class DependencyTracker:
     def reasons(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Return why jobs were held back, by their ids."""
         return {jobs[index].id: reason for index, reason in self.held_back.items()}
+
+    def hold_back(self, index: int, reason: str) -> None:
+        """Record that the job will not be sent in this run, nor what hangs on it."""
+        self.held_back[index] = reason
+        self.waiting.discard(index)
+        self.cut_off(index)
 
     def cut_off(self, index: int) -> None:
         """Record that the job failed: what hangs on it will not come in this run."""

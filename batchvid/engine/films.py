@@ -100,6 +100,8 @@ async def _made(
             return FilmReport(film, FilmState.DONE)
     if is_stopped():
         return FilmReport(film, FilmState.DUE, "the run was stopped before")
+    if trouble := await settled(partial(clips.name_trouble, film.path)):
+        return FilmReport(film, FilmState.FAILED, trouble)
     rows = [progress[job_id] for job_id in film.clips]
     if damage := await _damage(rows, clips):
         return FilmReport(film, FilmState.FAILED, damage)

@@ -12,8 +12,8 @@ at any point harmless: the next call goes on, nothing is bought and no clip is l
 
 1. What an earlier call left to be renamed is renamed, and so are clips that a copy has given another Unicode form.
 2. The journal moves its rows, attempts and events in one transaction, which also notes the clips to be renamed.
-3. The clips are renamed, one after the other (`batchvid.storage.local`). A clip whose new name is taken stays
-   where it is, and each later call tries again.
+3. The clips are renamed, one after the other (`batchvid.storage.local`). A clip whose new name is taken, or refused by
+   the file system, stays where it is, and each later call tries again.
 4. The journal keeps where they lie, and notes what is left, in one transaction.
 """
 
@@ -107,7 +107,9 @@ def move_jobs(
         _move(journal, output, found.moves, left, paths={job.id: job.path for job in jobs}, at=at)
         left = _rename(journal, output.clips)
     for job_id, old, new in left:
-        warn(f"the clip of {job_id} stays {old} while something else has the name {new}, or its sidecar's")
+        trouble = output.clips.name_trouble(new)
+        why = f"while something else has the name {new}, or its sidecar's" if trouble is None else f"because {trouble}"
+        warn(f"the clip of {job_id} stays {old} {why}")
     for line in _lines(found, kept=not rebuy and limits.on_change is OnChange.KEEP):
         note(line)
 
@@ -152,7 +154,7 @@ def _respell(journal: Journal, clips: ClipStore) -> None:
 
 
 def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
-    """Rename the clips that the journal notes, keep where they lie then, and return those whose new name is taken."""
+    """Rename the clips that the journal notes, keep where they lie then, and return those that cannot be renamed."""
     noted = journal.meta_get(TO_RENAME) or "[]"
     wanted = [_renaming(one) for one in json.loads(noted)]
     if not wanted:
@@ -166,7 +168,7 @@ def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
         went_on = False
         for (job_id, old, new), clip in list(left.items()):
             outcome = clips.rename(old, new, clip)
-            if outcome is not Renamed.TAKEN:
+            if outcome not in {Renamed.TAKEN, Renamed.REFUSED}:
                 went_on = True
                 del left[job_id, old, new]
             if outcome is Renamed.DONE and rows[job_id].path == old:

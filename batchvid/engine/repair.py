@@ -59,6 +59,8 @@ class Repairer:
             return str(report)
         if report.phase is not Phase.SUCCEEDED:
             return f"the service says {report.status!r} of task {task_id}"
+        if trouble := await settled(partial(self._clips.name_trouble, path)):
+            return f"{trouble}; or let batchvid run keep it under another name"
         # The sidecar was written when the clip was fetched first, and all was known best.
         known = await settled(partial(self._clips.sidecar, path))
         if known.get("task_id") != task_id:

@@ -10,11 +10,13 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.dependencies import DependencyTracker
 from batchvid.domain.doubts import doubts_of
 from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
@@ -39,12 +41,12 @@ from batchvid.storage.output import Output
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.dependencies import Wait
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
-    from batchvid.domain.job import Progress
+    from batchvid.domain.job import Job, Progress
     from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
     from batchvid.journal.base import Journal
@@ -152,10 +154,13 @@ async def run(context: RunContext) -> Summary:
         closed_too = reopens_done(options, manifest.limits)
         found = journal.progress_in_brief() if closed_too else journal.undone_progress()
         again = reopenings(chosen, found, options=options, limits=manifest.limits)
+        refused = _refused_names(chosen.values(), journal, output.clips, again=again, warn=warn)
+        again = {job_id: event for job_id, event in again.items() if job_id not in refused}
         kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
         take_up_missing(journal, output.clips, kept, at=at, warn=warn)
         if context.planned is not None:
-            context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=only))
+            sent = frozenset(chosen.keys() - refused.keys()) if refused else only
+            context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=sent))
         rows, closed = parted(journal, jobs.keys(), again=again, whole=dependencies.ids)
         pool = context.pool or InFlightPool.among([manifest.limits])
         breaker = CircuitBreaker(
@@ -177,12 +182,12 @@ async def run(context: RunContext) -> Summary:
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
         reserved, at = journal.reserved_jobs(), context.wall()
-        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, now=now, at=at)
+        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, refused=refused, now=now, at=at)
         statistics = Statistics()
         if not scheduler.is_over():
             statistics = await _work(context, scheduler, pool, rows=rows, journal=journal, output=output)
             rows = {}
-        shared = dependencies.ids.union(*(film.clips for film in manifest.films))
+        shared = dependencies.ids.union(refused, *(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
         films = await _films(context, scheduler, known, output.clips)
@@ -196,6 +201,33 @@ async def run(context: RunContext) -> Summary:
         await context.before_summary(summary)
     context.observer.summary(summary)
     return summary
+
+
+NAMES_TOLD = 20
+"""Jobs of which each gets a line."""
+
+
+def _refused_names(
+    jobs: Iterable[Job],
+    journal: Journal,
+    clips: ClipStore,
+    *,
+    again: Collection[str],
+    warn: Callable[[str], None],
+) -> dict[str, str]:
+    """Return which of the *jobs* that would be bought cannot have their file, each with the reason, and tell of them.
+
+    They wait, and nothing is paid for them. Only names that are not plain are tried; most manifests have none.
+    """
+    odd = [job for job in jobs if not is_plain(job.path)]
+    states = journal.states() if odd else {}
+    wanted = [job for job in odd if states.get(job.id, State.PENDING) is State.PENDING or job.id in again]
+    found = {job.id: trouble for job in wanted if (trouble := clips.name_trouble(job.path)) is not None}
+    for job_id, trouble in islice(found.items(), NAMES_TOLD):
+        warn(f"{job_id} is not sent: {trouble}")
+    if (more := len(found) - NAMES_TOLD) > 0:
+        warn(f"and {more:,} more jobs are not sent for their names")
+    return found
 
 
 def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:

@@ -367,8 +367,7 @@ class Scheduler:
     def hold_back(self, index: int, reason: str) -> None:
         """Leave a job pending, and in no lane, because the clip that it goes on from cannot be used."""
         self.withdraw(index)
-        self.tracker.held_back[index] = reason
-        self.tracker.cut_off(index)
+        self.tracker.hold_back(index, reason)
 
     def set_free(self, index: int, *, now: float) -> None:
         """Let the jobs that have waited for this clip be submitted when their turn comes."""
@@ -475,6 +474,7 @@ class Scheduler:
         again: Mapping[str, Reopened],
         reserved: frozenset[str],
         only: frozenset[str] | None,
+        refused: Mapping[str, str] | None = None,
         now: float,
         at: float,
     ) -> None:
@@ -482,8 +482,9 @@ class Scheduler:
 
         *reserved* are the jobs for whose newest attempt the budget reserves money. *only* are the ids that may be
         submitted, *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
+        *refused* are the jobs whose file cannot be made, each with the reason: nothing is paid for them.
         """
-        fresh = []
+        fresh, refused = [], refused or {}
         tracker = self.tracker
         self.only = only
         # A clip that is made again is not there for who goes on from it.
@@ -491,7 +492,7 @@ class Scheduler:
         tracker.place(self.jobs, seen, only=only)
         for index, job in enumerate(self.jobs):
             row = rows.get(job.id)
-            chosen = self.may_submit(job.id)
+            chosen = self.may_submit(job.id) and job.id not in refused
             self.counts[State.PENDING if row is None else row.state] += 1
             if row is None:
                 if chosen:
@@ -505,6 +506,10 @@ class Scheduler:
         if tracker.dependencies:
             fresh = [(self.rank(index), index) for _, index in fresh if index not in tracker.waiting]
         self.submits.fill(fresh)
+        for index, job in enumerate(self.jobs) if refused else ():
+            row = rows.get(job.id)
+            if job.id in refused and (row is None or row.state is State.PENDING):
+                tracker.hold_back(index, refused[job.id])  # not before: what hangs on it would count as ready to go
 
     def _resume(self, index: int, one: ActiveJob, *, now: float, at: float) -> None:
         row, limits = one.progress, self.limits

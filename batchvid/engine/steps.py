@@ -20,6 +20,7 @@ from urllib.parse import urljoin
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
+from batchvid.domain.filename import is_plain, kept_as
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
@@ -421,11 +422,12 @@ class Steps:
         source = own or source_of(ports.provider, task_id, url)
         if isinstance(source, Request):
             await ports.request_pace.acquire(share=scheduler.breaker.throttle.share)
+        path, trouble = await self._place(job)
         try:
-            await self._retire_older_clip(job, one.progress)
+            await self._retire_older_clip(path, one.progress)
             told = await self._sidecar(index, job, one.progress)
             fresh = one.started and not one.retries.download_faults
-            async with ports.clips.part(job.path, source=task_id, fresh=fresh) as part:
+            async with ports.clips.part(path, source=task_id, fresh=fresh) as part:
                 outcome = await fetch_clip(
                     ports.service, ports.provider, part, source=source, sidecar=told, wall=ports.wall,
                     draining_s=self.draining_s,
@@ -440,6 +442,8 @@ class Steps:
             if outcome.differs:
                 what = "; ".join(outcome.differs)
                 ports.observer.warn(f"{job.id} is not what was asked for: {outcome.path} has {what}. It is kept")
+            if trouble is not None:
+                ports.observer.warn(f"{job.id}: its clip is kept as {path}, because {trouble}")
             self.scheduler.set_free(index, now=self._now())
             return None
         if outcome.kind is FaultKind.FORBIDDEN:
@@ -451,6 +455,16 @@ class Steps:
         follow = policy.after_download_fault(outcome, one.retries, jitter=ports.jitter(), limits=scheduler.limits)
         await self._record(index, *follow.events)
         return follow.wait_s
+
+    async def _place(self, job: Job) -> tuple[str, str | None]:
+        """Return where the job's paid clip is saved: at its path, or where that is refused, elsewhere, with the reason.
+
+        That was no trouble when it was paid: the output is on another disk now, or an older batchvid did not ask.
+        """
+        if is_plain(job.path):
+            return job.path, None
+        trouble = await settled(partial(self.ports.clips.name_trouble, job.path))
+        return (job.path if trouble is None else kept_as(job.id, job.path)), trouble
 
     async def _made(self, job: Job, progress: Progress) -> dict[Frame, str]:
         """Return the hashes of what was made of the job's frames and sent; what cannot be made any more is left out."""
@@ -472,11 +486,11 @@ class Steps:
         made = await self._made(known, progress)
         return sidecar(known, progress, made=made) | origin(job, progress, clip, frame_sha256=sent)
 
-    async def _retire_older_clip(self, job: Job, progress: Progress) -> None:
+    async def _retire_older_clip(self, path: str, progress: Progress) -> None:
         """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
-        if progress.sha256 is None or progress.size_bytes is None or progress.path != job.path:
+        if progress.sha256 is None or progress.size_bytes is None or progress.path != path:
             return
-        clips, path, number = self.ports.clips, job.path, progress.allowance_from or progress.attempt
+        clips, number = self.ports.clips, progress.allowance_from or progress.attempt
         if (await settled(partial(clips.sidecar, path))).get("task_id") == progress.task_id:
             return  # it was missing, and is there again: the part finds it
         size_bytes, sha256 = progress.size_bytes, progress.sha256

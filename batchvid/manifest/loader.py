@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain import fingerprint
 from batchvid.domain.errors import ManifestError
+from batchvid.domain.filename import safe
 from batchvid.domain.image_fit import Fit, ratio_of
 from batchvid.domain.job import Continuation, Frame, Job
 from batchvid.domain.limits import Limits
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.film import Film
     from batchvid.domain.task import ProviderName
-    from batchvid.manifest.templates import Template
+    from batchvid.manifest.templates import Spelt, Template
     from batchvid.manifest.values import Price
 
 _SLUG_LENGTH = 40
@@ -86,10 +87,10 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
     defaults, broken_defaults = _section(DEFAULTS, document, "defaults", diagnostics)
     limits, _ = _section(LIMITS, document, "limits", diagnostics)
     service = _service(document, diagnostics, base_url=base_url)
-    template = None
+    template, safe_names = None, head.get("safe_names", HEAD.defaults["safe_names"])
     if "filename" not in broken_head:
         try:
-            template = file_name(head.get("filename", HEAD.defaults["filename"]))
+            template = file_name(head.get("filename", HEAD.defaults["filename"]), spelt=safe if safe_names else str)
         except ValueError as error:
             diagnostics.add(Location.of(document, "filename"), str(error))
     expander = Expander(
@@ -106,6 +107,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         prices=head.get("prices", {}),
         priced="budget" in limits and "prices" not in broken_head,
         template=template,
+        safe_names=safe_names,
         provider=service["provider"],
         frames_taken=service["frames"],
         diagnostics=diagnostics,
@@ -130,6 +132,7 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         films=films,
         warnings=tuple(map(str, diagnostics.warnings())),
         reads=tuple(expander.reads),
+        made_safe=tuple(maker.made_safe),
     )
 
 
@@ -213,6 +216,7 @@ class JobMaker:
         prices: Mapping[str, Mapping[str, Price]],
         priced: bool,
         template: Template | None,
+        safe_names: bool,
         provider: ProviderName,
         frames_taken: FramesTaken,
         diagnostics: Diagnostics,
@@ -220,17 +224,18 @@ class JobMaker:
         """Prepare to make jobs.
 
         *prices* are by model and size. *priced*: every job needs a price, because there is a budget to keep.
-        *template* is of the file names (``None``: wrong, and reported).
+        *template* is of the file names (``None``: wrong, and reported), *safe_names* makes them fit for all disks.
         """
         self._expander = expander
         self._frames = frames
         self._prices = prices
         self._priced = priced
         self._template = template
+        self._safe_names = safe_names
         self._provider = provider
         self._facts = FACTS[provider]
         self._frames_taken = frames_taken
-        self._id_is_path = template == _ID_IS_PATH
+        self._id_is_path = template == _ID_IS_PATH and not safe_names
         self._diagnostics = diagnostics
         self._ids: dict[str, JobSpec] = {}
         self._paths: dict[str, tuple[str, str, JobSpec]] = {}
@@ -241,6 +246,8 @@ class JobMaker:
         self._warned: set[tuple[str, ...]] = set()
         self._continued: dict[str, JobSpec] = {}
         self._boards: dict[str, tuple[list[str], JobSpec]] = {}
+        self.made_safe: list[tuple[str, str]] = []
+        """The jobs whose path is not as it is written, each with that path."""
 
     def jobs(self) -> list[Job]:
         """Make every job; the list is complete when nothing was found wrong."""
@@ -265,7 +272,8 @@ class JobMaker:
             return ()
         boards = {film: (clips, self._expander.location(spec, "film")) for film, (clips, spec) in self._boards.items()}
         taken = {key: job_id for key, (_, job_id, _) in self._paths.items()}
-        return Films(document, self._known(jobs), diagnostics=self._diagnostics).all(boards, taken)
+        spelt = safe if self._safe_names else str
+        return Films(document, self._known(jobs), spelt=spelt, diagnostics=self._diagnostics).all(boards, taken)
 
     def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Return all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
@@ -465,7 +473,7 @@ class JobMaker:
         own = {"id": job_id, "model": self._facts.model, "size": "default"}
         own |= {name: spec.fields[name] for name in ("model", "size") if name in spec.fields}
         try:
-            path = clip_path(template, {**spec.variables, **own, "take": str(spec.take)})
+            path = clip_path(template, {**spec.variables, **own, "take": str(spec.take)}, spelt=self._spelt(job_id))
         except UnknownVariableError as error:
             if self._is_news("filename", error.name):
                 self._diagnostics.add(self._expander.at("filename"), f'{error} (in job "{job_id}")')
@@ -482,6 +490,16 @@ class JobMaker:
             self._diagnostics.add(self._expander.place(spec), text)
             return None
         return path
+
+    def _spelt(self, job_id: str) -> Spelt:
+        """Return what makes the path of a job's clip of the one that is written."""
+
+        def made_safe(path: str) -> str:
+            if (found := safe(path)) != path:
+                self.made_safe.append((job_id, path))
+            return found
+
+        return made_safe if self._safe_names else str
 
     def _named(self, spec: JobSpec) -> str:
         return f"{self._expander.place(spec).where} ({self._expander.line(spec)})"

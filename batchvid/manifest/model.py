@@ -45,3 +45,5 @@ class Manifest:
     """The tables and folders of frame pairs that its entries name, absolute."""
     provider: ProviderName = ProviderName.COMETAPI
     """What the service speaks."""
+    made_safe: tuple[tuple[str, str], ...] = ()
+    """The jobs whose file is not named as it is written (``safe_names``), each with the path as it is written."""

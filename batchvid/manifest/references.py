@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Frame, Job
     from batchvid.manifest.diagnostics import Diagnostics
+    from batchvid.manifest.templates import Spelt
     from batchvid.manifest.yaml_tree import Document
 
 
@@ -164,9 +165,10 @@ def check_chains(
 class Films:
     """The films of one manifest: those of its storyboards, and those under ``films``."""
 
-    def __init__(self, document: Document, known: Mapping[str, str], *, diagnostics: Diagnostics) -> None:
+    def __init__(self, document: Document, known: Mapping[str, str], *, spelt: Spelt, diagnostics: Diagnostics) -> None:
         """*known* are all ids of jobs, by their lower case."""
         self._document = document
+        self._spelt = spelt
         self._known = known
         self._diagnostics = diagnostics
         self._films: dict[str, tuple[Film, str]] = {}
@@ -174,7 +176,7 @@ class Films:
     def all(self, boards: Mapping[str, tuple[list[str], Location]], clip_paths: Mapping[str, str]) -> tuple[Film, ...]:
         """Return every film; *boards* are the storyboards', by id, *clip_paths* the ids of clips, by `same_file`."""
         for film_id, (clips, location) in boards.items():
-            self._add(Film(film_id, tuple(clips), f"{film_id}.mp4"), location, clip_paths)
+            self._add(Film(film_id, tuple(clips), self._spelt(f"{film_id}.mp4")), location, clip_paths)
         section = self._document.tree.get("films", [])
         if not isinstance(section, list):
             text = f"is {what(section)}, and a list is wanted, such as - {{id: trailer, clips: [kite]}}"
@@ -202,7 +204,7 @@ class Films:
         if (film_id := given.get("id")) is not None:
             location = Location.of(self._document, "films", index, "id")
             if ID.fullmatch(film_id):
-                self._add(Film(film_id, tuple(clips), f"{film_id}.mp4"), location, clip_paths)
+                self._add(Film(film_id, tuple(clips), self._spelt(f"{film_id}.mp4")), location, clip_paths)
             else:
                 self._diagnostics.add(location, f"{shown(film_id)} {NO_ID}")
 

@@ -450,6 +450,13 @@ HEAD = Section(
         "Name of a clip; may hold {id} {model} {size} {take} and variables; / makes folders; ends in .mp4.",
         default="{id}.mp4",
     ),
+    Key(
+        "safe_names",
+        YES_NO,
+        'Write names that every file system takes (exFAT, FAT, NTFS, shares): ? : * < > | " become -, what is too long '
+        "is cut. What is on disk keeps its name.",
+        default=False,
+    ),
     Key("limits", _part(LIMITS), "What a run is allowed to do."),
     Key(
         "prices",

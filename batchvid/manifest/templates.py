@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from batchvid.domain.filename import MAX_PART_BYTES, in_a_name, is_short
 from batchvid.domain.text import nfc
 from batchvid.manifest.values import locale_trouble, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MAX_PART_BYTES = 200
-"""File systems take 255; room is left for ``.part`` and an attempt's number."""
 MAX_PATH_BYTES = 1000
 """Below what the narrowest systems take, with room for the output folder."""
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownVariableError(ValueError):
@@ -86,7 +85,11 @@ def has_braces(text: str) -> bool:
     return "{" in text or "}" in text
 
 
-def file_name(text: str) -> Template:
+Spelt = Callable[[str], str]
+"""Makes of a path as it is written the one that is meant."""
+
+
+def file_name(text: str, *, spelt: Spelt = str) -> Template:
     """Split the manifest's ``filename`` into its parts; raises `ValueError` when no file could be named so."""
     template = parse(text)
     if not template.pieces[-1].endswith(".mp4"):
@@ -94,18 +97,18 @@ def file_name(text: str) -> Template:
     if text.startswith("/"):
         raise ValueError(f"{shown(text)} is absolute: write a path inside the output folder")
     sample = template.render(dict.fromkeys(template.names, "x"))
-    if trouble := _path_trouble(sample):
+    if trouble := _path_trouble(sample) or _length_trouble(spelt(sample)):
         raise ValueError(f"{shown(text)} {trouble}")
     return template
 
 
-def clip_path(template: Template, variables: Mapping[str, str]) -> str:
-    """Return the path of one clip; what could lead elsewhere in a variable becomes ``-``.
+def clip_path(template: Template, variables: Mapping[str, str], *, spelt: Spelt = str) -> str:
+    """Return the path of one clip; what could lead elsewhere in a variable, or cannot be seen, is not in it.
 
     Raises `ValueError` when it is still no path inside the output folder, or an unknown variable is named.
     """
-    path = nfc(template.render({name: _UNSAFE.sub("-", value) for name, value in variables.items()}))
-    if trouble := _path_trouble(path):
+    path = spelt(nfc(template.render({name: in_a_name(value) for name, value in variables.items()})))
+    if trouble := _path_trouble(path) or _length_trouble(path):
         raise ValueError(f"its file name {shown(path)} {trouble}")
     return path
 
@@ -113,7 +116,7 @@ def clip_path(template: Template, variables: Mapping[str, str]) -> str:
 def _path_trouble(path: str) -> str | None:
     """Return what keeps *path* from being a clip's path, or ``None``."""
     if "\\" in path or not path.isprintable():
-        return "holds a backslash or a control character: write / for folders"
+        return "holds a backslash or a character that cannot be seen: write / for folders"
     if trouble := locale_trouble(path):
         return trouble
     parts = path.split("/")
@@ -126,8 +129,13 @@ def _path_trouble(path: str) -> str | None:
             return "leads elsewhere: write it without . and .. as parts"
         if part.lower().startswith(".batchvid"):
             return "begins a part with .batchvid, where the journal is"
-        if len(part.encode()) > MAX_PART_BYTES:
-            return f"has a part of more than {MAX_PART_BYTES} bytes"
+    return None
+
+
+def _length_trouble(path: str) -> str | None:
+    """Return the same of its length."""
+    if not is_short(path):
+        return f"has a part of more than {MAX_PART_BYTES} bytes: safe_names: true cuts it"
     if len(path.encode()) > MAX_PATH_BYTES:
         return f"has more than {MAX_PATH_BYTES} bytes"
     return None

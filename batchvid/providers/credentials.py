@@ -26,6 +26,11 @@ ORDINARY = re.compile(
     re.IGNORECASE,
 )
 """What stands in ordinary answers."""
+UTC_NAMES = {"UTC", "GMT", "ETC/UTC", "ETC/GMT", "UCT", "ZULU", "UNIVERSAL"}
+"""Zones that are right although nobody has a file for them."""
+POSIX_ZONE = re.compile(r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d.*", re.ASCII)
+"""A zone that is written out, such as ``CET-1CEST,M3.5.0,M10.5.0/3``."""
+ZONES = "/usr/share/zoneinfo"
 OTHERS_CAN_READ = stat.S_IRGRP | stat.S_IROTH
 
 
@@ -42,6 +47,22 @@ def environment_proxies() -> dict[str, str]:
     from urllib.request import getproxies_environment
 
     return {scheme: url for scheme, url in getproxies_environment().items() if url}
+
+
+def zone_trouble(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return what is wrong with the time zone that ``TZ`` names: the C library reads times as UTC then, and is silent.
+
+    A container without the package tzdata knows no zone by its name.
+    """
+    environ = os.environ if environ is None else environ
+    name = environ.get("TZ", "").removeprefix(":")
+    if not name or name.upper() in UTC_NAMES or POSIX_ZONE.fullmatch(name):
+        return None
+    from zoneinfo import TZPATH
+
+    if any(Path(folder, name).is_file() for folder in (environ.get("TZDIR") or ZONES, *TZPATH)):
+        return None
+    return f"TZ is {name!r}, which this machine does not know, so local times are UTC: correct it, or install tzdata"
 
 
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:

@@ -100,6 +100,8 @@ class Renamed(Enum):
     """Something else has it; nothing was changed."""
     MISSING = auto()
     """The clip is not there; nothing was changed."""
+    REFUSED = auto()
+    """The store takes no clip of the new name; nothing was changed."""
 
 
 class WrongClip(NamedTuple):
@@ -170,6 +172,12 @@ class ClipStore(Protocol):
 
         A clip never replaces anything. Something that can be made again may: a file that is as its sidecar tells, when
         *replaces* accepts that sidecar. Raises `ForeignFileError` at once when another file has the name.
+        """
+
+    def name_trouble(self, path: str) -> str | None:
+        """Return why the store takes no clip at *path*, whatever is in it, for people; by trying such a name.
+
+        ``None`` when it does, and when it takes none at all just now, which is no matter of names.
         """
 
     def is_taken(self, path: str) -> bool:

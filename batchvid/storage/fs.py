@@ -24,6 +24,7 @@ STATE_FOLDER = ".batchvid"
 """Below the output folder; private."""
 STATE_FOLDER_MODE, STATE_FILE_MODE = 0o700, 0o600
 PROBE = ".batchvid-probe"
+"""Its own name, and the end of a name that is tried: as long as the longest that stands beside a clip for a moment."""
 STATUS = Path("/proc/self/status")
 """Where Linux tells the umask."""
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -43,10 +44,22 @@ ADVICE = {
     errno.ENXIO: "something else has that name: move it out of the way",
     errno.EISDIR: "it is a folder: move it out of the way",
     errno.ENAMETOOLONG: "the name is too long for this file system: use a shorter id or filename",
+    errno.EILSEQ: "the file system does not take such a name: choose another one",
     errno.ESTALE: "the network file system lost it: mount it again",
 }
 IN_THE_WAY = {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.ENXIO, errno.EISDIR, errno.ENAMETOOLONG}
 OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+NOT_SUCH_A_NAME = {
+    errno.EINVAL,
+    errno.ENOENT,
+    errno.EILSEQ,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.EOPNOTSUPP,
+}
+"""What file systems answer to a name that they do not take, while they take another one in the same folder."""
 ROOM_KEPT_BYTES, ROOM_KEPT_SHARE = 4 * 1024 * 1024, 1 / 16
 """No clip takes so much of the end of a disk, nor this share of a very small one: the journal needs it."""
 
@@ -96,7 +109,12 @@ def folder_below(root: Path, *names: str, create: bool = False) -> Iterator[int]
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, durably; raises `OSError`."""
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
-        missing.mkdir(exist_ok=True)
+        try:
+            missing.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EINVAL} or not missing.parent.is_dir():
+                raise
+            raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ)) from error
         sync_folder(missing.parent)
     if not path.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -108,6 +126,45 @@ def prove_writable(root: Path, *names: str) -> None:
     with folder_below(root, *names) as folder, suppress(FileExistsError, FileNotFoundError):
         write_whole(folder, PROBE, [b"batchvid\n"], mode=STATE_FILE_MODE, durable=True)
         os.unlink(PROBE, dir_fd=folder)
+
+
+def refused_name(root: Path, *names: str) -> str | None:
+    """Return why a file at this path cannot be made below *root*, because of its name or a folder's: by trying it.
+
+    ``None`` when it can, and when no other name could be made there either. Folders that are made stay, durably.
+    Raises `OSError`.
+    """
+    for depth in range(1, len(names) + 1):
+        try:
+            if depth < len(names):
+                with folder_below(root, *names[:depth], create=True):
+                    continue
+            with folder_below(root, *names[:-1]) as folder:
+                _try(folder, names[-1] + PROBE)
+        except OSError as error:
+            with folder_below(root, *names[: depth - 1]) as folder:
+                if error.errno not in NOT_SUCH_A_NAME or not _takes_any(folder):
+                    return None
+            # Of an unknown name some say that it is not there; that would be read as something else.
+            return "" if error.errno == errno.ENOENT else error.strerror or ""
+    return None
+
+
+def _takes_any(folder: int) -> bool:
+    try:
+        _try(folder, PROBE)
+    except OSError:
+        return False
+    return True
+
+
+def _try(folder: int, name: str) -> None:
+    """Make an empty file, and take it away again; raises `OSError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(FileExistsError):  # left by a crash, or somebody else's who tries the same
+        os.close(os.open(name, flags, STATE_FILE_MODE, dir_fd=folder))
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def open_folder(root: str, *names: str, create: bool) -> int:
@@ -266,14 +323,35 @@ NETWORK_FUSE = {"fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs", "fus
 MOUNTS = Path("/proc/self/mountinfo")
 
 
+NARROW_TYPES = {"exfat", "vfat", "msdos", "ntfs", "ntfs3", "cifs", "smb3", "smbfs", "9p", "vboxsf"}
+NARROW_FUSE = {"fuseblk", "fuse.exfat", "fuse.ntfs", "fuse.ntfs-3g", "fuse.vmhgfs-fuse"}
+"""Those of exFAT and NTFS are known to the kernel as ``fuseblk``."""
+WIDE_TYPES = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "overlay", "zfs"}
+"""What holds no ``/`` and is not longer than 255 bytes is a name there."""
+
+
 def network_file_system(folder: Path) -> str | None:
     """Return the type of the network file system that *folder* is on; ``None`` when it is local, or nobody can say."""
+    kind = mounted_type(folder)
+    return kind if kind in NETWORK_TYPES | NETWORK_FUSE else None
+
+
+def narrow_file_system(folder: Path) -> str | None:
+    """Return the type of the file system that *folder* is on, or would be, when it may have Windows' rules for names.
+
+    ``None`` when it has not, or nobody can say.
+    """
+    kind = mounted_type(folder)
+    return kind if kind in NARROW_TYPES | NARROW_FUSE else None
+
+
+def mounted_type(folder: Path) -> str | None:
+    """Return the type of the file system that *folder* is on, or would be; ``None`` when nobody can say."""
     try:
         table = MOUNTS.read_text("utf-8", "surrogateescape")
     except OSError:
         return None
-    kind = file_system_type(PurePosixPath(folder.resolve()), table)
-    return kind if kind in NETWORK_TYPES | NETWORK_FUSE else None
+    return file_system_type(PurePosixPath(folder.resolve()), table)
 
 
 def on_network(kind: str) -> str:

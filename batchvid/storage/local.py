@@ -15,25 +15,30 @@ import hashlib
 import os
 import stat
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.errors import InTheWayError, StorageError
+from batchvid.domain.filename import is_plain, is_short
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
 from batchvid.storage.fs import (
+    WIDE_TYPES,
     doing,
     exists,
     folder_below,
     json_line,
     make_folder,
+    mounted_type,
     open_regular,
     place,
     prove_writable,
     public_mode,
     reason,
+    refused_name,
     write_whole,
 )
 from batchvid.storage.part import Finisher, LocalPart, is_sidecar, read_sidecar
@@ -50,6 +55,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PEEK_BYTES = 64
+NAME_ADVICE = "write safe_names: true, or another filename or id"
 
 
 class LocalStore:
@@ -60,6 +66,11 @@ class LocalStore:
         self._mode = public_mode()
         self._boot = _boot()
         self._finisher = Finisher()
+
+    @cached_property
+    def _kind(self) -> str | None:
+        """The type of the file system, where that is known."""
+        return mounted_type(self._folder)
 
     def prepare(self) -> None:
         """Make the folder, and prove by doing it that it can be written to."""
@@ -91,6 +102,23 @@ class LocalStore:
             yield part
         finally:
             await part.close()
+
+    def name_trouble(self, path: str) -> str | None:
+        """Return why the file system takes no clip at *path*, by making an empty file of a longer name in its place.
+
+        It is not asked where the answer is known: a manifest may have a hundred thousand names in another script.
+        """
+        if is_plain(path) or (is_short(path) and self._kind in WIDE_TYPES):
+            return None
+        names = Names.of(path)
+        try:
+            why = refused_name(self._folder, *names.folders, names.clip)
+        except OSError:
+            return None  # the folder is not there, or is none of ours: who saves a clip tells it
+        if why is None:
+            return None
+        told = ", ".join(filter(None, (self._kind, why)))
+        return f"its file system{told and f' ({told})'} does not take the name {path!r}: {NAME_ADVICE}"
 
     def is_taken(self, path: str) -> bool:
         """Whether something has the clip's name, its sidecar's or a folder's."""
@@ -206,6 +234,8 @@ class LocalStore:
     def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Rename the clip at *old* to *new*, and its sidecar, which then names the job."""
         before, after = Names.of(old), Names.of(new)
+        if self.name_trouble(new) is not None:
+            return Renamed.REFUSED
         try:
             with doing(f"rename {old} to {new}"), ExitStack() as stack:
                 target = stack.enter_context(folder_below(self._folder, *after.folders, create=True))

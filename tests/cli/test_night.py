@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.project import KEY, ended, read_until
+from tests.cli.project import KEY, REPOSITORY, command, ended, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,9 +242,9 @@ def test_the_line_for_cron_does_the_nights_work_in_crons_bare_environment(projec
     assert KEY not in printed.out
     line = printed.out.splitlines()[-1]
     assert line.startswith("0 22 * * * /")
-    command = line.removeprefix("0 22 * * * ").replace("\\%", "%")
+    typed = line.removeprefix("0 22 * * * ").replace("\\%", "%")
     ran = subprocess.run(
-        ["/bin/sh", "-c", command], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", typed], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
     log = (place / "films.log").read_text()
     assert ran.returncode == 0, log
@@ -261,6 +261,47 @@ def test_cron_refuses_what_it_cannot_print(project: Project) -> None:
     assert project.batchvid("cron", "m.yaml", "--at", "25:00", "--until", "06:00").code == 2
     assert project.batchvid("cron", "none.yaml", "--at", "22:00", "--until", "06:00").code == 65
     assert project.batchvid("cron", "m.yaml", "--at", "22:00", "--until", "06:00", "--log", "a\nb").code == 2
+
+
+NOBODY = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
+"""Runs a command as a user whom no name belongs to, as containers do."""
+
+
+def may_be_nobody() -> bool:
+    """Whether this machine lets us be such a user."""
+    try:
+        return subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_be_nobody(), reason="this machine makes no user namespaces")
+@pytest.mark.parametrize(
+    ("options", "home", "code", "words"),
+    [
+        ((), {}, 2, "this user has no home folder where the key could be: name its file with --api-key-file"),
+        ((), {"HOME": "/nonexistent"}, 2, "name its file with --api-key-file"),
+        (("--api-key-file", "key"), {}, 0, "--api-key-file /"),
+        (("--systemd",), {}, 0, "\nUser=12345\n"),
+        (("--systemd",), {"LOGNAME": "me"}, 0, "\nUser=me\n"),
+    ],
+)
+def test_cron_needs_neither_a_home_nor_a_name(
+    project: Project, options: tuple[str, ...], home: dict[str, str], code: int, words: str
+) -> None:
+    """In a container the user may be a number only: what is missing is asked for, and is no bug."""
+    manifest = project.manifest("gull")
+    ran = subprocess.run(
+        [*NOBODY, *command("cron", manifest, "--at", "22:00", "--until", "06:00", *options)],
+        cwd=project.folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), **home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code, ran
+    assert words in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_one_key_file_is_never_sent_to_two_services(project: Project) -> None:

@@ -15,6 +15,7 @@ from batchvid.domain.errors import Exit
     [
         MemoryError(),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError(errno.EMFILE, "Too many open files"),
         RuntimeError("can't start new thread"),
         ImportError("libssl.so.3: failed to map segment from shared object"),
         ExceptionGroup("workers", [ValueError("a consequence"), ExceptionGroup("inner", [MemoryError()])]),

@@ -47,3 +47,26 @@ def test_only_network_file_systems_are_named(tmp_path: Path, monkeypatch: pytest
     assert mounts.network_file_system(tmp_path / "not yet there") == "nfs4"
     table.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
     assert mounts.network_file_system(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "narrow"),
+    [
+        ("exfat", True),
+        ("vfat", True),
+        ("fuseblk", True),
+        ("ntfs3", True),
+        ("cifs", True),
+        ("ext4", False),
+        ("nfs4", False),
+    ],
+)
+def test_file_systems_with_the_rules_of_windows_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, narrow: bool
+) -> None:
+    """As far as the table of mounts tells; also for an output that is not there yet."""
+    table = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    assert mounts.narrow_file_system(tmp_path) is None
+    table.write_text(f"22 1 8:1 / / rw - {kind} /dev/sda1 rw\n")
+    assert mounts.narrow_file_system(tmp_path / "not yet there") == (kind if narrow else None)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.manifest.templates import MAX_PART_BYTES, clip_path, file_name
+from batchvid.domain.filename import MAX_PART_BYTES
+from batchvid.manifest.templates import clip_path, file_name
 from batchvid.manifest.values import locale_trouble
 
 if TYPE_CHECKING:
@@ -112,6 +113,60 @@ def test_no_value_makes_a_folder(desk: Desk) -> None:
           - {id: three, prompt: x, matrix: {v: [a.mp4], w: ["-b"]}}
     """)
     assert 'job "three" would be written to "a.mp4-b.mp4"' in found
+
+
+def test_safe_names_are_written_for_every_file_system(desk: Desk) -> None:
+    """Where the manifest asks for it: in the paths of clips and films, and told beside what is written."""
+    text = """\
+        safe_names: true
+        filename: "{title}/{id}: {title}.mp4"
+        jobs:
+          - {id: q, prompt: x, matrix: {title: ["What now?"]}}
+          - {id: d, prompt: x, matrix: {title: [Dawn]}}
+          - {id: l, prompt: x, matrix: {title: [LONG]}}
+        films: [{id: nul, clips: [q, d]}, {id: trailer, clips: [d]}]
+    """.replace("LONG", "\u65e5" * 90)
+    found = desk.load(text)
+    first, second, third = [job.path for job in found.jobs]
+    assert (first, second) == ("What now-/q- What now-.mp4", "Dawn/d- Dawn.mp4")
+    assert [film.path for film in found.films] == ["nul-.mp4", "trailer.mp4"]
+    assert all(len(part.encode()) <= MAX_PART_BYTES for part in third.split("/"))
+    assert dict(found.made_safe) == {
+        "q": "What now?/q: What now?.mp4", "d": "Dawn/d: Dawn.mp4", "l": f"{'日' * 90}/l: {'日' * 90}.mp4",
+    }  # fmt: skip
+    plain = desk.load("safe_names: true\njobs: [{id: con, prompt: x}, {id: kite, prompt: x}]")
+    assert [job.path for job in plain.jobs] == ["con-.mp4", "kite.mp4"]
+    assert plain.made_safe == (("con", "con.mp4"),)
+    assert desk.load("jobs: [{id: con, prompt: x}]").jobs[0].path == "con.mp4"
+
+
+def test_two_names_that_are_one_when_they_are_safe_are_told(desk: Desk) -> None:
+    """Two jobs never share a file: what was two names is one now, for the clip of a job and for a film."""
+    found = desk.complaints("""\
+        safe_names: true
+        filename: "{v}.mp4"
+        jobs:
+          - {id: one, prompt: x, matrix: {v: ["Really?"]}}
+          - {id: two, prompt: x, matrix: {v: ["really*"]}}
+          - {id: three, prompt: x, matrix: {v: ["con-"]}}
+        films: [{id: con, clips: [one]}]
+    """)
+    assert len(found) == 2
+    assert 'job "two" would be written to "really-.mp4", and so would job "one" of jobs[0]' in found[0]
+    assert 'the film would be written to con-.mp4, and so would job "three"' in found[1]
+
+
+def test_what_nobody_sees_in_a_title_is_no_mistake(desk: Desk) -> None:
+    """Joiners of emoji, and the narrow blank before a French question mark: they are not in the name."""
+    jobs = desk.load("""\
+        filename: "{v}.mp4"
+        jobs:
+          - {id: a, prompt: x, matrix: {v: ["\u0153uvre\u202f: \U0001f468\u200d\U0001f469"]}}
+          - {id: b, prompt: x, matrix: {v: ["a\u00a0b"]}}
+    """).jobs
+    assert [job.path for job in jobs] == ["\u0153uvre : \U0001f468\U0001f469.mp4", "a b.mp4"]
+    (told,) = desk.complaints('filename: "a\u00a0{id}.mp4"\njobs: [{id: a, prompt: x}]')
+    assert "holds a backslash or a character that cannot be seen" in told
 
 
 _VALUES = st.text(min_size=1, max_size=120)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batchvid.storage.base import Accepts
 
 T = TypeVar("T")
+KEY_MAX = 240
+"""Letters of one part of a key."""
 
 
 @dataclass
@@ -191,6 +193,10 @@ class MemoryStore:
         finally:
             part.close()
 
+    def name_trouble(self, path: str) -> str | None:
+        """Refuse what is longer than a store of objects takes."""
+        return f"it does not take the name {path!r}" if any(len(part) > KEY_MAX for part in path.split("/")) else None
+
     def is_taken(self, path: str) -> bool:
         """Whether something has one of its names."""
         names = Names.of(path)
@@ -263,6 +269,8 @@ class MemoryStore:
     def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Copy under the new name, and then delete under the old one."""
         before, after, objects = Names.of(old), Names.of(new), self._bucket.objects
+        if self.name_trouble(new) is not None:
+            return Renamed.REFUSED
         source, target = key(before, before.clip), key(after, after.clip)
         told, strange = key(before, before.sidecar), key(after, after.sidecar)
         is_there = objects.get(target) is not None and sha256_of(objects[target]) == clip.sha256

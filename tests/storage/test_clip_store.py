@@ -505,6 +505,25 @@ def test_a_taken_name_is_known_before_anything_is_paid(world: World, clip: bytes
 # ---- other names
 
 
+TOO_LONG = "x" * 245
+
+
+@pytest.mark.parametrize("path", [f"{TOO_LONG}.mp4", f"{TOO_LONG * 2}/kite.mp4", f"shots/{TOO_LONG}.mp4"])
+def test_a_name_that_the_store_does_not_take_is_known_before_anything_is_paid(
+    world: World, clip: bytes, path: str
+) -> None:
+    """By trying it, which leaves nothing; what the store takes is no trouble, and neither is a clip that is there."""
+    asyncio.run(save(world.store(), clip))
+    before = world.look()
+    for fine in ("kite.mp4", "gull.mp4", "gr\u00f6\u00dfe/\u65e5\u672c.mp4", f"{'y' * 190}.mp4", "what now?.mp4"):
+        assert world.store().name_trouble(fine) is None
+    trouble = world.store().name_trouble(path)
+    assert trouble is not None
+    assert f"does not take the name '{path}'" in trouble
+    assert world.store().rename("kite.mp4", path, known(clip)) is Renamed.REFUSED
+    assert world.look() == before
+
+
 def test_an_old_clip_is_kept_with_its_attempt_number(world: World, clip: bytes) -> None:
     """Its sidecar too, and what was kept before is never replaced."""
     store = world.store()

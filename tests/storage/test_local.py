@@ -16,6 +16,7 @@ import pytest
 
 from batchvid.domain.errors import ForeignFileError, StorageError, TooManyFilesError
 from batchvid.media.mp4 import NotAClip
+from batchvid.storage import fs as fs_module
 from batchvid.storage import part as part_module
 from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.fs import open_folder, place
@@ -654,3 +655,35 @@ def test_where_no_links_can_be_made_a_rename_does_it(
     monkeypatch.setattr(os, "link", refused)
     assert store.rename("kite.mp4", "gull.mp4", KnownClip("gull", saved.size_bytes, saved.sha256)) is Renamed.DONE
     assert names(store) == {"gull.json", "gull.mp4"}
+
+
+@pytest.mark.parametrize(("kind", "tried"), [("exfat", True), ("ext4", False), ("newfs", True)])
+def test_a_name_is_tried_where_nobody_knows_the_answer(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, tried: bool
+) -> None:
+    """And told with the kind of file system and its own words; nothing of it stays, but a folder that was wanted."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 1 8:1 / / rw - {kind} /dev/sda1 rw\n")
+    monkeypatch.setattr(fs_module, "MOUNTS", table)
+    made: list[str] = []
+    real = os.open
+
+    def spy(name: str, *args: object, **options: object) -> int:
+        made.append(name)
+        return real(name, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", spy)
+    assert store.name_trouble("what now?.mp4") is None
+    assert ("what now?.mp4.batchvid-probe" in made) is tried
+    told = store.name_trouble(f"acts/{'x' * 245}.mp4")
+    assert told is not None
+    assert told.startswith(f"its file system ({kind}, File name too long) does not take the name 'acts/xxx")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["acts"]
+
+
+def test_a_store_that_takes_nothing_has_no_trouble_with_names(store: LocalStore, tmp_path: Path) -> None:
+    """Whoever saves a clip tells what the matter is: the folder is gone, or it may not be written to."""
+    odd = f"{'x' * 245}.mp4"
+    assert store.name_trouble(odd) is not None
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert store.name_trouble(odd) is None
