@@ -151,8 +151,7 @@ def pieces(name: str) -> frozenset[str]:
 
 @lru_cache(NAMES_KEPT)
 def _pieces(name: str) -> frozenset[str]:
-    words = (word.lower() for word in _PIECE.findall(name))
-    return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in words)
+    return frozenset(_singular(word.lower()) for word in _PIECE.findall(name))
 
 
 def is_aside(name: str) -> bool:
@@ -344,9 +343,9 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
                     continue
                 inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
                 inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
-                doubt = 0 if words & BEST else min(unlikely % LAST, 1) if words & LIKELY else unlikely
-                doubt += LAST * (bool(words & LESS_LIKELY and not words & BEST) and doubt < LAST)
-                waiting.append((depth + 1, doubt, inner, f"{where}.{name}" if where else name, one))
+                is_last = unlikely >= LAST or bool(words & LESS_LIKELY and not words & BEST)
+                doubt = 0 if words & BEST else min(unlikely % LAST, 1 if words & LIKELY else UNLIKELY)
+                waiting.append((depth + 1, doubt + LAST * is_last, inner, f"{where}.{name}" if where else name, one))
 
 
 UNLIKELY, OWN_PATH, LAST = 2, 4, 100

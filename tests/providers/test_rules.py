@@ -124,6 +124,7 @@ FINISHED = [
     '{"id":"$ID","status":200,"task_status":"SUCCESS","url":"$U"}',
     '{"code":"success","data":{"task_id":"$ID","status":"SUCCESS","data":{"id":"upstream_1","status":"completed","url":"$U"}}}',
     '{"id":"$ID","status":"completed","videos":{"mp4_480p":"$X","mp4_1080p":"$U"}}',
+    '{"id":"$ID","status":"completed","watermark":{"video_url":"$X"},"files":{"plain":{"url":"$U"}}}',
     '{"id":"$ID","status":"completed","video_url":"$X","hd_video_url":"$U"}',
     '{"id":"$ID","status":"completed","sd_url":"$X","hd_url":"$U"}',
     '{"id":"$ID","status":"completed","depth_video_url":"$X","mask_url":"$X","url":"$U"}',
