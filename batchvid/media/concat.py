@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import av
@@ -37,7 +38,6 @@ from batchvid.media.shown import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
@@ -355,7 +355,10 @@ def _code(film: OutputContainer, parts: Sequence[_Part], go_on: Callable[[], Non
                 graph.push(frame)
                 for track, sink in zip(tracks, sinks, strict=True):
                     for coded in _pulled(sink):
+                        is_new = not track.codec_context.is_open
                         film.mux(track.encode(coded))
+                        if is_new:
+                            take_turns()
         done = until
     for track in tracks:
         film.mux(track.encode(None))
@@ -387,6 +390,19 @@ def _colours(parts: Sequence[_Part]) -> Colours:
     if first.matrix == UNSPECIFIED and any(one.matrix != UNSPECIFIED for one in own):
         return replace(first, matrix=next(number for number, name in MATRICES.items() if name == first.assumed))
     return first
+
+
+def take_turns() -> None:
+    """Give the real-time priority back that SVT-AV1 takes where it may (root): nothing else would run beside a film.
+
+    It does so for the whole process when it is opened, at the first frame.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return
+    with suppress(OSError):
+        for thread in (int(one.name) for one in Path("/proc/self/task").iterdir()):
+            if os.sched_getscheduler(thread) in {os.SCHED_FIFO, os.SCHED_RR}:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _video_track(film: OutputContainer, parts: Sequence[_Part], colours: Colours, rate: Fraction) -> VideoStream:

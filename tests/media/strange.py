@@ -23,6 +23,8 @@ from av.filter import Graph
 from av.video.frame import PictureType
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
+from batchvid.media.concat import take_turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
@@ -140,6 +142,7 @@ def make(path: Path, kind: Kind) -> Path:
             frame.pict_type = PictureType.NONE
             frame.time_base, frame.pts = Fraction(1, 90_000), round(kind.shown_at(number) * 90_000)
             clip.mux(video.encode(frame))
+            take_turns()
         if isinstance(sound, av.AudioStream):
             for piece in _tones(kind):
                 clip.mux(sound.encode(piece))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from array import array
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -36,7 +38,7 @@ from tests.media.strange import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
 FRAME_S = 1 / 24
 
@@ -261,6 +263,21 @@ def test_what_all_clips_are_coded_with_their_film_is(
     found = measured(film, parts)
     assert min(found.psnr) >= 35
     assert all(abs(one) <= 0.02 for one in found.apart_s if one is not None)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux tells how a thread is scheduled")
+def test_no_coder_makes_the_program_real_time(tmp_path: Path) -> None:
+    """SVT-AV1 does so as root: for minutes nothing else would run on the machine, not even what writes the film."""
+    parts = [make(tmp_path / f"{width}.mp4", Kind(codec="libsvtav1", width=width, height=64)) for width in (64, 96)]
+    seen: set[int] = set()
+
+    def look() -> bool:
+        seen.update(os.sched_getscheduler(int(one.name)) for one in Path("/proc/self/task").iterdir())
+        return False
+
+    join(parts, tmp_path / "film.mp4", is_stopped=look)
+    assert look() is False
+    assert seen == {os.SCHED_OTHER}
 
 
 def test_ten_bits_stay_where_all_clips_have_them(tmp_path: Path) -> None:
