@@ -136,7 +136,10 @@ class Service:
         self._base = base_url
         self._network = network or Network()
         self._headers = PLAIN | ({"Authorization": f"Bearer {key}"} if key else {})
-        """Of every request to the API; a service of one's own may want no key."""
+        """Of every request to the API; a service of one's own may want no key.
+
+        They are those of requests and never of a session: aiohttp sends a session's to the proxy as well.
+        """
         self._secret = secret_of(key)
         self._block_bytes = min(BLOCK_BYTES, BLOCKS_BYTES // downloads)
         self._tls = _tls(self._network.ca_file)
@@ -154,7 +157,7 @@ class Service:
         common: dict[str, Any] = {"auto_decompress": False, "read_bufsize": self._block_bytes}
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls),
-            headers=self._headers,
+            headers=PLAIN,
             cookie_jar=aiohttp.DummyCookieJar(),
             **common,
         )
@@ -190,7 +193,7 @@ class Service:
 
     async def get(self, request: Request) -> Response | NoResponse:
         """Ask for something that costs nothing."""
-        url, headers = self._url(request), request.headers
+        url, headers = self._url(request), {**self._headers, **request.headers}
         try:
             async with self._api.get(
                 url,
@@ -218,7 +221,7 @@ class Service:
         own: Mapping[str, str] = {}
         inline = 0
         if isinstance(source, Request):
-            session, target, own = self._api, self._url(source), source.headers
+            session, target, own = self._api, self._url(source), {**self._headers, **source.headers}
             inline = source.inline
         else:
             session, target = None, _url(source)

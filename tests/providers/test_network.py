@@ -47,10 +47,12 @@ class Proxy:
     asked: list[str] = field(default_factory=list)
     read: bytearray = field(default_factory=bytearray)
 
+    user: str = "me:pass%20word@"
+
     @property
     def url(self) -> str:
-        """Its address, with a user of its own."""
-        return f"http://me:pass%20word@127.0.0.1:{self.port}"
+        """Its address, perhaps with a user of its own."""
+        return f"http://{self.user}127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Open one way, or refuse it."""
@@ -104,7 +106,7 @@ def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, answer: bytes = OPENED) -> AsyncIterator[World]:
+async def world(folder: Path, *, answer: bytes = OPENED, user: str = "me:pass%20word@") -> AsyncIterator[World]:
     """Start a TLS server for both hosts, and a proxy before it."""
     certificate, tls = await asyncio.to_thread(certified, folder)
     heads: list[str] = []
@@ -120,7 +122,7 @@ async def world(folder: Path, *, answer: bytes = OPENED) -> AsyncIterator[World]
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    proxy = Proxy(server.sockets[0].getsockname()[1], answer)
+    proxy = Proxy(server.sockets[0].getsockname()[1], answer, user=user)
     before = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = before.sockets[0].getsockname()[1]
     async with server, before:
@@ -130,11 +132,12 @@ async def world(folder: Path, *, answer: bytes = OPENED) -> AsyncIterator[World]
 
 
 @needs_openssl
-def test_create_poll_and_clip_go_through_the_proxy_and_it_reads_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", ["", "me:pass%20word@"], ids=["no user", "a user"])
+def test_create_poll_and_clip_go_through_the_proxy_and_it_reads_nothing(tmp_path: Path, user: str) -> None:
     """TLS ends at the service: the proxy sees names and its own password, and neither key nor prompt."""
 
     async def main() -> None:
-        async with world(tmp_path) as it, it.service() as service:
+        async with world(tmp_path, user=user) as it, it.service() as service:
             created = await service.post(BODY)
             assert isinstance(created, Response), created
             assert created.json()["id"] == "task_1"
@@ -144,7 +147,8 @@ def test_create_poll_and_clip_go_through_the_proxy_and_it_reads_nothing(tmp_path
                 blocks = [block async for block in _blocks(transfer)]
             assert b"".join(blocks) == CLIP
             assert [head.split()[1] for head in it.proxy.asked] == [f"{API}:443", f"{API}:443", f"{FILES}:443"]
-            assert all("Basic bWU6cGFzcyB3b3Jk" in head for head in it.proxy.asked)
+            assert all(("Basic bWU6cGFzcyB3b3Jk" in head) is bool(user) for head in it.proxy.asked)
+            assert not any("Bearer" in head for head in it.proxy.asked)
             assert KEY.encode() not in it.proxy.read
             assert b"kite" not in it.proxy.read
             assert [KEY in head for head in it.heads] == [True, True, False]
