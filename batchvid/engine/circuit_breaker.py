@@ -38,7 +38,8 @@ DOUBT_PAUSE_MAX_S = 900.0
 BAD_POLLS = {FaultKind.ACCOUNT: Exit.ACCOUNT, FaultKind.MISCONFIGURED: Exit.CONFIG}
 """The faults of a poll that stop a run, and what it then exits with."""
 BAD_POLLS_STOP_SUBMITS, BAD_POLLS_STOP_POLLS = 2, 3
-"""So many in a row. One may be a gateway's bad moment; what is bought after two might never be collected."""
+"""So many of one task, and none of any other was answered between them. One may be a gateway's bad moment; what is
+bought after two might never be collected."""
 PAGES_STOP_SUBMITS = 10
 """So many web pages or redirects in a row, where the service has taken requests before: it may be under maintenance."""
 WINDOW_CLOSED = "the time window has closed"
@@ -85,6 +86,8 @@ class CircuitBreaker:
         self._failed_in_a_row = 0
         self._bad_polls_in_a_row = 0
         self._bad_poll_at = float("-inf")
+        self._refused_tasks: set[int] = set()
+        """Those whose polls were refused since one of any task was answered."""
         self._forbidden_in_a_row = 0
         self._canaries_out = out_before + clips_before
         self._canaries_home = clips_before
@@ -276,17 +279,20 @@ class CircuitBreaker:
     def poll_answered(self, *, now: float) -> None:
         """Record that a poll brought an answer."""
         self._bad_polls_in_a_row = 0
+        self._refused_tasks.clear()
         self._silent_since = None
         self.throttle.went_well(now=now)
 
-    def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float) -> None:
-        """Slow down or stop as the fault demands."""
+    def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, task: int = 0) -> None:
+        """Slow down or stop as the fault demands. *task* tells the tasks apart."""
         self._heard(fault, sent_at=sent_at)
         if fault.kind is FaultKind.THROTTLED:
             self._paused_by = ""
             self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
         elif fault.kind in BAD_POLLS and sent_at >= self._bad_poll_at:  # sent after the last one had come
-            self._bad_polls_in_a_row += 1
+            is_again = task in self._refused_tasks
+            self._refused_tasks.add(task)
+            self._bad_polls_in_a_row = self._bad_polls_in_a_row + 1 if is_again else max(1, self._bad_polls_in_a_row)
             self._bad_poll_at = now
             may_pass = fault.kind is FaultKind.MISCONFIGURED and self.service_is_known
             if self._bad_polls_in_a_row >= (PAGES_STOP_SUBMITS if may_pass else BAD_POLLS_STOP_SUBMITS):
@@ -313,6 +319,16 @@ class CircuitBreaker:
         elif self._failed_in_a_row >= self._limits.breaker:
             self.halt(
                 Exit.STOPPED, f"{self._failed_in_a_row} jobs in a row failed (limits.breaker), the last: {reason}"
+            )
+
+    def task_deferred(self, *, reason: str) -> None:
+        """Record that a paid task is left to the next run: where one after the other is, no further ones are bought."""
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= self._limits.breaker:
+            self.halt(
+                Exit.STOPPED,
+                f"{self._failed_in_a_row} jobs in a row brought no clip (limits.breaker); what is paid is kept. "
+                f"batchvid doctor shows how the service's answers are read. The last: {reason}",
             )
 
     def _spend_retry(self, fault: Fault, *, now: float) -> None:

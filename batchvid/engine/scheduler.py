@@ -110,8 +110,8 @@ class ActiveJob:
     """How many paid requests this run has sent for it, whatever became of them."""
     accepted_before: int = 0
     """How many requests the service had accepted when it last refused this job."""
-    forbidden: str = ""
-    """Why the URL of its clip must not be asked for: the true reason when no other way brings the clip either."""
+    url_trouble: str = ""
+    """Why the URL of its clip brought none: the true reason when the service itself has none either."""
     other_source: bool = False
     """Whether the next transfer goes to ``/content`` although a URL is known, because that brought no clip."""
     reopening: tuple[Reopened, ...] = ()
@@ -338,6 +338,8 @@ class Scheduler:
             self.deferred.add(index)
         else:
             self.deferred.discard(index)
+        if after.parked and not before.parked:
+            self.breaker.task_deferred(reason=f"{after.job_id}: {after.reason}")
         if after.state is State.DONE:
             self.breaker.job_ended(well=True)
         elif after.state is State.FAILED:

@@ -349,7 +349,7 @@ class Steps:
         now, jitter = self._now(), self.ports.jitter()
         timing = None
         if isinstance(report, Fault):
-            scheduler.breaker.poll_refused(report, sent_at=sent, now=now, jitter=jitter)
+            scheduler.breaker.poll_refused(report, sent_at=sent, now=now, jitter=jitter, task=index)
             late = scheduler.is_late(index, now=now)
             one.retries = one.retries.with_poll_fault(report)
             follow = policy.after_poll_fault(
@@ -446,10 +446,10 @@ class Steps:
                 ports.observer.warn(f"{job.id}: its clip is kept as {path}, because {trouble}")
             self.scheduler.set_free(index, now=self._now())
             return None
-        if outcome.kind is FaultKind.FORBIDDEN:
-            one.forbidden = outcome.reason
-        elif one.forbidden:
-            outcome = replace(outcome, reason=f"{one.forbidden} (and besides it: {outcome.reason})")
+        if own is None and url is not None:
+            one.url_trouble = outcome.reason
+        elif one.url_trouble and own is not None:
+            outcome = replace(outcome, reason=f"its URL: {one.url_trouble}; /content: {outcome.reason}")
         one.retries = one.retries.with_download_fault(outcome)
         one.other_source = policy.wants_other_source(outcome, one.retries) and not one.other_source
         follow = policy.after_download_fault(outcome, one.retries, jitter=ports.jitter(), limits=scheduler.limits)

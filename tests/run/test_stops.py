@@ -79,6 +79,26 @@ def test_one_poll_with_a_refused_key_stops_nothing(make_bench: MakeBench, status
 
 
 @pytest.mark.parametrize("status", [401, 403])
+def test_polls_that_are_refused_now_and_then_stop_nothing(make_bench: MakeBench, status: int) -> None:
+    """Of different tasks, and one after the other: each is answered when it is looked at again."""
+    bench = make_bench({"on": "poll", "nth": 1, "status": status, "body": FORBIDDEN})
+    assert bench.run(jobs(25)).exit_code is Exit.OK
+
+
+def test_tasks_that_bring_no_clip_one_after_the_other_stop_the_buying(make_bench: MakeBench) -> None:
+    """A word that nobody knows must not use up the budget: each such task is paid."""
+    bench = make_bench({"on": "poll", "set": {"status": "pondering"}})
+    summary = bench.run(jobs(60), replace(QUICK, task_timeout_s=60.0, in_flight=4))
+    assert summary.exit_code is Exit.STOPPED
+    assert "brought no clip" in (summary.stopped or "")
+    assert len(bench.creates) <= QUICK.breaker + 4
+    bench.script()
+    while (left := 60 - bench.run(jobs(60), replace(QUICK, breaker=60)).counts[State.DONE]) > 0:
+        assert left < 60
+    assert set(bench.bought().values()) == {1}
+
+
+@pytest.mark.parametrize("status", [401, 403])
 def test_two_polls_in_a_row_with_a_refused_key_stop_submitting(make_bench: MakeBench, status: int) -> None:
     """What is bought after that might never be collected."""
     bench = make_bench({"on": "poll", "scope": "call", "nth": "2-", "status": status, "body": FORBIDDEN})
