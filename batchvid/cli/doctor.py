@@ -24,7 +24,7 @@ from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import worst
 from batchvid.domain.secrecy import is_readable_on_the_way
-from batchvid.domain.task import FACTS, Created, Fault, FaultKind, ProviderName, ProxyUse, TaskReport
+from batchvid.domain.task import FACTS, Created, Fault, FaultKind, Phase, ProviderName, ProxyUse, TaskReport
 from batchvid.domain.text import clean
 from batchvid.engine.target import clear_text
 from batchvid.manifest.values import names_another_secret
@@ -206,9 +206,10 @@ def _meaning(one: FirstAnswer) -> str:
         case Created() as found:
             return f"task {clean(found.task_id, 200)}{cut}"
         case TaskReport() as found:
-            return f'"{found.status}" means {found.phase}{f"; {found.error}" if found.error else ""}{cut}'
+            means = "a word that batchvid does not know" if found.phase is Phase.UNHEARD else found.phase
+            return f'"{found.status}" means {means}{f"; {found.error}" if found.error else ""}{cut}'
         case Fault() as fault:
-            return f"{'in doubt' if fault.kind is FaultKind.UNSURE else fault.kind}: {fault}{cut}"
+            return f"{'in doubt' if fault.kind is FaultKind.UNSURE else fault.kind.replace('_', ' ')}: {fault}{cut}"
 
 
 async def _service(provider: Provider, url: str, key: str, network: Network, *, has_key: bool) -> list[Finding]:

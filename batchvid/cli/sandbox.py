@@ -92,7 +92,9 @@ def sandbox_command(
     def ready(api: str, files: str) -> None:
         if provider == "openai":
             complain(f"the sandbox serves {api} as OpenAI does; Ctrl-C ends it")
-            complain(f"next: OPENAI_BASE_URL={api} OPENAI_API_KEY={key} and any program with OpenAI's SDK")
+            complain(f"next: VIDEO_KEY={key} batchvid run MANIFEST --base-url {api}, where the manifest says")
+            complain("      service: {provider: openai, key_env: VIDEO_KEY}")
+            complain(f"   or: OPENAI_BASE_URL={api} OPENAI_API_KEY={key} and any program with OpenAI's SDK")
             return
         complain(f"the sandbox serves {api} (clips at {files}); Ctrl-C ends it")
         complain(f"next: COMETAPI_KEY={key} batchvid run MANIFEST --base-url {api}")

@@ -428,8 +428,8 @@ class JobMaker:
             self._diagnostics.add(self._expander.location(spec, "last_frame"), f"cannot be sent: {why}")
         elif usual is FramesTaken.ONE and self._is_news("frames"):
             text = (
-                "is two: a server that reads one frame begins the clip with the last one, and bills it. Buy one clip "
-                "first (batchvid run --max-jobs 1), and look at it"
+                "is two: a server that reads one frame begins the clip with the last one, and bills it. Buy one "
+                "of them first (batchvid run --only ID), and look at it"
             )
             self._diagnostics.warn(self._expander.at("service", "frames"), text)
         return self._frames_taken is FramesTaken.TWO

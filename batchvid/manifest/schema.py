@@ -356,7 +356,11 @@ LIMITS = Section(
         fields=("budget_micros",),
     ),
     Key("in_doubt", _one_of(InDoubt), "What to do with a paid request whose outcome is unknown."),
-    Key("breaker", _count(1, 1_000_000), "Stop submitting after so many jobs in a row ended failed."),
+    Key(
+        "breaker",
+        _count(1, 1_000_000),
+        "Stop submitting after so many jobs in a row brought no clip: failed or deferred.",
+    ),
     Key("canary", _count(0, 1_000_000), "The first N jobs must be clips on disk before the rest start."),
     Key("on_change", _one_of(OnChange), "What to do with a job that changed after it was paid."),
 )

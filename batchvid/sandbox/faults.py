@@ -64,7 +64,7 @@ The task itself:
   never: true                            it stays queued, for ever (create) or in this answer (poll)
 
 Example:
-  - {on: create, prompt: "A kite*", nth: 1, reset: after-effect}
+  - {on: create, prompt: "A paper kite*", nth: 1, reset: after-effect}
   - {on: poll, scope: call, nth: every, times: 3, status: 502, body: "<html>Bad gateway</html>"}
   - {on: file, nth: 1, cut_at: 0.6}
   - {on: create, status: 502, body: {message: upstream error}, effect: true}          an error page; billed all the same

@@ -25,7 +25,7 @@ MEANINGS = {
     Exit.CONFIG: "the configuration is wrong: the key is missing, or base_url is not the service",
     Exit.BUSY: "another run holds this output",
     Exit.DISK: "the disk is full, or the output cannot be written",
-    Exit.ACCOUNT: "the service refused the account: the key is not valid, or no quota is left",
+    Exit.ACCOUNT: "the service refused the account: the key, what it may do, or its quota",
     Exit.IN_DOUBT: "some jobs are in doubt: they may be paid, and only a person can tell",
     Exit.BUDGET: "the budget is reached",
     Exit.STOPPED: "stopped early; running it again does what is left",
