@@ -35,7 +35,11 @@ DOUBTS_IN_A_ROW = 3
 DOUBTS_AT_MOST = 10
 """So many since one was taken end the night's submitting: each further one might cost money."""
 DOUBT_PAUSE_MAX_S = 900.0
-BAD_POLLS = {FaultKind.ACCOUNT: Exit.ACCOUNT, FaultKind.MISCONFIGURED: Exit.CONFIG}
+BAD_POLLS = {
+    FaultKind.ACCOUNT: Exit.ACCOUNT,
+    FaultKind.NOT_ALLOWED: Exit.ACCOUNT,
+    FaultKind.MISCONFIGURED: Exit.CONFIG,
+}
 """The faults of a poll that stop a run, and what it then exits with."""
 BAD_POLLS_STOP_SUBMITS, BAD_POLLS_STOP_POLLS = 2, 3
 """So many of one task, and none of any other was answered between them. One may be a gateway's bad moment; what is
@@ -292,6 +296,8 @@ class CircuitBreaker:
         elif fault.kind in BAD_POLLS and sent_at >= self._bad_poll_at:  # sent after the last one had come
             is_again = task in self._refused_tasks
             self._refused_tasks.add(task)
+            if fault.kind is FaultKind.NOT_ALLOWED and len(self._refused_tasks) == 1:
+                return  # that one task may be forbidden, as a moderated clip is
             self._bad_polls_in_a_row = self._bad_polls_in_a_row + 1 if is_again else max(1, self._bad_polls_in_a_row)
             self._bad_poll_at = now
             may_pass = fault.kind is FaultKind.MISCONFIGURED and self.service_is_known

@@ -149,7 +149,14 @@ PLACES_FOLLOWED = 3
 """An answer in place of a clip that names its place, and one more behind that."""
 
 
-WORTH_KEEPING = {Phase.SUCCEEDED, Phase.UNHEARD, FaultKind.BROKEN, FaultKind.REJECTED, FaultKind.UNKNOWN_TASK}
+WORTH_KEEPING = {
+    Phase.SUCCEEDED,
+    Phase.UNHEARD,
+    FaultKind.BROKEN,
+    FaultKind.REJECTED,
+    FaultKind.NOT_ALLOWED,
+    FaultKind.UNKNOWN_TASK,
+}
 """What a poll may bring that a person wants to see who reports a gateway: the end of a task, or what was not read."""
 
 

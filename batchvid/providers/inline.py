@@ -11,7 +11,7 @@ from base64 import b64decode
 
 _BEGIN = re.compile(rb"data:(video|image|audio|application)\\?/[\w.+-]{1,40}(?:;[\w=.+-]{1,60}){0,4};base64,")
 _END = re.compile(rb"[^A-Za-z0-9+/_\\-]")
-_NAME_BEFORE = re.compile(rb'"([^"\\]{1,64})"\s*:\s*[\[{\s"]*$')
+_NAME = re.compile(rb'"([^"\\]{1,64})"\s*:')
 BEGIN_MAX = 400
 """No beginning is longer."""
 QUANTUM = 4
@@ -20,13 +20,15 @@ PLAIN = bytes.maketrans(b"-_", b"+/")
 """Base64 has two alphabets (RFC 4648)."""
 
 
-def name_of_first(body: bytes) -> str | None:
-    """Return the name of the field that holds the first clip of a body, or of the beginning of one; ``None``: none."""
+def names_before_first(body: bytes) -> list[str] | None:
+    """Return the names of fields that stand before the first clip of a body, or of the beginning of one.
+
+    The clip may be below any of them. ``None``: there is no clip.
+    """
     found = next((one for one in _BEGIN.finditer(body) if one[1] == b"video"), None)
     if found is None:
         return None
-    name = _NAME_BEFORE.search(body[max(0, found.start() - BEGIN_MAX) : found.start()])
-    return name[1].decode("utf-8", "replace") if name else ""
+    return [name.decode("utf-8", "replace") for name in _NAME.findall(body[: found.start()])]
 
 
 class DataURLs:

@@ -56,7 +56,8 @@ def check_proxy(proxies: Mapping[str, str], base_url: str) -> None:
     """Raise `ConfigError` when a proxy would see the key, or is of a kind that batchvid cannot use."""
     for scheme in ("https", "http"):
         proxy = proxies.get(scheme) or proxies.get("all") or ""
-        if "://" in proxy and not proxy.startswith("http://"):
+        _check_address(proxy if "://" in proxy or not proxy else f"http://{proxy}", scheme)
+        if "://" in proxy and not proxy.lower().startswith("http://"):
             kind = proxy.partition("://")[0]
             raise ConfigError(
                 f"service.proxy is env, and the proxy for {scheme}:// is a {kind} proxy: only http:// proxies can be "
@@ -68,6 +69,17 @@ def check_proxy(proxies: Mapping[str, str], base_url: str) -> None:
             f"service.proxy is env, and the proxy could read the key on its way to {base_url}: use an https:// "
             "address, or name the host in NO_PROXY"
         )
+
+
+def _check_address(proxy: str, scheme: str) -> None:
+    """Raise `ConfigError` for a proxy that is no address; what it says may hold a password, and is not repeated."""
+    try:
+        parts = urlsplit(proxy)
+        is_one = not proxy or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ConfigError(f"service.proxy is env, and the proxy for {scheme}:// is no address: write http://host:port")
 
 
 def unused_proxy(proxies: Mapping[str, str], base_url: str) -> str | None:

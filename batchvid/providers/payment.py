@@ -289,10 +289,11 @@ def _certain(payload: Any, words: Vocabulary, *, is_yes: bool) -> Iterator[Found
     everywhere = (*objects, *([Node("error", error)] if isinstance(error, dict) else []))
     found = [one for node in everywhere for one in node.ids({"taskid"})]
     for node in objects:
-        if _is_task(node.fields, words) or (is_yes and not _is_error(node.fields)):
+        is_wrong = _is_error(node.fields) or any(_is_error(one.fields, wraps=True) for one in node.parents)
+        if _is_task(node.fields, words) or (is_yes and not is_wrong):
             found += node.ids({"id"})
         found += node.ids({"videoid"})
-    if is_yes and objects and not _is_error(objects[0].fields):
+    if is_yes and objects and not _is_error(objects[0].fields, wraps=True, coded=True):
         text = payload.get("data")
         if isinstance(text, str) and _ID_TEXT.fullmatch(text):
             found.append(Found("data", text))
@@ -305,14 +306,20 @@ _ID_TEXT = re.compile(r"(?=.*\d)(?!\d{4}-\d\d-\d\d)[^\s:/?#]+(?::[^\s:/?#]+)*")
 """A task's id that stands where an object should: no sentence, no URL and no time."""
 
 
-def _is_error(one: dict[str, Any]) -> bool:
-    """Whether an object is an error, whose ``id`` names the error or its request, and no task."""
+def _is_error(one: dict[str, Any], *, wraps: bool = False, coded: bool = False) -> bool:
+    """Whether an object is an error, whose ``id`` names the error or its request, and no task.
+
+    *wraps*: whether one is that wraps the id, where a code of an HTTP error counts; *coded*: where any code does.
+    """
     status = one.get("status")
-    if one.get("object") or (isinstance(status, str) and status.lower() != "error"):
-        return False
+    if one.get("object") or (isinstance(status, str) and status.lower() not in {"error", "fail"}):
+        return one.get("object") == "error"
     found = envelope({name: value for name, value in one.items() if name not in {"message", "msg", "detail"}} | CODED)
-    is_coded = found is not None and (found.nested or found.code not in NO_ERROR_CODES or one.get("success") is False)
-    return is_coded or bool(one.get("errors")) or status == "error"
+    code = found.code if found is not None else ""
+    is_http = code.isdigit() and 400 <= int(code[:9]) < 600
+    is_coded = (wraps and is_http) or (coded and code not in NO_ERROR_CODES)
+    is_told = found is not None and (found.nested or one.get("success") is False or is_coded)
+    return is_told or bool(one.get("errors")) or isinstance(status, str)
 
 
 CODED = {"message": ""}
@@ -345,7 +352,7 @@ def _is_task(one: dict[str, Any], words: Vocabulary) -> bool:
 def _task_in(location: str) -> Found | None:
     """Return the id in a ``Location`` that is the path of a task: ``…/videos/ID``."""
     *_, collection, found = ["", *_segments(location)]
-    is_one = collection == "videos" and "." not in found and usable_id(found)
+    is_one = collection == "videos" and "." not in found and re.search(r"\d", found) and usable_id(found)
     return Found("the Location header", found) if is_one else None
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, TaskReport
 from batchvid.domain.text import clean
 from batchvid.providers import task_object as places
-from batchvid.providers.inline import DataURLs, name_of_first
+from batchvid.providers.inline import DataURLs, names_before_first
 from batchvid.providers.response import (
     RATE_CODES,
     Envelope,
@@ -45,7 +45,7 @@ EPOCH_MAX = 10**15
 """No moment lies beyond this, in milliseconds either; JSON numbers may have hundreds of digits."""
 
 BOM = b"\xef\xbb\xbf"
-ON_THE_WAY = {401, 402, 403, 407, 408, 429, 502, 503, 504, *range(520, 531)}
+ON_THE_WAY = {401, 402, 403, 404, 407, 408, 409, 425, 429, 499, 502, 503, 504, *range(520, 531)}
 """What somebody between us and the service answers."""
 GONE_STATUS = {403, 404, 410}
 """What storage hosts answer when a signed URL has expired."""
@@ -53,6 +53,7 @@ _TOO_EARLY = re.compile(
     r"not (yet )?(ready|complete|finish)|still (being |in[- ])?(generat|process|progress|running)", re.IGNORECASE
 )
 _PREFIX = re.compile(r"^(?:.*\.|(?:[a-z]+_){0,3}(?:status|state)_|(?:task|job|video|render)_(?:generation_)?)")
+_OF_THE_TASK = re.compile(r"(?:(?:task|job|video|render|generation|media)_?)*(?:status|state)?[._]")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -107,21 +108,45 @@ class Look:
         """
         if self.phase is not Phase.FAILED or not self.is_own or self.is_contradiction:
             return False
-        if self.word not in [word for word, _ in self._words_in(*self.subject.own)]:
+        if self.word not in [word for word, _ in self._words_in(*self._own_objects)]:
+            return False
+        if self.names(self.words.no_task | self.words.quota | RATE_CODES) or self._goes_on:
             return False
         if self._knows_the_task:
             return True
-        if self.status in ON_THE_WAY or self.names(self.words.no_task | self.words.quota | RATE_CODES):
-            return False
         is_vague = self.word.text.lower() in OF_REQUESTS
-        return not is_vague or (self.is_yes and not (self.flat_error and self.flat_error.code))
+        return self.status not in ON_THE_WAY and (
+            not is_vague or (self.is_yes and not (self.flat_error and self.flat_error.code))
+        )
+
+    @property
+    def _own_objects(self) -> list[places.Node]:
+        """The objects that are the task: the outermost, and what repeats its id inside, but none of several parts."""
+        first, *others = self.subject.own
+        names = {"id", *places.TASK_ID_NAMES}
+        return [first, *(one for one in others if "[" not in one.place and any(True for _ in one.ids(names)))]
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether something around a word of failure says that the task goes on, or that it is not at its end."""
+        around = {phase for _, phase in self._words_in(*self.subject.own, *self.subject.node.parents)}
+        progress = percent(self.subject.nearest(places.PROGRESS_NAMES)[1])
+        is_part = self.word is not None and self.word.text.lower() == "incomplete" and progress not in {None, 100.0}
+        return bool(around & {Phase.WAITING, Phase.RUNNING}) or is_part
 
     @property
     def _knows_the_task(self) -> bool:
-        """Whether it says more of the task than its id and a word."""
-        tasks = [node for node in self.subject.own if node.fields.get("object") != "error"]
-        named = [name for node in tasks for name, _ in node.named(places.TASK_NAMES)]
-        return bool(named) or any(isinstance(node.fields.get("error"), dict) for node in tasks)
+        """Whether it says more of the task than its id and a word: that it is a video, or two things of it."""
+        named = [
+            name
+            for node in self._own_objects
+            for name, value in node.named(places.TASK_NAMES)
+            if places.plain(name) != "object" and value is not None
+        ]
+        kinds = [str(node.fields.get("object", "")) for node in self._own_objects]
+        return any(kind.startswith(("video", "task", "generation")) for kind in kinds) or (
+            len(named) > 1 and "error" not in kinds
+        )
 
     @property
     def is_at_its_end(self) -> bool:
@@ -221,7 +246,11 @@ class Look:
             return self.words.phases[word]
         text = _HUMP.sub("_", word).lower().replace(" ", "_").replace("-", "_")
         known = self.words.phases
-        return known.get(text) or known.get(_PREFIX.sub("", text)) or Phase.UNHEARD
+        rest = _PREFIX.sub("", text)
+        found = known.get(text) or known.get(rest) or Phase.UNHEARD
+        if found is Phase.FAILED and text not in known and not _OF_THE_TASK.fullmatch(text.removesuffix(rest)):
+            return Phase.UNHEARD  # such as "thumbnail.failed"
+        return found
 
 
 def _is_word(value: object) -> bool:
@@ -293,8 +322,9 @@ RULES: tuple[Rule, ...] = (
     # One such answer may be a gateway's bad moment: who asks looks again, and stops at the second one in a row.
     Rule("401", lambda it: it.status == 401, KIND.ACCOUNT, "the key was refused",
          '401 {"error": {"message": "invalid token"}}'),
+    # It may be about this one task; of several tasks it is about the account.
     Rule("402, 403, or a quota code", lambda it: it.status in {402, 403} or it.refuses_with(it.words.quota),
-         KIND.ACCOUNT, "the key may not look at the task", '403 {"detail": "Not allowed for this key"}'),
+         KIND.NOT_ALLOWED, "the key may not look at the task", '403 {"detail": "Not allowed for this key"}'),
     # A new id takes seconds to be known everywhere.
     Rule("404, or a code of an unknown task", lambda it: it.is_unknown, KIND.UNKNOWN_TASK, UNKNOWN, "404 <html>"),
     Rule("429, or a rate code", lambda it: it.status == 429 or it.refuses_with(RATE_CODES), KIND.THROTTLED,
@@ -402,8 +432,8 @@ def read_refused_download(answer: Response, words: Vocabulary, *, now: float) ->
 
 def _first_inline(answer: Response) -> str | None:
     """Return the place of a clip in an answer that is cut off, as the beginning of a large one is."""
-    name = name_of_first(answer.body) if answer.json() is None else None
-    return None if name is None or places.is_aside(name) else f"{INLINE_CLIP}1"
+    names = names_before_first(answer.body) if answer.json() is None else None
+    return None if names is None or any(map(places.is_aside, names)) else f"{INLINE_CLIP}1"
 
 
 def percent(value: Any) -> float | None:

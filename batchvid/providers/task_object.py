@@ -72,15 +72,16 @@ ASIDE = frozenset(map(_singular, _words(
     "init base target control mask style subject character template example history extend extended argument args "
     "property ancestor avatar icon logo help doc user stream streaming hls dash playlist web page hosted dashboard "
     "console edit share model depth lora zip trace license profile usage poll polling snapshot preview progress proxy "
+    "properties related sibling gallery similar delete retry upload regenerate upgrade feedback "
     "draft subtitle caption transcript min"
 )))  # fmt: skip
 """What a clip was made of, a picture of it, or another thing: nothing below such a name is the clip."""
 ASIDE_BUT_VIDEO = _words("audio music first last next")
 """The same, unless the name says that it is a video."""
-LESS_LIKELY = _words("watermark watermarked water low lowres small sd gif 240p 360p 480p")
+LESS_LIKELY = _words("watermark watermarked water low lowre small sd gif 240p 360p 480p")
 """A version that counts only where nothing else does."""
-BEST = _words("hd raw 1080p 4k 2160p without")
-"""The best version, such as ``url_without_watermark``."""
+BEST = _words("hd raw 1080p 4k 2160p")
+"""The best version."""
 ON_ITS_DISK = _words("path name")
 """A server says so where a file lies on its own disk (SGLang's ``file_path``): only a URL counts below such a name."""
 NO_CLIP = tuple(
@@ -157,7 +158,9 @@ def _pieces(name: str) -> frozenset[str]:
 def is_aside(name: str) -> bool:
     """Whether a field of this name holds something else than the clip."""
     words = pieces(name)
-    return bool(words & ASIDE) or (bool(words & ASIDE_BUT_VIDEO) and "video" not in words)
+    if "video" in words and words & {"to", "2video"}:  # "image_to_video" is how it was made
+        return False
+    return bool(words & ASIDE) or (bool(words & ASIDE_BUT_VIDEO) and ("video" not in words or "without" in words))
 
 
 def nodes(payload: Any, *, place: str = "", longest: int = NODES_MAX, everywhere: bool = False) -> list[Node]:
@@ -343,8 +346,9 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
                     continue
                 inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
                 inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
-                is_last = unlikely >= LAST or bool(words & LESS_LIKELY and not words & BEST)
-                doubt = 0 if words & BEST else min(unlikely % LAST, 1 if words & LIKELY else UNLIKELY)
+                is_best = bool(words & BEST) or {"without", "watermark"} <= words
+                is_last = unlikely >= LAST or bool(words & LESS_LIKELY and not is_best)
+                doubt = 0 if is_best else min(unlikely % LAST, 1 if words & LIKELY else UNLIKELY)
                 waiting.append((depth + 1, doubt + LAST * is_last, inner, f"{where}.{name}" if where else name, one))
 
 

@@ -348,7 +348,7 @@ def test_an_answer_that_does_not_contradict_the_id_is_taken(ids: dict[str, Any])
         (200, {"code": "success", "data": []}, FaultKind.UNKNOWN_TASK),
         (200, {"code": "task_not_exist", "message": "x"}, FaultKind.UNKNOWN_TASK),
         (401, {"error": {"message": "invalid token"}}, FaultKind.ACCOUNT),
-        (403, {"code": None, "message": "user quota is not enough"}, FaultKind.ACCOUNT),
+        (403, {"code": None, "message": "user quota is not enough"}, FaultKind.NOT_ALLOWED),
         (429, b"", FaultKind.THROTTLED),
         (429, {"error": {"message": "slow down"}}, FaultKind.THROTTLED),
         (500, b"<html>", FaultKind.UNAVAILABLE),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchvid.providers.inline import DataURLs, name_of_first
+from batchvid.providers.inline import DataURLs, names_before_first
 
 
 def parted(body: bytes, cuts: list[int], number: int = 1) -> tuple[bytes, bytes]:
@@ -55,7 +55,7 @@ def test_a_text_without_a_clip_stays_as_it_is(body: bytes, cuts: list[int]) -> N
 def test_what_is_no_base64_does_not_raise(body: bytes) -> None:
     """What came of it is no clip, and is refused as such."""
     parted(body, [])
-    assert name_of_first(body) == "u"
+    assert names_before_first(body) == ["u"]
 
 
 @given(st.lists(st.integers(0, 400), max_size=6))

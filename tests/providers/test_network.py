@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import ssl
 import subprocess
@@ -21,7 +22,7 @@ from batchvid.providers.network import Network, check_proxy, unused_proxy
 from batchvid.providers.response import LostAt, NoResponse, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 KEY = "sk-very/secret+0123456789"
@@ -31,6 +32,15 @@ CLIP = b"\x00\x00\x00\x18ftypisom" + bytes(100_000)
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """aiohttp 3.14 leaves its connection to a proxy that opens no way to the garbage collector."""
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Let that be told here, and not in another test."""
+    yield
+    gc.collect()
+
+
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 
 
@@ -235,6 +245,9 @@ def test_the_environments_exceptions_hold_and_this_machine_is_asked_directly(url
         (PROXIES, "http://gateway.example.com/v1", "could read the key"),
         ({"all": "socks5h://127.0.0.1:1080"}, "https://api.example.com/v1", "socks5h proxy"),
         ({"https": "https://proxy.example"}, "https://api.example.com/v1", "https proxy"),
+        ({"https": "http://proxy.example:99999"}, "https://api.example.com/v1", "no address"),
+        ({"https": "proxy.example:abc"}, "https://api.example.com/v1", "no address"),
+        ({"all": "http://:3128"}, "https://api.example.com/v1", "no address"),
     ],
 )
 def test_a_proxy_that_would_read_the_key_or_cannot_be_used_is_refused(

@@ -134,6 +134,11 @@ FINISHED = [
     '{"id":"$ID","status":"video_generation_completed","lora_url":"$X","video_url":"$U"}',
     '{"id":"$ID","status":"SUCCESSED","result":"`$U`"}',
     '{"generations_by_pk":{"id":"$ID","status":"COMPLETE","motionMP4URL":"$U"}}',
+    '{"id":"$ID","status":"completed","properties":{"video_url":"$X"},"result":{"video":{"url":"$U"}}}',
+    '{"id":"$ID","status":"completed","video_without_audio_url":"$X","video_url":"$U"}',
+    '{"id":"$ID","status":"completed","lowres_video":"$X","video":"$U"}',
+    '{"id":"$ID","status":"completed","retry_url":"https://p.example/retry","data":{"result":{"url":"$U"}}}',
+    '{"id":"$ID","status":"completed","image_to_video":{"url":"$U"}}',
     '{"id":"$ID","status":"completed","media":[{"type":"image","url":"$P"},{"type":"video","url":"$U"}]}',
 ]
 
@@ -239,7 +244,7 @@ FAILED = [
     '{"data":{"task_id":"$ID","task_status":"FAILED","fail_reason":"nsfw"}}',
     '{"output":{"task_id":"$ID","task_status":"FAILED","message":"nsfw"}}',
     '{"status":"success","data":{"task_id":"$ID","status":"failed","message":"nsfw"}}',
-    '{"request_id":"$ID","status":"error","error":{"message":"nsfw"}}',
+    '{"request_id":"$ID","status":"failed","error":{"message":"nsfw"}}',
     *(
         f'{{"id":"$ID","status":"{word}"}}'
         for word in (
@@ -252,7 +257,7 @@ FAILED = [
 
 
 @every_provider
-@pytest.mark.parametrize("status", [200, 400, 404, 422, 500])
+@pytest.mark.parametrize("status", [200, 400, 422, 500])
 @pytest.mark.parametrize("shape", FAILED)
 def test_a_task_fails_by_its_own_id_and_a_word_whatever_the_http_status(shape: str, status: int, name: str) -> None:
     """It ends, and does not wait for its time-out."""
@@ -334,7 +339,7 @@ def test_an_id_that_a_proxy_packs_in_two_ways_is_one(name: str, told: str, phase
     assert (found.phase if isinstance(found, TaskReport) else None) == phase
 
 
-ON_THE_WAY = [
+NOT_THE_TASK = [
     (404, '{"task_id":"$ID","status":"fail","message":"task not exist","code":"task_not_exist"}'),
     (500, '{"task_id":"$ID","status":"error","message":"upstream request timeout"}'),
     (200, '{"task_id":"$ID","status":"error","code":429,"message":"Too many requests"}'),
@@ -342,19 +347,34 @@ ON_THE_WAY = [
     (503, '{"id":"$ID","object":"error","status":"error","model":"m","message":"upstream busy"}'),
     (429, '{"id":"$ID","status":"cancelled","message":"query cancelled: too many"}'),
     (402, '{"id":"$ID","status":"error","message":"balance too low to query"}'),
-    *((status, '{"task_id":"$ID","status":"failed","message":"no"}') for status in (401, 403, 407, 408, 504, 524)),
+    *((status, '{"task_id":"$ID","status":"failed","message":"no"}') for status in (401, 403, 404, 407, 408, 504, 524)),
+    (404, '{"task_id":"$ID","status":"fail","error":{"code":"task_not_exist","message":"task not exist"}}'),
+    (429, '{"id":"$ID","status":"error","error":{"message":"Too many requests","type":"rate_limit_error"}}'),
+    (504, '{"id":"$ID","status":"failed","error":{"code":504,"message":"upstream timed out"}}'),
+    (500, '{"id":"$ID","status":"error","error":{"message":"upstream request timeout"}}'),
+    (200, '{"id":"$ID","status":"error","error":{"code":"rate_limit_exceeded","message":"slow"}}'),
+    (503, '{"id":"$ID","status":"error","model":"m","progress":null,"message":"upstream busy"}'),
+    (200, '{"data":[{"task_id":"$ID","status":"failed"},{"task_id":"$ID","status":"processing"}]}'),
+    (
+        200,
+        '{"status":"processing","progress":30,"data":{"task_id":"$ID","status":"error","message":"callback failed"}}',
+    ),
+    (200, '{"id":"$ID","progress":40,"items":[{"job_id":"$ID","kind":"thumbnail","status":"failed"}]}'),
+    (200, '{"id":"$ID","status":"thumbnail.failed","progress":60}'),
+    (200, '{"id":"$ID","status":"webhook_status_failed","progress":60}'),
+    (200, '{"id":"$ID","status":"incomplete","progress":40}'),
 ]
 
 
 @every_provider
-@pytest.mark.parametrize(("status", "shape"), ON_THE_WAY)
+@pytest.mark.parametrize(("status", "shape"), NOT_THE_TASK)
 def test_somebody_on_the_way_who_repeats_the_id_fails_no_task(name: str, status: int, shape: str) -> None:
     """A gateway that gave up says so of the request; of a task it would know more than its id."""
     found = looked(shape, status=status, name=name)
     assert not isinstance(found, TaskReport) or found.phase is not Phase.FAILED
     for task in (
         '{"id":"$ID","object":"video","status":"error","error":{"message":"no memory"}}',
-        '{"id":"$ID","status":"failed","error":{"message":"no memory"}}',
+        '{"id":"$ID","status":"failed","created_at":1773297229,"progress":40}',
     ):
         known = looked(task, status=status, name=name)
         assert isinstance(known, TaskReport)
@@ -402,6 +422,11 @@ TAKEN = [
     ('{"code":500,"message":"boom","data":"ERR-1234"}', None),
     ('{"status":"error","data":"traceid-99a"}', None),
     ('{"error":{"code":"insufficient_quota"},"id":"$ID"}', None),
+    ('{"success":false,"message":"Insufficient credits","data":{"id":"$ID"}}', None),
+    ('{"status":"fail","id":"$ID","msg":"not enough credits"}', None),
+    ('{"code":500,"message":"boom","data":{"id":"$ID"}}', None),
+    ('{"code":201,"message":"created","id":"$ID"}', 201),
+    ('{"code":10000,"message":"ok","data":{"id":"$ID"}}', 200),
     ('{"data":"2025-01-01T00:00:00Z"}', None),
     ('{"data":"https://x.example/y1"}', None),
     ('{"metadata":{"task_id":"$ID"}}', None),
@@ -469,6 +494,7 @@ def test_a_refused_create_has_its_one_class(status: int, body: str, kind: FaultK
         ('{"video":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, f"{INLINE_CLIP}1"),
         ('{"video":[{"url":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, f"{INLINE_CLIP}1"),
         ('{"input":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, None),
+        ('{"input":{"video":"data:video/mp4;base64,AAAA', FaultKind.BROKEN, None),
         (
             '{"input":"data:video/mp4;base64,AAAA","output":"data:video/mp4;base64,BBBB"}',
             FaultKind.BROKEN,

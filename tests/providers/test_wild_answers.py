@@ -366,7 +366,7 @@ NO_ANSWER = [
     (
         "Cloudflare",
         403,
-        FaultKind.ACCOUNT,
+        FaultKind.NOT_ALLOWED,
         '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[],"result":null}',
     ),
     ("Cloudflare", 521, FaultKind.UNAVAILABLE, "<!DOCTYPE html><title>521: Web server is down</title>"),
