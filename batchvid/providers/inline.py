@@ -16,6 +16,9 @@ BEGIN_MAX = 400
 """No beginning is longer."""
 QUANTUM = 4
 """So many characters are three bytes."""
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))")
+ESCAPE_MAX = 6
+"""A sign of base64 may be written so in JSON: ``\\/``, ``\\u002b``, and ``\\n`` between its lines."""
 PLAIN = bytes.maketrans(b"-_", b"+/")
 """Base64 has two alphabets (RFC 4648)."""
 
@@ -29,6 +32,13 @@ def names_before_first(body: bytes) -> list[str] | None:
     if found is None:
         return None
     return [name.decode("utf-8", "replace") for name in _NAME.findall(body[: found.start()])]
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    """Return the sign of base64 that an escape of JSON stands for; nothing for the end of a line."""
+    if escape[1]:
+        return bytes([code]) if (code := int(escape[1], 16)) in b"+/-_" else b""
+    return escape[2] if escape[2] == b"/" else b""
 
 
 class DataURLs:
@@ -70,12 +80,13 @@ class DataURLs:
     def _clip(self, held: bytes, *, is_last: bool) -> tuple[bytes, bytes]:
         """Return the text behind a clip that ends here, and its bytes if it is the one that is wanted."""
         end = _END.search(held)
-        packed = (
-            (held if end is None else held[: end.start()]).replace(b"\\", b"").translate(PLAIN)
-        )  # JSON may write \/
+        packed, tail = held if end is None else held[: end.start()], b""
+        if end is None and not is_last and (place := packed.rfind(b"\\", -ESCAPE_MAX)) >= 0:
+            packed, tail = packed[:place], packed[place:]  # an escape that is not whole yet
+        packed = (_ESCAPE.sub(_unescaped, packed) if b"\\" in packed else packed).translate(PLAIN)
         if end is None and not is_last:
             whole = len(packed) // QUANTUM * QUANTUM
-            self._held, rest, padding = packed[whole:], b"", b""
+            self._held, rest, padding = packed[whole:] + tail, b"", b""
             packed = packed[:whole]
         else:
             self._is_inside, rest = False, b"" if end is None else held[end.start() :]

@@ -95,9 +95,11 @@ class Look:
 
         A word of success with a clip is not contradicted.
         """
-        inner = {phase for word, phase in self._words_in(*self.subject.inside) if word != self.word}
-        if self.phase is Phase.FAILED:
-            return bool(inner & {Phase.WAITING, Phase.RUNNING, Phase.SUCCEEDED})
+        words = [one for one in self._words_in(*self.subject.inside) if one[0] != self.word]
+        inner = {phase for word, phase in words}
+        if self.phase is Phase.FAILED:  # its parts may have succeeded
+            wholes = {phase for word, phase in words if "[" not in word.place}
+            return bool(inner & {Phase.WAITING, Phase.RUNNING}) or Phase.SUCCEEDED in wholes
         return self.phase is Phase.SUCCEEDED and self.clip is None and Phase.FAILED in inner
 
     @property
