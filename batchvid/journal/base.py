@@ -17,8 +17,18 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from batchvid.domain.doubts import Doubt, seen_ids
+from batchvid.domain.errors import ConfigError
 from batchvid.domain.job import State
-from batchvid.domain.lifecycle import Event, PollFailed, StillRunning, SubmitRefused, SubmitStarted, advance, follow
+from batchvid.domain.lifecycle import (
+    Event,
+    PollFailed,
+    StillRunning,
+    SubmitAccepted,
+    SubmitRefused,
+    SubmitStarted,
+    advance,
+    follow,
+)
 from batchvid.domain.records import rfc3339
 from batchvid.domain.reopening import CRASHED
 from batchvid.providers.response import request_id
@@ -335,3 +345,22 @@ def log_line(job_id: str, attempt: int, event: Event, *, at: float) -> dict[str,
     """Return an event as the event log has it."""
     line = {"at": rfc3339(at), "job": job_id, "attempt": attempt, "event": type(event).__name__}
     return line | event_data(event)
+
+
+def open_lines(attempts: Iterable[Attempt]) -> Iterator[dict[str, Any]]:
+    """Yield, as the event log has them, the events that made each of these open attempts what it is."""
+    for one in attempts:
+        started = SubmitStarted(one.attempt, one.price_micros, one.fingerprint)
+        yield log_line(one.job_id, one.attempt, started, at=one.started_at)
+        if one.task_id is not None:
+            accepted = SubmitAccepted(one.task_id, one.resolved_model)
+            yield log_line(one.job_id, one.attempt, accepted, at=one.accepted_at or one.started_at)
+
+
+def refuse_other(name: object, bound_to: str | None, service: str) -> None:
+    """Refuse the journal of this name where it belongs to another service."""
+    if bound_to not in {None, service}:
+        raise ConfigError(
+            f"the journal {name} belongs to the service {bound_to}, and this run is for {service}; "
+            f"what was paid there is unknown here: choose another output (--output FOLDER)"
+        )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Attempt, Outcome, Progress, State
-from batchvid.domain.lifecycle import KeptEvent, SubmitAccepted, SubmitStarted, TaskAdopted
+from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import Money
 from batchvid.journal import sqlite_file
@@ -31,6 +31,8 @@ from batchvid.journal.base import (
     followed,
     log_line,
     numbered,
+    open_lines,
+    refuse_other,
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
@@ -120,7 +122,7 @@ class SqliteStore(JournalStore):
             elif service is None:
                 raise StorageError(f"there is no journal {path}")
             else:
-                _refuse_other(path, found.get("service"), service)
+                refuse_other(path, found.get("service"), service)  # one that is gone has left its seal
                 sqlite_file.create(path, service=service)
                 sealed_by = None
             sqlite_file.make_private(path)
@@ -313,7 +315,7 @@ class SqliteJournal(SqliteReader, Journal):
                 sqlite_file.copy_to(self._db, self.path.with_name(f"{self.path.name}.v{version}.bak"))
                 migrate(self._db)
         if service is not None:
-            _refuse_other(self.path, self.meta_get("service"), service)
+            refuse_other(self.path, self.meta_get("service"), service)
         self._was_clean = self.meta_get("clean") == "1"
         self._is_sealed = self._was_clean and sealed_by is not None and sealed_by == self.meta_get("session")
         if not self._is_sealed:
@@ -331,15 +333,10 @@ class SqliteJournal(SqliteReader, Journal):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _open_lines(self) -> Iterator[dict[str, Any]]:
-        """Yield, as the log has them, the events that made each open attempt what it is."""
+        """Return, as the log has them, the events that made each open attempt what it is."""
         columns = ", ".join(f"attempts.{name}" for name in Attempt._fields)
         query = f"SELECT {columns} FROM jobs JOIN attempts USING (job_id, attempt) WHERE {UNFINISHED}"
-        for one in map(_attempt, self._rows(f"{query} AND state != 'pending'")):
-            started = SubmitStarted(one.attempt, one.price_micros, one.fingerprint)
-            yield log_line(one.job_id, one.attempt, started, at=one.started_at)
-            if one.task_id is not None:
-                accepted = SubmitAccepted(one.task_id, one.resolved_model)
-                yield log_line(one.job_id, one.attempt, accepted, at=one.accepted_at or one.started_at)
+        return open_lines(map(_attempt, self._rows(f"{query} AND state != 'pending'")))
 
     def close(self, *, clean: bool = True) -> None:
         """Close the journal. One that knows all, and whose use ended properly (*clean*), is sealed."""
@@ -521,15 +518,6 @@ class SqliteJournal(SqliteReader, Journal):
                 for value in values
             )
             return self._db.execute(statement, tuple(storable)).rowcount
-
-
-def _refuse_other(path: Path, bound_to: str | None, service: str) -> None:
-    """Refuse a journal that belongs to another service, also one that is gone and has left its seal."""
-    if bound_to not in {None, service}:
-        raise ConfigError(
-            f"the journal {path} belongs to the service {bound_to}, and this run is for {service}; "
-            f"what was paid there is unknown here: choose another output (--output FOLDER)"
-        )
 
 
 # For the subclasses of plain values, SQLite's module looks through its adapters first: it gets plain ones.
