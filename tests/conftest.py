@@ -9,7 +9,7 @@ import av
 import pytest
 from hypothesis import settings
 
-from tests import forked
+from tests import forked, postgres
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,9 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_sessionfinish() -> None:
-    """End the server of programs."""
+    """End the server of programs, and the one of databases."""
     forked.end()
+    postgres.end()
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ PURE = {
     "zlib",
 }
 """What a pure module may import of the standard library."""
-HEAVY = {"aiohttp", "av", "PIL", "pillow_heif", "pydantic", "rich", "yaml", "jinja2", "numpy"}
+HEAVY = {"aiohttp", "av", "PIL", "pillow_heif", "pydantic", "rich", "yaml", "jinja2", "numpy", "psycopg"}
 LINES_AT_MOST = 700
 STARTERS = {"batchvid.engine.workers", "batchvid.engine.run", "batchvid.sandbox.__main__"}
 """Where tasks are started: the workers of a run, the runs of a call, and the sandbox's own program."""
@@ -161,6 +161,8 @@ def test_one_module_chooses_what_keeps_the_journal() -> None:
     """A second kind of journal is a module of its own and a line there."""
     used_by = {name for name, tree in TREES.items() if "batchvid.journal.sqlite" in dict(imports(tree))}
     assert used_by == {"batchvid.engine.target"}
+    used_by = {name for name, tree in TREES.items() if "batchvid.journal.postgres" in dict(imports(tree))}
+    assert used_by == set()
 
 
 def test_one_module_chooses_where_clips_lie() -> None:

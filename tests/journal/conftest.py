@@ -9,7 +9,10 @@ import pytest
 
 from batchvid.domain.job import Progress
 from batchvid.journal.base import Change
+from batchvid.journal.postgres import PostgresStore
+from batchvid.journal.postgres_db import Database
 from batchvid.journal.sqlite import SqliteStore
+from tests import postgres
 from tests.journal.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 
 SERVICE = "https://api.example.com/v1"
 
-STORES: dict[str, Callable[[Path], JournalStore]] = {"sqlite": SqliteStore, "memory": lambda _path: MemoryStore()}
+STORES: dict[str, Callable[[Path], JournalStore]] = {
+    "sqlite": SqliteStore,
+    "memory": lambda _path: MemoryStore(),
+    "postgres": lambda path: PostgresStore(Database(postgres.server().url()), str(path.parent), path.parent),
+}
 """Every kind of journal, made for a path at which a run would keep it."""
 
 

@@ -193,6 +193,35 @@ def test_text_that_no_encoding_takes_does_not_lose_a_paid_task(life: Life, journ
     assert next(journal.attempts("kite")).reason == "\\udc80"
 
 
+def test_every_character_comes_back(journal: Journal) -> None:
+    """Also a NUL, and what stands for one; the order of ids is that of their characters."""
+    ids = ["a", "a\0", "a\0b", "a\1", "a\1\1", "a\1\2", "a\2", "\U0001f3ac"]
+    for job_id in ids[::-1]:
+        Life(journal, Progress.fresh(job_id)).goes(STARTED, SubmitAccepted(f"task {job_id}"), TimedOut(f"{job_id}\0\1"))
+    assert [row.job_id for row in journal.all_progress()] == ids
+    assert [row.reason for row in journal.progress_of(ids)] == [f"{job_id}\0\1" for job_id in ids]
+    assert [journal.owner_of_task(f"task {job_id}") for job_id in ids] == ids
+    assert list(journal.events("a\0"))[-1].data == {"reason": "a\0\0\1"}
+
+
+def test_several_changes_of_a_job_are_kept_in_one_record(life: Life, other: Life, journal: Journal) -> None:
+    """Each with its events, from where the first starts to where the last ends."""
+    started = life.change(STARTED, ACCEPTED)
+    failed = Change.of(started.after, (TaskFailed("blocked"), 3.0), (SubmitStarted(2, 500_000, "g" * 64), 4.0))
+    last = Change.of(failed.after, (SubmitAccepted("task_second"), 5.0))
+    journal.record([started, other.change(STARTED), failed, last])
+    assert journal.progress("kite") == last.after
+    assert [event.kind for event in journal.events("kite")] == [
+        "SubmitStarted", "SubmitAccepted", "TaskFailed", "SubmitStarted", "SubmitAccepted",
+    ]  # fmt: skip
+    found = [(one.attempt, one.task_id, one.outcome) for one in journal.attempts("kite")]
+    assert found == [(1, "task_kite", Outcome.FAILED), (2, "task_second", Outcome.OPEN)]
+    again = Change.of(last.after, (TimedOut("late"), 6.0))
+    with pytest.raises(StaleProgressError, match="'kite' is no longer at version 5"):
+        journal.record([again, again])
+    assert journal.progress("kite") == last.after
+
+
 def test_timings_keep_the_newest_of_each_class(journal: Journal) -> None:
     """How long tasks took is learnt from the last few hundred, oldest first."""
     for number in range(TIMINGS_KEPT + 30):
