@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from batchvid.domain.errors import ConfigError, Exit, OutputBusyError, StorageError
 from batchvid.domain.job import Progress
-from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted
+from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, SubmitUnsure
 from batchvid.journal import postgres as journal_module
 from batchvid.journal import postgres_db
 from batchvid.journal.base import Change, StaleProgressError
@@ -261,6 +262,38 @@ def test_of_two_writers_of_a_job_one_loses(store: PostgresStore) -> None:
         assert sum(journal.counts().values()) == 2 * len(jobs)
 
 
+def test_a_writer_that_waited_for_another_sees_what_it_wrote(store: PostgresStore) -> None:
+    """Both start from what was there; the second comes while the first is not yet committed, and loses."""
+    lost: list[StaleProgressError] = []
+    with store.open(service=SERVICE) as first, store.open(service=None) as second:
+        life = Life(first, Progress.fresh("kite")).goes(STARTED)
+        accepted, unsure = life.change(SubmitAccepted("task_1")), life.change(SubmitUnsure("reset"))
+
+        def come_second() -> None:
+            try:
+                second.record([unsure])
+            except StaleProgressError as error:
+                lost.append(error)
+
+        writer = threading.Thread(target=come_second)
+
+        def come_first() -> None:
+            first._write([accepted])
+            writer.start()
+            until(lambda: ask(store.database, WAITS_FOR_A_ROW))
+
+        first._transaction(come_first, bool)
+        writer.join()
+        assert [str(error) for error in lost] == ["job 'kite' is no longer at version 1"]
+        assert second.progress("kite") == accepted.after
+        assert [one.kind for one in second.events("kite")] == ["SubmitStarted", "SubmitAccepted"]
+
+
+WAITS_FOR_A_ROW = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
 def test_a_lost_session_has_lost_the_lock_and_records_nothing_more(store: PostgresStore, path: Path) -> None:
     """Another run may hold the journal by then; it is free at once."""
     with store.lock():
@@ -379,6 +412,7 @@ class Relay:
         """Let nobody in any more."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        shutil.rmtree(self.folder)
 
     def _serve(self) -> None:
         with suppress(OSError):
