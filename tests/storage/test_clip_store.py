@@ -134,6 +134,7 @@ class InBucket:
         self._url, self._scratch = f"s3://{BUCKET}/tests/{folder.name}-{secrets.token_hex(4)}", folder / "scratch"
         self._options = {**KEYS, "endpoint": address}
         self._client = connect(self._url, self._options)
+        self._read: dict[tuple[str, str | None], bytes] = {}
         self.store().prepare()
 
     def store(self) -> ObjectStore:
@@ -141,9 +142,11 @@ class InBucket:
         return ObjectStore(self._url, self._scratch, options=self._options, waits_s=())
 
     def look(self) -> dict[str, bytes]:
-        """Read all objects."""
-        keys = [one["path"] for page in obstore.list(self._client) for one in page]
-        return {key: bytes(obstore.get(self._client, key).bytes()) for key in keys}
+        """Read all objects; those that are as they were at the last look are not read again."""
+        found = {(one["path"], one["e_tag"]) for page in obstore.list(self._client) for one in page}
+        unread = found - self._read.keys()
+        self._read |= {(key, tag): bytes(obstore.get(self._client, key).bytes()) for key, tag in unread}
+        return {key: self._read[key, tag] for key, tag in sorted(found)}
 
     def put(self, name: str, data: bytes) -> None:
         """Put an object."""

@@ -166,6 +166,7 @@ def test_a_strangers_clip_that_comes_first_stays_and_so_does_ours(place: Place, 
     with pytest.raises(ForeignFileError, match=r"kite\.mp4 is there already"):
         asyncio.run(save(place.store(), clip))
     assert bytes(obstore.get(raw, "kite.mp4").bytes()) == b"a holiday film"
+    assert place.keys() == {"kite.mp4"}
     obstore.delete(raw, "kite.mp4")
     assert asyncio.run(save(place.store(), b"never asked for")).size_bytes == len(clip)
 
