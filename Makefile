@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ doubts: $(VENV)/.ready ## A night at a service that loses 1 % of its answers, an
 
 faults: $(VENV)/.ready ## Let every fault of the list happen to the real program, and print what held
 	$(BIN)/python -m tests.faults.bench
+
+buckets: $(VENV)/.ready ## Install moto and SeaweedFS, the object stores of the tests (350 MB), each in an environment of its own
+	$(BIN)/python -m tests.storage.buckets
 
 servers: $(VENV)/.ready ## Run against real servers: LiteLLM, vLLM-Omni, SGLang, aimock (5 minutes, and 2 GB the first time)
 	$(BIN)/python -m tests.servers $(SERVERS)

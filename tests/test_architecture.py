@@ -86,7 +86,7 @@ PURE = {
     "zlib",
 }
 """What a pure module may import of the standard library."""
-HEAVY = {"aiohttp", "av", "PIL", "pillow_heif", "pydantic", "rich", "yaml", "jinja2", "numpy", "psycopg"}
+HEAVY = {"aiohttp", "av", "PIL", "pillow_heif", "pydantic", "rich", "yaml", "jinja2", "numpy", "psycopg", "obstore"}
 LINES_AT_MOST = 700
 STARTERS = {"batchvid.engine.workers", "batchvid.engine.run", "batchvid.sandbox.__main__"}
 """Where tasks are started: the workers of a run, the runs of a call, and the sandbox's own program."""
@@ -167,9 +167,9 @@ def test_one_module_chooses_what_keeps_the_journal() -> None:
 
 def test_one_module_chooses_where_clips_lie() -> None:
     """A second store of clips is a module of its own and a line there."""
-    of_this_store = {"batchvid.storage.local", "batchvid.storage.part"}
-    used_by = {name for name, tree in TREES.items() if {target for target, _ in imports(tree)} & of_this_store}
-    assert used_by - of_this_store == {"batchvid.storage.output"}
+    stores = {f"batchvid.storage.{name}" for name in ("local", "part", "object_store", "objects")}
+    used_by = {name for name, tree in TREES.items() if {target for target, _ in imports(tree)} & stores}
+    assert used_by - stores == {"batchvid.storage.output"}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

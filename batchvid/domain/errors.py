@@ -8,7 +8,8 @@
     ├── ForeignFileError 8  something that is not batchvid's has the name of a clip
     └── StorageError     8  disk full, output forbidden, journal damaged
         ├── InTheWayError      only this path is concerned
-        └── TooManyFilesError  only this moment is
+        ├── TooManyFilesError  only this moment is
+        └── StoreAwayError     only this moment is: the object store does not answer
 
 A failure of the service in a run is not among them: it is a value, ``batchvid.domain.task.Fault``,
 because a run expects it and goes on. An exception that is not in this tree is a
@@ -114,3 +115,7 @@ class InTheWayError(StorageError):
 
 class TooManyFilesError(StorageError):
     """The process or the machine has too many open files for the moment; later there may be room."""
+
+
+class StoreAwayError(StorageError):
+    """The store of the clips does not answer as it should; what was fetched waits on this machine for the next try."""

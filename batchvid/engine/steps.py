@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
-from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, TooManyFilesError
+from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, StoreAwayError, TooManyFilesError
 from batchvid.domain.filename import is_plain, kept_as
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
@@ -442,7 +442,7 @@ class Steps:
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
-        except TooManyFilesError as error:
+        except (TooManyFilesError, StoreAwayError) as error:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
         if not isinstance(outcome, Fault):
             await self._record(index, outcome)

@@ -15,7 +15,7 @@ import hashlib
 import os
 import stat
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -64,7 +64,7 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._mode = public_mode()
-        self._boot = _boot()
+        self._boot = this_boot()
         self._finisher = Finisher()
 
     @cached_property
@@ -158,7 +158,7 @@ class LocalStore:
             size = os.fstat(file.fileno()).st_size
             if size != size_bytes:
                 return f"has {size:,} bytes instead of {size_bytes:,}"
-            return _content_trouble(file, size, sha256) if full else None
+            return content_trouble(file, size, sha256) if full else None
 
     def wrong_clips(self, clips: Iterable[tuple[str, str, int]]) -> Iterator[WrongClip]:
         """Yield each clip that is missing, has another size or cannot be looked at."""
@@ -219,7 +219,7 @@ class LocalStore:
                     elif entry.name.endswith(".json") and _may_be_sidecar(folder, entry.name):
                         told = read_sidecar(folder, entry.name)
                         if told:
-                            yield "/".join((*names, _clip_of(entry.name, told.get("path")))), told
+                            yield "/".join((*names, clip_of(entry.name, told.get("path")))), told
 
     def retire(self, path: str, attempt: int) -> str | None:
         """Keep the clip of an earlier attempt, and its sidecar, beside their names; return the clip's new path."""
@@ -261,7 +261,8 @@ class LocalStore:
             self.rename(found, path, clip)
 
 
-def _boot() -> str:
+def this_boot() -> str:
+    """Return what tells this start of the machine from every other one."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip() or OWN_BOOT
     except (OSError, ValueError):
@@ -280,18 +281,23 @@ def _retired(folder: int, names: Names, attempt: int) -> str | None:
     return str(PurePosixPath(*new.folders, new.clip))
 
 
-def _content_trouble(file: IO[bytes], size_bytes: int, sha256: str) -> str | None:
+def content_trouble(file: IO[bytes], size_bytes: int, sha256: str) -> str | None:
     """Return what is wrong with the content of a clip."""
     try:
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         if digest != sha256:
             return f"was changed: its SHA-256 is {digest}"
-        probe(size_bytes, lambda offset, length: os.pread(file.fileno(), length, offset))
+        probe(size_bytes, partial(_read_at, file))
     except NotAClip as error:
         return str(error)
     except OSError as error:
         return f"cannot be read: {reason(error)}"
     return None
+
+
+def _read_at(file: IO[bytes], offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
 
 
 def _may_be_sidecar(folder: int, name: str) -> bool:
@@ -305,7 +311,7 @@ def _may_be_sidecar(folder: int, name: str) -> bool:
         os.close(descriptor)
 
 
-def _clip_of(sidecar: str, path: object) -> str:
+def clip_of(sidecar: str, path: object) -> str:
     """Return the name of the clip that stands beside *sidecar*; one that was kept from before is under another name."""
     noted = path.rpartition("/")[2] if isinstance(path, str) else ""
     same = noted not in {"", ".", ".."} and Names((), noted).sidecar == sidecar

@@ -250,6 +250,11 @@ class LocalPart:
         self._file: HashingFile | None = None
 
     @property
+    def _bad(self) -> str:
+        """Where a download that is no clip is kept, for people."""
+        return f"{self._path}.bad"
+
+    @property
     def offset_bytes(self) -> int:
         """How many bytes are there; the next block is appended behind them."""
         return 0 if self._file is None else self._file.size_bytes
@@ -346,7 +351,7 @@ class LocalPart:
 
     def _restart(self) -> None:
         # The note goes first: it must never vouch for bytes of another version.
-        _remove(self._folder, self._names.note)
+        remove(self._folder, self._names.note)
         self._begin().restart()
 
     async def fill(self, make: Callable[[Path], T], *, size_bytes: int) -> T:
@@ -376,29 +381,36 @@ class LocalPart:
             return await self._finisher.name(lambda: self._commit(sidecar, rest))
 
     def _commit(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
+        saved, record, replaced = self._checked(sidecar, rest)
+        folder, names = self._folder, self._names
+        durable = self._replaces is not None
+        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=durable, never_torn=True)
+        if replaced is not None:
+            os.rename(names.part, names.clip, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            self._place()
+        return Named(saved, folder, (self._root, names.folders), self._let_go)
+
+    def _checked(self, sidecar: Mapping[str, object], rest: bytes) -> tuple[Saved, dict[str, object], str | None]:
+        """Append *rest*; return what the clip is, all that its sidecar tells, and the SHA-256 of what it replaces."""
         self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
         self._append(rest)
-        file, folder, names = self._begin(), self._folder, self._names
+        file = self._begin()
         saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file))
         os.fchmod(file.fileno(), self._mode)
         self._sync(file)
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
         record: dict[str, object] = {SIDECAR_MARK: SIDECAR_FORM, **sidecar}
-        replaced, may_replace = None, self._replaces is not None
-        if may_replace:
-            record["replaces"] = replaced = self._replaced(folder)
+        replaced = None
+        if self._replaces is not None:
+            record["replaces"] = replaced = self._replaced(self._folder)
         else:
             self._refuse_foreign()
         record |= {"path": saved.path, "size_bytes": saved.size_bytes, "sha256": saved.sha256, **saved.clip.as_dict()}
         if "seconds" in record:  # of a film nothing of the kind was asked
             saved = replace(saved, differs=differences(record))
             record["differs"] = list(saved.differs)
-        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=may_replace, never_torn=True)
-        if replaced is not None:
-            os.rename(names.part, names.clip, src_dir_fd=folder, dst_dir_fd=folder)
-        else:
-            self._place()
-        return Named(saved, folder, (self._root, names.folders), self._let_go)
+        return saved, record, replaced
 
     def _replaced(self, folder: int) -> str | None:
         """Return the SHA-256 of the file that the part is going to replace, if there is one.
@@ -410,19 +422,19 @@ class LocalPart:
             return None
         told = read_sidecar(folder, names.sidecar)
         if exists(folder, names.sidecar) and not (told and self._replaces(told)):
-            raise ForeignFileError(_changed(str(PurePosixPath(*names.folders, names.sidecar))))
+            raise ForeignFileError(changed_words(str(PurePosixPath(*names.folders, names.sidecar))))
         if not exists(folder, names.clip):
             return None
         with HashingFile(open_regular(folder, names.clip, os.O_RDONLY)) as file:
             file.take_up(os.fstat(file.fileno()).st_size)
         sha256 = file.sha256.hexdigest()
         if not told or sha256 not in {told.get("sha256"), told.get("replaces")}:
-            raise ForeignFileError(_changed(self._path))
+            raise ForeignFileError(changed_words(self._path))
         return sha256
 
     def _let_go(self) -> None:
         """Do what is left to do once the clip's name is durable."""
-        _remove(self._folder, self._names.note)
+        remove(self._folder, self._names.note)
         self.close_now()
 
     def _probed(self, file: HashingFile) -> Clip:
@@ -431,8 +443,8 @@ class LocalPart:
         except NotAClip as error:
             with suppress(FileNotFoundError):
                 os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            _remove(self._folder, self._names.note)
-            raise NotAClip(f"{error} (kept as {self._path}.bad)") from None
+            remove(self._folder, self._names.note)
+            raise NotAClip(f"{error} (kept as {self._bad})") from None
 
     def _sync(self, file: HashingFile) -> None:
         try:
@@ -454,7 +466,7 @@ class LocalPart:
         else:
             return
         self._note.write(folder, names.note)
-        raise ForeignFileError(_foreign(self._path, foreign))
+        raise ForeignFileError(foreign_words(self._path, foreign))
 
     def _place(self) -> None:
         """Rename the part to the clip, unless the clip has the name from before."""
@@ -465,7 +477,7 @@ class LocalPart:
             if not exists(folder, names.clip):
                 raise
             self._refuse_foreign()
-            _remove(folder, names.part)
+            remove(folder, names.part)
 
     async def close(self) -> None:
         """Let go of the part; its bytes stay for a later try, an empty one goes."""
@@ -479,8 +491,8 @@ class LocalPart:
             return
         try:
             if not file.size_bytes and self._note.sha256 is None:
-                _remove(self._folder, self._names.part)
-                _remove(self._folder, self._names.note)
+                remove(self._folder, self._names.part)
+                remove(self._folder, self._names.note)
         finally:
             file.close()
             os.close(self._folder)
@@ -501,8 +513,8 @@ def _created(folder: int, names: Names) -> HashingFile:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
         if not stat.S_ISREG(kind):
             raise  # a folder is nobody's part: it is left where it is
-        _remove(folder, names.note)
-        _remove(folder, names.part)
+        remove(folder, names.note)
+        remove(folder, names.part)
         descriptor = open_regular(folder, names.part, flags, mode=STATE_FILE_MODE)
     return HashingFile(descriptor)
 
@@ -562,14 +574,17 @@ def is_sidecar(folder: int, name: str) -> bool:
     return bool(read_sidecar(folder, name))
 
 
-def _foreign(path: str, name: str) -> str:
+def foreign_words(path: str, name: str) -> str:
+    """Return what to do about a file of that *name* that is in the clip's way, for people."""
     return f"{path}: {name} is there already, and is not batchvid's: move it away and run again"
 
 
-def _changed(name: str) -> str:
+def changed_words(name: str) -> str:
+    """Return the same of a file that may only be replaced as batchvid made it."""
     return f"{name} is there already, and batchvid did not make it, or not as it is now: move it away"
 
 
-def _remove(folder: int, name: str) -> None:
+def remove(folder: int, name: str) -> None:
+    """Remove a file, if it is there."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)

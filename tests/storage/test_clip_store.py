@@ -7,16 +7,22 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import unicodedata
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from batchvid.domain.errors import ForeignFileError, StorageError
 from batchvid.media.mp4 import NotAClip
 from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.local import LocalStore
+from batchvid.storage.object_store import ObjectStore
+from batchvid.storage.objects import connect
+from tests.storage.buckets import BUCKET, KEYS
 from tests.storage.memory import Bucket, MemoryStore
 
 if TYPE_CHECKING:
@@ -121,10 +127,62 @@ class OnDisk:
             yield trouble
 
 
+class InBucket:
+    """A prefix of a real object store's bucket."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self._url, self._scratch = f"s3://{BUCKET}/tests/{folder.name}-{secrets.token_hex(4)}", folder / "scratch"
+        self._options = {**KEYS, "endpoint": address}
+        self._client = connect(self._url, self._options)
+        self._read: dict[tuple[str, str | None], bytes] = {}
+        self.store().prepare()
+
+    def store(self) -> ObjectStore:
+        """Return a new one."""
+        return ObjectStore(self._url, self._scratch, options=self._options, waits_s=())
+
+    def look(self) -> dict[str, bytes]:
+        """Read all objects; those that are as they were at the last look are not read again."""
+        found = {(one["path"], one["e_tag"]) for page in obstore.list(self._client) for one in page}
+        unread = found - self._read.keys()
+        self._read |= {(key, tag): bytes(obstore.get(self._client, key).bytes()) for key, tag in unread}
+        return {key: self._read[key, tag] for key, tag in sorted(found)}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put an object."""
+        obstore.put(self._client, name, data)
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        obstore.delete(self._client, name)
+
+    @contextmanager
+    def trouble(self, step: int, *, kills: bool) -> Iterator[Trouble]:
+        """Let a system call or a change of the bucket fail."""
+        trouble = Trouble(step, kills=kills)
+
+        def through(real: Callable[..., Any], raised: type[Exception]) -> Callable[..., Any]:
+            def call(*args: Any, **options: Any) -> Any:
+                try:
+                    trouble.passes()
+                except OSError as error:
+                    raise raised(*error.args) from error
+                return real(*args, **options)
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in OnDisk.EFFECTS:
+                patch.setattr(os, name, through(getattr(os, name), OSError))
+            for name in ("put", "delete"):
+                patch.setattr(obstore, name, through(getattr(obstore, name), GenericError))
+            yield trouble
+
+
 class InMemory:
     """A bucket in memory."""
 
-    def __init__(self, _folder: Path) -> None:
+    def __init__(self) -> None:
         self._bucket = Bucket()
 
     def store(self) -> MemoryStore:
@@ -159,11 +217,17 @@ class InMemory:
         self._bucket.effect = lambda _: None
 
 
-@pytest.fixture(params=[OnDisk, InMemory])
+WORLDS = ["disk", "memory", *(pytest.param(one, marks=pytest.mark.xdist_group(one)) for one in ("moto", "seaweedfs"))]
+
+
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    """Return each world, empty."""
-    made: World = request.param(tmp_path)
-    return made
+    """Return each world, empty; one worker runs all tests of a server."""
+    if request.param == "disk":
+        return OnDisk(tmp_path)
+    if request.param == "memory":
+        return InMemory()
+    return InBucket(request.getfixturevalue(request.param), tmp_path)
 
 
 @pytest.fixture
