@@ -70,7 +70,7 @@ for name, value in json.loads(sys.argv.pop(1)).items():
     module, _, constant = name.rpartition(".")
     assert hasattr(importlib.import_module(module), constant), name
     setattr(importlib.import_module(module), constant, value)
-from batchvid.cli import main
+from batchvid.cli.main import main
 main()
 """
 """The command line as it is, but for constants that are set first."""

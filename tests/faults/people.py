@@ -298,7 +298,7 @@ NEWER = """
 import sys
 from batchvid.journal import sqlite_file as journal_schema
 journal_schema.MIGRATIONS += ((journal_schema.newest_version() + 1, tuple({statements})),)
-from batchvid.cli import main
+from batchvid.cli.main import main
 main()
 """
 """A batchvid whose journal has one version more."""
