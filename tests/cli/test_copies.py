@@ -23,11 +23,16 @@ COPY = "elsewhere"
 
 
 def copied_amid(project: Project, *how: str) -> Process:
-    """Copy the output in the middle of a run, and return the run, which goes on."""
+    """Copy the output in the middle of a run, and return the run, which goes on.
+
+    A file that the run renames while it is copied makes ``cp`` exit with 1, as it would for a person, who copies again.
+    """
     project.manifest("=kite", "gull", "wave", "reef", submits="4/s")
     run = project.start("run", "m.yaml", "--no-report")
     read_until(run, "submitted")
-    subprocess.run([*how, f"{project.out}/", project.folder / COPY], check=True, cwd=project.folder)
+    while subprocess.run([*how, f"{project.out}/", project.folder / COPY], check=False).returncode:
+        shutil.rmtree(project.folder / COPY)
+        assert run.poll() is None
     return run
 
 
