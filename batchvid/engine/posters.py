@@ -73,8 +73,8 @@ def picture_name(sha256: str) -> str:
 class Posters:
     """The pictures of one output. Used by one thread."""
 
-    def __init__(self, output: Path, *, mode: int, environment: Mapping[str, str]) -> None:
-        self._output = output
+    def __init__(self, output: Path, *, bucket: str | None, mode: int, environment: Mapping[str, str]) -> None:
+        self._output, self._bucket = output, bucket
         self._mode = mode
         self._environment = dict(environment)
         self._child: subprocess.Popen[bytes] | None = None
@@ -153,7 +153,10 @@ class Posters:
         # Beside the package, so that nothing in the user's folder shadows a module; in a session of its own,
         # so that Ctrl-C in a terminal is the run's to answer.
         return subprocess.Popen(  # noqa: S603 our own interpreter, no shell
-            [sys.executable, "-m", "batchvid.engine.posters", str(self._output), f"{self._mode:o}", str(niceness)],
+            [
+                *(sys.executable, "-m", "batchvid.engine.posters"),
+                *(str(self._output), self._bucket or "", f"{self._mode:o}", str(niceness)),
+            ],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=subprocess.DEVNULL,
@@ -170,14 +173,14 @@ def _stdin(child: subprocess.Popen[bytes]) -> int:
 
 
 def main() -> None:
-    """Make what standard input asks for; ``argv``: the output folder, the mode of new files, the niceness."""
+    """Make what standard input asks for; ``argv``: the output folder, the bucket, the mode of new files, niceness."""
     from batchvid.storage.output import Output
 
-    root, mode = sys.argv[1], int(sys.argv[2], 8)
+    root, bucket, mode = sys.argv[1], sys.argv[2] or None, int(sys.argv[3], 8)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        os.nice(int(sys.argv[3]))
-    clips, folder = Output.of(Path(root)).clips, open_folder(root, FOLDER, create=True)
+        os.nice(int(sys.argv[4]))
+    clips, folder = Output.at(Path(root), bucket).clips, open_folder(root, FOLDER, create=True)
     _say(READY)
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_REAL, ONE_TAKES_AT_MOST_S)  # nobody catches it: it ends the process

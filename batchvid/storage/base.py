@@ -219,3 +219,12 @@ class ClipStore(Protocol):
 
     def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""
+
+    def told(self, name: str) -> dict[str, Any] | None:
+        """Return what a small JSON file beside the clips holds, ``None`` when there is none. Blocks."""
+
+    def publish(self, folder: Path, *names: str) -> None:
+        """Let who looks among the clips find what batchvid has written into *folder*, the output's on this machine.
+
+        A file replaces what has its name there. Of a folder, the files go that are not there yet: they never change.
+        """

@@ -37,6 +37,7 @@ from batchvid.storage.fs import (
     place,
     prove_writable,
     public_mode,
+    read_json,
     reason,
     refused_name,
     write_whole,
@@ -55,6 +56,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PEEK_BYTES = 64
+TOLD_MAX_BYTES = 1024 * 1024
 NAME_ADVICE = "write safe_names: true, or another filename or id"
 
 
@@ -259,6 +261,16 @@ class LocalStore:
         found = here.relative_to(self._folder).as_posix()
         if found != path and here.exists():
             self.rename(found, path, clip)
+
+    def told(self, name: str) -> dict[str, Any] | None:
+        """Return what a small JSON file beside the clips holds, ``None`` when there is none."""
+        if not os.path.lexists(self._folder / name):
+            return None
+        with doing(f"read {self._folder / name}"), folder_below(self._folder) as folder:
+            return read_json(folder, name, max_bytes=TOLD_MAX_BYTES) or {}
+
+    def publish(self, folder: Path, *names: str) -> None:
+        """Do nothing: the clips lie in that folder."""
 
 
 def this_boot() -> str:

@@ -17,6 +17,7 @@ import hashlib
 import secrets
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,8 +45,10 @@ PART_MAX_BYTES = 240
 KEY_MAX_BYTES = 900
 """Of a whole name. Stores take 1024, with the prefix."""
 NAME_ADVICE = "write safe_names: true, or another filename or id"
-READ_AT_ONCE = 8
-"""Sidecars."""
+READ_AT_ONCE = SENT_AT_ONCE = 8
+"""Sidecars, and pictures of a report."""
+TYPES = {"html": "text/html; charset=utf-8", "jsonl": "application/x-ndjson", "webp": "image/webp"}
+"""What is published, by the end of its name."""
 
 
 class ObjectStore:
@@ -260,6 +263,31 @@ class ObjectStore:
             if nfc(key) == nfc(path):
                 self.rename(key, path, clip)
                 return
+
+    def told(self, name: str) -> dict[str, Any] | None:
+        """Return what a small JSON file beside the clips holds, ``None`` when there is none."""
+        return self._read(name)
+
+    def publish(self, folder: Path, *names: str) -> None:
+        """Put files of this machine beside the clips; what is there with the same bytes is left alone."""
+        for name in names:
+            if (folder / name).is_dir():
+                there = {key for key, _ in self._objects.list(name)}
+                files = sorted(one.name for one in (folder / name).iterdir() if not one.name.startswith("."))
+                new = [f"{name}/{one}" for one in files if f"{name}/{one}" not in there]
+                with Workers(SENT_AT_ONCE, "batchvid-publish") as workers:
+                    for _ in workers.map(partial(self._publish, folder), new):
+                        pass
+            else:
+                self._publish(folder, name)
+
+    def _publish(self, folder: Path, name: str) -> None:
+        with doing(f"read {folder / name}"), (folder / name).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = file.tell()
+        if not self._objects.holds(name, size_bytes, sha256):
+            attributes = {"Content-Type": TYPES.get(name.rpartition(".")[2], "application/octet-stream")}
+            self._objects.put(name, folder / name, attributes={**attributes, SHA256: sha256})
 
 
 class ObjectPart(LocalPart):

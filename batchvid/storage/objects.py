@@ -14,8 +14,10 @@ import time
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from batchvid.domain.bucket import SCHEMES
 from batchvid.domain.errors import ConfigError, StorageError, StoreAwayError
 from batchvid.domain.text import clean
+from batchvid.providers.credentials import store_endpoint, store_has_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMES = ("s3", "gs", "az")
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Between the tries of one request. Then a download has failed, and the run tries it again later."""
+TRIES_END_AFTER_S = 60.0
+"""No further one begins then: each may take as long as its time-outs, and somebody waits."""
 CLIENT = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "30m"}
 """The last one is for all of a request: a clip may be large, and the line slow."""
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -39,9 +42,11 @@ SHA256 = "sha256"
 def connect(url: str, options: Mapping[str, str]) -> Client:
     """Return the client of the place at *url*, such as ``s3://bucket/prefix``.
 
-    Keys and region come from the surroundings, as the store's own tools read them; *options* win. Raises `ConfigError`.
+    Keys, region and endpoint come from the environment, whose variables the library reads; *options* win. Nothing of it
+    is shown. Raises `ConfigError`.
     """
-    if url.partition("://")[0] not in SCHEMES:
+    scheme = url.partition("://")[0]
+    if scheme not in SCHEMES:
         raise ConfigError(f"{url} is no object store that batchvid knows: write s3://bucket/prefix, gs:// or az://")
     try:
         from obstore.exceptions import BaseError
@@ -49,7 +54,13 @@ def connect(url: str, options: Mapping[str, str]) -> Client:
     except ImportError:
         raise ConfigError(f"{url} needs more than batchvid alone: pip install 'batchvid[cluster]'") from None
     config: Any = dict(options)
-    client: Any = CLIENT | {"allow_http": str(config.get("endpoint", "")).startswith("http://")}
+    endpoint = str(config.get("endpoint") or (store_endpoint() if scheme == "s3" else "") or "")
+    client: Any = CLIENT | ({"allow_http": True} if endpoint.startswith("http://") else {})
+    if scheme == "s3" and endpoint and "access_key_id" not in config and not store_has_key():
+        raise ConfigError(
+            f"there is no key for the object store {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "(AWS_SKIP_SIGNATURE=true where it wants none); ~/.aws is not read"
+        )
     try:
         return from_url(url, config=config, client_options=client, retry_config={"max_retries": 0})
     except (BaseError, ValueError) as error:
@@ -211,6 +222,7 @@ class Objects:
         import obstore
         from obstore import exceptions as known
 
+        began = time.monotonic()
         for wait_s in (*self._waits_s, None):
             try:
                 return once(obstore)
@@ -219,7 +231,7 @@ class Objects:
                     f"cannot {what} at {self._url}: {_why(error)}: check the store's key, and what it may do"
                 ) from error
             except known.BaseError as error:
-                if wait_s is None:
+                if wait_s is None or time.monotonic() + wait_s - began > TRIES_END_AFTER_S:
                     raise StoreAwayError(f"cannot {what} at {self._url}: {_why(error)}") from error
             time.sleep(wait_s)
         raise AssertionError
@@ -266,8 +278,14 @@ _TOLD = re.compile(r"<(?:Code|Message)>([^<]{1,200})<")
 _BROKE = re.compile(r"HTTP error: (.{1,200})")
 
 
+_ROLE = "http://169.254.169.254/"
+"""Where a machine in a cloud is given the key of its role."""
+
+
 def _why(error: Exception) -> str:
     """Return what the store said, for people; never the address, which may hold a signature."""
     text = str(error).partition("\n\nDebug source")[0]
+    if _ROLE in text:
+        return "there is no key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (this machine has no role of its own)"
     said = [*_ANSWERED.findall(text), *_TOLD.findall(text)] or _BROKE.findall(text)
     return clean(": ".join(said), SAID_MAX) if said else type(error).__name__

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.errors import OutputBusyError
+from batchvid.domain.errors import OutputBusyError, StorageError
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     STATE_FOLDER,
@@ -55,10 +55,15 @@ FIRST_ANSWERS_MAX_BYTES = 4 * 1024 * 1024
 
 
 class StateFolder:
-    """The state of one output; *output* is absolute and need not exist. `prepare` it before anything else."""
+    """The state of one output, in a folder below *output*, which is absolute and need not exist.
 
-    def __init__(self, output: Path) -> None:
+    `prepare` it before anything else.
+    """
+
+    def __init__(self, output: Path, *, clips_folder: Path | None = None) -> None:
         self.output = output
+        self.clips_folder = clips_folder or output
+        """Where ``clips.jsonl`` is, which is for everybody who may see the clips."""
         self.folder = output / STATE_FOLDER
         """Where the journal, the lock and the logs are."""
 
@@ -76,7 +81,7 @@ class StateFolder:
 
     def write_clips(self, lines: Callable[[], Iterable[Mapping[str, object]]]) -> None:
         """Replace ``clips.jsonl``, in one step, unless it holds just these *lines*. Blocks."""
-        with doing(f"write {self.output / CLIPS_FILE}"), folder_below(self.output) as folder:
+        with doing(f"write {self.clips_folder / CLIPS_FILE}"), folder_below(self.clips_folder) as folder:
             if holds(folder, CLIPS_FILE, map(json_line, lines())):
                 clear(folder, CLIPS_FILE)
             else:
@@ -124,6 +129,42 @@ class StateFolder:
             return hashlib.sha256((self.folder / FRAMES_FOLDER / f"{name}.png").read_bytes()).hexdigest()
         except OSError:
             return None
+
+
+OWNER_FILE = ".batchvid-journal.json"
+"""Beside the clips, for all who may see them: which journal in a database they belong to."""
+OWNER_MAX_BYTES = 64 * 1024
+
+
+def owner_of(output: Path) -> dict[str, str] | None:
+    """Return what an output says of its journal in a database; ``None`` when it says nothing. Blocks.
+
+    Raises `StorageError` for what cannot be read: a run without that journal could buy everything again.
+    """
+    path = output / OWNER_FILE
+    if not os.path.lexists(path):
+        return None
+    with doing(f"read {path}"), folder_below(output) as folder:
+        os.close(open_regular(folder, OWNER_FILE, os.O_RDONLY))
+        found = read_json(folder, OWNER_FILE, max_bytes=OWNER_MAX_BYTES)
+    if found is None or not {"id", "journal", "database"} <= found.keys():
+        raise StorageError(f"{path} makes no sense, and tells which database knows what is paid: restore it")
+    return {name: str(value) for name, value in found.items()}
+
+
+def set_owner(output: Path, owner: Mapping[str, str]) -> None:
+    """Let an output say which journal in a database it belongs to, durably. Blocks."""
+    with doing(f"write {output / OWNER_FILE}"):
+        make_folder(output)
+        with folder_below(output) as folder:
+            write_whole(folder, OWNER_FILE, [json_line(owner)], mode=public_mode(), durable=True)
+
+
+def drop_owner(output: Path) -> None:
+    """Let an output no longer say that it belongs to a journal in a database. Blocks."""
+    with doing(f"remove {output / OWNER_FILE}"):
+        (output / OWNER_FILE).unlink(missing_ok=True)
+        sync_folder(output)
 
 
 LOCK_FILE = "lock"

@@ -112,6 +112,8 @@ class Batcher(Generic[T, R]):
     *work* gives one result for each thing, in order: a value, or the exception that its caller is to get. What it
     raises, all callers of the group get, unless *again_alone*: then each of their things goes once more by itself. That
     is for work of which nothing stays when it raises. To be used in one event loop.
+
+    A group is begun at least *apart_s* after the one before, unless it is full: what is alone then has company.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Batcher(Generic[T, R]):
         at_once: int = 1,
         again_alone: bool = False,
         executor: Executor | None = None,
+        apart_s: float = 0.0,
     ) -> None:
         self._work = work
         self._most = most
@@ -130,6 +133,9 @@ class Batcher(Generic[T, R]):
         self._alone = 0
         """How many of the first that wait go one by one."""
         self._executor = executor
+        self._apart_s = apart_s
+        self._not_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[T, _Settled[R | BaseException]]] = deque()
         self._under_way: set[asyncio.Future[Sequence[R | Exception]]] = set()
         self._is_called = False
@@ -150,6 +156,7 @@ class Batcher(Generic[T, R]):
     async def finish(self) -> None:
         """Wait until nothing is under way; a cancellation is raised after that."""
         cancelled = None
+        self._apart_s = self._not_before = 0.0
         while self._waiting or self._under_way:
             self._next()
             try:
@@ -161,7 +168,7 @@ class Batcher(Generic[T, R]):
 
     def _next(self) -> None:
         self._is_called = False
-        if not self._waiting or len(self._under_way) >= self._at_once:
+        if not self._waiting or len(self._under_way) >= self._at_once or self._is_too_soon():
             return
         size = 1 if self._alone else min(len(self._waiting), self._most)
         self._alone = max(0, self._alone - 1)
@@ -188,3 +195,14 @@ class Batcher(Generic[T, R]):
             return
         self._under_way.add(under_way)
         under_way.add_done_callback(deliver)
+
+    def _is_too_soon(self) -> bool:
+        """Whether the next group waits for more; it is called for again in time then."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now < self._not_before and len(self._waiting) < self._most and not self._alone:
+            if self._timer is None or self._timer.when() <= now:
+                self._timer = loop.call_at(self._not_before, self._next)
+            return True
+        self._not_before = now + self._apart_s
+        return False

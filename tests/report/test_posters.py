@@ -29,7 +29,7 @@ OURS = b"<!doctype html>" + MARK + b'">'
 @pytest.fixture
 def posters(tmp_path: Path) -> Iterator[Posters]:
     """Return the pictures of an output."""
-    found = Posters(tmp_path, mode=0o640, environment=dict(os.environ))
+    found = Posters(tmp_path, bucket=None, mode=0o640, environment=dict(os.environ))
     yield found
     found.close()
 
@@ -142,7 +142,7 @@ def test_a_machine_without_processes_to_give_has_a_page_without_pictures(
 ) -> None:
     """And no run hears of it."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    posters = Posters(tmp_path, mode=0o640, environment={})
+    posters = Posters(tmp_path, bucket=None, mode=0o640, environment={})
     wanted = a_clip(tmp_path, "kite.mp4", make_clip())
     posters.want(wanted)
     posters.want(wanted)

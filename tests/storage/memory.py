@@ -295,3 +295,12 @@ class MemoryStore:
         found = next((one for one in self._bucket.objects if one != path and nfc(one) == path), None)
         if found is not None and path not in self._bucket.objects:
             self.rename(found, path, clip)
+
+    def told(self, name: str) -> dict[str, Any] | None:
+        """Return what a small JSON file holds."""
+        return self._bucket.told(name) if name in self._bucket.objects else None
+
+    def publish(self, folder: Path, *names: str) -> None:
+        """Keep the bytes of files."""
+        for name in names:
+            self._bucket.put(name, (folder / name).read_bytes())

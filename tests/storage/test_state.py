@@ -42,7 +42,7 @@ def test_runs_that_start_at_the_same_moment_do_not_make_each_other_fail(tmp_path
     ready = threading.Barrier(4)
 
     def prepare_again_and_again(_: int) -> None:
-        output = Output.of(tmp_path / "out")
+        output = Output.at(tmp_path / "out")
         ready.wait()
         for _ in range(50):
             output.prepare()

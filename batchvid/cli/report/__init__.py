@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import json_option, load, manifest_argument, output_option
+from batchvid.cli.options import database_option, json_option, load, manifest_argument, output_option
 from batchvid.cli.report.page import PAGE, write_page
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
@@ -22,9 +22,9 @@ from batchvid.domain.report import TROUBLES, FilmRow, Kept, report
 from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
-from batchvid.engine.posters import Posters, Wanted
+from batchvid.engine.posters import FOLDER, Posters, Wanted
 from batchvid.engine.target import journal_of
-from batchvid.providers.credentials import without_secrets
+from batchvid.providers.credentials import store_settings, without_secrets
 from batchvid.storage.fs import public_mode
 from batchvid.storage.output import Output
 
@@ -51,14 +51,18 @@ ASKED_FOR_S = 900.0
 @click.command("report")
 @manifest_argument
 @output_option
+@database_option
 @json_option
-def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
+def report_command(manifest: Path, *, output: str | None, database: str | None, as_json: bool) -> int:
     """Write <output>/report.html: every clip to look at, what failed and why, the night, the money.
 
     The page opens from disk, in any browser, without a network. A run writes it at its end; this writes it again, also
     beside a run. Pictures that are missing are made, in <output>/report_files; clips are only read.
+
+    Of an output in a bucket, page and pictures are put there, too, and its clips play from there. The copy on this
+    machine shows all but the clips themselves.
     """
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, database=database)
     posters = posters_of(loaded)
     try:
         made, path = write_report(loaded, named=str(manifest), posters=posters, patience_s=ASKED_FOR_S)
@@ -66,16 +70,25 @@ def report_command(manifest: Path, *, output: Path | None, as_json: bool) -> int
         posters.close()
     if as_json:
         counts = {state: made.counts.get(state, 0) for state in (*State, DEFERRED)}
-        found = {"path": str(path), "jobs": len(made.rows), "counts": counts, "films": len(made.kept.films)}
+        url = {} if loaded.bucket is None else {"url": f"{loaded.bucket}/{PAGE}"}
+        found = {"path": str(path), **url, "jobs": len(made.rows), "counts": counts, "films": len(made.kept.films)}
         tell(json.dumps(found | {"missing": sorted(made.kept.missing)}))
     else:
-        tell(f"report: {path}")
+        tell(f"report: {_where(loaded, path)}")
     return Exit.OK
+
+
+def _where(manifest: Manifest, path: Path) -> str:
+    """Return where the page is, for people."""
+    return str(path) if manifest.bucket is None else f"{manifest.bucket}/{PAGE} (here, without its clips: {path})"
 
 
 def posters_of(manifest: Manifest) -> Posters:
     """Return the maker of an output's pictures; it starts nothing before it is asked for one."""
-    return Posters(manifest.output, mode=public_mode(), environment=without_secrets(manifest.key_env))
+    environment = without_secrets(manifest.key_env)
+    if manifest.bucket is not None:  # its clips are read there
+        environment |= store_settings()
+    return Posters(manifest.output, bucket=manifest.bucket, mode=public_mode(), environment=environment)
 
 
 class Reporter(Observer):
@@ -109,7 +122,7 @@ class Reporter(Observer):
         except (BatchvidError, OSError, ImportError, MemoryError) as error:
             self._observer.warn(f"there is no new report (the clips are safe): {str(error) or type(error).__name__}")
         else:
-            self._observer.note(f"report: {path}")
+            self._observer.note(f"report: {_where(self._manifest, path)}")
 
 
 def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s: float) -> tuple[Report, Path]:
@@ -118,16 +131,21 @@ def write_report(manifest: Manifest, *, named: str, posters: Posters, patience_s
 
     made = report(manifest.jobs, _kept(manifest), run_active=journal_of(manifest).is_held())
     pictures = posters.complete(_pictures(made), patience_s=patience_s)
-    written = page(made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures)
-    return made, write_page(manifest.output, written, mode=public_mode())
+    written = page(
+        made, name=manifest.path.stem, manifest=named, made_at=time.time(), pictures=pictures, bucket=manifest.bucket
+    )
+    path = write_page(manifest.output, written, mode=public_mode())
+    names = [FOLDER, PAGE] if (manifest.output / FOLDER).is_dir() else [PAGE]  # a page never names what is not there
+    Output.of(manifest).clips.publish(manifest.output, *names)
+    return made, path
 
 
 def _kept(manifest: Manifest) -> Kept:
     """Read what is on record of the manifest's output."""
     journal = journal_of(manifest).read()
     if journal is None:
-        raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.output}")
-    clips = Output.of(manifest.output).clips
+        raise ConfigError(f"there is nothing to report: nothing was ever run into {manifest.place}")
+    clips = Output.of(manifest).clips
     with journal:
         lost = lost_of(manifest, journal)
         progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
@@ -140,6 +158,7 @@ def _kept(manifest: Manifest) -> Kept:
             pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
+            machines=journal.machines(),
         )
 
 

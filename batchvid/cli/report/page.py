@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid import __version__
 from batchvid.cli.output import advice, text
+from batchvid.cli.output.machines import parts_words
 from batchvid.domain.errors import ForeignFileError
 from batchvid.domain.job import State
 from batchvid.domain.records import DEFERRED, ORDER
@@ -45,10 +46,19 @@ NOT_AS_ASKED = "not as asked"
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
 
-def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: Collection[str]) -> bytes:
+def page(
+    report: Report,
+    *,
+    name: str,
+    manifest: str,
+    made_at: float,
+    pictures: Collection[str],
+    bucket: str | None = None,
+) -> bytes:
     """Return the page, in UTF-8.
 
-    *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there.
+    *name* is its heading, *manifest* what the person types for it, *pictures* the names of those that are there. The
+    clips lie beside the page; in a *bucket*, beside the copy of it there.
     """
     from jinja2 import Environment, StrictUndefined, select_autoescape
 
@@ -64,10 +74,12 @@ def page(report: Report, *, name: str, manifest: str, made_at: float, pictures: 
         script=script,
         data=_json(_data(report, pictures, made_at=made_at)),
         name=_shown(name, 200),
+        bucket=None if bucket is None else _shown(bucket, 1000),
         report=report,
         states=[(state, text.word(state), report.counts[state]) for state in ORDER if report.counts.get(state)],
         done=report.counts.get(State.DONE, 0),
         figures=list(_figures(report)),
+        machines=[] if report.kept.machines is None else list(parts_words(report.kept.machines)),
         needing=_ranked(needing)[:LISTED_AT_MOST],
         needing_in_all=len(needing),
         advice=list(_advice(needing, manifest)),
@@ -133,6 +145,15 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     yield "Paid attempts", f"{paid:,}", f"{again:,} of them second ones or later" if again > 0 else ""
     missing = f"{text.count(lost, 'clip')} missing; a run fetches them again, free"
     yield "On disk", text.size(report.size_bytes), missing if lost else ""
+    if (machines := report.kept.machines) is not None and machines.took_part:
+        slices = machines.waiting + machines.taken + machines.over
+        left = f"{machines.waiting + machines.taken:,} of {text.count(slices, 'slice')} left"
+        done = text.count(slices, "slice")
+        yield (
+            "Workers",
+            f"{machines.took_part:,}",
+            f"revision {machines.revision}, {done if machines.over == slices else left}",
+        )
     if others := sum(bool(_differs(row, report)) for row in report.rows):
         yield "Not as asked", text.count(others, "clip"), f"search for “{NOT_AS_ASKED}”"
 
