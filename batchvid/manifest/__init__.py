@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 __all__ = ["Manifest", "json_schema", "load", "write_starter"]
 
 
-def load(path: Path | str, *, read_frame: Callable[[Path], Frame], base_url: str | None = None) -> Manifest:
+def load(
+    path: Path | str,
+    *,
+    read_frame: Callable[[Path], Frame],
+    state_of: Callable[[str], Path],
+    base_url: str | None = None,
+) -> Manifest:
     """Read, check and expand a manifest, and every file that it names.
 
     *read_frame* is called once for each image file, with an absolute path. It returns the frame, or raises
-    ``ValueError`` with what is wrong ("is a folder, not an image"). *base_url*, a valid one, wins over what the
-    manifest says.
+    ``ValueError`` with what is wrong ("is a folder, not an image"). *state_of* returns the folder of this machine for
+    the state of an output in a bucket. *base_url*, a valid one, wins over what the manifest says.
     Raises `batchvid.domain.errors.ManifestError` with every problem, in the order of the files' lines.
     """
     from batchvid.manifest.loader import load as load_now
 
-    return load_now(path, read_frame=read_frame, base_url=base_url)
+    return load_now(path, read_frame=read_frame, state_of=state_of, base_url=base_url)
 
 
 def json_schema() -> dict[str, Any]:

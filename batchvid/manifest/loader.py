@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain import fingerprint
+from batchvid.domain.bucket import is_bucket
 from batchvid.domain.errors import ManifestError
 from batchvid.domain.filename import safe
 from batchvid.domain.image_fit import Fit, ratio_of
@@ -60,10 +61,16 @@ _PRICED_BY = frozenset({"model", "size", "seconds", "price"})
 _ID_IS_PATH = parse(HEAD.defaults["filename"])
 
 
-def load(path: Path | str, *, read_frame: Callable[[Path], Frame], base_url: str | None) -> Manifest:
+def load(
+    path: Path | str,
+    *,
+    read_frame: Callable[[Path], Frame],
+    state_of: Callable[[str], Path],
+    base_url: str | None,
+) -> Manifest:
     """Read, check and expand the manifest at *path*; see `batchvid.manifest.load`."""
     with _no_collection():
-        return _load(Path(path), name=str(path), read_frame=read_frame, base_url=base_url)
+        return _load(Path(path), name=str(path), read_frame=read_frame, state_of=state_of, base_url=base_url)
 
 
 @contextlib.contextmanager
@@ -78,7 +85,14 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_url: str | None) -> Manifest:
+def _load(
+    path: Path,
+    *,
+    name: str,
+    read_frame: Callable[[Path], Frame],
+    state_of: Callable[[str], Path],
+    base_url: str | None,
+) -> Manifest:
     diagnostics = Diagnostics()
     absolute = path.absolute()
     document = _document(path, name, diagnostics)
@@ -117,6 +131,8 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
     expander.tell_unused(absolute, frames.files)
     if diagnostics:
         raise ManifestError(diagnostics.problems())
+    written = head.get("output", f"out/{path.stem}")
+    bucket = written if is_bucket(written) else None
     return Manifest(
         path=absolute,
         base_url=service["base_url"],
@@ -125,7 +141,9 @@ def _load(path: Path, *, name: str, read_frame: Callable[[Path], Frame], base_ur
         clip_hosts=tuple(service["clip_hosts"]),
         proxy=service["proxy"],
         provider=service["provider"],
-        output=on_disk(absolute.parent / head.get("output", f"out/{path.stem}")),
+        output=on_disk(absolute.parent / written) if bucket is None else state_of(bucket),
+        bucket=bucket,
+        database_env=head.get("database", ""),
         limits=_limits(limits),
         jobs=tuple(jobs),
         notify=tuple(head.get("notify", ())),

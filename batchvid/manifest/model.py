@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.domain.task import ProviderName, ProxyUse
@@ -27,7 +27,8 @@ class Manifest:
     key_env: str
     """The name of the variable that holds the key; empty: the service gets none."""
     output: Path
-    """Absolute; it need not exist yet."""
+    """A folder of this machine, absolute; it need not exist yet. It holds the clips and their journal; for an output in
+    a bucket, the journal and what else stays on this machine."""
     limits: Limits
     jobs: tuple[Job, ...]
     notify: tuple[Hook, ...] = ()
@@ -45,5 +46,18 @@ class Manifest:
     """The tables and folders of frame pairs that its entries name, absolute."""
     provider: ProviderName = ProviderName.COMETAPI
     """What the service speaks."""
+    database_env: str = ""
+    """The name of the variable that holds the address of the journal's database; empty: it names none."""
+    database: str = field(default="", repr=False)
+    """The address of the journal's database, once it is known; empty: there is none. It may hold a password."""
+    home: Path | None = None
+    """Beside a database: the folder of this machine for the state of a run, whose output other machines may share."""
     made_safe: tuple[tuple[str, str], ...] = ()
     """The jobs whose file is not named as it is written (``safe_names``), each with the path as it is written."""
+    bucket: str | None = None
+    """Where the clips lie, when that is no folder: ``s3://bucket/prefix``, without a slash at its end."""
+
+    @property
+    def place(self) -> str:
+        """Return where the clips lie, for people and programs: the address in a bucket, or else the folder."""
+        return self.bucket or str(self.output)

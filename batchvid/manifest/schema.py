@@ -249,12 +249,19 @@ ID = _shaped(
     "begin with a letter or digit, then letters, digits and . _ -",
 )
 FILE_NAME = _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4")
-FOLDER = _shaped(values.folder, "^[^~]", "write the path in full: ~ is not expanded")
+OUTPUT = _shaped(
+    values.output,
+    r"^(?!~|[A-Za-z][A-Za-z0-9+.-]*://|(s3|gs|az):)|^(s3|gs|az)://[^/?#@:]+(/[^?#]*)?$",
+    "write the path of a folder in full (~ is not expanded), or s3://bucket/prefix",
+)
 BASE_URL = _shaped(values.base_url, "^https?://", "write an address that begins with https://")
 CLIP_HOST = _shaped(
     values.clip_host, r"^[^/\s]+(/[0-9]+)?$", "write such as cdn.example.com, *.example.com or 10.0.0.0/8"
 )
 KEY_ENV = _shaped(values.key_env, "^[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, never the key")
+DATABASE = _shaped(
+    values.database, r"^\$[A-Za-z_][A-Za-z0-9_]*$", "write the NAME of a variable, such as $BATCHVID_DATABASE"
+)
 TABLE = _shaped(
     values.text,
     r"\.([Cc][Ss][Vv]|[Tt][Ss][Vv]|[Tt][Aa][Bb]|[Tt][Xx][Tt]|[Jj][Ss][Oo][Nn][Ll]|[Yy][Aa]?[Mm][Ll])$",
@@ -447,7 +454,18 @@ HEAD = Section(
     "A batchvid manifest.",
     Key("version", Kind(values.version, {"const": 1}), "Of the manifest's format; 1."),
     Key("service", _part(SERVICE), "Which service makes the clips."),
-    Key("output", FOLDER, "Folder of the clips, relative to the manifest; out/<manifest's name>."),
+    Key(
+        "output",
+        OUTPUT,
+        "Where the clips go: a folder, relative to the manifest (out/<manifest's name>), or s3://bucket/prefix, gs:// "
+        "or az://.",
+    ),
+    Key(
+        "database",
+        DATABASE,
+        "The variable ($BATCHVID_DATABASE) with the address of a PostgreSQL database that keeps the journal, for many "
+        "machines; never the address itself. Without it, the journal lies in the output.",
+    ),
     Key(
         "filename",
         FILE_NAME,

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from batchvid.domain.bucket import bucket_url, is_bucket
 from batchvid.domain.limits import MICROS, Rate
 from batchvid.domain.notice import Hook
 from batchvid.domain.secrecy import AllowedHosts
@@ -88,6 +89,12 @@ def folder(value: object) -> str:
     if trouble := locale_trouble(found):
         raise ValueError(f"{shown(found)} {trouble}")
     return found
+
+
+def output(value: object) -> str:
+    """Return the path of a folder, as it is written, or an address in a bucket, in its one form."""
+    found = text(value)
+    return bucket_url(found) if is_bucket(found) else folder(found)
 
 
 def locale_trouble(path: str) -> str | None:
@@ -412,6 +419,17 @@ def key_env(value: object) -> str:
             "if a key stood here, replace it at the service"
         )
     return text
+
+
+def database(value: object) -> str:
+    """Return the name of the variable that ``$NAME`` means; an address, which may hold a password, is not repeated."""
+    text = written(value)
+    if not text.startswith("$") or not _VARIABLE.fullmatch(text[1:]):
+        raise ValueError(
+            "is not the name of a variable: write database: $BATCHVID_DATABASE, and put the address into that "
+            "variable; if a password stood here, change it"
+        )
+    return text[1:]
 
 
 def names_another_secret(key_env: str) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from batchvid import manifest
+from batchvid.domain.bucket import folder_name
 from batchvid.domain.errors import ManifestError
 from batchvid.domain.job import Frame
 
@@ -57,9 +58,13 @@ class Desk:
         data = path.read_bytes()
         return Frame(str(path), hashlib.sha256(data).hexdigest(), len(data), mime, width, height)
 
+    def state_of(self, bucket: str) -> Path:
+        """Return where the state of an output in a bucket is kept."""
+        return self.folder / "state" / folder_name(bucket)
+
     def load(self, text: str | bytes, *, name: str = "clips.yaml") -> Manifest:
         """Write a manifest and load it."""
-        return manifest.load(self.write(name, text), read_frame=self.read_frame)
+        return manifest.load(self.write(name, text), read_frame=self.read_frame, state_of=self.state_of)
 
     def problems(self, text: str | bytes) -> list[Problem]:
         """Load a manifest that must be refused, and give its problems."""

@@ -48,11 +48,15 @@ def _no_frames(path: Path) -> Frame:
     raise AssertionError(path)
 
 
+def _no_state(bucket: str) -> Path:
+    raise AssertionError(bucket)
+
+
 def _jobs(entries: list[Any]) -> tuple[Job, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.yaml"
         path.write_text(json.dumps({"version": 1, "jobs": entries}, ensure_ascii=False))
-        return manifest.load(path, read_frame=_no_frames).jobs
+        return manifest.load(path, read_frame=_no_frames, state_of=_no_state).jobs
 
 
 def _count(entry: dict[str, Any]) -> int:

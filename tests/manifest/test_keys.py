@@ -46,6 +46,7 @@ MORE_WORDS = (
     "rebuy",
     "https://host/v1",
     "ftp://host",
+    "$FILMS",
     "\x07",
     "1.5",
 )

@@ -40,10 +40,11 @@ def test_the_key_of_a_paid_service_goes_to_no_other_by_a_default(
 def test_an_address_that_wins_over_the_manifests_wins_before_its_key_is_chosen(desk: Desk) -> None:
     """``--base-url`` takes no key along."""
     path = desk.write("m.yaml", f"service: {{provider: openai}}\n{JOBS}")
-    loaded = manifest.load(path, read_frame=desk.read_frame, base_url="http://gpu/v1")
+    loaded = manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of, base_url="http://gpu/v1")
     assert (loaded.base_url, loaded.key_env) == ("http://gpu/v1", "")
     path = desk.write("m.yaml", f"service: {{provider: openai, key_env: MY_KEY}}\n{JOBS}")
-    assert manifest.load(path, read_frame=desk.read_frame, base_url="http://gpu/v1").key_env == "MY_KEY"
+    loaded = manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of, base_url="http://gpu/v1")
+    assert loaded.key_env == "MY_KEY"
 
 
 def test_the_model_that_nobody_names_is_the_providers(desk: Desk) -> None:

@@ -88,7 +88,7 @@ def test_a_file_over_the_limit_is_not_read(desk: Desk) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ManifestError, match="at most 64 MiB are read"):
-        manifest.load(path, read_frame=desk.read_frame)
+        manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of)
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
@@ -100,7 +100,7 @@ def test_what_is_no_regular_file_is_refused_and_does_not_hang(desk: Desk, kind: 
     elif kind == "pipe":
         os.mkfifo(path)
     with pytest.raises(ManifestError, match=r"it\.yaml:0:0: manifest: (no such file|is a folder|is not a regular)"):
-        manifest.load(path, read_frame=desk.read_frame)
+        manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of)
 
 
 def test_small_slips_do_not_hide_what_comes_after_them(desk: Desk) -> None:
@@ -194,3 +194,18 @@ def test_the_cycle_collector_is_on_again_after_loading_and_after_failing(desk: D
     assert gc.isenabled()
     desk.problems("jobs: [")
     assert gc.isenabled()
+
+
+def test_an_output_may_be_in_a_bucket(desk: Desk) -> None:
+    """Its state has a folder of this machine, and the address is its name."""
+    loaded = desk.load("output: s3://clips/night/\njobs: [{prompt: A kite}]\n")
+    assert loaded.bucket == loaded.place == "s3://clips/night"
+    assert loaded.output.parent == desk.folder / "state"
+    folder = desk.load("output: night\njobs: [{prompt: A kite}]\n")
+    assert (folder.bucket, folder.place) == (None, str(desk.folder / "night"))
+
+
+def test_a_slip_in_the_address_of_a_bucket_is_no_folder(desk: Desk) -> None:
+    """It is told at its place."""
+    (told,) = desk.complaints("output: s3:/clips/night\njobs: [{prompt: A kite}]\n")
+    assert told == "clips.yaml:1:1: output: is no address of a bucket: did you mean s3://clips/night?"

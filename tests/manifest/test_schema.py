@@ -57,7 +57,7 @@ def test_every_key_is_described() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_right_and_warns_of_nothing(desk: Desk, validator: Any, path: Path) -> None:
     """For batchvid and for editors, and its budget is enough for all of its jobs."""
-    loaded = manifest.load(path, read_frame=desk.read_frame)
+    loaded = manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of)
     assert loaded.jobs
     assert loaded.warnings == ()
     assert loaded.output == JOBS / "out" / path.stem
@@ -68,7 +68,7 @@ def test_every_example_is_right_and_warns_of_nothing(desk: Desk, validator: Any,
 
 def test_the_demo_shows_text_one_frame_and_two_in_both_orientations(desk: Desk) -> None:
     """What the project promises to do, in one small manifest."""
-    loaded = manifest.load(JOBS / "demo.yaml", read_frame=desk.read_frame)
+    loaded = manifest.load(JOBS / "demo.yaml", read_frame=desk.read_frame, state_of=desk.state_of)
     assert {(len(job.frames), job.size) for job in loaded.jobs} == {(n, s) for n in (0, 1, 2) for s in ("16x9", "9x16")}
 
 
@@ -189,7 +189,7 @@ def test_the_starter_files_load_as_they_are(desk: Desk, validator: Any) -> None:
         "new/frames/dawn.png",
         "new/frames/dusk.png",
     ]
-    loaded = manifest.load(written[0], read_frame=desk.read_frame)
+    loaded = manifest.load(written[0], read_frame=desk.read_frame, state_of=desk.state_of)
     assert loaded.warnings == ()
     assert {len(job.frames) for job in loaded.jobs} == {0, 1, 2}
     validator.validate(yaml.safe_load(written[0].read_text()))
