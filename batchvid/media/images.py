@@ -169,7 +169,12 @@ def frame_bytes(frame: Frame) -> bytes:
     Raise `FrameChangedError` when the file is not the one that the job was made from, and `ValueError` when the
     picture cannot be made.
     """
-    name = os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
+    return sent_bytes(frame, source_bytes(frame))
+
+
+def source_bytes(frame: Frame) -> bytes:
+    """Return the picture in the file without its metadata, whose hash the frame has; raise `FrameChangedError`."""
+    name = _name(frame)
     try:
         found = _content(_read(frame.path))
     except ValueError as error:
@@ -177,11 +182,17 @@ def frame_bytes(frame: Frame) -> bytes:
     known = frame.mime, frame.recoded, frame.turned, frame.sha256
     if (found.mime, found.recoded, found.turned, hashlib.sha256(found.data).hexdigest()) != known:
         raise FrameChangedError(f"the frame {name} was changed after the job was made from it: run again to use it")
+    return found.data
+
+
+def sent_bytes(frame: Frame, source: bytes) -> bytes:
+    """Return the bytes to send of a frame whose `source_bytes` are known; raise `ValueError` as `frame_bytes` does."""
     if not frame.recipe:
-        return found.data
+        return source
+    name = _name(frame)
     try:
         with ONE_AT_A_TIME:
-            sent = _made(_decoded(found), turned=frame.turned, fitted=frame.fitted, mime=frame.mime)
+            sent = _made(_decoded(_content(source)), turned=frame.turned, fitted=frame.fitted, mime=frame.mime)
     except (OSError, MemoryError) as error:
         raise ValueError(
             f"the frame {name} cannot be made ready ({frame.recipe}): {str(error) or 'no memory'}"
@@ -189,6 +200,10 @@ def frame_bytes(frame: Frame) -> bytes:
     if len(sent) > FRAME_MAX_BYTES:
         raise ValueError(f"the frame {name} {_too_large(len(sent))} (prepared: {frame.recipe})")
     return sent
+
+
+def _name(frame: Frame) -> str:
+    return os.path.basename(frame.path)  # noqa: PTH119 frame.path is text, and stays so
 
 
 def _content(data: bytes) -> _Content:
