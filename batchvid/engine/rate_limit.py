@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiolimiter import AsyncLimiter
 
@@ -23,6 +23,44 @@ ON_THE_WAY_S = 0.005
 """What is evenly spaced here arrives a few milliseconds earlier or later there, and there it is counted."""
 
 
+class Pacing(Protocol):
+    """What a run asks before it sends: a pace of its own, or one that it shares with other machines."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anybody ever has to wait."""
+
+    async def acquire(self, *, share: float = 1.0) -> None:
+        """Wait until one more request may be sent, or, where it is made ready first, begun."""
+
+    async def on_time(self) -> None:
+        """Wait for the moment at which a request that is ready may leave."""
+
+    def per_minute(self) -> float:
+        """Return how many requests were let through in the last minute."""
+
+
+class LastMinute:
+    """How many there were in the last minute."""
+
+    def __init__(self) -> None:
+        self._moments: deque[float] = deque()
+
+    def note(self, now: float) -> None:
+        """Count one more."""
+        self._forget(now)
+        self._moments.append(now)
+
+    def count(self, now: float) -> float:
+        """Return how many there were."""
+        self._forget(now)
+        return float(len(self._moments))
+
+    def _forget(self, now: float) -> None:
+        while self._moments and self._moments[0] < now - 60:
+            self._moments.popleft()
+
+
 class Pace:
     """One rate limit, which the whole run shares; ``None`` is no limit.
 
@@ -33,7 +71,7 @@ class Pace:
         self._limiter: AsyncLimiter | None = None
         self._turn = asyncio.Lock()
         self._owed = 0.0
-        self._sent_at: deque[float] = deque()
+        self._sent = LastMinute()
         if rate is not None:
             per_s = rate.count / rate.period_s
             capacity = 1 + per_s * CATCH_UP_S
@@ -55,15 +93,11 @@ class Pace:
                     await self._limiter.acquire()
                     owed -= 1
                 self._owed = owed
-        self._sent_at.append(self._forget_before_last_minute())
+        self._sent.note(asyncio.get_running_loop().time())
+
+    async def on_time(self) -> None:
+        """Return at once: one process is quick enough between `acquire` and the request."""
 
     def per_minute(self) -> float:
         """Return how many requests were let through in the last minute."""
-        self._forget_before_last_minute()
-        return float(len(self._sent_at))
-
-    def _forget_before_last_minute(self) -> float:
-        now = asyncio.get_running_loop().time()
-        while self._sent_at and self._sent_at[0] < now - 60:
-            self._sent_at.popleft()
-        return now
+        return self._sent.count(asyncio.get_running_loop().time())

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
 from batchvid.engine.rate_limit import Pace
+from tests.run.bench import jobs
 from tests.run.virtual import run
+
+if TYPE_CHECKING:
+    from tests.run.conftest import MakeBench
 
 RATES = [Rate(10, 60), Rate(10, 1), Rate(1000, 1), Rate(1, 60), Rate(50, 3600)]
 
@@ -122,3 +129,39 @@ def test_the_slowest_and_the_quickest_rates_are_rates(rate: Rate) -> None:
     number = 10_000 if rate.per_s >= 10_000 else 1
     moments = let_through(rate, number=number)
     assert 0.95 * (number > 1) <= moments[-1] - moments[0] <= 1.1
+
+
+def test_a_request_waits_for_its_moment_with_its_intent_on_record(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing lies between the moment and the request."""
+    bench = make_bench()
+    seen: list[tuple[State, int]] = []
+
+    async def on_time(_pace: Pace) -> None:
+        await asyncio.sleep(0.5)
+        seen.append((bench.row("job-01").state, len(bench.creates)))
+
+    monkeypatch.setattr(Pace, "on_time", on_time)
+    assert bench.run(jobs(1)).exit_code is Exit.OK
+    assert seen == [(State.SUBMITTING, 0)]
+
+
+@pytest.mark.parametrize("asked", ["acquire", "on_time"])
+def test_a_pace_that_cannot_be_asked_stops_the_run(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Nothing was sent, so nothing is in doubt, and the next run buys each clip once."""
+    bench = make_bench()
+
+    async def away(*_pace: object, **_share: object) -> None:
+        raise StorageError("the database has not answered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pace, asked, away)
+        with pytest.raises(StorageError, match="has not answered"):
+            bench.run(jobs(3))
+    assert not bench.creates
+    assert not {row.state for row in bench.rows().values()} - {State.PENDING}
+    assert bench.run(jobs(3)).exit_code is Exit.OK
+    assert set(bench.bought().values()) == {1}
