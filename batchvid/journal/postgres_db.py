@@ -10,14 +10,16 @@ text comes back as it was, two texts stay two, and their order stays what it was
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
-from batchvid.domain.job import Attempt, Progress
+from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.text import clean
-from batchvid.journal.base import IN_NO_PLAN, TIMINGS_KEPT
+from batchvid.journal import cluster_tables, published_tables
+from batchvid.journal.base import IN_NO_PLAN, MOVED_TO, TIMINGS_KEPT, RewoundError, StandbyError
 
 try:
     import psycopg
@@ -28,25 +30,33 @@ from psycopg.adapt import Loader
 from psycopg.types.string import StrDumper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from psycopg.abc import Buffer
+
+    from batchvid.journal.base import JournalReader
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 DEFAULTS: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "batchvid",
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
     "keepalives_count": 3,
 }
 """What an address that does not say it gets."""
-KEEPALIVES = (
+SESSION = (
     "SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),"
-    " set_config('tcp_keepalives_count', '3', false)"
+    " set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '60000', false),"
+    " set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'"
+    " ELSE current_setting('synchronous_commit') END, false)"
 )
-"""The server's own: a machine that lost its power loses the lock after a minute, not after two hours."""
+"""The server's own keepalives: a machine that lost its power loses the lock after a minute, not after two hours.
+
+And every commit survives a power loss, and that of the server where a standby is waited for; the settings that are left
+are as strict as that, or stricter.
+"""
+FREE_THE_ROWS = "SELECT set_config('idle_in_transaction_session_timeout', %s, false)"
+"""A process that stands still in a transaction must not hold the rows that others wait for to take over its work."""
 MESSAGE_MAX = 300
 
 VERSION_1 = (
@@ -67,34 +77,36 @@ VERSION_1 = (
         PRIMARY KEY (journal, key)
     )
     """,
-    # One row for each job that anything has happened to; the columns are those of domain.job.Progress, in order.
+    # One row for each job that anything has happened to; the columns are those of domain.job.Progress. Each is changed
+    # a few times soon after it is made: no index is about a column that changes then, and there is room beside it, so
+    # that the new version stays on its page, and no index has to be written (a HOT update). Of such a change the
+    # server writes down what lies between the first byte that differs and the last: what changes most stands last.
     """
     CREATE TABLE batchvid.jobs (
         journal BIGINT NOT NULL REFERENCES batchvid.journals,
         job_id TEXT COLLATE "C" NOT NULL,
-        state TEXT NOT NULL
-            CHECK (state IN ('pending', 'submitting', 'in_doubt', 'running', 'ready', 'done', 'failed')),
-        version BIGINT NOT NULL CHECK (version > 0),
-        attempt BIGINT NOT NULL CHECK (attempt >= 0),
         allowance_from BIGINT NOT NULL,
-        parked BOOLEAN NOT NULL,
+        attempt BIGINT NOT NULL CHECK (attempt >= 0),
+        price_micros BIGINT,
+        unproven_micros BIGINT NOT NULL CHECK (unproven_micros >= 0),
+        fingerprint TEXT,
+        submitted_at DOUBLE PRECISION,
         task_id TEXT,
         resolved_model TEXT,
         url TEXT,
         url_expires_at DOUBLE PRECISION,
-        fingerprint TEXT,
-        price_micros BIGINT,
+        version BIGINT NOT NULL CHECK (version > 0),
+        parked BOOLEAN NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('pending', 'submitting', 'in_doubt', 'running', 'ready', 'done', 'failed')),
         reason TEXT,
-        submitted_at DOUBLE PRECISION,
         finished_at DOUBLE PRECISION,
         path TEXT,
         size_bytes BIGINT,
         sha256 TEXT,
-        unproven_micros BIGINT NOT NULL CHECK (unproven_micros >= 0),
         PRIMARY KEY (journal, job_id)
-    )
+    ) WITH (fillfactor = 50)
     """,
-    "CREATE INDEX jobs_unfinished ON batchvid.jobs (journal, job_id) WHERE state NOT IN ('done', 'failed')",
     """
     CREATE TABLE batchvid.attempts (
         journal BIGINT NOT NULL,
@@ -112,34 +124,35 @@ VERSION_1 = (
         raw BYTEA,
         PRIMARY KEY (journal, job_id, attempt),
         FOREIGN KEY (journal, job_id) REFERENCES batchvid.jobs ON UPDATE CASCADE
-    )
+    ) WITH (fillfactor = 50)
     """,
-    "CREATE INDEX attempts_held ON batchvid.attempts (journal, job_id) WHERE outcome IN ('open', 'in_doubt')",
     "CREATE UNIQUE INDEX attempts_by_task ON batchvid.attempts (journal, task_id) WHERE task_id IS NOT NULL",
+    # An event comes with its job's row, in one transaction. A foreign key would lock that row for each of its events.
     """
     CREATE TABLE batchvid.events (
-        seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        seq BIGINT GENERATED ALWAYS AS IDENTITY,
         journal BIGINT NOT NULL,
         job_id TEXT COLLATE "C" NOT NULL,
         attempt BIGINT NOT NULL,
         at DOUBLE PRECISION NOT NULL,
         kind TEXT NOT NULL,
         data TEXT NOT NULL,
-        FOREIGN KEY (journal, job_id) REFERENCES batchvid.jobs ON UPDATE CASCADE
+        PRIMARY KEY (journal, seq)
     )
     """,
-    "CREATE INDEX events_by_journal ON batchvid.events (journal, seq)",
     "CREATE INDEX events_by_job ON batchvid.events (journal, job_id)",
     """
     CREATE TABLE batchvid.timings (
-        seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        journal BIGINT NOT NULL REFERENCES batchvid.journals,
+        seq BIGINT GENERATED ALWAYS AS IDENTITY,
+        journal BIGINT NOT NULL,
         timing_class TEXT COLLATE "C" NOT NULL,
         took_s DOUBLE PRECISION NOT NULL,
-        at DOUBLE PRECISION NOT NULL
+        at DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (journal, timing_class, seq)
     )
     """,
-    "CREATE INDEX timings_by_class ON batchvid.timings (journal, timing_class, seq)",
+    *published_tables.TABLES,
+    *cluster_tables.TABLES,
 )
 
 MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1),)
@@ -147,7 +160,6 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1),)
 
 RESERVED = "outcome IN ('open', 'in_doubt')"
 UNFINISHED = "state NOT IN ('done', 'failed')"
-"""These two are word for word the conditions of the partial indexes."""
 ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM batchvid.jobs WHERE journal = %s"
 BRIEF = ", ".join("NULL" if name in IN_NO_PLAN else name for name in Progress._fields)
 IN_BRIEF = (
@@ -160,30 +172,50 @@ OPEN_ATTEMPTS = (
     " JOIN batchvid.attempts AS attempts USING (journal, job_id, attempt)"
     f" WHERE journal = %s AND {UNFINISHED} AND state != 'pending'"
 )
-MONEY = (
-    f"SELECT coalesce(sum(price_micros) FILTER (WHERE NOT {RESERVED}), 0),"
-    f" coalesce(sum(price_micros) FILTER (WHERE {RESERVED}), 0),"
-    " count(*) FILTER (WHERE price_micros IS NULL),"
-    " (SELECT coalesce(sum(unproven_micros), 0) FROM batchvid.jobs WHERE journal = %s)"
-    " FROM batchvid.attempts WHERE journal = %s"
-)
+MONEY = "SELECT spent, reserved, unpriced, unproven FROM batchvid.sums WHERE journal = %s"
 
 
-def _upsert(table: str, fields: Sequence[str], key: Sequence[str]) -> str:
-    changed = ", ".join(f"{name} = excluded.{name}" for name in fields if name not in key)
-    return (
-        f"INSERT INTO batchvid.{table} AS kept (journal, {', '.join(fields)})"
-        f" VALUES (%s{', %s' * len(fields)}) ON CONFLICT (journal, {', '.join(key)}) DO UPDATE SET {changed}"
-    )
+def _insert(table: str, fields: Sequence[str]) -> str:
+    return f"INSERT INTO batchvid.{table} (journal, {', '.join(fields)}) VALUES (%s{', %s' * len(fields)})"
 
 
-KEEP_PROGRESS = f"{_upsert('jobs', Progress._fields, ['job_id'])} WHERE kept.version = %s"
+def _update(table: str, fields: Sequence[str], key: Sequence[str]) -> str:
+    """Return an update that takes the values of `_insert`, and then once more the journal and the key."""
+    changed = ", ".join(f"{name} = %s" for name in ("journal", *fields))
+    return f"UPDATE batchvid.{table} SET {changed} WHERE {' AND '.join(f'{name} = %s' for name in ('journal', *key))}"
+
+
+# An upsert would do for both, but it locks each row that is there, and writes that down, before it changes it.
+FIRST_PROGRESS = _insert("jobs", Progress._fields)
+KEEP_PROGRESS = _update("jobs", Progress._fields, ["job_id", "version"])
 """The compare-and-set. It waits for another transaction that changes the row, and then sees its version."""
-KEEP_ATTEMPT = _upsert("attempts", Attempt._fields, ["job_id", "attempt"])
-KEEP_REMARK = _upsert("meta", ["key", "value"], ["key"])
+FIRST_OF_ATTEMPT = _insert("attempts", Attempt._fields)
+KEEP_ATTEMPT = _update("attempts", Attempt._fields, ["job_id", "attempt"])
+KEEP_TAKEOVER = (
+    "INSERT INTO batchvid.takeovers VALUES (%s, %s) ON CONFLICT (journal, job_id) DO UPDATE SET at = excluded.at"
+)
+MAY_WAKE = (
+    "WITH taken AS (SELECT job_id, extract(epoch FROM clock_timestamp() - at)::float8 AS since_s"
+    " FROM batchvid.takeovers JOIN batchvid.jobs USING (journal, job_id) WHERE journal = %s AND state = 'in_doubt')"
+    " SELECT job_id, wakes_s - since_s FROM taken, CAST(%s AS float8) AS wakes_s WHERE since_s < wakes_s"
+)
+KEEP_REMARK = f"{_insert('meta', ['key', 'value'])} ON CONFLICT (journal, key) DO UPDATE SET value = excluded.value"
 PUT_DOWN_TASK = "UPDATE batchvid.attempts SET task_id = NULL WHERE journal = %s AND job_id = %s AND attempt = %s"
 FORGET_ATTEMPT = "DELETE FROM batchvid.attempts WHERE journal = %s AND job_id = %s AND attempt = %s"
 KEEP_EVENT = "INSERT INTO batchvid.events (journal, job_id, attempt, at, kind, data) VALUES (%s, %s, %s, %s, %s, %s)"
+NEWEST_EVENT = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM batchvid.events_seq_seq"
+EVENTS_LOCK, EVENTS_LOCK_SPAN = 0x62764576, 2**32
+"""The first part of a lock of two; the second part is a number below the other one."""
+BEGIN = (
+    f"BEGIN; SELECT pg_current_xact_id()::text, pg_advisory_xact_lock_shared({EVENTS_LOCK}, (({NEWEST_EVENT})"
+    f" & {EVENTS_LOCK_SPAN - 1})::bit(32)::int)"
+)
+"""Begins a transaction that may record events: its lock tells everybody which number they come after."""
+AT_WORK_ON_EVENTS = (
+    "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+    f" AND classid::bigint = {EVENTS_LOCK} AND database = (SELECT oid FROM pg_database WHERE datname ="
+    " current_database())"
+)
 KEEP_TIMING = "INSERT INTO batchvid.timings (journal, timing_class, took_s, at) VALUES (%s, %s, %s, %s)"
 FORGET_TIMINGS = (
     "DELETE FROM batchvid.timings WHERE journal = %s AND timing_class = %s AND seq <= (SELECT seq FROM batchvid.timings"
@@ -192,9 +224,9 @@ FORGET_TIMINGS = (
 HOLDER = (
     "SELECT extract(epoch FROM coalesce(backend_start, now()))::float8"
     " FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)"
-    " WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND mode = 'ExclusiveLock'"
+    " WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND mode IN ('ExclusiveLock', 'ShareLock')"
     " AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    " AND (classid::bigint << 32) | objid::bigint = %s"
+    " AND (classid::bigint << 32) | objid::bigint = %s ORDER BY 1"
 )
 
 PostgresError = psycopg.Error
@@ -207,8 +239,9 @@ ADVICE = {
     "28": "it does not let batchvid in; look at the user and the password",
     "3D": "there is no such database; make it (createdb) or put its name right",
     "53": "its disk is full, or it has too many connections; make room and run again, nothing that is paid is lost",
+    "25P03": "this process stood still for too long in the middle of a transaction; nothing of that one is kept",
     "25006": "it takes no changes, as a standby does; name the server that does",
-    "42501": "its user may not do that; give it the right to make and use the schema batchvid",
+    "42501": "its user may not do that; give it the right to make and use the schemas batchvid and batchvid_engine",
     "42P01": "its tables are gone, and with them what was paid; restore it from a backup",
     "3F000": "its tables are gone, and with them what was paid; restore it from a backup",
     "XX001": "it is damaged; restore it from a backup",
@@ -217,11 +250,34 @@ ADVICE = {
 """What codes of PostgreSQL, or their classes, mean to a person. An error of another kind is a bug in batchvid."""
 
 
+NO_ROOM = ADVICE["53"]
+REFUSED = {
+    "authentication failed": ADVICE["28"],
+    "no password supplied": ADVICE["28"],
+    "no pg_hba.conf entry": ADVICE["28"],
+    "permission denied for database": ADVICE["28"],
+    "is not permitted to log in": ADVICE["28"],
+    "too many connections": NO_ROOM,
+    "too many clients": NO_ROOM,
+    "remaining connection slots": NO_ROOM,
+}
+"""What a server says that ends a connection before it begins: psycopg knows no code of those."""
+
+
+def _refused(said: str) -> str | None:
+    if said.rstrip().endswith("does not exist"):
+        return ADVICE["28" if ' role "' in said else "3D"]
+    return next((advice for words, advice in REFUSED.items() if words in said), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """Where a database is. Neither its repr nor its text shows the password."""
 
     url: str = field(repr=False)
+    silent_s: float = 30.0
+    """How long nothing may be heard of its machine. Where a cable is pulled, Linux would wait for a quarter of an hour
+    otherwise, and what comes meanwhile would be kept nowhere."""
 
     def __str__(self) -> str:
         """Return its address without the password."""
@@ -230,15 +286,32 @@ class Database:
         host = ":".join(str(parts[name]) for name in ("host", "port") if name in parts)
         return clean(f"postgresql://{user}{host}/{parts.get('dbname', '')}", MESSAGE_MAX)
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether its address holds a password."""
+        return not {"password", "sslpassword"}.isdisjoint(self._parts())
+
+    @property
+    def place(self) -> str:
+        """Return which server and database it is, whoever asks, for telling databases apart."""
+        parts = self._parts()
+        return " ".join(str(parts.get(name, "")) for name in ("hostaddr", "host", "port", "service", "dbname"))
+
     def connect(self) -> Connection:
         """Open a connection, with transactions begun and ended by hand only; raises `StorageError`."""
         with self.translated():
+            own = {
+                **DEFAULTS,
+                "keepalives_idle": max(1, round(self.silent_s)),
+                "keepalives_interval": max(1, round(self.silent_s / 3)),
+                "tcp_user_timeout": round(self.silent_s * 1000),
+            }
             connection: Connection = psycopg.connect(
-                **{**DEFAULTS, **self._parts(), "client_encoding": "utf8"}, autocommit=True
+                **{**own, **self._parts(), "client_encoding": "utf8"}, autocommit=True
             )
             connection.adapters.register_dumper(str, _Stored)
             connection.adapters.register_loader("text", _Read)
-            connection.execute(KEEPALIVES)
+            connection.execute(SESSION)
             return connection
 
     @contextmanager
@@ -248,7 +321,7 @@ class Database:
             yield
         except psycopg.Error as error:
             code = error.sqlstate or ""
-            advice = ADVICE.get(code) or ADVICE.get(code[:2])
+            advice = ADVICE.get(code) or ADVICE.get(code[:2]) or _refused(str(error))
             if advice is None and not isinstance(error, psycopg.OperationalError):
                 raise
             said = clean(str(error), MESSAGE_MAX)
@@ -300,13 +373,20 @@ def version_of(db: Connection) -> int:
 
 def check_version(db: Connection, database: Database) -> int:
     """Return the version of the schema; raises `ConfigError` for that of a newer batchvid."""
+    if trouble := outdated(db, database):
+        raise ConfigError(trouble)
+    return version_of(db)
+
+
+def outdated(db: Connection, database: Database) -> str:
+    """Return why this batchvid is too old for the schema; empty when it is not."""
     version = version_of(db)
-    if version > newest_version():
-        raise ConfigError(
-            f"the database {database} was written by a newer batchvid (its version is {version}, this one knows "
-            f"{newest_version()}); use that batchvid, or a newer one"
-        )
-    return version
+    if version <= newest_version():
+        return ""
+    return (
+        f"the database {database} was written by a newer batchvid (its version is {version}, this one knows "
+        f"{newest_version()}); use that batchvid, or a newer one"
+    )
 
 
 def refuse_older(version: int, name: object) -> None:
@@ -316,13 +396,45 @@ def refuse_older(version: int, name: object) -> None:
 
 
 def check_server(db: Connection, database: Database) -> None:
-    """Refuse a database that would lose what was paid, and let every commit of *db* survive a power loss."""
+    """Refuse a database that would lose what was paid, or may have lost it."""
+    if scalar(db, "SELECT pg_is_in_recovery()"):
+        raise StandbyError(f"the database {database} takes no changes, as it is a standby: name the server that does")
     if scalar(db, "SHOW server_encoding") != "UTF8":
         raise ConfigError(f"the database {database} does not hold every letter; make one with createdb -E UTF8")
     if scalar(db, "SHOW fsync") != "on":
         raise ConfigError(f"the database {database} forgets what is paid when its power fails; set fsync = on there")
-    if scalar(db, "SHOW synchronous_commit") in {"off", "local"}:  # the others are as strict as this, or stricter
-        db.execute("SET synchronous_commit = on")
+
+
+TIMELINE = (
+    "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,"
+    " current_setting('synchronous_standby_names') <> ''"
+)
+"""The number of the server's history, another one after each promotion; and whether a standby is waited for."""
+
+
+def check_timeline(db: Connection, database: Database, *, keeps: bool = True) -> None:
+    """Refuse a server that took the place of another one and may lack its last commits, until a person has looked.
+
+    Whoever *keeps* it has it known to the next one.
+    """
+    now = db.execute(TIMELINE).fetchone()
+    kept = db.execute("SELECT timeline, is_synchronous FROM batchvid.timeline").fetchone()
+    if kept is not None and now is not None and kept[0] != now[0] and not kept[1]:
+        raise RewoundError(
+            f"the database {database} was promoted or restored, and may have lost what was paid last: no standby was "
+            "waited for (synchronous_standby_names). Look on the service's dashboard for tasks that `batchvid status` "
+            "does not know. Then `batchvid run MANIFEST --moved` goes on"
+        )
+    if kept != now and keeps:
+        keep_timeline(db)
+
+
+def keep_timeline(db: Connection) -> None:
+    """Take the server as it is now for the one that knows all that is paid."""
+    with db.transaction():
+        db.execute("LOCK TABLE batchvid.timeline")
+        db.execute("DELETE FROM batchvid.timeline")
+        db.execute(f"INSERT INTO batchvid.timeline {TIMELINE}")
 
 
 def migrate(db: Connection) -> None:
@@ -345,6 +457,67 @@ def scalar(db: Connection, query: str, *values: Any) -> Any:
     """Return the first column of the first row; ``None`` when there is no row."""
     row = db.execute(query, values or None).fetchone()
     return None if row is None else row[0]
+
+
+STATES = {state.value: state for state in State}
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+
+def progress_row(progress: Progress) -> tuple[Any, ...]:
+    """Return what happened to a job as its row."""
+    return progress._replace(state=progress.state.value)  # type: ignore[arg-type]
+
+
+def progress_of(row: tuple[Any, ...]) -> Progress:
+    """Return what happened to a job, by its row."""
+    return Progress._make((row[0], STATES[row[1]], *row[2:]))
+
+
+def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
+    """Return an attempt as its row."""
+    return attempt._replace(outcome=attempt.outcome.value)  # type: ignore[arg-type]
+
+
+def attempt_of(row: tuple[Any, ...]) -> Attempt:
+    """Return an attempt by its row."""
+    return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))
+
+
+def copy_rows(db: Connection, number: int, source: JournalReader, *, at: float) -> None:
+    """Write the rows of *source* as those of the journal *number*, within a transaction of the caller."""
+    events = ((one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data)) for one in source.events())
+    timings = ((name, took_s, at) for name, known in source.timings().items() for took_s in known)
+    tables: tuple[tuple[str, Sequence[str], Iterable[tuple[Any, ...]]], ...] = (
+        ("jobs", Progress._fields, map(progress_row, source.all_progress())),
+        ("attempts", Attempt._fields, map(attempt_row, source.attempts())),
+        ("events", ("job_id", "attempt", "at", "kind", "data"), events),
+        ("timings", ("timing_class", "took_s", "at"), timings),
+    )
+    for table, columns, rows in tables:
+        statement = f"COPY batchvid.{table} (journal, {', '.join(columns)}) FROM STDIN"
+        with db.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row((number, *row))
+
+
+def moved_to(db: Connection, number: int) -> str | None:
+    """Return where the journal of this number is now; ``None`` when it is here."""
+    query = "SELECT value FROM batchvid.meta WHERE journal = %s AND key = %s"
+    where: str | None = scalar(db, query, number, MOVED_TO)
+    return where
+
+
+def refuse_moved(db: Connection, number: int, name: object) -> None:
+    """Refuse a journal that was moved elsewhere."""
+    if (where := moved_to(db, number)) is not None:
+        raise ConfigError(f"the journal {name} was moved to {clean(where, 4096)}, which knows what is paid now")
+
+
+def make_room(db: Connection, number: int) -> None:
+    """Give a journal that was moved elsewhere another name, so that one of its name can be here again."""
+    if moved_to(db, number) is not None:
+        query = "UPDATE batchvid.journals SET name = name || ' (number ' || journal || ')' WHERE journal = %s"
+        db.execute(query, [number])
 
 
 def is_committed(db: Connection, transaction: str) -> bool | None:
