@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from batchvid.domain.limits import RunOptions
 
 
+WAKES_S = 300.0
+"""So long after somebody else took up a job in doubt, who had begun it may still wake, and its request leave then."""
 CRASHED = "a run ended after this paid request was begun and before its answer was recorded"
 
 
@@ -34,6 +36,19 @@ def interrupted(progress: Progress, *, orphans: Mapping[tuple[str, int], str]) -
     if state is State.IN_DOUBT and task_id is not None:
         return (*events, life.TaskAdopted(task_id))
     return events
+
+
+def was_cut_short(event: Event) -> bool:
+    """Whether an event says of a paid request that nobody has heard more of whoever had begun it."""
+    return isinstance(event, life.SubmitUnsure) and event.reason == CRASHED
+
+
+def still_wakes(left_s: float) -> str:
+    """Return why a doubt is not opened again just now, in words."""
+    return (
+        "the worker that had begun it is not heard of any more, but may still wake and send it; it can be bought again "
+        f"in {round(left_s) + 1} s"
+    )
 
 
 def reopenings(

@@ -13,11 +13,13 @@ rules, and `tests/journal/test_conformance.py` holds each against them:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from batchvid.domain.doubts import Doubt, seen_ids
-from batchvid.domain.errors import ConfigError
+from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import (
     Event,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Attempt, Progress
     from batchvid.domain.lifecycle import KeptEvent
+    from batchvid.domain.machines import Machines
     from batchvid.domain.report import PaceChange
     from batchvid.domain.results import Money
 
@@ -54,6 +57,8 @@ IN_NO_PLAN = frozenset(
     | {"submitted_at", "finished_at", "path", "size_bytes"}
 )
 """What `JournalReader.progress_in_brief` leaves out of the jobs that are done."""
+MOVED_TO = "moved_to"
+"""The remark in a journal that was moved elsewhere and stays as it was: nothing goes on with it."""
 TIMINGS_KEPT = 200
 """Of each timing class: enough for its tail, few enough that a change at the service is learnt in a night."""
 
@@ -73,6 +78,30 @@ class TaskOwnedError(Exception):
         self.task_id = task_id
         self.owner = owner
         """The id of the job that has it."""
+
+
+class LeaseLostError(StorageError):
+    """The jobs that a worker writes about belong to another one by now; nothing was written."""
+
+    exit_code = Exit.BUSY
+
+
+class StandbyError(StorageError):
+    """The database takes no changes, as it follows another one; it may take that one's place soon."""
+
+    exit_code = Exit.CONFIG
+
+
+class RewoundError(StorageError):
+    """The database is another one than before, and may not know all that is paid; nothing was written."""
+
+    exit_code = Exit.CONFIG
+
+
+class OverCeilingError(BatchvidError):
+    """An attempt would cost more than may be spent; nothing was written."""
+
+    exit_code = Exit.BUDGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,23 +211,39 @@ class JournalReader(Protocol):
     def money(self) -> Money:
         """Return what all attempts come to. The budget is not known here."""
 
-    def reserved_jobs(self) -> frozenset[str]:
-        """Return the ids of the jobs that have an attempt open or in doubt, for which money is reserved."""
+    def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
+        """Return the ids of the jobs that have an attempt open or in doubt, for which money is reserved.
+
+        Only those *among* these ids are told, without reading the others, or all.
+        """
 
     def owner_of_task(self, task_id: str) -> str | None:
         """Return the id of the job that has this task; ``None`` when none has."""
+
+    def may_wake(self) -> Mapping[str, float]:
+        """Return, by job id, for how many seconds more a doubt is not opened again, because its sender may wake."""
+
+    def kept_beside(self) -> Mapping[tuple[str, int], str]:
+        """Return the task ids by job id and attempt that were paid, and kept where nothing fences who keeps them."""
 
     def events(
         self,
         job_id: str | None = None,
         *,
         kinds: Collection[str] = (),
-        after: int = 0,
+        after: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[KeptEvent]:
         """Yield the events of a job, or of all, in the order in which they were recorded.
 
-        *kinds* are the names of those that are wanted, by default all; *after* is the number of one before them.
+        *kinds* are the names of those that are wanted, by default all. *after* is the number of one before them, for
+        who looks again and again: what is yielded then is settled, as `settled` says.
+        """
+
+    def settled(self) -> int:
+        """Return the number up to which all events are there that will ever be.
+
+        Of several who write at the same time, one may take a number first and record its event last.
         """
 
     def pace_changes(self) -> list[PaceChange]:
@@ -209,6 +254,10 @@ class JournalReader(Protocol):
 
     def meta_get(self, key: str) -> str | None:
         """Return a remark about the journal as a whole; ``service`` is the one that it belongs to."""
+
+    def machines(self) -> Machines | None:
+        """Return which machines work on it, and what holds them back; ``None`` where one machine has the journal."""
+        return None
 
     def moved_question(self, wanted: Collection[str]) -> str | None:
         """Return what a person is asked before a run of the *wanted* jobs in what may be a copy; ``None``: nothing."""
@@ -260,6 +309,12 @@ class Journal(JournalReader, Protocol):
 
     def meta_set(self, key: str, value: str) -> None:
         """Keep a remark about the journal as a whole."""
+
+    def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:
+        """Take over all that *source* holds, and these *remarks*, into this journal, which holds none: all or nothing.
+
+        Raises `StorageError` when it does not hold just the same then. Timings count as measured *at*.
+        """
 
     def seal(self) -> None:
         """Note that the journal was compared with all that lies beside it, so that nothing outside knows more."""
@@ -326,6 +381,52 @@ def followed(before: Attempt | None, event: Event, *, job_id: str, number: int, 
     if isinstance(event, SubmitStarted) and before is not None:
         raise StaleProgressError(f"job {job_id!r}: attempt {number} was started before")
     return follow(before, event, job_id=job_id, number=number, at=at)
+
+
+def holds(reader: JournalReader, changes: Sequence[Change]) -> bool:
+    """Whether the journal holds these very changes: every event with its time, and no row from before."""
+    ids = {change.before.job_id for change in changes}
+    versions = {row.job_id: row.version for row in reader.progress_of(ids)}
+    events = {
+        (one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data))
+        for job_id in ids
+        for one in reader.events(job_id)
+    }
+    return all(
+        versions.get(change.before.job_id, 0) >= change.after.version
+        and all(
+            (change.before.job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))) in events
+            for attempt, event, at in numbered(change)
+        )
+        for change in changes
+    )
+
+
+def is_copy(one: JournalReader, other: JournalReader) -> bool:
+    """Whether two journals hold the same: jobs, attempts, events in their order, sums, and how long tasks took."""
+    return (
+        one.counts() == other.counts()
+        and one.money() == other.money()
+        and one.timings() == other.timings()
+        and _is_same(one.all_progress(), other.all_progress())
+        and _is_same(one.attempts(), other.attempts())
+        and _is_same(map(_told, one.events()), map(_told, other.events()))
+    )
+
+
+def check_copy(copy: JournalReader, source: JournalReader) -> None:
+    """Refuse a copy that does not hold what its source holds."""
+    if not is_copy(copy, source):
+        raise StorageError(f"the journal {copy.name} does not hold what {source.name} holds, so nothing was moved")
+
+
+def _is_same(ones: Iterable[object], others: Iterable[object]) -> bool:
+    return all(one == other for one, other in zip_longest(ones, others))
+
+
+def _told(event: KeptEvent) -> KeptEvent:
+    """Return an event without its number, which is the journal's own."""
+    return replace(event, seq=0)
 
 
 def event_data(event: Event) -> dict[str, Any]:

@@ -17,107 +17,94 @@ import secrets
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
-from batchvid.domain.job import Attempt, Outcome, Progress, State
-from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
+from batchvid.domain.lifecycle import TaskAdopted
 from batchvid.domain.records import rfc3339
-from batchvid.domain.results import Money
-from batchvid.domain.text import clean
+from batchvid.domain.reopening import was_cut_short
 from batchvid.journal.base import (
     Journal,
     JournalReader,
     JournalStore,
     StaleProgressError,
     TaskOwnedError,
+    check_copy,
     event_data,
     followed,
+    holds,
+    is_copy,
     log_line,
     numbered,
     open_lines,
     refuse_other,
 )
-from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
+from batchvid.journal.event_log import LOG_FILE, EventLog
 from batchvid.journal.postgres_db import (
     ALL_ATTEMPTS,
-    ALL_PROGRESS,
+    BEGIN,
+    FIRST_OF_ATTEMPT,
+    FIRST_PROGRESS,
     FORGET_ATTEMPT,
     FORGET_TIMINGS,
     HOLDER,
-    IN_BRIEF,
     IN_THE_WAY,
     KEEP_ATTEMPT,
     KEEP_EVENT,
     KEEP_PROGRESS,
     KEEP_REMARK,
+    KEEP_TAKEOVER,
     KEEP_TIMING,
-    MONEY,
     OPEN_ATTEMPTS,
     PUT_DOWN_TASK,
-    RESERVED,
-    UNFINISHED,
-    Database,
     PostgresError,
     RacedError,
+    attempt_of,
+    attempt_row,
     check_server,
+    check_timeline,
     check_version,
+    copy_rows,
     is_committed,
-    lock_key,
+    keep_timeline,
     migrate,
     newest_version,
+    progress_row,
+    refuse_moved,
     refuse_older,
     scalar,
+    version_of,
 )
-from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, write_whole
+from batchvid.journal.postgres_reader import SEAL_FILE, Place, PostgresReader
+from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, storage_error, write_whole
 from batchvid.storage.state import kept_from_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from batchvid.domain.report import PaceChange
+    from batchvid.domain.job import Attempt, Progress
     from batchvid.journal.base import Change
     from batchvid.journal.postgres_db import Connection
 
 T = TypeVar("T")
 
-SEAL_FILE = "seal-database.json"
-SEAL_MAX_BYTES = 64 * 1024
-ASKED_AT_ONCE = 1000
-"""Jobs in one query."""
 TRIES = 3
 """Of a transaction that another one got in the way of."""
 PATIENCE_S = 60.0
 """How long a server that went away in the middle of a commit is waited for, to learn what became of it."""
 LOOK_AGAIN_S = 0.2
-NAME_MAX = 4096
 ASIDE = "/"
 """Before an id for the moment in which two are exchanged; no id holds it."""
-
-STATES = {state.value: state for state in State}
-OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 _HELD: dict[tuple[str, str], Connection] = {}
 """The sessions of this process that hold a journal, by database and name: who opens the journal writes with them."""
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresStore(JournalStore):
+class PostgresStore(Place, JournalStore):
     """A journal in a PostgreSQL database."""
-
-    database: Database
-    name: str
-    """Which of the journals there."""
-    state: Path
-    """The folder of the event log and the seal, on this machine."""
-
-    def __str__(self) -> str:
-        """Return what a person finds it by."""
-        return f"{clean(self.name, NAME_MAX)} in the database {self.database}"
 
     def exists(self) -> bool:
         """Whether the journal is there. One in a database that is away counts as there."""
@@ -134,7 +121,7 @@ class PostgresStore(JournalStore):
         db = self.database.connect()
         try:
             with self.database.translated():
-                if not scalar(db, "SELECT pg_try_advisory_lock(%s)", self._key):
+                if not scalar(db, "SELECT pg_try_advisory_lock(%s)", self.key):
                     raise OutputBusyError(
                         f"another run holds the journal {self}: wait for it, or choose another output"
                     )
@@ -152,7 +139,7 @@ class PostgresStore(JournalStore):
     def held_since(self) -> float | None:
         """Return since when a session has held the journal; ``None`` when none does."""
         with closing(self.database.connect()) as db, self.database.translated():
-            since: float | None = scalar(db, HOLDER, self._key)
+            since: float | None = scalar(db, HOLDER, self.key)
             return since
 
     def open(self, *, service: str | None) -> PostgresJournal:
@@ -165,9 +152,13 @@ class PostgresStore(JournalStore):
                 version = check_version(db, self.database)
                 if version < newest_version() and (version or service is not None):
                     migrate(db)
+                if version_of(db) == newest_version():
+                    check_timeline(db, self.database)
                 if service is not None:
                     self._make(db, service)
-            journal = PostgresJournal(db, self, self._existing(db), is_borrowed=held is not None)
+                number = self._existing(db)
+                refuse_moved(db, number, self)
+            journal = PostgresJournal(db, self, number, is_borrowed=held is not None)
             journal.take_over(service)
         except BaseException:  # whatever it was, the connection is closed, and it is raised again
             if held is None:
@@ -185,6 +176,7 @@ class PostgresStore(JournalStore):
                 number = self._number(db) if version else None
                 if number is not None:
                     refuse_older(version, self)
+                    refuse_moved(db, number, self)
         except BaseException:  # whatever it was, the connection is closed, and it is raised again
             db.close()
             raise
@@ -193,9 +185,19 @@ class PostgresStore(JournalStore):
             return None
         return PostgresReader(db, self, number)
 
-    @property
-    def _key(self) -> int:
-        return lock_key(f"journal {self.name}")
+    def is_current(self, db: Connection) -> bool:
+        """Whether the journal is there, in tables of this version."""
+        return version_of(db) == newest_version() and self._number(db) is not None
+
+    def trust_server(self) -> None:
+        """Let a person's word be enough that the server knows all that is paid, though it is not the one it was."""
+        with closing(self.database.connect()) as db, self.database.translated():
+            if version_of(db) == newest_version():
+                keep_timeline(db)
+
+    def number_in(self, db: Connection) -> int:
+        """Return the number of the journal, which must be there."""
+        return self._existing(db)
 
     def _number(self, db: Connection) -> Any:
         if scalar(db, "SELECT to_regclass('batchvid.journals')") is None:
@@ -215,153 +217,6 @@ class PostgresStore(JournalStore):
             query = "INSERT INTO batchvid.journals (name) VALUES (%s) ON CONFLICT DO NOTHING RETURNING journal"
             if (number := scalar(db, query, self.name)) is not None:
                 db.cursor().executemany(KEEP_REMARK, [(number, "service", service), (number, "clean", "1")])
-
-
-class PostgresReader(JournalReader):
-    """A journal that is open. Made by `PostgresStore`."""
-
-    def __init__(self, db: Connection, store: PostgresStore, number: int) -> None:
-        self._db = db
-        self._store = store
-        self._number = number
-        self.name = str(store)
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether its last session ended properly, on this machine, and knew all that lies beside it."""
-        session = self.meta_get("session")
-        return session is not None and self.meta_get("clean") == "1" and self._sealed_session() == session
-
-    def _sealed_session(self) -> object:
-        with suppress(OSError):
-            folder = os.open(self._store.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                return (read_json(folder, SEAL_FILE, max_bytes=SEAL_MAX_BYTES) or {}).get("session")
-            finally:
-                os.close(folder)
-        return None
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-    def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
-        """Yield what has happened to these jobs, in their order."""
-        left = iter(job_ids)
-        while ids := list(islice(left, ASKED_AT_ONCE)):
-            found = {row.job_id: row for row in self._progress("AND job_id = ANY(%s)", ids)}
-            yield from (found[job_id] for job_id in ids if job_id in found)
-
-    def all_progress(self) -> Iterator[Progress]:
-        """Yield every job that anything has happened to, by id."""
-        return self._progress("ORDER BY job_id")
-
-    def open_progress(self) -> Iterator[Progress]:
-        """Yield the jobs that are neither done nor failed, by id."""
-        return self._progress(f"AND {UNFINISHED} ORDER BY job_id")
-
-    def undone_progress(self) -> Iterator[Progress]:
-        """Yield the jobs that are not done, by id."""
-        return self._progress("AND state != 'done' ORDER BY job_id")
-
-    def progress_in_brief(self) -> Iterator[Progress]:
-        """Yield every job, of done ones only what a plan needs. One query, so that all is of one moment."""
-        return map(_progress, self._rows(IN_BRIEF, self._number))
-
-    def states(self) -> dict[str, State]:
-        """Return the state of every job, by id."""
-        rows = self._rows("SELECT job_id, state FROM batchvid.jobs WHERE journal = %s")
-        return {job_id: STATES[state] for job_id, state in rows}
-
-    def done_clips(self) -> Iterator[tuple[str, str, int]]:
-        """Yield id, path and size of each clip that is done."""
-        columns = "job_id, coalesce(path, ''), coalesce(size_bytes, 0)"
-        query = f"SELECT {columns} FROM batchvid.jobs WHERE journal = %s AND state = 'done' ORDER BY job_id"
-        return self._rows(query)
-
-    def clips_beyond_ascii(self) -> Iterator[Progress]:
-        """Yield the done jobs whose path has other letters than ASCII."""
-        return self._progress("AND state = 'done' AND octet_length(path) > char_length(path) ORDER BY job_id")
-
-    def counts(self) -> dict[State, int]:
-        """Count the jobs by state."""
-        found = dict(self._rows("SELECT state, count(*) FROM batchvid.jobs WHERE journal = %s GROUP BY state"))
-        return {state: found.get(state.value, 0) for state in State}
-
-    def attempts(self, job_id: str | None = None) -> Iterator[Attempt]:
-        """Yield the paid attempts of a job, or of all."""
-        if job_id is None:
-            return map(_attempt, self._rows(f"{ALL_ATTEMPTS} ORDER BY job_id, attempt"))
-        return map(_attempt, self._rows(f"{ALL_ATTEMPTS} AND job_id = %s ORDER BY attempt", job_id))
-
-    def money(self) -> Money:
-        """Return what all attempts come to. PostgreSQL's sums are decimal numbers of any length."""
-        spent, reserved, unpriced, unproven = map(int, next(self._rows(MONEY, self._number)))
-        return Money(
-            spent_micros=spent,
-            reserved_micros=reserved + unproven,
-            unproven_micros=unproven,
-            unpriced_attempts=unpriced,
-        )
-
-    def reserved_jobs(self) -> frozenset[str]:
-        """Return the ids of the jobs for which money is reserved."""
-        query = f"SELECT DISTINCT job_id FROM batchvid.attempts WHERE journal = %s AND {RESERVED}"
-        return frozenset(job_id for (job_id,) in self._rows(query))
-
-    def owner_of_task(self, task_id: str) -> str | None:
-        """Return the id of the job that has this task."""
-        rows = self._rows("SELECT job_id FROM batchvid.attempts WHERE journal = %s AND task_id = %s", task_id)
-        return next((job_id for (job_id,) in rows), None)
-
-    def events(
-        self,
-        job_id: str | None = None,
-        *,
-        kinds: Collection[str] = (),
-        after: int = 0,
-        newest_first: bool = False,
-    ) -> Iterator[KeptEvent]:
-        """Yield the events of a job, or of all, as they were recorded."""
-        where = "journal = %s AND seq > %s"
-        values: list[Any] = [after]
-        if kinds:
-            where, values = f"{where} AND kind = ANY(%s)", [*values, list(kinds)]
-        if job_id is not None:
-            where, values = f"{where} AND job_id = %s", [*values, job_id]
-        order = " DESC" if newest_first else ""
-        query = f"SELECT seq, job_id, attempt, at, kind, data FROM batchvid.events WHERE {where} ORDER BY seq{order}"
-        rows = self._rows(query, *values)
-        return (KeptEvent(seq, job, number, at, kind, json.loads(data)) for seq, job, number, at, kind, data in rows)
-
-    def pace_changes(self) -> list[PaceChange]:
-        """Return what the event log of this machine tells of the pace."""
-        return pace_changes(self._store.state / LOG_FILE)
-
-    def timings(self) -> Mapping[str, list[float]]:
-        """Return how long tasks took, by timing class."""
-        found: dict[str, list[float]] = {}
-        query = "SELECT timing_class, took_s FROM batchvid.timings WHERE journal = %s ORDER BY seq"
-        for timing_class, took_s in self._rows(query):
-            found.setdefault(timing_class, []).append(took_s)
-        return found
-
-    def meta_get(self, key: str) -> str | None:
-        """Return a remark about the journal as a whole."""
-        rows = self._rows("SELECT value FROM batchvid.meta WHERE journal = %s AND key = %s", key)
-        return next((value for (value,) in rows), None)
-
-    def moved_question(self, wanted: Collection[str]) -> str | None:  # noqa: ARG002 it does not lie with the clips
-        """Return none: whoever copies the output copies no journal."""
-        return None
-
-    def _progress(self, where: str, *values: Any) -> Iterator[Progress]:
-        return map(_progress, self._rows(f"{ALL_PROGRESS} {where}", *values))
-
-    def _rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query whose first value is the journal. All of them come at once: they are one moment."""
-        with self._store.database.translated():
-            yield from self._db.execute(query, (self._number, *values))
 
 
 class PostgresJournal(PostgresReader, Journal):
@@ -388,6 +243,7 @@ class PostgresJournal(PostgresReader, Journal):
         if service is not None:
             refuse_other(self.name, self.meta_get("service"), service)
         self._is_sealed = super().is_sealed
+        self._fence_workers()
         self._remarks({"clean": "0", "session": secrets.token_hex(8)})
         try:
             self._store.state.parent.mkdir(parents=True, exist_ok=True)
@@ -396,8 +252,17 @@ class PostgresJournal(PostgresReader, Journal):
             raise storage_error(error, f"use the state folder {self._store.state}") from error
         self._remember()
 
+    def _fence_workers(self) -> None:
+        """Let a worker that has lost its share of the lock, and does not know it yet, record nothing more."""
+        query = (
+            "UPDATE batchvid.slices SET epoch = epoch + 1 FROM batchvid.revisions"
+            " WHERE revisions.revision = slices.revision AND journal = %s AND over_at IS NULL AND worker IS NOT NULL"
+        )
+        with self._store.database.translated():
+            self._db.execute(query, (self._number,))
+
     def _remember(self) -> None:
-        self.log.remember(open_lines(map(_attempt, self._rows(OPEN_ATTEMPTS))))
+        self.log.remember(open_lines(map(attempt_of, self._rows(OPEN_ATTEMPTS))))
 
     def close(self, *, clean: bool = True) -> None:
         """Close the journal. One that knows all, and whose use ended properly (*clean*), is sealed."""
@@ -429,7 +294,7 @@ class PostgresJournal(PostgresReader, Journal):
     def record(self, changes: Sequence[Change]) -> None:
         """Keep *changes* in one transaction."""
         if changes:
-            self.log.keep(self._transaction(lambda: self._write(changes), lambda reader: _holds(reader, changes)))
+            self.log.keep(self._transaction(lambda: self._write(changes), lambda reader: holds(reader, changes)))
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
         """Set other ids for jobs, all in one transaction."""
@@ -453,8 +318,9 @@ class PostgresJournal(PostgresReader, Journal):
         self._remember()
 
     def _rename(self, old: str, new: str) -> int:
-        query = "UPDATE batchvid.jobs SET job_id = %s WHERE journal = %s AND job_id = %s"  # attempts and events follow
-        return self._db.execute(query, (new, self._number, old)).rowcount
+        query = "UPDATE batchvid.{} SET job_id = %s WHERE journal = %s AND job_id = %s"
+        self._db.execute(query.format("events"), (new, self._number, old))
+        return self._db.execute(query.format("jobs"), (new, self._number, old)).rowcount  # its attempts follow
 
     def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
         """Keep where clips lie now, all in one transaction."""
@@ -480,6 +346,18 @@ class PostgresJournal(PostgresReader, Journal):
     def _remark(self, key: str, value: str) -> None:
         self._db.execute(KEEP_REMARK, (self._number, key, value))
 
+    def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:
+        """Take over all that *source* holds, in one transaction."""
+
+        def work() -> None:
+            copy_rows(self._db, self._number, source, at=at)
+            for key, value in remarks.items():
+                self._remark(key, value)
+            check_copy(self, source)
+
+        self._transaction(work, lambda reader: is_copy(reader, source))
+        self._remember()
+
     def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
         """Do nothing: a copy of the output is no copy of the journal."""
 
@@ -496,9 +374,9 @@ class PostgresJournal(PostgresReader, Journal):
                 )
             try:
                 with self._store.database.translated(), self._undone_on_error():
-                    begun = self._db.execute("BEGIN; SELECT pg_current_xact_id()::text")
+                    begun = self._db.execute(BEGIN)
                     begun.nextset()
-                    ((transaction,),) = begun.fetchall()
+                    ((transaction, _),) = begun.fetchall()
                     result = work()
                     self._commit(transaction, is_kept)
                     return result
@@ -537,6 +415,7 @@ class PostgresJournal(PostgresReader, Journal):
                 closing(self._store.database.connect()) as db,
                 self._store.database.translated(),
             ):
+                check_server(db, self._store.database)  # a standby may not have come to this transaction yet
                 committed = is_committed(db, transaction)
                 if committed is not None:
                     return committed and is_kept(PostgresReader(db, self._store, self._number))
@@ -566,9 +445,10 @@ class PostgresJournal(PostgresReader, Journal):
         for job_id in ids:
             if versions.get(job_id, 0) != starts[job_id]:
                 raise _stale(job_id, starts[job_id])
-        if self._many(KEEP_PROGRESS, [(self._number, *_row(rows[one]), starts[one]) for one in ids]) != len(ids):
+        first = [(self._number, *progress_row(rows[one])) for one in ids if not starts[one]]
+        kept = [(self._number, *progress_row(rows[one]), self._number, one, starts[one]) for one in ids if starts[one]]
+        if self._many(FIRST_PROGRESS, first) + self._many(KEEP_PROGRESS, kept) != len(ids):
             raise RacedError("another session was quicker")  # the next try tells which job it was
-        self._write_attempts(changes, ids)
         events = [
             (change.before.job_id, attempt, event, at) for change in changes for attempt, event, at in numbered(change)
         ]
@@ -579,16 +459,19 @@ class PostgresJournal(PostgresReader, Journal):
                 for job_id, attempt, event, at in events
             ],
         )
+        cut_short = {change.before.job_id for change in changes if any(was_cut_short(one) for one, _ in change.events)}
+        self._many(KEEP_TAKEOVER, [(self._number, job_id) for job_id in sorted(cut_short)])
         timings = [change.timing for change in changes if change.timing is not None]
         self._many(KEEP_TIMING, [(self._number, one.timing_class, one.took_s, one.at) for one in timings])
         classes = sorted({one.timing_class for one in timings})
         self._many(FORGET_TIMINGS, [(self._number, name, self._number, name) for name in classes])
+        self._write_attempts(changes, ids)  # last: until the commit is over, others wait for the sums that follow them
         return [log_line(job_id, attempt, event, at=at) for job_id, attempt, event, at in events]
 
     def _write_attempts(self, changes: Sequence[Change], ids: list[str]) -> None:
         """Store what the events make of the attempts that they are about; the rows of their jobs are this session's."""
         query = f"{ALL_ATTEMPTS} AND job_id = ANY(%s)"
-        found = map(_attempt, self._db.execute(query, (self._number, ids)))
+        found = map(attempt_of, self._db.execute(query, (self._number, ids)))
         before = {(one.job_id, one.attempt): one for one in found}
         after: dict[tuple[str, int], Attempt | None] = dict(before)
         adopted = []
@@ -604,8 +487,9 @@ class PostgresJournal(PostgresReader, Journal):
         changed = {here: one for here, one in after.items() if one != before.get(here) or here in adopted}
         self._refuse_second_owner([one for one in changed.values() if one is not None])
         self._many(FORGET_ATTEMPT, [(self._number, *here) for here, one in changed.items() if one is None])
-        kept = [one for one in changed.values() if one is not None]
-        self._many(KEEP_ATTEMPT, [(self._number, *_attempt_row(one)) for one in kept])
+        kept = [(here, (self._number, *attempt_row(one))) for here, one in changed.items() if one is not None]
+        self._many(FIRST_OF_ATTEMPT, [row for here, row in kept if here not in before])
+        self._many(KEEP_ATTEMPT, [(*row, self._number, *here) for here, row in kept if here in before])
 
     def _refuse_second_owner(self, attempts: Sequence[Attempt]) -> None:
         tasks = [one.task_id for one in attempts if one.task_id is not None]
@@ -625,44 +509,9 @@ class PostgresJournal(PostgresReader, Journal):
         return cursor.rowcount
 
 
-def _holds(reader: PostgresReader, changes: Sequence[Change]) -> bool:
-    """Whether the journal holds these very changes: every event with its time, and no row from before."""
-    ids = {change.before.job_id for change in changes}
-    versions = {row.job_id: row.version for row in reader.progress_of(ids)}
-    events = {
-        (one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data))
-        for job_id in ids
-        for one in reader.events(job_id)
-    }
-    return all(
-        versions.get(change.before.job_id, 0) >= change.after.version
-        and all(
-            (change.before.job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))) in events
-            for attempt, event, at in numbered(change)
-        )
-        for change in changes
-    )
-
-
 def _has_remark(reader: PostgresReader, key: str, value: str) -> bool:
     return reader.meta_get(key) == value
 
 
 def _stale(job_id: str, version: int) -> StaleProgressError:
     return StaleProgressError(f"job {job_id!r} is no longer at version {version}")
-
-
-def _row(progress: Progress) -> tuple[Any, ...]:
-    return progress._replace(state=progress.state.value)  # type: ignore[arg-type]
-
-
-def _progress(row: tuple[Any, ...]) -> Progress:
-    return Progress._make((row[0], STATES[row[1]], *row[2:]))
-
-
-def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
-    return attempt._replace(outcome=attempt.outcome.value)  # type: ignore[arg-type]
-
-
-def _attempt(row: tuple[Any, ...]) -> Attempt:
-    return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))

@@ -27,6 +27,7 @@ from batchvid.journal.base import (
     JournalStore,
     StaleProgressError,
     TaskOwnedError,
+    check_copy,
     event_data,
     followed,
     log_line,
@@ -36,6 +37,7 @@ from batchvid.journal.base import (
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
+from batchvid.storage.fs import doing, sync_folder
 from batchvid.storage.state import held_since, hold
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from batchvid.journal.base import Change, Timing
 
 
-JOURNAL_FILE = "journal.db"
+JOURNAL_FILE, MOVED_FILE = "journal.db", "journal.moved.db"
 READER_PATIENCE_MS = 1000
 """How long the end of a session waits for who reads just now; without the last bit of order nothing is lost."""
 ASKED_AT_ONCE = 500
@@ -86,6 +88,7 @@ UPDATE_PROGRESS = (
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)"
+INSERT_TIMING = "INSERT INTO timings (timing_class, took_s, at) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,12 @@ class SqliteStore(JournalStore):
             db.close()
             raise
         return journal
+
+    def put_away(self) -> None:
+        """Give the file of a closed journal another name, under which nothing goes on with it."""
+        with doing(f"rename {self.path}"):
+            self.path.rename(self.path.with_name(MOVED_FILE))
+            sync_folder(self.path.parent)
 
     def read(self) -> SqliteReader | None:
         """Open the journal for reading; ``None`` when there is none."""
@@ -227,25 +236,34 @@ class SqliteReader(JournalReader):
             unpriced_attempts=unpriced,
         )
 
-    def reserved_jobs(self) -> frozenset[str]:
-        """Return the ids of the jobs for which money is reserved."""
-        return frozenset(job_id for (job_id,) in self._rows(f"SELECT DISTINCT job_id FROM attempts WHERE {RESERVED}"))
+    def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
+        """Return the ids of the jobs for which money is reserved; they are read from an index of their own."""
+        found = frozenset(job_id for (job_id,) in self._rows(f"SELECT DISTINCT job_id FROM attempts WHERE {RESERVED}"))
+        return found if among is None else found.intersection(among)
 
     def owner_of_task(self, task_id: str) -> str | None:
         """Return the id of the job that has this task."""
         rows = self._rows("SELECT job_id FROM attempts WHERE task_id = ?", task_id)
         return next((job_id for (job_id,) in rows), None)
 
+    def may_wake(self) -> Mapping[str, float]:
+        """Return nothing: whoever writes here has the journal for itself, as long as it lives."""
+        return {}
+
+    def kept_beside(self) -> Mapping[tuple[str, int], str]:
+        """Return nothing: they lie in ``orphans.jsonl``."""
+        return {}
+
     def events(
         self,
         job_id: str | None = None,
         *,
         kinds: Collection[str] = (),
-        after: int = 0,
+        after: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[KeptEvent]:
         """Yield the events of a job, or of all, as they were recorded."""
-        values: tuple[str | int, ...] = (after, *kinds)
+        values: tuple[str | int, ...] = (after or 0, *kinds)
         where = "seq > ?"
         if kinds:
             where += f" AND kind IN ({', '.join('?' * len(kinds))})"
@@ -256,6 +274,11 @@ class SqliteReader(JournalReader):
         query = f"SELECT seq, job_id, attempt, at, kind, data FROM events WHERE {where} ORDER BY seq{order}"
         rows = self._rows(query, *values)
         return (KeptEvent(seq, job, number, at, kind, json.loads(data)) for seq, job, number, at, kind, data in rows)
+
+    def settled(self) -> int:
+        """Return the newest event's number, as one writes only."""
+        ((found,),) = self._rows("SELECT coalesce(max(seq), 0) FROM events")
+        return int(found)
 
     def pace_changes(self) -> list[PaceChange]:
         """Return what the event log beside the journal tells of the pace."""
@@ -420,6 +443,20 @@ class SqliteJournal(SqliteReader, Journal):
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
         )
 
+    def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:
+        """Take over all that *source* holds, in one transaction."""
+        events = ((one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data)) for one in source.events())
+        timings = ((name, took_s, at) for name, known in source.timings().items() for took_s in known)
+        with self._transaction():
+            self._db.executemany(INSERT_PROGRESS, map(_row, source.all_progress()))
+            self._db.executemany(INSERT_ATTEMPT, map(_attempt_row, source.attempts()))
+            self._db.executemany(INSERT_EVENT, events)
+            self._db.executemany(INSERT_TIMING, timings)
+            for key, value in remarks.items():
+                self._remark(key, value)
+            check_copy(self, source)
+        self.log.remember(self._open_lines())
+
     def settle(self, wanted: Collection[str] | None, *, moved: bool, note: Callable[[str], None]) -> None:
         """Let the journal be at home where it is now, or refuse."""
         if sqlite_file.settle(self, wanted, path=self.path, was_clean=self._was_clean, moved=moved, note=note):
@@ -479,7 +516,7 @@ class SqliteJournal(SqliteReader, Journal):
         if after is None:
             self._db.execute("DELETE FROM attempts WHERE job_id = ? AND attempt = ?", here)
             return
-        values = after._replace(outcome=after.outcome.value)  # type: ignore[arg-type]
+        values = _attempt_row(after)
         if row is None:
             self._execute(INSERT_ATTEMPT, values)
             return
@@ -494,10 +531,7 @@ class SqliteJournal(SqliteReader, Journal):
             raise TaskOwnedError(task_id, owner)
 
     def _note(self, timing: Timing) -> None:
-        self._db.execute(
-            "INSERT INTO timings (timing_class, took_s, at) VALUES (?, ?, ?)",
-            (timing.timing_class, timing.took_s, timing.at),
-        )
+        self._db.execute(INSERT_TIMING, (timing.timing_class, timing.took_s, timing.at))
         self._db.execute(
             "DELETE FROM timings WHERE timing_class = ? AND seq <="
             " (SELECT seq FROM timings WHERE timing_class = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
@@ -529,6 +563,10 @@ def _row(progress: Progress) -> tuple[Any, ...]:
 
 def _progress(row: tuple[Any, ...]) -> Progress:
     return Progress._make((row[0], STATES[row[1]], *row[2:5], bool(row[5]), *row[6:]))
+
+
+def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
+    return attempt._replace(outcome=attempt.outcome.value)  # type: ignore[arg-type]
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:

@@ -195,26 +195,39 @@ class MemoryReader(JournalReader):
                 money = replace(money, spent_micros=money.spent_micros + price)
         return money
 
-    def reserved_jobs(self) -> frozenset[str]:
+    def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
         """Return those with an attempt that is not over."""
-        return frozenset(one.job_id for one in self.attempts() if one.outcome.is_reserved)
+        found = frozenset(one.job_id for one in self.attempts() if one.outcome.is_reserved)
+        return found if among is None else found.intersection(among)
 
     def owner_of_task(self, task_id: str) -> str | None:
         """Look through the attempts."""
         return next((one.job_id for one in self.attempts() if one.task_id == task_id), None)
+
+    def may_wake(self) -> Mapping[str, float]:
+        """Return nothing: whoever writes here has the journal for itself, as long as it lives."""
+        return {}
+
+    def kept_beside(self) -> Mapping[tuple[str, int], str]:
+        """Return nothing: they lie in ``orphans.jsonl``."""
+        return {}
 
     def events(
         self,
         job_id: str | None = None,
         *,
         kinds: Collection[str] = (),
-        after: int = 0,
+        after: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[KeptEvent]:
         """Yield the events that are wanted."""
-        events = self._tables.events[after:]
+        events = self._tables.events[after or 0 :]
         wanted = [one for one in events if job_id in {None, one.job_id} and (not kinds or one.kind in kinds)]
         return reversed(wanted) if newest_first else iter(wanted)
+
+    def settled(self) -> int:
+        """Return how many there are."""
+        return len(self._tables.events)
 
     def pace_changes(self) -> list[PaceChange]:
         """Look through the log."""
@@ -279,6 +292,16 @@ class MemoryJournal(MemoryReader, Journal):
     def meta_set(self, key: str, value: str) -> None:
         """Keep a remark."""
         self._tables.meta[key] = value
+
+    def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:  # noqa: ARG002 it keeps no time
+        """Take over what another one holds."""
+        self._store.tables = Tables(
+            {row.job_id: row for row in source.all_progress()},
+            {(one.job_id, one.attempt): one for one in source.attempts()},
+            [replace(one, seq=number) for number, one in enumerate(source.events(), 1)],
+            {name: list(took_s) for name, took_s in source.timings().items()},
+            {**self._tables.meta, **remarks},
+        )
 
     def seal(self) -> None:
         """Do nothing: it is sealed."""

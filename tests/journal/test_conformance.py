@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,19 @@ from batchvid.domain.lifecycle import (
 )
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import Money
-from batchvid.journal.base import DURABLE, TIMINGS_KEPT, Change, StaleProgressError, TaskOwnedError, Timing, event_data
+from batchvid.journal.base import (
+    DURABLE,
+    TIMINGS_KEPT,
+    Change,
+    StaleProgressError,
+    TaskOwnedError,
+    Timing,
+    event_data,
+    is_copy,
+)
 from batchvid.journal.event_log import PACE_CHANGED
 from tests.journal.conftest import SERVICE, STORES, Life
+from tests.journal.memory import MemoryStore
 
 if TYPE_CHECKING:
     from batchvid.journal.base import Journal, JournalReader, JournalStore
@@ -439,10 +450,13 @@ def test_the_data_of_an_event_is_plain_json() -> None:
 
 def test_events_come_in_the_order_in_which_they_were_recorded(life: Life, other: Life, journal: Journal) -> None:
     """The sequence is the journal's, whatever the clocks say; who looks again asks for what came since."""
+    before = journal.settled()
     life.goes(STARTED)
     other.goes(STARTED)
     life.goes(ACCEPTED)
     found = list(journal.events())
+    assert before < found[0].seq
+    assert journal.settled() == found[-1].seq
     assert [(one.job_id, one.kind) for one in found] == [
         ("kite", "SubmitStarted"), ("dawn", "SubmitStarted"), ("kite", "SubmitAccepted"),
     ]  # fmt: skip
@@ -519,6 +533,7 @@ def test_attempts_without_a_price_are_counted_and_not_summed(life: Life, other: 
     money = journal.money()
     assert (money.spent_micros, money.reserved_micros, money.unpriced_attempts) == (0, PRICE, 1)
     assert journal.reserved_jobs() == {"kite", "dawn"}
+    assert journal.reserved_jobs(["dawn", "nobody"]) == {"dawn"}
 
 
 def test_sums_are_exact(journal: Journal, life: Life) -> None:
@@ -697,3 +712,77 @@ def test_any_legal_lives_read_back_as_they_were_lived(kind: str, groups: list[li
             assert money.reserved_micros == reserved + money.unproven_micros
             assert money.unpriced_attempts == sum(price is None for price, _ in paid.values())
             assert reader.reserved_jobs() == {name for (name, _), (_, over) in paid.items() if not over}
+
+
+# ---- from one to another
+
+
+REAL = [kind for kind in STORES if kind != "memory"]
+
+
+def shown(reader: JournalReader) -> dict[str, object]:
+    """Return all that can be asked of a journal; the numbers of events are its own."""
+    ids = sorted(reader.states())
+    return {
+        "rows": list(reader.all_progress()),
+        "brief": sorted(reader.progress_in_brief()),
+        "open": list(reader.open_progress()),
+        "undone": list(reader.undone_progress()),
+        "clips": list(reader.done_clips()),
+        "beyond": list(reader.clips_beyond_ascii()),
+        "states": reader.states(),
+        "counts": reader.counts(),
+        "attempts": [list(reader.attempts(one)) for one in (None, *ids)],
+        "events": [[replace(event, seq=0) for event in reader.events(one)] for one in (None, *ids)],
+        "money": reader.money(),
+        "reserved": reader.reserved_jobs(),
+        "timings": reader.timings(),
+        "doubts": reader.doubts(),
+        "owners": [one.task_id and reader.owner_of_task(one.task_id) for one in reader.attempts()],
+        "service": reader.meta_get("service"),
+    }
+
+
+@pytest.mark.parametrize("kinds", [(one, other) for one in REAL for other in REAL], ids="-".join)
+@settings(max_examples=25, deadline=None)
+@given(groups=steps(), took_s=st.lists(st.tuples(TEXTS, TIMES), max_size=5))
+def test_a_journal_shows_the_same_after_it_went_over_to_another(
+    kinds: tuple[str, str], groups: list[list[Change]], took_s: list[tuple[str, float]]
+) -> None:
+    """Whatever was lived: jobs, attempts, events, timings, doubts and money; and life goes on from there."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = (
+            STORES[kind](Path(folder) / name / ".batchvid" / "journal.db")
+            for kind, name in zip(kinds, ("a", "b"), strict=True)
+        )
+        with source.open(service=SERVICE) as journal:
+            for group in groups:
+                journal.record(group)
+            for number, (name, seconds) in enumerate(took_s):
+                life = Life(journal, Progress.fresh(f"timed {number}")).goes(STARTED)
+                change = replace(life.change(SubmitAccepted(f"timed {number}")), timing=Timing(name, seconds, 0.0))
+                journal.record([change])
+            wanted = shown(journal)
+            with target.open(service=SERVICE) as copy:
+                copy.fill(journal, remarks={"note": "kept"}, at=1.0)
+                assert is_copy(copy, journal)
+                assert shown(copy) == wanted
+                Life(copy, Progress.fresh("new")).goes(STARTED, UNSURE)
+                assert not is_copy(copy, journal)
+        with reading(target) as reader:
+            assert reader.meta_get("note") == "kept"
+            assert shown(reader)["rows"] == sorted([*wanted["rows"], reader.progress("new")])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", REAL)
+def test_nothing_goes_over_where_not_all_of_it_does(kind: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that lacks an attempt would pay for it again."""
+    source = MemoryStore()
+    with source.open(service=SERVICE) as journal, STORES[kind](path).open(service=SERVICE) as copy:
+        Life(journal, Progress.fresh("kite")).goes(STARTED, ACCEPTED)
+        events, asked = journal.events, count(1)
+        monkeypatch.setattr(journal, "events", lambda: islice(events(), next(asked)))
+        with pytest.raises(StorageError, match="does not hold what memory holds, so nothing was moved"):
+            copy.fill(journal, remarks={"note": "kept"}, at=1.0)
+        assert [*copy.all_progress(), *copy.attempts(), *copy.events()] == []
+        assert copy.meta_get("note") is None

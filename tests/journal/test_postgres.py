@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,11 +21,11 @@ import pytest
 
 from batchvid.domain.errors import ConfigError, Exit, OutputBusyError, StorageError
 from batchvid.domain.job import Progress
-from batchvid.domain.lifecycle import SubmitAccepted, SubmitStarted, SubmitUnsure
+from batchvid.domain.lifecycle import GaveUp, SubmitAccepted, SubmitStarted, SubmitUnsure
 from batchvid.journal import postgres as journal_module
 from batchvid.journal import postgres_db
-from batchvid.journal.base import Change, StaleProgressError
-from batchvid.journal.postgres import PostgresStore, _holds
+from batchvid.journal.base import Change, StaleProgressError, holds
+from batchvid.journal.postgres import PostgresStore
 from batchvid.journal.postgres_db import Database, scalar
 from tests import postgres
 from tests.journal.conftest import SERVICE, Life
@@ -32,6 +33,7 @@ from tests.journal.conftest import SERVICE, Life
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from batchvid.journal.postgres_reader import PostgresReader
     from tests.postgres import Server
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
@@ -122,7 +124,7 @@ def test_only_opening_for_writing_makes_tables(store: PostgresStore) -> None:
         store.open(service=None)
     assert ask(store.database, "SELECT to_regnamespace('batchvid')") is None
     store.open(service=SERVICE).close()
-    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == 1
+    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == postgres_db.newest_version()
 
 
 def test_two_that_come_first_make_one_set_of_tables(store: PostgresStore, path: Path) -> None:
@@ -183,7 +185,8 @@ def test_a_database_that_cannot_hold_every_letter_is_refused(server: Server, pat
 
 # ---- versions of the tables
 
-TOY = (2, ("ALTER TABLE batchvid.jobs ADD COLUMN toy TEXT", "CREATE TABLE batchvid.toys (toy TEXT)"))
+NEWEST = postgres_db.newest_version()
+TOY = (NEWEST + 1, ("ALTER TABLE batchvid.jobs ADD COLUMN toy TEXT", "CREATE TABLE batchvid.toys (toy TEXT)"))
 
 
 def test_older_tables_are_brought_up_to_date_by_a_run_only(
@@ -195,10 +198,10 @@ def test_older_tables_are_brought_up_to_date_by_a_run_only(
     monkeypatch.setattr(postgres_db, "MIGRATIONS", (*postgres_db.MIGRATIONS, TOY))
     with pytest.raises(ConfigError, match="older batchvid; `batchvid run` brings it up to date"):
         store.read()
-    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == 1
+    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == NEWEST
     with store.open(service=None) as journal:
         assert list(journal.all_progress()) == [life.progress]
-    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == 2
+    assert ask(store.database, "SELECT version FROM batchvid.schema_version") == NEWEST + 1
     assert ask(store.database, "SELECT count(*) FROM batchvid.toys") == 0
 
 
@@ -207,7 +210,7 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(
 ) -> None:
     """All of it, or nothing."""
     store.open(service=SERVICE).close()
-    broken = (2, (TOY[1][0], "SELECT 1/0"))
+    broken = (NEWEST + 1, (TOY[1][0], "SELECT 1/0"))
     with monkeypatch.context() as patched:
         patched.setattr(postgres_db, "MIGRATIONS", (*postgres_db.MIGRATIONS, broken))
         with pytest.raises(Exception, match="division by zero"):
@@ -223,7 +226,9 @@ def test_tables_of_a_newer_batchvid_are_refused(store: PostgresStore) -> None:
     with closing(store.database.connect()) as db:
         db.execute("UPDATE batchvid.schema_version SET version = 9")
     for look in (store.read, lambda: store.open(service=SERVICE)):
-        with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 9, this one knows 1\)") as caught:
+        with pytest.raises(
+            ConfigError, match=rf"newer batchvid \(its version is 9, this one knows {NEWEST}\)"
+        ) as caught:
             look()
         assert caught.value.exit_code is Exit.CONFIG
 
@@ -287,6 +292,58 @@ def test_a_writer_that_waited_for_another_sees_what_it_wrote(store: PostgresStor
         assert [str(error) for error in lost] == ["job 'kite' is no longer at version 1"]
         assert second.progress("kite") == accepted.after
         assert [one.kind for one in second.events("kite")] == ["SubmitStarted", "SubmitAccepted"]
+
+
+def test_who_follows_misses_nothing_that_is_committed_late(store: PostgresStore) -> None:
+    """The first of two takes the smaller number and is committed last; until then, what came behind it waits."""
+    with store.open(service=SERVICE) as first, store.open(service=None) as second, reading(store) as reader:
+        second.record([started("gull")])
+        (gull,) = reader.events(after=0)
+
+        def come_late() -> None:  # about a job that is not paid for: what is paid of one journal comes in turn
+            first._write([Change.of(Progress.fresh("kite"), (GaveUp("its frame is gone"), 1.0))])
+            second.record([started("dawn")])
+            assert [one.job_id for one in reader.events()] == ["gull", "dawn"]
+            assert reader.settled() == gull.seq
+            assert list(reader.events(after=gull.seq)) == []
+
+        first._transaction(come_late, bool)
+        assert [one.job_id for one in reader.events(after=gull.seq)] == ["kite", "dawn"]
+        assert reader.settled() == gull.seq + 2
+
+
+def test_who_follows_many_writers_sees_each_event_once(store: PostgresStore) -> None:
+    """Whenever it looks."""
+    writers, jobs = 4, 60
+    with store.open(service=SERVICE) as made:
+        made.record([started()])
+    done: list[int] = []
+
+    def write(name: int) -> None:
+        with store.open(service=None) as journal:
+            for number in range(jobs):
+                journal.record([started(f"{name}-{number}-{part}") for part in range(3)])
+        done.append(name)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(writers)]
+    seen, last = [], 0
+    with reading(store) as reader:
+        for thread in threads:
+            thread.start()
+        while len(done) < writers or last < reader.settled():
+            for event in reader.events(after=last):
+                seen.append(event.job_id)
+                last = event.seq
+    for thread in threads:
+        thread.join()
+    assert len(seen) == len(set(seen)) == 1 + writers * jobs * 3
+
+
+def reading(store: PostgresStore) -> PostgresReader:
+    """Open the journal beside its writers."""
+    reader = store.read()
+    assert reader is not None
+    return reader
 
 
 WAITS_FOR_A_ROW = (
@@ -474,9 +531,9 @@ def test_what_another_run_wrote_in_the_same_place_is_not_taken_for_ours(store: P
     """The same job, attempt and version, at another moment: who took it for its own would pay a second time."""
     with store.open(service=SERVICE) as journal:
         journal.record([started(at=2.0)])
-        assert _holds(journal, [started(at=2.0)])
-        assert not _holds(journal, [started(at=1.0)])
-        assert not _holds(journal, [started(at=2.0), started("dawn", at=2.0)])
+        assert holds(journal, [started(at=2.0)])
+        assert not holds(journal, [started(at=1.0)])
+        assert not holds(journal, [started(at=2.0), started("dawn", at=2.0)])
 
 
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -532,3 +589,21 @@ def test_a_commit_whose_end_cannot_be_known_is_an_error(
     assert "hush" not in str(caught.value)
     with pytest.raises(StorageError, match="cannot be reached"):
         store.read()
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "advice"),
+    [
+        ("batchvid", "nowhere", "there is no such database; make it (createdb)"),
+        ("nobody", "postgres", "it does not let batchvid in; look at the user and the password"),
+        ("guest", "postgres", "it does not let batchvid in; look at the user and the password"),
+    ],
+)
+def test_a_server_that_refuses_the_connection_is_not_one_that_is_away(
+    server: Server, user: str, name: str, advice: str
+) -> None:
+    """Whoever looks for a server that is down looks in vain."""
+    with closing(Database(server.url()).connect()) as db:
+        db.execute("DROP ROLE IF EXISTS guest; CREATE ROLE guest NOLOGIN")
+    with pytest.raises(StorageError, match=re.escape(advice)):
+        Database(server.url(name).replace("//batchvid:hush@", f"//{user}@")).connect()
