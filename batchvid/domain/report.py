@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Attempt, Job
     from batchvid.domain.lifecycle import KeptEvent
+    from batchvid.domain.machines import Machines
 
 
 NIGHT_GAP_S = 3 * 3600.0
@@ -249,6 +250,8 @@ class Kept:
     missing: frozenset[str] = frozenset()
     """The jobs whose clips were saved and are not on disk any more; their rows are under way again."""
     money: Money = field(default_factory=Money)
+    machines: Machines | None = None
+    """Who worked on it; ``None`` when the journal is in no database."""
 
 
 @dataclass(frozen=True, slots=True)

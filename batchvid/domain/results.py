@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.limits import Rate
+    from batchvid.domain.machines import Machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Summary:
     films: tuple[FilmReport, ...] = ()
     not_chosen: int = 0
     """Jobs of the manifest that ``--only`` did not choose; nothing else here counts them."""
+    machines: Machines | None = None
+    """Which machines took part; ``None`` when the journal is in no database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class Snapshot:
     """Newest first, at most eight."""
     needs_person: tuple[NeedsAttention, ...] = field(default=())
     """At most eight; the counts tell how many there are in all."""
+    machines: Machines | None = None
+    """Who works on it; ``None`` when the journal is in no database."""
 
 
 def worst(codes: Iterable[Exit]) -> Exit:

@@ -26,6 +26,8 @@ class StopReason:
     reason: str
     polls_too: bool = False
     downloads_too: bool = False
+    is_local: bool = False
+    """Whether it concerns this process alone: other machines may go on."""
 
 
 class Member(Protocol):

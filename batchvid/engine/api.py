@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from batchvid.domain.bucket import bucket_url, folder_name, is_bucket
 from batchvid.domain.errors import ConfigError
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.limits import RunOptions
 from batchvid.domain.records import dollars
 from batchvid.engine.observer import Logged, Several, Silent
-from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, journal_of
+from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, in_database, journal_of
 from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ class Settings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A finished clip: complete, verified, on disk."""
+    """A finished clip: complete, verified, on disk or in a bucket."""
 
     id: str
     path: Path
-    """Absolute."""
+    """Absolute. Nothing is there when the output is in a bucket: see *url*."""
     size_bytes: int
     sha256: str
     job: Job
@@ -89,33 +90,50 @@ class Clip:
     finished_at: datetime | None
     is_new: bool
     """Whether it was fetched by this run."""
+    url: str | None = None
+    """Where it is in a bucket, such as ``s3://bucket/prefix/kite.mp4``; ``None`` when it is a file, at *path*."""
 
     @property
     def sidecar(self) -> Path:
-        """The JSON file beside it, which tells the rest."""
+        """The JSON file beside it, which tells the rest; beside *url* when that is where the clip is."""
         return self.path.with_name(f"{self.path.name.removesuffix('.mp4')}.json")
 
 
-def load(path: Path | str, *, output: Path | str | None = None, base_url: str | None = None) -> Manifest:
+def load(
+    path: Path | str,
+    *,
+    output: Path | str | None = None,
+    base_url: str | None = None,
+    database: str | None = None,
+) -> Manifest:
     """Read, check and expand a manifest, with every file and frame that it names.
 
-    *output* and *base_url* win over what it says; *output* is relative to the current folder.
-    Raises `ManifestError`, which holds every problem at once, and `ConfigError` when *base_url* is none.
+    *output*, *base_url* and *database* win over what it says. *output* is a folder, relative to the current one, or an
+    address such as ``s3://bucket/prefix``, as a text; *database* is the address of one in PostgreSQL, or the name of
+    the variable that holds it (``$NAME``). Raises `ManifestError`, which holds every problem at once, and `ConfigError`
+    when one of the addresses is none.
     """
-    return _loaded(path, output=output, base_url=base_url, decode=True)
+    return _loaded(path, output=output, base_url=base_url, database=database, decode=True)
 
 
-def load_to_look(path: Path | str, *, output: Path | str | None = None, base_url: str | None = None) -> Manifest:
+def load_to_look(
+    path: Path | str,
+    *,
+    output: Path | str | None = None,
+    base_url: str | None = None,
+    database: str | None = None,
+) -> Manifest:
     """Load a manifest as `load` does, for who does not buy: its frames are not decoded, which takes most of the time.
 
     So a frame that is damaged inside is no problem here.
     """
-    return _loaded(path, output=output, base_url=base_url, decode=False)
+    return _loaded(path, output=output, base_url=base_url, database=database, decode=False)
 
 
-def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None, decode: bool) -> Manifest:
+def _loaded(
+    path: Path | str, *, output: Path | str | None, base_url: str | None, database: str | None, decode: bool
+) -> Manifest:
     from batchvid.manifest import load as load_manifest
-    from batchvid.manifest.files import on_disk
 
     def read_frame(path: Path) -> Frame:
         from batchvid.media import images as media
@@ -123,8 +141,28 @@ def _loaded(path: Path | str, *, output: Path | str | None, base_url: str | None
         return media.read_frame(path, decode=decode)
 
     address = None if base_url is None else _normalised(base_url)
-    manifest = load_manifest(path, read_frame=read_frame, base_url=address)
-    return manifest if output is None else replace(manifest, output=on_disk(Path(output).absolute()))
+    manifest = load_manifest(path, read_frame=read_frame, state_of=state_of, base_url=address)
+    return in_database(manifest if output is None else _placed(manifest, str(output)), database)
+
+
+def _placed(manifest: Manifest, output: str) -> Manifest:
+    """Return the manifest with another output: a folder, or an address in a bucket."""
+    from batchvid.manifest.files import on_disk
+
+    if not is_bucket(output):
+        return replace(manifest, output=on_disk(Path(output).absolute()), bucket=None)
+    try:
+        bucket = bucket_url(output)
+    except ValueError as error:
+        raise ConfigError(f"the output {error}") from None
+    return replace(manifest, output=state_of(bucket), bucket=bucket)
+
+
+def state_of(bucket: str) -> Path:
+    """Return the folder of this machine for the state of an output in a bucket; raises `ConfigError` without a home."""
+    from batchvid.providers.credentials import state_home
+
+    return state_home() / "outputs" / folder_name(bucket)
 
 
 def plan(manifest: Manifest) -> Plan:
@@ -328,6 +366,7 @@ class _Tap(Silent):
             submitted_at=_moment(row.submitted_at),
             finished_at=_moment(row.finished_at),
             is_new=is_new,
+            url=None if self._manifest.bucket is None else f"{self._manifest.bucket}/{row.path}",
         )
         self._hand_out(clip)
 

@@ -46,6 +46,8 @@ BAD_POLLS_STOP_SUBMITS, BAD_POLLS_STOP_POLLS = 2, 3
 bought after two might never be collected."""
 PAGES_STOP_SUBMITS = 10
 """So many web pages or redirects in a row, where the service has taken requests before: it may be under maintenance."""
+STORE_AWAY_AT_MOST_S = 3600.0
+"""Without the store of the clips; what is paid waits on this machine meanwhile, and no further clip is bought."""
 WINDOW_CLOSED = "the time window has closed"
 
 
@@ -100,6 +102,8 @@ class CircuitBreaker:
         self.halts: list[StopReason] = []
         """What this run itself has met; see `all_halts`."""
         self._paused_by = ""
+        self._store_away_since: float | None = None
+        self._store_takes_none = False
 
     @property
     def submits_stopped(self) -> bool:
@@ -146,9 +150,36 @@ class CircuitBreaker:
         """Whether the service has ever taken a request, so that its address is right."""
         return self._known or self.account.accepted > 0
 
-    def halt(self, exit_code: Exit, reason: str, *, polls_too: bool = False, downloads_too: bool = False) -> None:
+    def store_is_away(self, reason: str, *, now: float, writing: bool) -> bool:
+        """Buy nothing for a while, because no clip can be saved just now; whether that has gone on for too long.
+
+        Then nothing more is bought in this run. *writing*: it was to take a clip.
+        """
+        since = self._store_away_since = now if self._store_away_since is None else self._store_away_since
+        self._store_takes_none = self._store_takes_none or writing
+        self._paused_by = reason
+        self._resume_at = max(self._resume_at, now + self._limits.backoff_longest_s)
+        is_over = now - since >= STORE_AWAY_AT_MOST_S
+        if is_over:
+            self.halt(Exit.DISK, reason, is_local=True)
+        return is_over
+
+    def store_answered(self, *, wrote: bool) -> None:
+        """Record that the store of the clips works; one that takes no clips does not, whatever else it answers."""
+        if wrote or not self._store_takes_none:
+            self._store_away_since, self._store_takes_none = None, False
+
+    def halt(
+        self,
+        exit_code: Exit,
+        reason: str,
+        *,
+        polls_too: bool = False,
+        downloads_too: bool = False,
+        is_local: bool = False,
+    ) -> None:
         """Stop submitting, for a reason; told twice, it counts once."""
-        halt = StopReason(exit_code, reason, polls_too, downloads_too)
+        halt = StopReason(exit_code, reason, polls_too, downloads_too, is_local)
         if halt not in self.halts:
             self.halts.append(halt)
 
@@ -165,13 +196,13 @@ class CircuitBreaker:
         Closes the window, for good, when its time has come.
         """
         if self._stop_submitting_at is not None and now >= self._stop_submitting_at:
-            self.halt(Exit.STOPPED, WINDOW_CLOSED)
+            self.halt(Exit.STOPPED, WINDOW_CLOSED, is_local=True)
         return not self.submits_stopped and now >= self.submits_resume_at and not (new and self.new_jobs_wait)
 
     def window_has_ended(self, *, at: float) -> bool:
         """Whether the window is over by the wall clock (UTC epoch seconds); asked again before each paid request."""
         if self._window_ends_at is not None and at >= self._window_ends_at:
-            self.halt(Exit.STOPPED, WINDOW_CLOSED)
+            self.halt(Exit.STOPPED, WINDOW_CLOSED, is_local=True)
             return True
         return False
 
@@ -347,4 +378,5 @@ class CircuitBreaker:
                 Exit.STOPPED,
                 "the service has been away or too busy for too long; "
                 f"run again later (the last time: {slowed_by(fault)})",
+                is_local=True,
             )

@@ -209,7 +209,7 @@ def lost_of(manifest: Manifest, journal: JournalReader | None) -> dict[str, str]
     """Return the same of a manifest; nothing where there is no *journal*."""
     if journal is None:
         return {}
-    clips, ids = Output.of(manifest.output).clips, {job.id for job in manifest.jobs}
+    clips, ids = Output.of(manifest).clips, {job.id for job in manifest.jobs}
     return _lost(_wrong(clips, journal.done_clips(), ids))
 
 
@@ -229,10 +229,10 @@ def as_a_run_finds(rows: Iterable[Progress], lost: Mapping[str, str]) -> Iterato
 
 
 def missing_line(lost: Collection[str]) -> str:
-    """Return what is missing and what a run does about it, in one line."""
+    """Return which clips are missing and what a run does about it, in one line."""
     names = ", ".join(sorted(lost)[:NAMED_AT_MOST]) + (", …" if len(lost) > NAMED_AT_MOST else "")
     is_one = len(lost) == 1
-    what = "1 clip is missing on disk" if is_one else f"{len(lost):,} clips are missing on disk"
+    what = "1 clip is missing" if is_one else f"{len(lost):,} clips are missing"
     return f"{what} or not as saved; a run fetches {'it' if is_one else 'them'} again, free: {names}"
 
 
@@ -280,7 +280,7 @@ def planned(
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
-        clips = Output.of(manifest.output).clips
+        clips = Output.of(manifest).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
     rows = as_a_run_finds(rows, lost) if lost else rows

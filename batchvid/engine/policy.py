@@ -43,6 +43,8 @@ WITHOUT_URL_LOOKS = 3
 NO_URL_YET = "completed, without a URL yet"
 DOWNLOAD_TRIES = 8
 """Then the clip is left for the next run: the paid task is still there."""
+STORE_TRIES = 90
+"""The same where the store takes others, and not this clip, which is on this machine: some two hours."""
 FRESH_URL_AFTER = {3, 6}
 """After so many failures the host may be at fault: the service may name another one."""
 GONE = {FaultKind.EXPIRED, FaultKind.NOT_READY, FaultKind.UNKNOWN_TASK}

@@ -31,6 +31,7 @@ from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
 from batchvid.domain.reopening import interrupted
 from batchvid.domain.text import clean
+from batchvid.engine.belonging import claim, claim_bucket
 from batchvid.engine.planning import move_jobs
 from batchvid.journal import orphans
 from batchvid.journal.base import Change, TaskOwnedError
@@ -70,11 +71,14 @@ def recover(
 ) -> DependencyGraph:
     """Bring the journal up to date before anything else is recorded, and return the links among the jobs.
 
-    In this order: is the output at home here, what has the journal forgotten, what did the run before leave, and
-    which jobs have other ids now. *options* are a run's; ``None`` stands for a person's decision without one.
-    Raises `StorageError`.
+    In this order: whose is the output, is it at home here, what has the journal forgotten, what did the run before
+    leave, and which jobs have other ids now. *options* are a run's; ``None`` stands for a person's decision without
+    one. Raises `StorageError`.
     """
     jobs, moved = {job.id: job for job in manifest.jobs}, options is not None and options.moved
+    claim(journal, manifest, moved=moved)
+    if manifest.bucket is not None:
+        claim_bucket(journal, manifest, output.clips, moved=moved)
     journal.settle(None if options is None else jobs.keys(), moved=moved, note=warn)
     take_back(journal, output, jobs=jobs, leave_aside=moved, at=at, warn=warn)
     take_up(journal, output.state, at=at, warn=warn)
@@ -89,9 +93,10 @@ def recover(
 def take_up(journal: Journal, state: StateFolder, *, at: float, warn: Callable[[str], None]) -> None:
     """Record what the end of the run before means for its jobs."""
     if kind := network_file_system(state.output):
-        warn(f"the output {state.output} {on_network(kind)}")
+        warn(f"the journal's folder {state.output} {on_network(kind)}")
     lost = orphans.read(state.output)
-    known = {(one.job_id, one.attempt): one.task_id for one in lost.known.values()}
+    beside = journal.kept_beside()
+    known = {**beside, **{(one.job_id, one.attempt): one.task_id for one in lost.known.values()}}
     changes: list[Change] = []
     adoptions: list[Change] = []
     for row in journal.open_progress():
@@ -104,6 +109,9 @@ def take_up(journal: Journal, state: StateFolder, *, at: float, warn: Callable[[
     for change in adoptions:
         _adopt(journal, change, warn)
     _put_away(journal, state.output, lost, warn)
+    for (job_id, attempt), task_id in beside.items():
+        if journal.owner_of_task(task_id) is None:
+            warn(f"a worker was given {_task_of(task_id, job_id, attempt)}: look at the service's dashboard")
 
 
 def _put_away(journal: Journal, output: Path, lost: Orphans, warn: Callable[[str], None]) -> None:
@@ -114,12 +122,17 @@ def _put_away(journal: Journal, output: Path, lost: Orphans, warn: Callable[[str
     for number in lost.strange.values():
         warn(f"line {number} of {where} makes no sense, and may name a paid task: look at it; it is kept")
     for one in waiting.values():
-        warn(
-            f"{where} names task {clean(one.task_id, 100)} of job {clean(one.job_id, 100)!r}, attempt {one.attempt}, "
-            "which the journal cannot place: look at the service's dashboard; the line is kept"
-        )
+        task = _task_of(one.task_id, one.job_id, one.attempt)
+        warn(f"{where} names {task}: look at the service's dashboard; the line is kept")
     if taken:
         orphans.put_away(output, taken, [*waiting, *lost.strange])
+
+
+def _task_of(task_id: str, job_id: str, attempt: int) -> str:
+    return (
+        f"task {clean(task_id, TASK_SHOWN)} of job {clean(job_id, TASK_SHOWN)!r}, attempt {attempt}, which the journal "
+        "cannot place"
+    )
 
 
 def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> None:
@@ -182,7 +195,7 @@ def witnesses(output: Output) -> Witnesses:
                 _take(found, line)
     for path, told in output.clips.sidecars():
         found.clip(told, path)
-    for line in _lines(folder, CLIPS_FILE):
+    for line in _lines(output.state.clips_folder, CLIPS_FILE):
         told = loads(line.decode("utf-8", "replace"))
         if isinstance(told, dict):
             found.clip(told, told.get("path"))

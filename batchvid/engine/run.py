@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from batchvid.domain.dependencies import DependencyTracker
+from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.doubts import doubts_of
-from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.errors import BatchvidError, Exit, StorageError
 from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
-from batchvid.domain.reopening import reopenings, reopens_done
+from batchvid.domain.reopening import reopenings, reopens_done, still_wakes
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
@@ -38,6 +38,7 @@ from batchvid.journal.group_commit import Recorder
 from batchvid.media.images import frame_bytes
 from batchvid.providers.registry import PROVIDERS
 from batchvid.storage.output import Output
+from batchvid.storage.state import CLIPS_FILE
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
@@ -47,13 +48,19 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Job, Progress
+    from batchvid.domain.lifecycle import Reopened
     from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
-    from batchvid.journal.base import Journal
+    from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
     from batchvid.storage.base import ClipStore
 
-    Ended = Callable[[int, Summary | BatchvidError], Awaitable[None]]
+
+class Ended(Protocol):
+    """Told how each of several runs ended, by its place among them."""
+
+    def __call__(self, place: int, outcome: Summary | BatchvidError, /) -> Awaitable[None]:
+        """Tell it."""
 
 
 CHOSE_NONE = "--only chose none of its jobs"
@@ -111,7 +118,7 @@ def summary_of(
     reason = halt.reason if halt else nothing or _all_exhausted(exhausted)
     return Summary(
         manifest=context.named,
-        output=str(context.manifest.output),
+        output=context.manifest.place,
         counts=counts,
         parked=deferred,
         money=scheduler.budget.money,
@@ -142,30 +149,19 @@ async def run(context: RunContext) -> Summary:
     journal fails in its midst.
     """
     manifest, options, now = context.manifest, context.options, asyncio.get_running_loop().time()
-    output = Output.of(manifest.output)
-    output.prepare()
+    output = Output.of(manifest)
+    await settled(output.prepare)
+    if manifest.bucket is not None:
+        context.observer.note(f"clips go into {manifest.bucket}; their journal stays in {output.state.folder}")
     store = journal_of(manifest)
     with store.lock(), store.open(service=context.identity) as journal:
-        at, note, warn = context.wall(), context.observer.note, context.observer.warn
-        dependencies = recover(journal, output, manifest, options, at=at, note=note, warn=warn)
-        jobs = as_they_stand(manifest.jobs, dependencies, journal)
-        only = options.chosen(jobs)
-        chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-        closed_too = reopens_done(options, manifest.limits)
-        found = journal.progress_in_brief() if closed_too else journal.undone_progress()
-        again = reopenings(chosen, found, options=options, limits=manifest.limits)
-        refused = _refused_names(chosen.values(), journal, output.clips, again=again, warn=warn)
-        again = {job_id: event for job_id, event in again.items() if job_id not in refused}
-        kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
-        take_up_missing(journal, output.clips, kept, at=at, warn=warn)
-        if context.planned is not None:
-            sent = frozenset(chosen.keys() - refused.keys()) if refused else only
-            context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=sent))
-        rows, closed = parted(journal, jobs.keys(), again=again, whole=dependencies.ids)
+        taken = take_stock(context, journal, output)
+        again, only, refused, dependencies = taken.again, taken.only, taken.refused, taken.dependencies
+        rows, closed = parted(journal, taken.jobs.keys(), again=again, whole=dependencies.ids)
         pool = context.pool or InFlightPool.among([manifest.limits])
         breaker = CircuitBreaker(
             manifest.limits,
-            stop_submitting_at=_on_clock(options.until_at, now=now, at=context.wall()),
+            stop_submitting_at=on_clock(options.until_at, now=now, at=context.wall()),
             window_ends_at=options.until_at,
             known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
             spend_cap=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
@@ -196,18 +192,68 @@ async def run(context: RunContext) -> Summary:
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
         elapsed_s = asyncio.get_running_loop().time() - now
         summary = summary_of(context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s)
-        await settled(lambda: output.state.write_clips(lambda: _clip_lines(manifest, journal)))
+        await settled(lambda: output.state.write_clips(lambda: clip_lines(manifest, journal)))
+    try:
+        await settled(partial(output.clips.publish, manifest.output, CLIPS_FILE))
+    except StorageError as error:  # the clips are safe, and the next run publishes it
+        context.observer.warn(str(error))
     if context.before_summary is not None:
         await context.before_summary(summary)
     context.observer.summary(summary)
     return summary
 
 
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What is found before anything is sent: the jobs as they stand, and what may become of them."""
+
+    jobs: dict[str, Job]
+    """All, by id, in the manifest's order."""
+    only: frozenset[str] | None
+    """The ids that may be submitted; ``None`` is all."""
+    again: dict[str, Reopened]
+    """The events that would open closed jobs and doubts again."""
+    refused: dict[str, str]
+    """The jobs whose file cannot be made, each with the reason."""
+    dependencies: DependencyGraph
+
+    @property
+    def may_be_sent(self) -> frozenset[str] | None:
+        """The ids that may be submitted and whose file can be made; ``None`` is all."""
+        if not self.refused:
+            return self.only
+        return frozenset((self.jobs.keys() if self.only is None else self.only) - self.refused.keys())
+
+
+def take_stock(context: RunContext, journal: Journal, output: Output) -> Stock:
+    """Bring the journal up to date, decide what may be bought, and tell the plan. Nothing is sent."""
+    manifest, options = context.manifest, context.options
+    at, note, warn = context.wall(), context.observer.note, context.observer.warn
+    dependencies = recover(journal, output, manifest, options, at=at, note=note, warn=warn)
+    jobs = as_they_stand(manifest.jobs, dependencies, journal)
+    only = options.chosen(jobs)
+    chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
+    closed_too = reopens_done(options, manifest.limits)
+    found = journal.progress_in_brief() if closed_too else journal.undone_progress()
+    again = reopenings(chosen, found, options=options, limits=manifest.limits)
+    for job_id, left_s in (journal.may_wake() if again else {}).items():
+        if again.pop(job_id, None) is not None:
+            warn(f"{job_id} stays in doubt: {still_wakes(left_s)}")
+    refused = refused_names(chosen.values(), journal, output.clips, again=again, warn=warn)
+    again = {job_id: event for job_id, event in again.items() if job_id not in refused}
+    kept = {job_id: job for job_id, job in jobs.items() if job_id not in again}
+    take_up_missing(journal, output.clips, kept, at=at, warn=warn)
+    stock = Stock(jobs, only, again, refused, dependencies)
+    if context.planned is not None:
+        context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=stock.may_be_sent))
+    return stock
+
+
 NAMES_TOLD = 20
 """Jobs of which each gets a line."""
 
 
-def _refused_names(
+def refused_names(
     jobs: Iterable[Job],
     journal: Journal,
     clips: ClipStore,
@@ -230,7 +276,7 @@ def _refused_names(
     return found
 
 
-def _on_clock(moment: float | None, *, now: float, at: float) -> float | None:
+def on_clock(moment: float | None, *, now: float, at: float) -> float | None:
     """Return a moment of the wall clock on the monotonic one, which nobody sets."""
     return None if moment is None else now + moment - at
 
@@ -317,7 +363,7 @@ async def _films(
     return tuple([report async for report in made])
 
 
-def _clip_lines(manifest: Manifest, journal: Journal) -> Iterator[dict[str, Any]]:
+def clip_lines(manifest: Manifest, journal: JournalReader) -> Iterator[dict[str, Any]]:
     """Yield one object per clip on disk, in the manifest's order."""
     jobs = {job.id: job for job in manifest.jobs}
     for row in journal.progress_of(jobs):

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from batchvid.domain import lifecycle as life
+from batchvid.domain.errors import StorageError
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
 from batchvid.domain.reopening import CRASHED
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.limits import Limits
+    from batchvid.domain.machines import Machines
     from batchvid.engine.scheduler import Scheduler
     from batchvid.journal.base import JournalReader, JournalStore
     from batchvid.manifest.model import Manifest
@@ -248,6 +250,7 @@ class WatchStatistics(Statistics):
     def took_place(self, kind: str, at: float) -> None:
         """Record an event, in the order in which they came."""
         if kind == "SubmitStarted":
+            self.submits += 1
             self._submits.append(at)
 
     def stands(self, row: Progress) -> None:
@@ -272,11 +275,18 @@ class WatchStatistics(Statistics):
             self.saved(NewClip(name, row.path, row.size_bytes or 0, row.finished_at or 0.0))
 
     def snapshot(
-        self, *, at: float, run_since: float | None, money: Money, timings: Mapping[str, list[float]]
+        self,
+        *,
+        at: float,
+        run_since: float | None,
+        money: Money,
+        timings: Mapping[str, list[float]],
+        machines: Machines | None = None,
     ) -> Snapshot:
         """Return the run as it stands; *run_since* is when the run that holds the output began, ``None`` without one.
 
-        While no run is active, a job whose paid request was under way is in doubt, and nothing is in flight.
+        While no run is active, a job whose paid request was under way is in doubt, and nothing is in flight. What many
+        *machines* share is told by the database: the brakes, too.
         """
         active = run_since is not None
         counts = {state: self.counts[state] for state in State}
@@ -291,7 +301,7 @@ class WatchStatistics(Statistics):
             }
         while self._submits and self._submits[0] < at - MINUTE_S:
             self._submits.popleft()
-        limits = self._limits
+        limits, brakes = self._limits, machines if active else None
         return Snapshot(
             counts=counts,
             parked=len(self._deferred),
@@ -308,6 +318,12 @@ class WatchStatistics(Statistics):
             active=active,
             newest=self.newest,
             needs_person=tuple(stuck.values())[:SHOWN],
+            slowed_to=1.0 if brakes is None else brakes.slowed_to,
+            paused_s=0.0 if brakes is None else max(brakes.paused_s, brakes.doubt_s),
+            slowed_by="" if brakes is None else slowed_by(brakes),
+            stopping=next(iter(brakes.halts), None) if brakes is not None else None,
+            submits=self.submits,
+            machines=machines,
         )
 
     def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:
@@ -330,6 +346,15 @@ class WatchStatistics(Statistics):
         )
 
 
+def slowed_by(machines: Machines) -> str:
+    """Return why an account that many machines use goes slower than it may."""
+    if machines.doubt_s > machines.paused_s:
+        return f"{machines.unsure_in_a_row} paid requests in a row are in doubt"
+    return machines.slowed_by
+
+
+MACHINES_EVERY_S = 1.0
+"""The clips of each machine are counted; those of a large journal are not, as often as its money is not."""
 MONEY_EVERY_S = 10.0
 """The sums are over all attempts ever paid, so they are not asked for at every look at a large journal."""
 FEW_JOBS = 5000
@@ -352,6 +377,8 @@ class Watching:
         self._money = Money(budget_micros=manifest.limits.budget_micros)
         self._money_at = float("-inf")
         self._timings: dict[str, list[float]] = {}
+        self._machines: Machines | None = None
+        self._machines_at = float("-inf")
 
     def __enter__(self) -> Self:
         """Begin; the journal is opened when there is one."""
@@ -365,28 +392,41 @@ class Watching:
             self._journal.close()
 
     def look(self) -> Snapshot:
-        """Return how the run stands now. Raises as `JournalStore.read` does."""
-        at = self._wall()
+        """Return how the run stands now. Raises as `JournalStore.read` does; the next look begins again then."""
+        try:
+            return self._look(self._wall())
+        except StorageError:
+            self.__exit__(None, None, None)
+            self._journal = None
+            raise
+
+    def _look(self, at: float) -> Snapshot:
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = self._store.held_since()
         if self._journal is None:
             self._begin(at)
         elif self._follow():
             self._sum_up(at)
-        return self._statistics.snapshot(at=at, run_since=since, money=self._money, timings=self._timings)
+        self._look_at_machines(at)
+        return self._statistics.snapshot(
+            at=at, run_since=since, money=self._money, timings=self._timings, machines=self._machines
+        )
 
     def _begin(self, at: float) -> None:
         journal = self._journal = self._store.read()
         if journal is None:
             return
-        recent = []
+        submits = self._statistics.submits
+        self._statistics = WatchStatistics(self._manifest.jobs, self._manifest.limits)
+        recent, self._seen = [], journal.settled()
         for event in journal.events(newest_first=True):
-            self._seen = max(self._seen, event.seq)
             if event.at < at - MINUTE_S:
                 break
-            recent.append(event)
+            if event.seq <= self._seen:
+                recent.append(event)
         for event in reversed(recent):
             self._statistics.took_place(event.kind, event.at)
+        self._statistics.submits = submits  # the recent ones were before this watcher, or are counted
         for row in journal.all_progress():
             self._statistics.stands(row)
         self._sum_up(at)
@@ -400,11 +440,14 @@ class Watching:
             self._seen = event.seq
             changed.add(event.job_id)
             self._statistics.took_place(event.kind, event.at)
-        for job_id in changed:
-            row = journal.progress(job_id)
-            if row is not None:
-                self._statistics.stands(row)
+        for row in journal.progress_of(sorted(changed)):
+            self._statistics.stands(row)
         return bool(changed)
+
+    def _look_at_machines(self, at: float) -> None:
+        every_s = MONEY_EVERY_S if len(self._manifest.jobs) > FEW_JOBS else MACHINES_EVERY_S
+        if self._journal is not None and at - self._machines_at >= every_s:
+            self._machines_at, self._machines = at, self._journal.machines()
 
     def _sum_up(self, at: float) -> None:
         if self._journal is None or (len(self._manifest.jobs) > FEW_JOBS and at - self._money_at < MONEY_EVERY_S):

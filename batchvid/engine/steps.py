@@ -19,7 +19,14 @@ from urllib.parse import urljoin
 
 from batchvid.domain import lifecycle as life
 from batchvid.domain.dependencies import bound
-from batchvid.domain.errors import ForeignFileError, InTheWayError, StorageError, StoreAwayError, TooManyFilesError
+from batchvid.domain.errors import (
+    Exit,
+    ForeignFileError,
+    InTheWayError,
+    StorageError,
+    StoreAwayError,
+    TooManyFilesError,
+)
 from batchvid.domain.filename import is_plain, kept_as
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
@@ -28,7 +35,15 @@ from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, Proof
 from batchvid.domain.text import clean
 from batchvid.engine import policy
 from batchvid.engine.films import ClipNotUsableError
-from batchvid.journal.base import DURABLE, Change, TaskOwnedError, Timing, log_line
+from batchvid.journal.base import (
+    DURABLE,
+    Change,
+    OverCeilingError,
+    StaleProgressError,
+    TaskOwnedError,
+    Timing,
+    log_line,
+)
 from batchvid.providers.base import Request, inline_number, source_of
 from batchvid.storage.download import download
 from batchvid.storage.threads import settled
@@ -43,7 +58,7 @@ if TYPE_CHECKING:
     from batchvid.engine.answers import AnswerKeeper
     from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
-    from batchvid.engine.rate_limit import Pace
+    from batchvid.engine.rate_limit import Pacing
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
     from batchvid.journal.base import Log
@@ -149,6 +164,8 @@ PLACES_FOLLOWED = 3
 """An answer in place of a clip that names its place, and one more behind that."""
 
 
+NOT_HEARD_OF = "this worker was not heard of for too long, so another one may have the job"
+
 WORTH_KEEPING = {
     Phase.SUCCEEDED,
     Phase.UNHEARD,
@@ -181,8 +198,10 @@ class Ports:
     take_still: Callable[[Progress, float | None, str], Frame]
     """Extract a frame of a finished clip, at a place in it, and keep it under a name; blocks."""
     still_sha256: Callable[[str], str | None]
-    submit_pace: Pace
-    request_pace: Pace
+    submit_pace: Pacing
+    request_pace: Pacing
+    may_send: Callable[[], bool] = lambda: True
+    """Whether what the journal says of the jobs is still ours to change; asked right before a paid request."""
     wall: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
 
@@ -197,7 +216,7 @@ class Steps:
     draining_s: Callable[[], float | None]
     """How long ago the run was told to stop; ``None`` when it was not."""
 
-    async def submit(self, index: int) -> float | None:  # noqa: C901 the steps of a paid request, in their order
+    async def submit(self, index: int) -> float | None:  # noqa: C901, PLR0912 the steps of a paid request, in their order
         """Send the job's next paid attempt, once, with the intent on disk before it leaves."""
         job, one = self.scheduler.jobs[index], self.scheduler.active[index]
         # 1. What can be refused is refused while nothing is on record, and the request is complete.
@@ -210,6 +229,10 @@ class Steps:
             reason = f"{error}: batchvid verify MANIFEST --repair fetches it again, free"
             self.scheduler.hold_back(index, reason)
             self.ports.observer.warn(f"{job.id} is not sent: {reason}")
+            return None
+        except StoreAwayError as error:
+            self.scheduler.withdraw(index)
+            self._store_is_away(error, writing=False)
             return None
         except StorageError:
             self.scheduler.withdraw(index)
@@ -226,15 +249,15 @@ class Steps:
             return None
         # 2. The intent is durable: a crash from here on leaves a doubt, and never a request that nobody knows of.
         new = not one.started
-        started = life.SubmitStarted(one.progress.attempt + 1, job.price_micros, job.fingerprint)
-        try:
-            await self._record(index, started)
-        except StorageError:
-            self.scheduler.withdraw(index)
-            raise
-        # 3. The request is sent once. Whatever happens to it, the answer is a value.
+        if not await self._intended(index, job):
+            return None
+        # 3. The request is sent once, at its moment. Whatever happens to it, the answer is a value.
+        await self._until_its_moment(index)
         sent = self._now()
         known = self.scheduler.breaker.service_is_known
+        if not self.ports.may_send():
+            unsent = Fault(FaultKind.UNAVAILABLE, NOT_HEARD_OF, proof=Proof.NOT_SENT)
+            return await self._refused(index, unsent, sent=sent, new=new)
         result = await self.ports.service.post(request)
         took_s = self._now() - sent
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
@@ -251,6 +274,29 @@ class Steps:
         # 5. The first answer is kept for a report. Nothing depends on it.
         await self.ports.answers.created(request, job, result, took_s=took_s)
         return wait_s
+
+    async def _intended(self, index: int, job: Job) -> bool:
+        """Record that the job is about to be paid for; ``False`` when that would cost more than may be spent."""
+        attempt = self.scheduler.active[index].progress.attempt + 1
+        try:
+            await self._record(index, life.SubmitStarted(attempt, job.price_micros, job.fingerprint))
+        except StorageError:
+            self.scheduler.withdraw(index)
+            raise
+        except OverCeilingError as error:
+            self.scheduler.withdraw(index)
+            self.scheduler.breaker.halt(Exit.BUDGET, str(error))
+            return False
+        return True
+
+    async def _until_its_moment(self, index: int) -> None:
+        """Wait for the moment that the pace has for the request; one that is stopped meanwhile was not sent."""
+        try:
+            await self.ports.submit_pace.on_time()
+        except (asyncio.CancelledError, StorageError) as error:
+            why = str(error) or "it was stopped before"
+            await self._record(index, life.SubmitRefused(f"not sent: {why}"))
+            raise
 
     async def _with_first_frame(self, index: int, job: Continuation) -> Job:
         """Return the job as it can be sent: with the frame of the clip that it goes on from, and its fingerprint.
@@ -269,12 +315,23 @@ class Steps:
             raise ValueError(f"its first frame cannot be taken from {clip.path}, which {error}") from None
         return replace(job, frames=(first, *job.frames))
 
+    def _store_is_away(self, error: StoreAwayError, *, writing: bool) -> bool:
+        """Pause buying; whether the store has been away for too long."""
+        breaker, text = self.scheduler.breaker, str(error)
+        if breaker.slowed_by != text:
+            self.ports.observer.warn(f"nothing is bought meanwhile: {text}")
+        return breaker.store_is_away(text, now=self._now(), writing=writing)
+
     async def _refuse_taken_name(self, job: Job, progress: Progress) -> None:
         """Refuse to pay for a clip whose name is taken by what the journal does not know: it could not be saved there.
 
         When a journal was lost, that is every clip that was paid.
         """
-        if progress.path != job.path and await settled(partial(self.ports.clips.is_taken, job.path)):
+        if progress.path == job.path:
+            return
+        is_taken = await settled(partial(self.ports.clips.is_taken, job.path))
+        self.scheduler.breaker.store_answered(wrote=False)
+        if is_taken:
             raise ValueError(
                 f"something that this journal does not know has the name of {job.path}, of its sidecar or its folder: "
                 "move it away, then batchvid retry"
@@ -288,7 +345,7 @@ class Steps:
             reason = f"the service named task {created.task_id}, which already belongs to job {error.owner!r}"
             await self._unsure(index, life.SubmitUnsure(reason))
             return
-        except StorageError:
+        except (StorageError, StaleProgressError):
             self._orphan(index, created)
             raise
         self.scheduler.task_began(index, now=self._now())
@@ -442,9 +499,15 @@ class Steps:
         except (ForeignFileError, InTheWayError) as error:
             await self._record(index, life.DownloadFailed(str(error), parked=True))
             return None
-        except (TooManyFilesError, StoreAwayError) as error:
+        except TooManyFilesError as error:
             outcome = Fault(FaultKind.UNAVAILABLE, str(error))
+        except StoreAwayError as error:  # the clip waits in scratch, however long that takes
+            one.retries = one.retries.with_download_fault(Fault(FaultKind.UNAVAILABLE, str(error)))
+            parked = self._store_is_away(error, writing=True) or one.retries.download_faults >= policy.STORE_TRIES
+            await self._record(index, life.DownloadFailed(str(error), parked=parked))
+            return scheduler.limits.backoff_longest_s
         if not isinstance(outcome, Fault):
+            scheduler.breaker.store_answered(wrote=True)
             await self._record(index, outcome)
             if outcome.differs:
                 what = "; ".join(outcome.differs)

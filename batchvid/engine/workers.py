@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.limits import Limits, Rate
     from batchvid.domain.results import Snapshot
+    from batchvid.engine.rate_limit import Pacing
     from batchvid.engine.scheduler import Scheduler
 
 
@@ -42,10 +43,14 @@ class Runner:
 
     Raises `StorageError` when the journal can no longer be written; everything that was accepted is on record then,
     or in ``orphans.jsonl``. To be made inside a running event loop. *beside* are the runs of the same account,
-    itself among them: what one of them does may give another its turn.
+    itself among them: what one of them does may give another its turn. Unless it *is_shown*, its observer is not told
+    how it stands.
     """
 
-    def __init__(self, scheduler: Scheduler, ports: Ports, beside: Sequence[Runner] = ()) -> None:
+    def __init__(
+        self, scheduler: Scheduler, ports: Ports, beside: Sequence[Runner] = (), *, is_shown: bool = True
+    ) -> None:
+        self._is_shown = is_shown
         self.scheduler = scheduler
         self.ports = ports
         self.statistics = RunStatistics(scheduler, started=self._now())
@@ -149,10 +154,13 @@ class Runner:
 
     async def _pace(self, step: Step) -> None:
         share = self.scheduler.breaker.throttle.share
-        if step is Step.SUBMIT:
-            await self.ports.submit_pace.acquire(share=share)
-        elif step is Step.POLL:
-            await self.ports.request_pace.acquire(share=share)
+        try:
+            if step is Step.SUBMIT:
+                await self.ports.submit_pace.acquire(share=share)
+            elif step is Step.POLL:
+                await self.ports.request_pace.acquire(share=share)
+        except StorageError as error:  # whoever deals out the moments is away; what is taken now is refused
+            self._fail(error)
 
     async def _sleep(self, step: Step, now: float) -> None:
         """Wait until something changes, or the moment comes at which a turn may come by itself.
@@ -186,7 +194,7 @@ class Runner:
     def _fail(self, error: StorageError) -> None:
         """Stop because of the disk: let requests in flight end, and collect nothing more."""
         self._failure = self._failure or error
-        self.scheduler.breaker.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True)
+        self.scheduler.breaker.halt(Exit.DISK, str(error), polls_too=True, downloads_too=True, is_local=True)
         self._begin_to_drain()
 
     async def _watch(self) -> None:
@@ -197,10 +205,10 @@ class Runner:
         self._idle.add(task)
         share = None
         while not self._over:
-            snapshot = self.snapshot()
-            self.ports.observer.stats(snapshot)
-            if share != snapshot.slowed_to:
-                share = snapshot.slowed_to
+            if self._is_shown:
+                self.ports.observer.stats(self.snapshot())
+            if share != self.scheduler.breaker.throttle.share:
+                share = self.scheduler.breaker.throttle.share
                 self.ports.log.append({"at": rfc3339(self.ports.wall()), "event": PACE_CHANGED, "share": share})
             self.ports.log.flush()
             await asyncio.sleep(STATS_EVERY_S)
@@ -215,8 +223,8 @@ class InFlightPool:
     """One account, as all runs of a call that use it see it."""
 
     account: SharedAccount
-    submit_pace: Pace
-    request_pace: Pace
+    submit_pace: Pacing
+    request_pace: Pacing
     runners: list[Runner] = field(default_factory=list)
     """Those at work."""
 

@@ -186,7 +186,7 @@ def clip(tmp_path: Path, make_clip: MakeClip) -> Path:
 
 def test_a_still_is_kept_and_goes_out_byte_for_byte(clip: Path) -> None:
     """Its hash is of what is sent; a second taking gives the same bytes."""
-    output = Output.of(clip.parent)
+    output = Output.at(clip.parent)
     output.state.prepare()
     frame = take_still(output, row(clip), None, "print")
     assert hashlib.sha256(frame_bytes(frame)).hexdigest() == frame.sha256 == output.state.frame_sha256("print")
@@ -197,7 +197,7 @@ def test_a_still_is_kept_and_goes_out_byte_for_byte(clip: Path) -> None:
 
 def test_a_clip_that_is_not_the_journals_gives_no_still(clip: Path, make_clip: MakeClip) -> None:
     """Gone, cut, changed without changing its size, or a link to another file."""
-    output = Output.of(clip.parent)
+    output = Output.at(clip.parent)
     output.state.prepare()
     known, whole = row(clip), clip.read_bytes()
     elsewhere = clip.with_name("elsewhere.mp4")

@@ -135,6 +135,7 @@ class Bench:
         self.view = Watcher()
         self.interrupts = Interrupts()
         self.films: tuple[Film, ...] = ()
+        self.bucket: str | None = None
 
     def wall(self) -> float:
         """Return the time of day, which goes as the loop's clock does."""
@@ -193,6 +194,7 @@ class Bench:
             limits=limits,
             jobs=tuple(wanted),
             films=self.films,
+            bucket=self.bucket,
             provider=ProviderName(self.world.terms.provider),
         )
         return RunContext(

@@ -248,7 +248,7 @@ def test_a_moved_task_outlives_the_rotation_of_the_log(
     log = state(bench) / "log.jsonl"
     first, *others = jobs(4)
     wanted = [replace(first, id="kite", path="kite.mp4"), *others]
-    before, output, notes = log.read_text(), Output.of(bench.folder), list[str]()
+    before, output, notes = log.read_text(), Output.at(bench.folder), list[str]()
     monkeypatch.setattr(eventlog, "ROTATE_BYTES", 4000)
     with SqliteStore(state(bench) / "journal.db").open(service="https://api.example.com/v1") as journal:
         recover(

@@ -15,7 +15,7 @@ from tests.run.bench import QUICK, changed, job, jobs
 if TYPE_CHECKING:
     from tests.run.conftest import MakeBench
 
-MISSING = "1 clip is missing on disk or not as saved; a run fetches it again, free: job-02"
+MISSING = "1 clip is missing or not as saved; a run fetches it again, free: job-02"
 
 
 def test_a_missing_clip_is_polled_for_a_fresh_url_and_fetched(make_bench: MakeBench) -> None:

@@ -237,7 +237,7 @@ def test_the_calls_own_bounds_hold_over_all_manifests(make_bench: MakeBench) -> 
 def test_an_output_that_another_run_holds_does_not_stop_the_others(make_bench: MakeBench) -> None:
     """It ends with 75; the other manifest is done."""
     bench = make_bench()
-    held = Output.of(bench.folder / "a")
+    held = Output.at(bench.folder / "a")
     (bench.folder / "a").mkdir(parents=True)
     held.prepare()
     with ExitStack() as stack:
