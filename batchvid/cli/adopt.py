@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import bound_account, json_option, load, manifest_argument, output_option, service_options
+from batchvid.cli.options import (
+    bound_account,
+    database_option,
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    service_options,
+)
 from batchvid.cli.output.advice import command
 from batchvid.cli.output.text import count
 from batchvid.cli.retry import confirmed, writing
@@ -60,6 +68,7 @@ offline_option = click.option(
 @offline_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where a person should think twice, for scripts.")
 @output_option
+@database_option
 @service_options
 @json_option
 def adopt_command(
@@ -70,7 +79,8 @@ def adopt_command(
     file: Path | None,
     offline: bool,
     yes: bool,
-    output: Path | None,
+    output: str | None,
+    database: str | None,
     base_url: str | None,
     api_key_file: Path | None,
     ca_file: str | None,
@@ -90,7 +100,7 @@ def adopt_command(
     """
     if (file is None) == (job_id is None) or (job_id is None) != (task_id is None):
         raise click.UsageError("name a job and its task, or a file with many: ID TASK_ID, or --from FILE")
-    loaded = load(manifest, output=output, base_url=base_url)
+    loaded = load(manifest, output=output, database=database, base_url=base_url)
     teller = Teller(str(manifest), file, as_json=as_json)
     with writing(loaded) as journal, ExitStack() as stack:
         adopting = Adopting(loaded, str(manifest), journal, stack, key_file=api_key_file, ca_file=ca_file)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import json_option, load, manifests_argument, safe_names_line, warn_of_names
+from batchvid.cli.options import database_option, json_option, load, manifests_argument, safe_names_line, warn_of_names
 from batchvid.cli.output import text
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
@@ -36,8 +36,9 @@ PLAIN_RATIO_MAX = 32
 
 @click.command("check")
 @manifests_argument
+@database_option
 @json_option
-def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
+def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json: bool) -> int:
     """Read, expand and validate manifests, with every file and frame they name. Nothing is sent or written.
 
     Shows a table of the frames: what is in each file, and whether its ratio fits the clips that it is for.
@@ -47,7 +48,7 @@ def check_command(manifests: tuple[Path, ...], *, as_json: bool) -> int:
     safe: list[dict[str, str]] = []
     for path in manifests:
         try:
-            manifest = load(path, decode=True)
+            manifest = load(path, database=database, decode=True)
         except ManifestError as error:
             problems.extend(error.problems)
             continue

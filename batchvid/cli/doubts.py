@@ -12,6 +12,7 @@ import click
 
 from batchvid.cli.adopt import Adopting, offline_option, report
 from batchvid.cli.options import (
+    database_option,
     json_option,
     load,
     manifest_argument,
@@ -57,6 +58,7 @@ WORDS = {"a": "adopted", "b": "to be bought again", "l": "left"}
 )
 @offline_option
 @output_option
+@database_option
 @service_options
 @json_option
 def doubts_command(
@@ -64,7 +66,8 @@ def doubts_command(
     *,
     not_billed: bool,
     offline: bool,
-    output: Path | None,
+    output: str | None,
+    database: str | None,
     base_url: str | None,
     api_key_file: Path | None,
     ca_file: str | None,
@@ -79,7 +82,7 @@ def doubts_command(
     or quit. The service is asked for a task before it is adopted; what is bought again may be paid twice. Each decision
     is recorded at once. Elsewhere, and with --json, it is a list, which can be read beside a run.
     """
-    loaded = load(manifest, output=output, base_url=base_url)
+    loaded = load(manifest, output=output, database=database, base_url=base_url)
     if not_billed:
         _count_no_more(loaded)
         return Exit.OK

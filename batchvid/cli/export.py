@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import load, manifest_argument, output_option, read_journal
+from batchvid.cli.options import database_option, load, manifest_argument, output_option, read_journal
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 from batchvid.domain.records import EXPORT, records
@@ -31,6 +31,7 @@ FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 @click.command("export")
 @manifest_argument
 @output_option
+@database_option
 @click.option(
     "--format",
     "form",
@@ -40,13 +41,13 @@ FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
     help="Commas with a line of names first, or one JSON object a line.",
 )
 @click.option("--safe-cells", is_flag=True, help="Defuse CSV cells that a spreadsheet would take for formulas.")
-def export_command(manifest: Path, *, output: Path | None, form: str, safe_cells: bool) -> int:
+def export_command(manifest: Path, *, output: str | None, database: str | None, form: str, safe_cells: bool) -> int:
     """Write one row a job to standard output: state, task, price, times, file, hash, prompt, frames.
 
     A file or pipe gets UTF-8, whatever the locale.
     A prompt may begin with = + - or @, which a spreadsheet takes for a formula: --safe-cells puts a ' before it.
     """
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, database=database)
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the locale's encoding may lack what is in a prompt
     rows = records(EXPORT, loaded.jobs, read_journal(loaded)[0])

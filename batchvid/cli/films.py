@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import CLIP_MOMENT, json_option, load, manifest_argument, output_option, read_journal
+from batchvid.cli.options import (
+    CLIP_MOMENT,
+    database_option,
+    json_option,
+    load,
+    manifest_argument,
+    output_option,
+    read_journal,
+)
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.engine.target import journal_of
@@ -25,8 +33,9 @@ if TYPE_CHECKING:
 @click.command("films")
 @manifest_argument
 @output_option
+@database_option
 @json_option
-def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
+def films_command(manifest: Path, *, output: str | None, database: str | None, as_json: bool) -> int:
     """Join the films whose clips are all there; nothing is sent. A run does the same at its end.
 
     Clips of one kind are joined without loss, others are coded once more. A film is made again only when one of its
@@ -37,14 +46,14 @@ def films_command(manifest: Path, *, output: Path | None, as_json: bool) -> int:
     from batchvid.engine.context import Interrupts
     from batchvid.storage.output import Output
 
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, database=database)
     if not loaded.films:
         complain(f"{manifest} names no films: write film: true beside a storyboard, or films:")
         return Exit.OK
     interrupts = Interrupts()
     store = journal_of(loaded)
     if store.exists():
-        clips = Output.of(loaded.output).clips
+        clips = Output.of(loaded).clips
         with store.lock():
             rows, _ = read_journal(loaded)
             reports = asyncio.run(_make(loaded, rows, clips, interrupts))

@@ -20,11 +20,12 @@ import click
 import batchvid
 from batchvid.cli.output.text import count
 from batchvid.cli.streams import complain
+from batchvid.domain.bucket import bucket_url, is_bucket
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.filename import safe
 from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
-from batchvid.providers.credentials import PREFIX
+from batchvid.providers.credentials import PREFIX, zone_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -44,13 +45,38 @@ Command = TypeVar("Command", bound="Callable[..., object]")
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 manifests_argument = click.argument("manifests", type=click.Path(path_type=Path), nargs=-1, required=True)
+
+
+class OutputPlace(click.Path):
+    """A folder, or an address in a bucket, as text: a path would take one of its slashes away."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the address in its one form, or the folder as it is written."""
+        written = os.fspath(value)
+        if not is_bucket(written):
+            return str(super().convert(value, param, ctx))
+        try:
+            return bucket_url(written)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 output_option = click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPlace(path_type=str, file_okay=False),
     envvar=f"{PREFIX}OUTPUT",
-    metavar="FOLDER",
+    metavar="FOLDER|URL",
     show_envvar=True,
-    help="Use this output folder instead of the manifest's; relative to the current folder.",
+    help="Put the clips here instead of the manifest's output: a folder, relative to the current one, or "
+    "s3://bucket/prefix (also gs://, az://).",
+)
+database_option = click.option(
+    "--database",
+    envvar=f"{PREFIX}DATABASE",
+    metavar="URL",
+    show_envvar=True,
+    help="Use the journal in this PostgreSQL database instead of the output's: postgresql://USER@HOST/NAME, or $NAME "
+    "for a variable that holds the address. A password belongs in a variable: a command line is seen by everybody.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 key_file_option = click.option(
@@ -157,6 +183,15 @@ def _duration(text: str) -> float:
     return duration_s(text)
 
 
+def _dead_time(text: str) -> float:
+    from batchvid.domain.machines import DEAD_AT_LEAST_S, DEAD_AT_MOST_S
+
+    found = _duration(text)
+    if not DEAD_AT_LEAST_S <= found <= DEAD_AT_MOST_S:
+        raise ValueError(f"{text!r} is no dead time: write one between 3 s and 2 minutes")
+    return found
+
+
 def _speed(text: str) -> float:
     from batchvid.engine.target import FASTEST, SLOWEST
 
@@ -186,6 +221,8 @@ TIME_OF_DAY = Written("HH:MM", _time_of_day)
 """Hour and minute, in local time."""
 DURATION = Written("8h", _duration)
 """``8h`` or ``1h30m``, in seconds."""
+DEAD_TIME = Written("10s", _dead_time)
+"""In seconds."""
 SPEED = Written("N", _speed)
 """How many times as fast as the service the sandbox is."""
 CLIP_MOMENT = Written("-0.2s", _clip_moment)
@@ -193,12 +230,24 @@ CLIP_MOMENT = Written("-0.2s", _clip_moment)
 AMOUNT = Written("25.00", _amount)
 """Money, in millionths."""
 
+dead_time_option = click.option(
+    "--dead-time",
+    "dead_s",
+    type=DEAD_TIME,
+    metavar="10s",
+    default="10s",
+    show_default=True,
+    envvar=f"{PREFIX}DEAD_TIME",
+    help="Take over what a worker has that was not heard of for so long; the same on all machines.",
+)
+
 
 def load(
     path: Path,
     *,
-    output: Path | None = None,
+    output: str | None = None,
     base_url: str | None = None,
+    database: str | None = None,
     sandbox: bool = False,
     decode: bool = False,
 ) -> Manifest:
@@ -208,13 +257,18 @@ def load(
     """
     from batchvid.cli.output.advice import keep_flags
     from batchvid.engine.api import load_to_look
+    from batchvid.engine.target import named_database
 
-    if not path.is_absolute() or (output is not None and not output.is_absolute()):
+    is_relative = output is not None and not is_bucket(output) and not Path(output).is_absolute()
+    if not path.is_absolute() or is_relative:
         _check_here()
-    keep_flags(output=None if output is None else str(output), base_url=base_url, sandbox=sandbox)
+    kept = None if database is None else named_database(database)
+    keep_flags(output=output, base_url=base_url, database=kept, sandbox=sandbox)
     gc.disable()
     try:
-        manifest = (batchvid.load if decode else load_to_look)(path, output=output, base_url=base_url)
+        manifest = (batchvid.load if decode else load_to_look)(
+            path, output=output, base_url=base_url, database=database
+        )
         gc.freeze()  # what is read lives as long as the command: the collector need not walk it
     finally:
         gc.enable()
@@ -241,7 +295,7 @@ def warn_of_names(manifest: Manifest, ids: Collection[str]) -> None:
     """Warn of the names of these jobs which the output's file system may refuse, as far as that can be seen."""
     from batchvid.storage.fs import narrow_file_system
 
-    kind = narrow_file_system(manifest.output)
+    kind = narrow_file_system(manifest.output) if manifest.bucket is None else None
     odd = [job for job in manifest.jobs if job.id in ids and safe(job.path) != job.path] if kind is not None else []
     if odd:
         shown = clean(_listed([f"{job.id}: {job.path}" for job in odd[:NAMES_SHOWN]], len(odd)), NAMES_MAX_CHARS)
@@ -279,7 +333,7 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     if journal is None:
         return {}, Money(budget_micros=budget)
     with journal:
-        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest.output).clips)
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
 
@@ -306,7 +360,7 @@ def warn_of_forgotten(manifest: Manifest, journal: JournalReader | None) -> None
 
     jobs = {job.id: job for job in manifest.jobs}
     try:
-        found = forgotten(journal, Output.of(manifest.output), jobs=jobs, at=time.time())
+        found = forgotten(journal, Output.of(manifest), jobs=jobs, at=time.time())
     except StorageError as error:
         complain(f"warning: {error}")
         return
@@ -326,3 +380,11 @@ def bound_account(manifest: Manifest, stack: ExitStack, *, key_file: Path | None
     if service != manifest.base_url:
         raise ConfigError(f"the clips come from {service}, and not from {manifest.base_url}: add --base-url {service}")
     return service_account(manifest, key_file=key_file, ca_file=ca_file)
+
+
+def window_end(until: float | None, for_s: float | None) -> float | None:
+    """Return when submitting stops, by the earlier of the two options; warn where the zone is not the wished one."""
+    if until is not None and (trouble := zone_trouble()) is not None:
+        complain(f"warning: {trouble}")
+    ends = [until, None if for_s is None else time.time() + for_s]
+    return min((end for end in ends if end is not None), default=None)

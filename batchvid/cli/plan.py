@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.options import (
+    database_option,
     json_option,
     load,
     manifest_argument,
@@ -74,8 +75,9 @@ STYLES = {
     "--rebuy", is_flag=True, help="As run --rebuy would do it: with changed jobs, and all that hangs on them."
 )
 @output_option
+@database_option
 @json_option
-def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: bool) -> int:
+def plan_command(manifest: Path, *, rebuy: bool, output: str | None, database: str | None, as_json: bool) -> int:
     """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
 
     A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
@@ -85,7 +87,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
     from batchvid.engine.planning import lost_of, missing_line, planned
     from batchvid.storage.output import Output
 
-    loaded = load(manifest, output=output, decode=True)
+    loaded = load(manifest, output=output, database=database, decode=True)
     journal, active = journal_of(loaded).read(), journal_of(loaded).is_held()
     with journal or nullcontext():
         lost = lost_of(loaded, journal)
@@ -93,7 +95,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: Path | None, as_json: b
         if not active:
             warn_of_forgotten(loaded, journal)
     warn_of_names(loaded, {row.job_id for row in made.rows if row.submits})
-    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded.output).clips) if loaded.films else []
+    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded).clips) if loaded.films else []
     if as_json:
         for report in films:
             tell(json.dumps({"type": "film", **film_json(report)}))

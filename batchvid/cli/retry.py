@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import load, manifest_argument, output_option
+from batchvid.cli.options import database_option, load, manifest_argument, output_option
 from batchvid.cli.output.advice import LISTED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, why, word
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
-from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.errors import BatchvidError, ConfigError, Exit, OutputBusyError
 from batchvid.domain.job import State
 from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import DEFERRED, standing
+from batchvid.domain.reopening import still_wakes
 from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     store = journal_of(manifest)
     if not store.exists():
-        raise ConfigError(f"nothing was ever run into {manifest.output}: no job can be reopened or adopted")
-    output, at = Output.of(manifest.output), time.time()
+        raise ConfigError(f"nothing was ever run into {manifest.place}: no job can be reopened or adopted")
+    output, at = Output.of(manifest), time.time()
     refused = None
     with store.lock(), store.open(service=None) as journal:
         recover(journal, output, manifest, None, at=at, note=complain, warn=complain)
@@ -94,7 +95,7 @@ def without_refused(manifest: Manifest) -> Manifest:
     from batchvid.engine.planning import TOLD_AT_MOST, identity_of
     from batchvid.storage.output import Output
 
-    journal, clips = journal_of(manifest).read(), Output.of(manifest.output).clips
+    journal, clips = journal_of(manifest).read(), Output.of(manifest).clips
     with journal or nullcontext():
         found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
     if found is None or not found.resembling:
@@ -182,6 +183,7 @@ STUCK = {State.FAILED: "failed", DEFERRED: "timed out or not fetched", State.IN_
 @click.option("--in-doubt", is_flag=True, help="Reopen every in-doubt job; some may be paid twice.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, for scripts.")
 @output_option
+@database_option
 def retry_command(
     manifest: Path,
     ids: tuple[str, ...],
@@ -190,7 +192,8 @@ def retry_command(
     timed_out: bool,
     in_doubt: bool,
     yes: bool,
-    output: Path | None,
+    output: str | None,
+    database: str | None,
 ) -> int:
     """Reopen failed, timed-out or in-doubt jobs, so that the next run submits them again; says what it may cost.
 
@@ -198,7 +201,7 @@ def retry_command(
     """
     if not ids and not (failed or timed_out or in_doubt):
         raise click.UsageError("name job ids, or --failed, --timed-out or --in-doubt")
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, database=database)
     jobs = {job.id: job for job in loaded.jobs}
     wanted = {State.FAILED: failed, DEFERRED: timed_out, State.IN_DOUBT: in_doubt}
     with writing(loaded) as journal:
@@ -210,6 +213,7 @@ def retry_command(
         if not chosen:
             tell(f"no job is {' or '.join(STUCK[state] for state in STUCK if wanted[state])}: nothing was changed")
             return Exit.OK
+        _refuse_early(chosen, journal)
         _tell_cost(chosen, cost_in(journal, [jobs[row.job_id] for row in chosen], loaded.limits))
         if not yes and not confirmed("Reopen them?"):
             tell("nothing was changed")
@@ -231,6 +235,15 @@ def _named(job_id: str, rows: dict[str, Progress], jobs: dict[str, Job], *, in_d
     if row.state is State.IN_DOUBT and not in_doubt:
         raise click.UsageError(f"job {job_id!r} is in doubt, and may be paid already: add --in-doubt to buy it again")
     return row
+
+
+def _refuse_early(rows: list[Progress], journal: Journal) -> None:
+    """Raise `OutputBusyError` for a doubt of which the other side may still send its request."""
+    waits = {job_id: left_s for job_id, left_s in journal.may_wake().items() if job_id in {row.job_id for row in rows}}
+    if waits:
+        job_id, left_s = max(waits.items(), key=lambda one: one[1])
+        more = f" (and {len(waits) - 1} more)" if len(waits) > 1 else ""
+        raise OutputBusyError(f"nothing was changed: {job_id}{more} stays in doubt: {still_wakes(left_s)}")
 
 
 def _tell_cost(rows: list[Progress], cost: Cost) -> None:

@@ -12,6 +12,7 @@ import click
 
 from batchvid.cli.options import (
     bound_account,
+    database_option,
     json_option,
     load,
     manifest_argument,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
 @click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
 @output_option
+@database_option
 @service_options
 @json_option
 def verify_command(
@@ -49,7 +51,8 @@ def verify_command(
     quick: bool,
     deep: bool,
     repair: bool,
-    output: Path | None,
+    output: str | None,
+    database: str | None,
     base_url: str | None,
     api_key_file: Path | None,
     ca_file: str | None,
@@ -71,8 +74,8 @@ def verify_command(
     from batchvid.providers.registry import PROVIDERS
     from batchvid.storage.output import Output
 
-    loaded = load(manifest, output=output, base_url=base_url)
-    held = Output.of(loaded.output)
+    loaded = load(manifest, output=output, database=database, base_url=base_url)
+    held = Output.of(loaded)
     done = list(_done(loaded))
     if quick:
         clips = ((job.id, row.path or "", row.size_bytes or 0) for job, row in done)

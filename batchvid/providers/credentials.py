@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PREFIX = "BATCHVID_"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
 """In the name of a variable: it may hold something that only the service should see."""
+DATABASE_ADDRESS = re.compile(r"postgres(ql)?://|.*\bpassword\s*=", re.IGNORECASE | re.DOTALL)
+"""What begins so may hold the password of the journal's database."""
 KEY_MIN, KEY_LETTERS_MIN = 8, 6
 """A key of fewer characters, or of fewer letters and digits, is part of ordinary answers: it could not be taken out of
 them where a service repeats it."""
@@ -65,6 +67,21 @@ def zone_trouble(environ: Mapping[str, str] | None = None) -> str | None:
     return f"TZ is {name!r}, which this machine does not know, so local times are UTC: correct it, or install tzdata"
 
 
+def state_home(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of this user for what must survive on this machine, beside no clips (XDG base directories).
+
+    Raises `ConfigError` where the environment names none: guessing another one would lose sight of what is paid.
+    """
+    environ = os.environ if environ is None else environ
+    for name, below in (("XDG_STATE_HOME", ""), ("HOME", ".local/state")):
+        if environ.get(name, "").startswith("/"):
+            return Path(environ[name], below, "batchvid")
+    raise ConfigError(
+        "there is no folder for what stays on this machine: set HOME, or XDG_STATE_HOME to a folder of this "
+        "machine that stays (in full)"
+    )
+
+
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
     """Return the API key: from systemd's credentials, then from *key_file*, then from the variable *key_env*.
 
@@ -101,7 +118,36 @@ def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | No
 def without_secrets(key_env: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a child process that needs no key: neither *key_env* nor what looks like a secret."""
     environ = os.environ if environ is None else environ
-    return {name: value for name, value in environ.items() if name != key_env and not SECRET.search(name)}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name != key_env and not SECRET.search(name) and not DATABASE_ADDRESS.match(value)
+    }
+
+
+STORES = ("AWS_", "GOOGLE_", "AZURE_")
+"""How the variables begin that the clients of object stores read."""
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Where S3 is, when it is not Amazon's; the first one wins, as in Amazon's own programs."""
+
+
+def store_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables by which an object store is found, with its keys: for a child process that reads clips."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.startswith(STORES)}
+
+
+def store_endpoint(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return where S3 is; ``None`` when it is Amazon's."""
+    environ = os.environ if environ is None else environ
+    return next((environ[name] for name in ENDPOINTS if environ.get(name)), None)
+
+
+def store_has_key(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment says how S3 is to be asked: with a key, as somebody with a role, or without any."""
+    environ = os.environ if environ is None else environ
+    ways = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE")
+    return any(environ.get(name) for name in ways) or any(name.startswith("AWS_CONTAINER_") for name in environ)
 
 
 def quiet_coders() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
+from batchvid.journal.postgres_db import Database
 from batchvid.sandbox.process import Options, running
+from tests import postgres
 from tests.cli.project import KEY, RULES, Project, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+NUMBERS = count()
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +43,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Proj
     ran = found.batchvid("run", "m.yaml")
     assert ran.code == 4, ran
     return found
+
+
+@pytest.fixture
+def url() -> str:
+    """Return the address of an empty database."""
+    server, name = postgres.server(), f"cli_{next(NUMBERS)}"
+    with closing(Database(server.url()).connect()) as db:
+        db.execute(f"CREATE DATABASE {name}")
+    return server.url(name)
