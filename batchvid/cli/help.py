@@ -13,7 +13,19 @@ from click.shell_completion import CompletionItem
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
 
-TOPICS = ("manifest", "money", "troubles", "night", "report", "service", "sandbox", "python", "speed", "glossary")
+TOPICS = (
+    "manifest",
+    "money",
+    "troubles",
+    "night",
+    "cluster",
+    "report",
+    "service",
+    "sandbox",
+    "python",
+    "speed",
+    "glossary",
+)
 """In the order of reading; each is ``help/TOPIC.md``, and its first paragraph is its line in the list."""
 PAGE_WIDTH = 100
 """Longer lines are hard to read."""

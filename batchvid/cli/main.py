@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("check", "Read, expand and validate manifests; nothing is sent or written."),
     "plan": ("plan", "Show what a run would do, and what it would cost."),
     "run": ("run", "Do what is left to do, then exit."),
+    "work": ("work", "Work on what is published in a database, beside other machines."),
     "status": ("status", "Show how the jobs stand; works beside a running run."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
@@ -28,6 +29,7 @@ COMMANDS = {
     "films": ("films", "Join finished clips into the manifest's films."),
     "frame": ("films", "Take one frame out of a clip, as a PNG."),
     "export": ("export", "Write one row a job, as CSV or JSON lines."),
+    "move-journal": ("move", "Move a journal into a database, or back beside the clips."),
     "cron": ("cron", "Print what starts a run every night; installs nothing."),
     "sandbox": ("sandbox", "Serve the sandbox, which plays the paid service."),
     "schema": ("init", "Print the manifest's JSON Schema, for editors."),
@@ -60,7 +62,7 @@ class Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = import_module(f"batchvid.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def resolve_command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,17 +13,20 @@ from batchvid.cli.options import (
     DURATION,
     MOMENT,
     SPEED,
+    database_option,
+    dead_time_option,
     json_option,
     load,
     manifests_argument,
     output_option,
     service_options,
+    window_end,
 )
 from batchvid.cli.retry import is_bounded_or_accepted, without_refused
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
-from batchvid.providers.credentials import PREFIX, zone_trouble
+from batchvid.providers.credentials import PREFIX
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -101,8 +103,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let the sandbox generate so many times as fast as the service.",
 )
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="With --database: where machines work on another content of the manifest, have nobody begin more of that, "
+    "wait for what is begun, and work on this one.",
+)
+@dead_time_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
 @output_option
+@database_option
 @service_options
 @click.option(
     "--no-report",
@@ -136,8 +146,11 @@ def run_command(
     resubmit_in_doubt: bool,
     sandbox: bool,
     sandbox_speed: float,
+    publish: bool,
+    dead_s: float,
     yes: bool,
-    output: Path | None,
+    output: str | None,
+    database: str | None,
     base_url: str | None,
     api_key_file: Path | None,
     ca_file: str | None,
@@ -162,13 +175,16 @@ def run_command(
     beside the paid one that it resembles, before it is bought; on a terminal the run asks.
     """
     with _Ending(as_json=as_json) as ending:
-        from batchvid.cli.runs import Telling, do
+        from batchvid.cli.runs import Published, Telling, do
         from batchvid.domain.limits import RunOptions, matching
         from batchvid.engine.observer import Verbosity
 
         if output is not None and len(manifests) > 1:
             raise click.UsageError("--output goes with one manifest: two cannot share an output")
-        loaded = [load(path, output=output, base_url=base_url, sandbox=sandbox, decode=True) for path in manifests]
+        loaded = [
+            load(path, output=output, database=database, base_url=base_url, sandbox=sandbox, decode=True)
+            for path in manifests
+        ]
         if api_key_file is not None and len({(one.base_url, one.key_env) for one in loaded}) > 1:
             raise click.UsageError("--api-key-file goes with one account: these manifests name several")
         ids = [job.id for one in loaded for job in one.jobs]
@@ -180,7 +196,7 @@ def run_command(
             rebuy=rebuy,
             resubmit_in_doubt=resubmit_in_doubt,
             only=only or None,
-            until_at=_window_end(until, for_s),
+            until_at=window_end(until, for_s),
             max_cost_micros=max_cost,
             max_jobs=max_jobs,
             moved=moved,
@@ -196,7 +212,8 @@ def run_command(
         if held_back := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in wanted):
             ending.add(Exit.STOPPED, f"held back, as was wished: {held_back}")
         telling = Telling(as_json, Verbosity(-1 if quiet else int(verbose)), metrics, not no_report)
-        for outcome in do(options, telling, [str(path) for path in manifests], wanted):
+        published = Published(replaces=publish, dead_s=dead_s)
+        for outcome in do(options, telling, [str(path) for path in manifests], wanted, published):
             if not isinstance(outcome, BatchvidError):
                 if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
                     ending.add(outcome.exit_code, outcome.stopped)
@@ -205,14 +222,6 @@ def run_command(
             else:
                 raise outcome
     return ending.code
-
-
-def _window_end(until: float | None, for_s: float | None) -> float | None:
-    """Return when submitting stops, by the earlier of the two options; warn where the zone is not the wished one."""
-    if until is not None and (trouble := zone_trouble()) is not None:
-        complain(f"warning: {trouble}")
-    ends = [until, None if for_s is None else time.time() + for_s]
-    return min((end for end in ends if end is not None), default=None)
 
 
 class _Ending:

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batchvid.cli.output import text
@@ -19,6 +20,7 @@ from batchvid.cli.output.metrics import MetricsFile
 from batchvid.cli.retry import is_moved
 from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
+from batchvid.domain.machines import DEAD_S
 from batchvid.domain.notice import failed_start, is_worth_telling, notice
 from batchvid.domain.plan import Action, cost_of_plan
 from batchvid.engine.budget import SpendCap
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from batchvid.domain.plan import Cost, Plan
     from batchvid.domain.results import Money, Summary
     from batchvid.engine.observer import Observer
+    from batchvid.engine.run import Ended
     from batchvid.manifest.model import Manifest
 
 
@@ -81,13 +84,28 @@ class Watched:
             complain(f"batchvid: {what}")
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How manifests are published whose journal is in a database."""
+
+    replaces: bool = False
+    """Whether a manifest takes the place of another content of it that machines work on."""
+    dead_s: float = DEAD_S
+    """After how long without a word a worker's slices are taken over."""
+
+
 def do(
-    options: RunOptions, telling: Telling, named: Sequence[str], manifests: Sequence[Manifest]
+    options: RunOptions,
+    telling: Telling,
+    named: Sequence[str],
+    manifests: Sequence[Manifest],
+    published: Published = Published(),
 ) -> list[Summary | BatchvidError]:
     """Run the manifests; return how each ended, but for those that an interruption kept from beginning.
 
-    One that cannot begin is told on standard error and does not stop the others. Raises `ConfigError` when there is no
-    key for one that was never run: nothing is sent then.
+    Those whose journal is in a database are *published*, and other machines may help. One that cannot begin is told on
+    standard error and does not stop the others. Raises `ConfigError` when there is no key for one that was never run:
+    nothing is sent then.
     """
     manifests = [as_run(manifest, options) for manifest in manifests]
     metrics = None if telling.metrics is None else _metrics(telling.metrics)
@@ -108,11 +126,13 @@ def do(
                 spend_cap=spend_cap,
                 planned=_teller(observer, told, options),
             )
-            context = _reported(context, own) if telling.report else context
-            hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
+            context = _reported(context, own) if telling.report and not manifest.database else context
+            # With a database, the machine that ends the manifest tells those whom a variable names.
+            wanted = [hook for hook in manifest.notify if not (manifest.database and hook.env)]
+            hooks = tuple(hook for hook in map(_known, wanted) if hook is not None)
             watched.append(Watched(context, own, hooks, telling.draws))
         gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
-        return asyncio.run(_do(watched, interrupts, metrics))
+        return asyncio.run(_do(watched, interrupts, metrics, telling, published))
 
 
 def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, JsonLines | None]]:
@@ -186,7 +206,11 @@ def _reported(context: RunContext, stack: ExitStack) -> RunContext:
 
 
 async def _do(
-    watched: Sequence[Watched], interrupts: Interrupts, metrics: MetricsFile | None
+    watched: Sequence[Watched],
+    interrupts: Interrupts,
+    metrics: MetricsFile | None,
+    telling: Telling,
+    published: Published,
 ) -> list[Summary | BatchvidError]:
     interrupts.install()
     found: list[Summary | BatchvidError] = []
@@ -205,8 +229,59 @@ async def _do(
             await _notify(one, outcome)
         one.stack.close()
 
-    await run_many([one.context for one in watched], ended)
+    contexts = [one.context for one in watched]
+    shared = [context for context in contexts if context.manifest.database]
+    if not shared:
+        await run_many(contexts, ended)
+    elif len({context.manifest.database for context in contexts}) > 1:
+        raise ConfigError("manifests of one run have one database, or none of them has: run them one by one")
+    else:
+        await _together(shared, ended, telling, published)
     return found
+
+
+async def _together(contexts: Sequence[RunContext], ended: Ended, telling: Telling, published: Published) -> None:
+    """Publish the manifests, and work on them beside other machines until all are over."""
+    from batchvid.engine.cluster import WorkerOptions, run_published
+
+    first = contexts[0]
+    options = WorkerOptions(
+        database=first.manifest.database,
+        until_at=first.options.until_at,
+        key_file=first.options.key_file,
+        ca_file=first.options.ca_file,
+        dead_s=published.dead_s,
+    )
+    await run_published(
+        contexts,
+        ended,
+        options,
+        replaces=published.replaces,
+        other=lambda manifest: lines_of(telling, manifest.path.name),
+        closed=partial(closed, telling=telling),
+    )
+
+
+def lines_of(telling: Telling, label: str) -> Observer:
+    """Return who tells of work on a manifest that is published by somebody else: in lines, on standard error.
+
+    Programs are told in JSON beside that, on standard output.
+    """
+    level = telling.verbosity
+    lines = PlainLines(safe_stream(sys.stderr), level, manifest=label or "MANIFEST", label=label)
+    if not telling.as_json:
+        return lines
+    return Several([lines, JsonLines(safe_stream(sys.stdout), level, manifest=label or None)])
+
+
+async def tell_of_end(manifest: Manifest, summary: Summary, observer: Observer) -> None:
+    """Tell whom a variable names how a manifest ended for all machines; a failure is only a warning."""
+    from batchvid.engine.notify import tell
+
+    hooks = [hook for hook in map(_known, manifest.notify) if hook is not None]
+    if hooks and is_worth_telling(summary):
+        for trouble in await tell(hooks, notice(summary)):
+            observer.warn(trouble)
 
 
 def _metrics(path: Path) -> MetricsFile:
@@ -246,3 +321,24 @@ def _known(hook: Hook) -> Hook | None:
         complain(f"warning: nobody will be notified at {hook.shown}: the variable is not set")
         return None
     return replace(hook, url=url)
+
+
+async def closed(
+    number: int,
+    manifest: Manifest,
+    summary: Summary,
+    *,
+    telling: Telling,
+    observer_of: Callable[[int, Manifest], Observer],
+) -> None:
+    """Write the page of a manifest that this worker has ended for all, and tell whom its variables name."""
+    observer = observer_of(number, manifest)
+    if telling.report:
+        from batchvid.cli.report import Reporter, posters_of
+
+        posters = posters_of(manifest)
+        try:
+            await Reporter(manifest, posters, observer=observer, named=str(manifest.path)).write(summary)
+        finally:
+            posters.close()
+    await tell_of_end(manifest, summary, observer)
