@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchvid.cli.options import (
+    database_option,
     json_option,
     load,
     manifest_argument,
@@ -25,6 +26,7 @@ from batchvid.cli.options import (
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.jsonl import stats_json
 from batchvid.cli.output.lines import stats_line
+from batchvid.cli.output.machines import machines_json, machines_lines
 from batchvid.cli.output.summary import film_json, film_lines, money_line
 from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
+    from batchvid.domain.machines import Machines
     from batchvid.domain.results import Money, Snapshot
     from batchvid.manifest.model import Manifest
 
@@ -56,11 +59,12 @@ WATCH_EVERY_S = 2.0
 @click.command("status")
 @manifest_argument
 @output_option
+@database_option
 @json_option
 @click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
-def status_command(manifest: Path, *, output: Path | None, as_json: bool, watch: bool) -> int:
+def status_command(manifest: Path, *, output: str | None, database: str | None, as_json: bool, watch: bool) -> int:
     """Show how the jobs stand: states, money, what needs attention. Works beside a running run."""
-    loaded = load(manifest, output=output)
+    loaded = load(manifest, output=output, database=database)
     if not watch:
         _print_status(loaded, str(manifest), as_json=as_json)
         return Exit.OK
@@ -73,27 +77,30 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.storage.output import Output
 
     rows, money = read_journal(manifest)
-    clips = Output.of(manifest.output).clips
+    clips = Output.of(manifest).clips
     films: list[FilmReport] = []
     if manifest.films:
         from batchvid.engine.films import film_reports
 
         films = film_reports(manifest.films, rows, clips)
     active = journal_of(manifest).is_held()
-    if not active:
-        journal = journal_of(manifest).read()
-        with journal or nullcontext():
+    journal = journal_of(manifest).read()
+    with journal or nullcontext():
+        machines = None if journal is None else journal.machines()
+        if not active:
             warn_of_forgotten(manifest, journal)
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
     warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
-        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost)))
+        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost, machines=machines)))
         return
     doubts = read_doubts(manifest, rows, run_active=active)
     for line in status_text(
         manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
     ):
+        tell(line)
+    for line in () if machines is None else machines_lines(machines):
         tell(line)
     if not journal_of(manifest).exists():
         tell(
@@ -109,6 +116,7 @@ def status_object(
     *,
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
+    machines: Machines | None = None,
 ) -> dict[str, Any]:
     """Return the one object that ``status --json`` prints; its field names are a promise.
 
@@ -118,12 +126,14 @@ def status_object(
     by_state = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
     return {
         "manifest": str(manifest.path),
-        "output": str(manifest.output),
+        "output": manifest.place,
+        **({} if manifest.bucket is None else {"state_folder": str(manifest.output)}),
         "counts": counts(by_state),
         "money": sums(_with_budget(money, manifest)),
         "jobs": list(records(STATUS, manifest.jobs, progress)),
         "films": [film_json(report) for report in films],
         "missing": sorted(missing),
+        **machines_json(machines),
     }
 
 
@@ -164,7 +174,9 @@ def status_text(
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
     yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} deferred)" if parked else "")
     yield f"  {money_line(_with_budget(money, manifest))}"
-    yield f"  clips in {clean(str(manifest.output), 4096)}"
+    yield f"  clips in {clean(manifest.place, 4096)}"
+    if manifest.bucket is not None:
+        yield f"  their journal in {clean(str(manifest.output), 4096)}"
     if missing:
         yield f"  {missing_line(missing)}"
     yield from film_lines(films)

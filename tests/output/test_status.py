@@ -142,4 +142,4 @@ def test_clips_that_are_not_on_disk_are_told(manifest: Manifest) -> None:
     found = status_object(manifest, {"kite": DONE}, MONEY, missing={"kite": "kite.mp4 is missing"})
     assert found["missing"] == ["kite"]
     shown = "\n".join(status_text(manifest, {"kite": DONE}, MONEY, missing={"kite"}))
-    assert "  1 clip is missing on disk or not as saved; a run fetches it again, free: kite\n" in shown
+    assert "  1 clip is missing or not as saved; a run fetches it again, free: kite\n" in shown

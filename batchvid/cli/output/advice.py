@@ -29,12 +29,12 @@ TAKEN_BY = {"--base-url": ("run", "verify", "adopt", "doubts"), "--sandbox": ("r
 _GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
 
 
-def keep_flags(*, output: str | None, base_url: str | None, sandbox: bool) -> None:
+def keep_flags(*, output: str | None, base_url: str | None, database: str | None, sandbox: bool) -> None:
     """Let each command that is advised from here on name the place this call was told to work in.
 
     Without them a pasted command would work in the manifest's own output, and buy there what is paid already.
     """
-    named = [("--output", output), ("--base-url", None if sandbox else base_url)]
+    named = [("--output", output), ("--base-url", None if sandbox else base_url), ("--database", database)]
     flags = [(flag, value) for flag, value in named if value is not None]
     _GIVEN.set((*flags, *((("--sandbox",),) if sandbox else ())))
 

@@ -11,6 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from batchvid.cli.output.machines import machines_json
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain.plan import cost_of_plan, short_micros
@@ -138,6 +139,7 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
+        **machines_json(snapshot.machines),
     }
 
 

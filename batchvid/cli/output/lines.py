@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
+from batchvid.cli.output.machines import FULL_PACE, workers_words
 from batchvid.cli.output.summary import money_line, summary_lines
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain import lifecycle as life
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 STATS_EVERY_S = 60.0
 SLOWED_EVERY_S = 30.0
 """A service that keeps saying "too fast" is mentioned this often at most."""
-FULL_PACE = 0.995
 
 
 class PlainLines:
@@ -135,6 +135,8 @@ def stats_line(snapshot: Snapshot) -> str:
     ]
     if snapshot.parked:
         parts.insert(1, f"{snapshot.parked:,} deferred")
+    if snapshot.machines is not None:
+        parts.append(workers_words(snapshot.machines))
     if snapshot.eta_s is not None:
         parts.append(f"about {text.duration(snapshot.eta_s)} left")
     return "; ".join(parts)

@@ -16,9 +16,11 @@ from rich.text import Text
 from batchvid.cli.output import text
 from batchvid.cli.output.advice import command, standing
 from batchvid.cli.output.lines import is_slowed, slowed_text
+from batchvid.cli.output.machines import machine_words, workers_words
 from batchvid.cli.output.summary import summary_lines
 from batchvid.cli.streams import Interval, SafeStream
 from batchvid.domain.job import State
+from batchvid.domain.machines import Standing
 from batchvid.domain.records import ORDER
 from batchvid.domain.text import clean
 from batchvid.engine.observer import Observer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from batchvid.domain.machines import Machines
     from batchvid.domain.results import Money, Snapshot, Summary
 
 
@@ -41,6 +44,7 @@ CLIPS_NARROW = 3
 CLIPS_WIDE = 4
 """As many as there are lanes beside them."""
 PEOPLE_SHOWN = 4
+MACHINES_SHOWN = 4
 
 STYLES = {
     State.DONE: "green",
@@ -116,6 +120,8 @@ def panel(snapshot: Snapshot, manifest: str, *, width: int, glyphs: Glyphs = FIN
         blocks.append(lanes)
         if snapshot.newest:
             blocks += [Text(), newest]
+    if snapshot.machines is not None:
+        blocks += [Text(), *machines(snapshot.machines, inner, shown=1 if snapshot.needs_person else MACHINES_SHOWN)]
     told = list(notices(snapshot, glyphs))
     if told:
         blocks += [Text(), *told]
@@ -249,6 +255,22 @@ def _newest(snapshot: Snapshot, width: int, shown: int) -> Iterator[Text]:
         right = Text(f"{text.size(clip.size_bytes):>8}{when}", style="dim")
         left = Text.assemble((head, "dim"), (clean(clip.path, 300), "green"))
         yield edges(left, right, width)
+
+
+def machines(found: Machines, width: int, *, shown: int) -> Iterator[Text]:
+    """Yield the workers and their slices, those first that are not heard of; a few of many."""
+    line = Text.assemble(("machines   ", "dim"), workers_words(found))
+    line.truncate(width, overflow="ellipsis")
+    yield line
+    here = [one for one in found.workers if one.standing is not Standing.LEFT]
+    here.sort(key=lambda one: one.standing is Standing.ALIVE)
+    for one in here[:shown]:
+        style = "yellow" if one.standing is Standing.SILENT else "dim"
+        line = Text.assemble("  ", clean(one.name, 60), (f"  {machine_words(one)}", style))
+        line.truncate(width, overflow="ellipsis")
+        yield line
+    if len(here) > shown:
+        yield Text(f"  and {text.count(len(here) - shown, 'more worker')}", style="dim")
 
 
 def notices(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:

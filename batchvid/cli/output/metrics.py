@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.cli.streams import Interval
 from batchvid.domain.job import State
+from batchvid.domain.machines import Standing
 from batchvid.domain.records import dollars
 from batchvid.engine.observer import Observer
 from batchvid.storage.fs import write_whole
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.errors import Exit
+    from batchvid.domain.machines import Machines
     from batchvid.domain.results import Money, Snapshot, Summary
 
 
@@ -38,6 +40,14 @@ GAUGES = {
     "batchvid_in_flight_limit_tasks": "The most tasks that may be in flight.",
     "batchvid_pace_ratio": 'Share of the allowed pace in use: below 1 after the service said "too fast".',
     "batchvid_eta_seconds": "Estimated time until the last job is done.",
+    "batchvid_revision": "Number of the published manifest, in a journal that many machines share.",
+    "batchvid_slices": "Slices of it by state: waiting for a worker, taken, over.",
+    "batchvid_workers": "Workers by standing: alive, silent (not heard of any more), left.",
+    "batchvid_worker_seen_seconds": "How long ago a worker was last heard of.",
+    "batchvid_worker_slices": "Slices that a worker has.",
+    "batchvid_worker_in_flight_tasks": "Tasks in flight in them.",
+    "batchvid_worker_clips": "Clips that are done in the slices that a worker had last.",
+    "batchvid_account_halted": "Whether no machine submits any more, for a reason that a person removes.",
     "batchvid_run_active": "Whether a run is at work: 1, or 0 when it is over.",
     "batchvid_last_run_exit_code": "Exit code of the run that is over.",
     "batchvid_last_run_timestamp_seconds": "When that run ended, in seconds since 1970.",
@@ -158,6 +168,24 @@ def _stands(run: Snapshot | Summary) -> Iterator[Sample]:
         yield Sample("batchvid_jobs", run.counts.get(state, 0), (("state", state.value),))
     yield Sample("batchvid_parked_jobs", run.parked)
     yield from _money(run.money)
+    if run.machines is not None:
+        yield from _machines(run.machines)
+
+
+def _machines(found: Machines) -> Iterator[Sample]:
+    yield Sample("batchvid_revision", found.revision)
+    for state, number in (("waiting", found.waiting), ("taken", found.taken), ("over", found.over)):
+        yield Sample("batchvid_slices", number, (("state", state),))
+    for standing in Standing:
+        yield Sample("batchvid_workers", found.count(standing), (("standing", standing.value),))
+    for one in found.workers:
+        if one.standing is not Standing.LEFT:
+            name = (("worker", one.name),)
+            yield Sample("batchvid_worker_seen_seconds", round(one.seen_s, 3), name)
+            yield Sample("batchvid_worker_slices", one.slices, name)
+            yield Sample("batchvid_worker_in_flight_tasks", one.in_flight, name)
+            yield Sample("batchvid_worker_clips", one.clips, name)
+    yield Sample("batchvid_account_halted", int(bool(found.halts)))
 
 
 def _money(money: Money) -> Iterator[Sample]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchvid.cli.output import advice, text
+from batchvid.cli.output.machines import machines_json, took_part_line
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
@@ -22,9 +23,9 @@ MEANINGS = {
     Exit.BUG: "a bug in batchvid; what was paid is in the journal",
     Exit.USAGE: "the command was not understood",
     Exit.MANIFEST: "the manifest has problems, and nothing was sent",
-    Exit.CONFIG: "the configuration is wrong: the key is missing, or base_url is not the service",
-    Exit.BUSY: "another run holds this output",
-    Exit.DISK: "the disk is full, or the output cannot be written",
+    Exit.CONFIG: "the configuration is wrong: the key, base_url, or what else the message names",
+    Exit.BUSY: "another run holds this output, or has taken over what this one had",
+    Exit.DISK: "the disk is full, or the output, its bucket or its database cannot be used",
     Exit.ACCOUNT: "the service refused the account: the key, what it may do, or its quota",
     Exit.IN_DOUBT: "some jobs are in doubt: they may be paid, and only a person can tell",
     Exit.BUDGET: "the budget is reached",
@@ -35,6 +36,10 @@ MEANINGS = {
     Exit.TERMINATED: "terminated; what was under way is recorded, and running it again does what is left",
 }
 
+ON_MANY_MACHINES = {
+    Exit.CONFIG: "see above why it stopped",
+    Exit.DISK: "see that the database and the output can be used from this machine",
+}
 FILMS_SHOWN = 5
 FILM_WORDS = {FilmState.WAITING: "", FilmState.DUE: "not made yet: ", FilmState.FAILED: "not made: "}
 """What is said before the reason of a film that is not there."""
@@ -57,6 +62,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
     yield f"Took {took}: {', '.join(sent)}, {text.size(summary.downloaded_bytes)} downloaded."
+    if summary.machines is not None and summary.machines.took_part:
+        yield took_part_line(summary.machines)
     yield f"Clips: {clean(summary.output, 4096)}"
     yield from film_lines(summary.films)
     if summary.stopped:
@@ -100,6 +107,8 @@ def _next(summary: Summary) -> Iterator[str]:
     left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
     left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
+    if summary.machines is not None:
+        first = ON_MANY_MACHINES.get(summary.exit_code, first)
     if left or first:
         again = advice.command("run", summary.manifest)
         does = (
@@ -146,6 +155,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "needs_person": [needs_person_json(job) for job in summary.needs_person],
         "films": [film_json(report) for report in summary.films],
         "exit_code": int(summary.exit_code),
+        **machines_json(summary.machines),
     }
 
 
