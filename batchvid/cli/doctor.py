@@ -18,7 +18,7 @@ import click
 from yarl import URL
 
 from batchvid import __version__
-from batchvid.cli.options import json_option, load, service_options
+from batchvid.cli.options import database_option, dead_time_option, json_option, load, service_options
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.records import rfc3339
@@ -26,7 +26,7 @@ from batchvid.domain.results import worst
 from batchvid.domain.secrecy import is_readable_on_the_way
 from batchvid.domain.task import FACTS, Created, Fault, FaultKind, Phase, ProviderName, ProxyUse, TaskReport
 from batchvid.domain.text import clean
-from batchvid.engine.target import clear_text
+from batchvid.engine.target import address_of, clear_text
 from batchvid.manifest.values import names_another_secret
 from batchvid.providers.credentials import environment_proxies, find_key
 from batchvid.providers.network import Network, check_proxy, unused_proxy
@@ -61,17 +61,29 @@ class Finding:
 @click.command("doctor")
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
 @service_options
+@database_option
+@dead_time_option
 @json_option
 def doctor_command(
-    manifest: Path | None, *, base_url: str | None, api_key_file: Path | None, ca_file: str | None, as_json: bool
+    manifest: Path | None,
+    *,
+    base_url: str | None,
+    database: str | None,
+    dead_s: float,
+    api_key_file: Path | None,
+    ca_file: str | None,
+    as_json: bool,
 ) -> int:
     """Check versions, SQLite, the key (found, never shown), the output, the clock, and the way to the service.
 
-    With a MANIFEST, for that one, and how the first answers of its service were read. Sends one request that costs
+    With a MANIFEST, for that one, and how the first answers of its service were read. With a database, also its
+    version and tables, whether it keeps what is paid, its standbys, workers and accounts. Sends one request that costs
     nothing.
     """
-    loaded = None if manifest is None else load(manifest, base_url=base_url)
-    findings = asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
+    loaded = None if manifest is None else load(manifest, base_url=base_url, database=database)
+    address = loaded.database if loaded is not None else None if database is None else address_of(database)
+    findings = _database(address, dead_s) if address else []
+    findings += asyncio.run(checkup(loaded, base_url=base_url, key_file=api_key_file, ca_file=ca_file))
     for finding in findings:
         _print(finding, as_json=as_json)
     return worst(finding.exit_code for finding in findings if finding.exit_code)
@@ -127,6 +139,19 @@ async def checkup(
     return findings
 
 
+def _database(address: str, dead_s: float) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        from batchvid.journal.postgres_db import Database
+        from batchvid.journal.server_look import look
+
+        seen = look(Database(address), dead_s=dead_s)
+        findings.extend(Finding(one.what, ok=one.ok, text=one.text, exit_code=one.exit_code) for one in seen)
+    except BatchvidError as error:
+        findings.append(Finding("database", ok=False, text=str(error), exit_code=error.exit_code))
+    return findings
+
+
 def _versions() -> Finding:
     found = []
     for name in PACKAGES:
@@ -154,10 +179,12 @@ def _output(manifest: Manifest) -> list[Finding]:
     from batchvid.storage.fs import network_file_system, on_network
     from batchvid.storage.output import Output
 
-    output = Output.of(manifest.output)
+    output = Output.of(manifest)
     try:
         output.prepare()
-        text = f"{manifest.output} can be written to"
+        text = f"{manifest.place} can be written to"
+        if manifest.bucket is not None:
+            text += f", and replaces nothing unasked; its journal is in {manifest.output}"
         if kind := network_file_system(manifest.output):
             text += f", but {on_network(kind)}"
         findings = [Finding("output", ok=True, text=text)]
@@ -184,7 +211,7 @@ def _answers(manifest: Manifest) -> list[Finding]:
     from batchvid.engine.answers import first_answers
     from batchvid.storage.output import Output
 
-    state = Output.of(manifest.output).state
+    state = Output.of(manifest).state
     try:
         kept = first_answers(state)
     except ValueError as error:
