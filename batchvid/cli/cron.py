@@ -1,4 +1,4 @@
-"""``cron``: prints a line for cron, or a service and a timer for systemd, and installs nothing.
+"""``cron``: prints a line for cron, a service and a timer, or the service of a worker for systemd; installs nothing.
 
 Neither needs ``flock``: a run holds its output by a lock of its own, and a second one ends with exit 75 before it sends
 anything.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import TIME_OF_DAY, key_file_option, load, manifests_argument
+from batchvid.cli.options import TIME_OF_DAY, key_file_option, load
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit
 from batchvid.providers.credentials import zone_trouble
@@ -162,6 +162,68 @@ def service(spec: CronSpec) -> str:
     return "\n".join(lines) + "\n" + HARDENING
 
 
+RESTART_S = 15
+"""Longer than the others wait for a worker that is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """A worker of a database that is always there."""
+
+    program: tuple[str, ...]
+    """What starts batchvid, with its path in full."""
+    database: str
+    """The name of the credential that holds the address of the database."""
+    key_envs: tuple[str, ...]
+    user: str
+    outputs: tuple[str, ...] = ()
+    """The folders that it shares with other machines, absolute."""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """Return the names of what it is told in secret."""
+        return (*self.key_envs, self.database)
+
+
+def worker_service(spec: WorkerSpec) -> str:
+    """Return the unit of a worker: hardened, with address and key as credentials that only it can read."""
+    words = (*spec.program[1:], "work", "--database", f"${spec.database}", "--quiet")
+    seen = [*spec.program[:1], *spec.outputs]
+    lines = [
+        "[Unit]",
+        "Description=batchvid: a worker",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "# A database that is away for a night is tried again all night.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"User={unit_text(spec.user)}",
+        f"ExecStart={unit_program(spec.program[0])} {' '.join(map(unit_word, words))}",
+        *(f"LoadCredential={name}:/etc/batchvid/{name}" for name in spec.credentials),
+        "# For the keys of a bucket (AWS_...), where it has any.",
+        "EnvironmentFile=-/etc/batchvid/environment",
+        "StateDirectory=batchvid",
+        "StateDirectoryMode=0700",
+        "Environment=XDG_STATE_HOME=/var/lib",
+        "# SIGTERM drains: requests in flight end and are recorded, and what is not begun is handed back.",
+        "KillMode=mixed",
+        "KillSignal=SIGTERM",
+        f"TimeoutStopSec={STOP_S}",
+        "# 75 (others have taken over) and 8 (a disk, or the database is away) go on by themselves;",
+        "# 2, 6 (account), 7 (budget) and 78 (configuration) need attention.",
+        "Restart=on-failure",
+        f"RestartSec={RESTART_S}",
+        "RestartPreventExitStatus=2 6 7 78",
+        "SuccessExitStatus=5 130 143",
+        *([f"ReadWritePaths={' '.join(map(unit_path, spec.outputs))}"] if spec.outputs else []),
+        f"ProtectHome={'read-only' if _any_under(seen, HOMES) else 'yes'}",
+        f"PrivateTmp={'no' if _any_under(seen, SHARED_TEMPORARY) else 'yes'}",
+    ]
+    return "\n".join(lines) + "\n" + HARDENING + "\n[Install]\nWantedBy=multi-user.target\n"
+
+
 def timer(spec: CronSpec) -> str:
     """Return the unit that starts the service every night, also after the machine was off at that moment."""
     hour, minute = spec.at
@@ -243,12 +305,16 @@ KEY_FILE = Path(".config/batchvid/key")
 
 
 @click.command("cron")
-@manifests_argument
-@click.option("--at", type=TIME_OF_DAY, metavar="22:00", required=True, help="Start at this time of day (local).")
-@click.option(
-    "--until", type=TIME_OF_DAY, metavar="06:00", required=True, help="Stop submitting at this time of day (local)."
-)
+@click.argument("manifests", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--at", type=TIME_OF_DAY, metavar="22:00", help="Start at this time of day (local).")
+@click.option("--until", type=TIME_OF_DAY, metavar="06:00", help="Stop submitting at this time of day (local).")
 @click.option("--systemd", is_flag=True, help="Print a hardened service and its timer instead of a crontab line.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="With --systemd, print the service of a worker of this database instead, which is always there; $NAME for the "
+    "credential that holds the address. MANIFESTS name its keys, and the folders that it shares.",
+)
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -265,9 +331,10 @@ KEY_FILE = Path(".config/batchvid/key")
 def cron_command(
     manifests: tuple[Path, ...],
     *,
-    at: tuple[int, int],
-    until: tuple[int, int],
+    at: tuple[int, int] | None,
+    until: tuple[int, int] | None,
     systemd: bool,
+    database: str | None,
     log: Path | None,
     metrics: Path | None,
     api_key_file: Path | None,
@@ -277,6 +344,14 @@ def cron_command(
     The key never stands in it. A run of cron reads it from a file: --api-key-file, by default ~/.config/batchvid/key,
     mode 600. A run of systemd reads it from /etc/batchvid/<name of the variable>, which only root needs to read.
     """
+    if database is not None:
+        if not systemd or at is not None or until is not None:
+            raise click.UsageError(
+                "--database is for a worker that is always there: add --systemd, and leave out --at and --until"
+            )
+        return _print_worker(manifests, database)
+    if not manifests or at is None or until is None:
+        raise click.UsageError("name the MANIFESTS, and the window with --at and --until")
     if at == until:
         raise click.UsageError("--at and --until are the same: there is no window between them")
     if (trouble := zone_trouble()) is not None:
@@ -310,15 +385,45 @@ def cron_command(
     return Exit.OK
 
 
+def _print_worker(manifests: tuple[Path, ...], database: str) -> int:
+    """Print the unit of a worker; an address is looked at, and not shown."""
+    from batchvid.domain.task import FACTS, ProviderName
+    from batchvid.engine.target import DATABASE_VARIABLE
+    from batchvid.journal.postgres_db import Database
+
+    if not database.startswith("$"):
+        str(Database(database))
+    loaded = [load(path) for path in manifests]
+    keys = [manifest.key_env for manifest in loaded] if loaded else [FACTS[ProviderName.COMETAPI].key_env]
+    spec = WorkerSpec(
+        program=_program(),
+        database=database.removeprefix("$") if database.startswith("$") else DATABASE_VARIABLE,
+        key_envs=_once(key for key in keys if key),
+        user=_user(),
+        outputs=_once(_straight(manifest.output) for manifest in loaded if manifest.bucket is None),
+    )
+    if any(not word.isprintable() for word in (*spec.program, *spec.credentials, *spec.outputs)):
+        raise click.UsageError("a path holds a line break or a control character: systemd cannot have it")
+    tell(f"# /etc/systemd/system/batchvid-worker.service\n{worker_service(spec)}", end="")
+    _tell_how("it into the file that its first line names", spec.user, spec.outputs, spec.credentials)
+    complain("  systemctl daemon-reload && systemctl enable --now batchvid-worker.service")
+    return Exit.OK
+
+
 def _tell_steps(spec: CronSpec, unit: str) -> None:
     """Tell what a person does with the units."""
-    made = " ".join(map(shell_word, spec.outputs))
-    complain("Nothing was installed. Put both parts into the files that their first lines name, and then as root:")
-    complain(f"  install -d -o {spec.user} {made}")
-    complain("  install -d -m 700 /etc/batchvid")
-    for name in (*spec.key_envs, *spec.hook_envs):
-        complain(f"  (umask 077; cat > /etc/batchvid/{name})   # then paste it")
+    where = "both parts into the files that their first lines name"
+    _tell_how(where, spec.user, spec.outputs, (*spec.key_envs, *spec.hook_envs))
     complain(f"  systemctl daemon-reload && systemctl enable --now {unit}")
+
+
+def _tell_how(where: str, user: str, outputs: tuple[str, ...], credentials: tuple[str, ...]) -> None:
+    complain(f"Nothing was installed. Put {where}, and then as root:")
+    if outputs:
+        complain(f"  install -d -o {user} {' '.join(map(shell_word, outputs))}")
+    complain("  install -d -m 700 /etc/batchvid")
+    for name in credentials:
+        complain(f"  (umask 077; cat > /etc/batchvid/{name})   # then paste it")
 
 
 def _home() -> Path:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.cli.cron import CronSpec, crontab, in_window, service, shell_word, timer, unit_word
+from batchvid.cli.cron import (
+    CronSpec,
+    WorkerSpec,
+    crontab,
+    in_window,
+    service,
+    shell_word,
+    timer,
+    unit_word,
+    worker_service,
+)
 
 NIGHT = CronSpec(
     at=(22, 0),
@@ -26,6 +36,8 @@ NIGHT = CronSpec(
 )
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.cli.project import Project
 
 ODD_FOLDERS = [
     "/films/$HOME ${x} $$",
@@ -169,3 +181,53 @@ def test_the_service_reads_the_key_as_a_credential_and_has_time_to_drain() -> No
 def test_the_timer_starts_it_every_night() -> None:
     """Also after the machine was off."""
     assert {"OnCalendar=*-*-* 22:00:00", "Persistent=true", "WantedBy=timers.target"} <= set(timer(NIGHT).splitlines())
+
+
+# ---- a worker
+
+WORKER = WorkerSpec(("/opt/bin/batchvid",), "BATCHVID_DATABASE", ("COMETAPI_KEY",), "me", ("/films/out",))
+
+
+def test_the_unit_of_a_worker_starts_it_again_and_never_holds_an_address() -> None:
+    """What a person has to see to stays ended; the address and the key are credentials."""
+    lines = worker_service(WORKER).splitlines()
+    assert "ExecStart=/opt/bin/batchvid work --database $$BATCHVID_DATABASE --quiet" in [
+        line.replace('"', "") for line in lines
+    ]
+    for wanted in (
+        "Restart=on-failure",
+        "RestartPreventExitStatus=2 6 7 78",
+        "LoadCredential=BATCHVID_DATABASE:/etc/batchvid/BATCHVID_DATABASE",
+        "LoadCredential=COMETAPI_KEY:/etc/batchvid/COMETAPI_KEY",
+        "ReadWritePaths=/films/out",
+        "TimeoutStopSec=330",
+        "WantedBy=multi-user.target",
+    ):
+        assert lines.count(wanted) == 1, wanted
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is missing: apt-get install systemd")
+@pytest.mark.parametrize("odd", ODD_FOLDERS)
+def test_systemd_takes_the_unit_of_a_worker(tmp_path: Path, odd: str) -> None:
+    """Whatever the folders are called."""
+    unit = tmp_path / "worker.service"
+    unit.write_text(worker_service(replace(WORKER, program=("/bin/true",), outputs=(odd,))), encoding="utf-8")
+    taken = subprocess.run([str(ANALYZE), "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (taken.returncode, taken.stderr) == (0, "")
+
+
+def test_cron_prints_the_unit_of_a_worker(project: Project) -> None:
+    """With and without manifests; a password is never shown, and a timer is for the run that publishes."""
+    project.manifest("kite", text="service: {key_env: OWN_KEY}")
+    url = "postgresql://me:hush@db.example/films"
+    ran = project.batchvid("cron", "--systemd", "--database", url)
+    assert (ran.code, "LoadCredential=COMETAPI_KEY:" in ran.out, "hush" in ran.out + ran.err) == (0, True, False), ran
+    assert "cat > /etc/batchvid/BATCHVID_DATABASE)" in ran.err
+    ran = project.batchvid("cron", "m.yaml", "--systemd", "--database", "$FILMS")
+    assert ran.code == 0, ran
+    assert f"ReadWritePaths={project.out}" in ran.out
+    for name in ("FILMS", "OWN_KEY"):
+        assert f"LoadCredential={name}:/etc/batchvid/{name}" in ran.out
+    for wrong in (["--database", url], ["--systemd", "--database", url, "--at", "22:00"], ["m.yaml"], ["--systemd"]):
+        assert project.batchvid("cron", *wrong).code == 2
+    assert project.batchvid("cron", "--systemd", "--database", "mysql://me:hush@h/x").code == 78
