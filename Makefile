@@ -4,15 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := jobs/out/demo-sandbox
 LOWEST := .venv-lowest
-FAST := tests/domain tests/manifest tests/providers tests/media tests/storage tests/journal tests/engine tests/run tests/output tests/cli/test_help.py tests/cli/test_documents.py
+FAST := tests/domain tests/manifest tests/providers tests/media tests/storage tests/journal tests/engine tests/run tests/output tests/cluster/test_invariants.py tests/cli/test_help.py tests/cli/test_documents.py
 PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgroup # one more than cores: many tests wait
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets cluster-demo cluster-faults cluster-storm servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -58,13 +58,22 @@ faults: $(VENV)/.ready ## Let every fault of the list happen to the real program
 buckets: $(VENV)/.ready ## Install moto and SeaweedFS, the object stores of the tests (350 MB), each in an environment of its own
 	$(BIN)/python -m tests.storage.buckets
 
+cluster-demo: $(VENV)/.ready ## Start PostgreSQL, SeaweedFS, the sandbox and three workers, kill one half way, and tell (1 minute)
+	$(BIN)/python -m tests.cluster.demo
+
+cluster-faults: $(VENV)/.ready ## Let every row of a cluster's failure matrix happen to real processes (15 minutes; as root)
+	$(BIN)/python -m tests.cluster.faults $(ROWS)
+
+cluster-storm: $(VENV)/.ready ## Kill and freeze workers a thousand times over many runs, and count what was paid (30 minutes)
+	$(BIN)/python -m tests.cluster.storm $(STORM)
+
 servers: $(VENV)/.ready ## Run against real servers: LiteLLM, vLLM-Omni, SGLang, aimock (5 minutes, and 2 GB the first time)
 	$(BIN)/python -m tests.servers $(SERVERS)
 
-bench: $(VENV)/.ready ## Measure the speed against other programs, side by side (15 minutes)
+bench: $(VENV)/.ready ## Measure the speed against other programs, and of several workers, side by side (35 minutes)
 	$(BIN)/python -m tests.benchmarks.bench $(BENCH)
 
-bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (2 minutes)
+bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (4 minutes)
 	$(BIN)/python -m tests.benchmarks.bench --quick $(BENCH)
 
 eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they took (2 minutes)

@@ -29,7 +29,7 @@ CLIPS = {
     "10 MB": ("large", 9_000_000),
 }
 """By name: the shape, and the size that the encoder is asked for, which it somewhat exceeds."""
-FULL_SPEED = {
+FULL_SPEED: dict[str, Any] = {
     "submits": "unlimited",
     "requests": "unlimited",
     "in_flight": 200,
