@@ -68,7 +68,7 @@ def test_a_missing_clip_is_fetched_again_free(made: Project) -> None:
     clip = made.out / "job-2.mp4"
     data = clip.read_bytes()
     clip.unlink()
-    words = "1 clip is missing on disk or not as saved; a run fetches it again, free: job-2"
+    words = "1 clip is missing or not as saved; a run fetches it again, free: job-2"
     plan = made.batchvid("plan", "m.yaml")
     assert words in plan.out
     assert "collect 1 clip already paid" in plan.out

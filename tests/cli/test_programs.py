@@ -12,6 +12,7 @@ import pytest
 
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
+from batchvid.engine.api import state_of
 from batchvid.journal.base import Change
 from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
@@ -68,7 +69,7 @@ def test_a_plan_beside_a_run_calls_a_request_that_is_under_way_running_and_after
     state = StateFolder(project.out)
     state.prepare()
     with SqliteStore(project.state / "journal.db").open(service=project.service.api) as journal:
-        started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame).jobs[0].fingerprint)
+        started = SubmitStarted(1, 400_000, load(path, read_frame=read_frame, state_of=state_of).jobs[0].fingerprint)
         journal.record([Change.of(Progress.fresh("job-1"), (started, 1.0))])
     with hold(project.out):
         beside = project.batchvid("plan", "m.yaml", "--json")

@@ -21,6 +21,7 @@ from batchvid.cli.verify import verify_command
 from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.domain.job import State
 from batchvid.domain.limits import RunOptions
+from batchvid.engine.api import state_of
 from batchvid.engine.planning import lost_clips
 from batchvid.engine.run import run as run_session
 from batchvid.manifest import load
@@ -82,7 +83,7 @@ class Owner:
             "jobs": [entry.written() for entry in self.entries],
         }
         self.path.write_text(json.dumps(text), encoding="utf-8")
-        manifest = load(self.path, read_frame=read_frame)
+        manifest = load(self.path, read_frame=read_frame, state_of=state_of)
         for job in manifest.jobs:
             self.witness.wants(job)
         return manifest

@@ -73,7 +73,7 @@ def edited_clips(lab: Lab) -> None:
     lab.says(ran, "link: link.mp4", "2 of 7 clips are as the journal says")
     ran = lab.run()
     lab.expect("I4", ran.code == 0 and len(lab.creates()) == len(names) + 1, "a run bought again")
-    lab.says(ran, "3 clips are missing on disk or not as saved", "cut, deleted, longer", "link.mp4 is no regular file")
+    lab.says(ran, "3 clips are missing or not as saved", "cut, deleted, longer", "link.mp4 is no regular file")
     ran = lab.call("verify", lab.manifest_path, "--repair")
     lab.ended(ran, 0)
     lab.says(ran, "2 repaired")

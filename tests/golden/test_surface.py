@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STANDARD = (builtins, typing, collections.abc, dt, decimal, enum, pathlib, types)
-SURFACE = {"names.txt", "commands.txt", "exit-codes.txt"}
+SURFACE = {"names.txt", "commands.txt", "exit-codes.txt", "database-schema.sql"}
 INNER = "<inner>"
 """Stands in a signature for a type that is no public name, and may be called otherwise tomorrow."""
 
