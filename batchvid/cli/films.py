@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def films_command(manifest: Path, *, output: str | None, database: str | None, as_json: bool) -> int:
     """Join the films whose clips are all there; nothing is sent. A run does the same at its end.
 
-    Clips of one kind are joined without loss, others are coded once more. A film is made again only when one of its
+    Clips of one kind are joined without loss, others are re-encoded. A film is made again only when one of its
     clips changed.
     """
     from batchvid.cli.output.summary import film_json, film_lines

@@ -79,7 +79,7 @@ def confirmed(question: str) -> bool:
         if sys.stdin is not None and sys.stdin.isatty():
             raise
         complain("")  # ends the line of the question
-        raise click.UsageError("nobody is there to be asked: add --yes") from None
+        raise click.UsageError("not a terminal: add --yes") from None
 
 
 def without_refused(manifest: Manifest) -> Manifest:

@@ -20,6 +20,7 @@ from batchvid.cli.options import (
     read_journal,
     service_options,
 )
+from batchvid.cli.output.text import count
 from batchvid.cli.streams import tell
 from batchvid.domain.delivery import differences
 from batchvid.domain.errors import Exit
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @manifest_argument
 @click.option("--quick", is_flag=True, help="Look for presence and size only; no clip is read.")
 @click.option("--deep", is_flag=True, help="Decode every frame of every clip.")
-@click.option("--repair", is_flag=True, help="Fetch damaged clips again from their tasks; never buys.")
+@click.option("--repair", is_flag=True, help="Download damaged clips again from their tasks; never buys.")
 @output_option
 @database_option
 @service_options
@@ -105,7 +106,7 @@ def verify_command(
             tell(f"{job_id}: not what was asked for, but whole: {'; '.join(others)}")
     _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick, differs=len(differs))
     if told and not repair and not as_json:
-        tell(f"Next: {command('verify', str(manifest), '--repair')} fetches them again, free.")
+        tell(f"Next: {command('verify', str(manifest), '--repair')} downloads them again, free.")
     return Exit.FAILED if told else Exit.OK
 
 
@@ -131,10 +132,11 @@ def _tell_sums(clips: int, wrong: int, repaired: int, *, as_json: bool, quick: b
         sums = {"type": "verify", "clips": clips, "wrong": wrong, "repaired": repaired}
         tell(json.dumps(sums | ({"differs": differs} if differs else {}) | ({"quick": True} if quick else {})))
         return
-    good = f"{clips - wrong - repaired:,} of {clips:,} clips are as the journal says"
-    more = f", {repaired} repaired" if repaired else ""
-    more += f", {differs} not as asked" if differs else ""
-    tell(f"{good}{more}{' (presence and size; none was read)' if quick else ''}")
+    good = f"{clips - wrong:,} of {count(clips, 'clip')} OK" if wrong else f"{count(clips, 'clip')} OK"
+    beside = [f"{repaired:,} downloaded again"] if repaired else []
+    beside += [f"{differs:,} not as asked"] if differs else []
+    beside += ["presence and size only"] if quick else []
+    tell(f"{good} ({', '.join(beside)})" if beside else good)
 
 
 def _done(manifest: Manifest) -> Iterator[tuple[Job, Progress]]:

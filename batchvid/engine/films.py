@@ -123,8 +123,8 @@ async def _made(
             return FilmReport(film, FilmState.FAILED, str(error))
         except NotAClip as error:
             return FilmReport(film, FilmState.FAILED, f"what came of joining its clips {error}")
-    how = f"coded again, because {made.why}" if made.difference else "without loss"
-    say(f"film {film.id}: {film.path}, {len(rows)} clips joined {how}")
+    how = f"re-encoded: {made.why}" if made.difference else "without loss"
+    say(f"film {film.id}: {film.path}, joined {len(rows)} clips ({how})")
     return FilmReport(film, FilmState.MADE, how)
 
 

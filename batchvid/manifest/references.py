@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-NO_ID = "is no id: write 1 to 100 letters, digits and . _ - and begin with a letter or digit"
+NO_ID = "is no id: write 1 to 100 of a\u2013z, A\u2013Z, 0\u20139 . _ - and begin with a letter or digit"
 CIRCLE_SHOWN = 8
 """Jobs of a circle that are named."""
 CLOSE_LOOKED_AT = 20_000

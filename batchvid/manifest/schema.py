@@ -246,7 +246,7 @@ TEXT = Kind(values.text, {"minLength": 1, "type": "string"})
 ID = _shaped(
     values.text,  # its shape is checked when its template is filled in
     r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}|.*\{.*)$",
-    "begin with a letter or digit, then letters, digits and . _ -",
+    "begin with a letter or digit, then a\u2013z, A\u2013Z, 0\u20139 . _ -",
 )
 FILE_NAME = _shaped(values.text, r"^[^/].*\.mp4$", "write a path inside the output folder that ends in .mp4")
 OUTPUT = _shaped(
@@ -405,7 +405,7 @@ ROW = Section(
     Key(
         "id",
         ID,
-        "The job's name: letters, digits and . _ -, unique without regard to case. "
+        "The job's name: a\u2013z, A\u2013Z, 0\u20139 . _ -, unique without regard to case. "
         "When it changes, the clip that is paid gets the new name; nothing is bought again.",
     ),
     # 1000 are more clips of one content than anybody looks at; it keeps a slip of the finger from becoming a bill

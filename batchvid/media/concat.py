@@ -105,7 +105,11 @@ SAME_CODEC = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9", "libo
 
 
 HIDDEN, UNCOPIED = "hidden frames", "what a copy cannot keep"
-REASONS = {HIDDEN: "a copy would show frames that its clips hide", UNCOPIED: "a copy of its clips would not play"}
+REASONS = {HIDDEN: "a copy would show frames that the clips hide", UNCOPIED: "a copy would not play"}
+
+
+PLURALS = {"codec": "codecs", "size": "sizes", "sound": "sound tracks"}
+"""What of a clip's kind needs another form where it is said of several."""
 
 
 class NotJoinedError(ValueError):
@@ -125,8 +129,8 @@ class Joined:
 
     @property
     def why(self) -> str:
-        """Return why they were coded again, for people."""
-        return REASONS.get(self.difference, f"its clips differ in {self.difference}")
+        """Return why they were re-encoded, for people."""
+        return REASONS.get(self.difference) or f"{PLURALS.get(self.difference, self.difference)} differ"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def test_retry_says_the_price_and_asks_and_enter_means_no(copied: Project) -> No
     assert ran.code == 2, ran
     assert "1 job would be submitted again, for $0.40 at most:" in ran.out
     assert "job-3: failed; the prompt was refused" in ran.out
-    assert "--yes" in ran.err
+    assert "not a terminal: add --yes" in ran.err
     assert copied.states()["job-3"] == "failed"
 
 
@@ -132,6 +132,9 @@ def test_verify_finds_every_damage_and_repair_fetches_it_again_for_nothing(copie
     mended = copied.batchvid("verify", "m.yaml", "--repair", "--json")
     assert mended.code == 0, mended
     assert mended.told == [{"type": "verify", "clips": 2, "wrong": 0, "repaired": 2}]
+    (copied.out / "job-1.mp4").unlink()
+    told = copied.batchvid("verify", "m.yaml", "--repair")
+    assert (told.code, told.out) == (0, "2 clips OK (1 downloaded again)\n")
     assert (copied.out / "job-2.mp4").read_bytes() == whole
     assert whole[:-1] + b"?" in [path.read_bytes() for path in copied.out.glob("job-2*.mp4")]
     assert copied.creates() == before

@@ -112,7 +112,7 @@ def test_a_wrong_default_is_one_problem_for_all_jobs(desk: Desk) -> None:
         ("{prompt: [x]}", "jobs[0].prompt: is a list, and text is wanted"),
         ("{promt: x}", "jobs[0].promt: unknown key: did you mean prompt?"),
         ("{prompt: x, first-frame: y}", "jobs[0].first-frame: unknown key: did you mean first_frame?"),
-        ("{prompt: x, id: a b}", 'jobs[0].id: "a b" is no id'),
+        ("{prompt: x, id: a b}", 'jobs[0].id: "a b" is no id: write 1 to 100 of a\u2013z, A\u2013Z, 0\u20139 . _ -'),
         ("{prompt: x, id: -a}", 'jobs[0].id: "-a" is no id'),
         ("{prompt: x, id: ../a}", 'jobs[0].id: "../a" is no id'),
         ("{prompt: x, id: kité}", 'jobs[0].id: "kité" is no id'),

@@ -32,7 +32,7 @@ def test_the_picture_at_a_hundred_columns(snapshot: Snapshot) -> None:
     """Golden: progress, lanes against their limits, money, newest clips, what needs a person."""
     lines = drawn(replace(snapshot, slowed_to=0.5, paused_s=12.0), 100)
     assert lines[0] == (
-        "jobs/night.yaml                                             12 min elapsed · about 1 h 13 min left"
+        "jobs/night.yaml                                        12 min elapsed · about 1 h 13 min remaining"
     )
     assert lines[1].endswith(" 33 %")
     assert lines[2] == "█ 337 done  ▓ 3 ready  ▒ 20 running  ░ 634 pending  x 4 failed  ? 2 in doubt  (1 deferred)"
@@ -130,7 +130,7 @@ def test_the_end_leaves_the_last_picture_the_summary_and_a_cursor(snapshot: Snap
     shown = stream.getvalue()
     assert "7.7/min" in shown
     assert "a word nobody listed" in shown
-    assert "      batchvid adopt jobs/night.yaml kite-7 TASK_ID     # the dashboard shows its task\n" in shown
+    assert "      If the dashboard shows this task, run  batchvid adopt jobs/night.yaml kite-7 TASK_ID\n" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert "Exit 4: " in shown.splitlines()[-1]
     assert sys.stderr is before

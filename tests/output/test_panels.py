@@ -28,7 +28,7 @@ def test_each_run_has_its_name_its_bar_its_numbers_and_its_trouble(snapshot: Sna
     """Golden at 140 columns: the first run is slowed, and both have jobs that need a person."""
     lines = drawn([("a.yaml", replace(snapshot, slowed_to=0.5)), ("b.yaml", snapshot)], 140)
     assert lines[0].startswith("a.yaml ")
-    assert lines[0].endswith("12 min elapsed · about 1 h 13 min left")
+    assert lines[0].endswith("12 min elapsed · about 1 h 13 min remaining")
     assert lines[1].endswith(" 33 %")
     assert lines[2] == "█ 337 done  ▓ 3 ready  ▒ 20 running  ░ 634 pending  x 4 failed  ? 2 in doubt  (1 deferred)"
     assert lines[3] == '▲ slowed to 50 %: the service said "too fast"'

@@ -88,8 +88,8 @@ def test_rows_that_the_manifest_does_not_name_are_not_counted(manifest: Manifest
 def test_a_person_in_doubt_is_given_the_exact_commands(manifest: Manifest) -> None:
     """Ready to be pasted, with the manifest as it was typed, quoted where a shell needs it, and free of escapes."""
     shown = "\n".join(status_text(manifest, {"dawn": DOUBT}, MONEY, named="my kites.yaml"))
-    assert "batchvid adopt 'my kites.yaml' dawn TASK_ID " in shown
-    assert "batchvid retry 'my kites.yaml' dawn --in-doubt " in shown
+    assert "batchvid adopt 'my kites.yaml' dawn TASK_ID\n" in shown
+    assert "If not, run                            batchvid retry 'my kites.yaml' dawn --in-doubt\n" in shown
     assert "in doubt  dawn: the connection broke" in shown
     assert "\x1b" not in shown
 

@@ -57,6 +57,16 @@ def test_the_page_opens_from_disk_at_every_width_and_nothing_sticks_out(
     at_peace(opened)
 
 
+def test_the_figures_are_named_as_people_name_them(opener: Opener, night: Path) -> None:
+    """Elapsed, median, retries; no word that has to be thought about."""
+    page = opener(night).page
+    figures = page.locator(".figures").inner_text()
+    for words in ("Elapsed", "Median generation", "90 % under", "were retries"):
+        assert words in figures
+    assert "Timeline" in page.locator("#plots").inner_text()
+    assert page.locator(".advice dt").all_inner_texts()[:2] == ["If the dashboard shows this task, run", "If not, run"]
+
+
 def test_words_and_states_narrow_the_sheet(opener: Opener, night: Path) -> None:
     """Each word must be there, in whatever field; a state counts its own."""
     opened = opener(night)

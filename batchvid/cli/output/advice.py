@@ -59,11 +59,11 @@ def standing(state: State) -> str:
 
 
 def doubt_steps(job_id: str, doubt: Doubt | None, manifest: str) -> tuple[tuple[str, str], ...]:
-    """Return the ways on for a job in doubt, as pairs of the case and the command."""
+    """Return what to do about a job in doubt, as pairs of the case and the command."""
     seen = doubt.seen_ids[:1] if doubt is not None else ()
     return (
-        ("the dashboard shows its task", command("adopt", manifest, job_id, *(seen or ("TASK_ID",)))),
-        ("it surely does not", command("retry", manifest, job_id, "--in-doubt")),
+        ("If the dashboard shows this task, run", command("adopt", manifest, job_id, *(seen or ("TASK_ID",)))),
+        ("If not, run", command("retry", manifest, job_id, "--in-doubt")),
     )
 
 
@@ -85,8 +85,8 @@ def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
 def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all: int) -> Iterator[str]:
     """Yield what needs attention, the most costly uncertainty first, each with its reason and its commands.
 
-    The case in which a command fits stands behind it, as a shell's comment. The commands of jobs
-    that failed or are deferred are said once, for all of them; of several doubts, the walk through them.
+    The case in which a command fits stands before it. The commands of jobs that failed or are deferred
+    are said once, for all of them; of several doubts, the walk through them.
     *in_all* is how many there are, of which *jobs* may be only the first.
     """
     ranked = sorted(jobs, key=lambda job: RANKS.index(standing(job.state)))
@@ -101,8 +101,8 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
             yield f"      {doubt_details(job.doubt)}"
         if standing(job.state) == "in doubt" and doubts == 1:
             ways = doubt_steps(job.job_id, job.doubt, manifest)
-            width = max(len(way) for _, way in ways)
-            yield from (f"      {way:<{width}}  # {case}" for case, way in ways)
+            width = max(len(case) for case, _ in ways)
+            yield from (f"      {case:<{width}}  {way}" for case, way in ways)
     if in_all > len(shown):
         yield f"  … and {in_all - len(shown):,} more: {command('status', manifest)}"
     standings = {standing(job.state) for job in shown}

@@ -62,7 +62,7 @@ class PlainLines:
         if isinstance(event, life.SubmitUnsure):
             adopt = command("adopt", self._manifest, job_id, "TASK_ID")
             retry = command("retry", self._manifest, job_id, "--in-doubt")
-            self._line("", f"look at the service's dashboard; the task is there: {adopt}; it is not: {retry}")
+            self._line("", f"If the dashboard shows this task, run {adopt}. If not, run {retry}")
 
     def stats(self, snapshot: Snapshot) -> None:
         """Write a line of statistics once a minute, and at once when the run is slowed down or stops submitting."""
@@ -138,7 +138,7 @@ def stats_line(snapshot: Snapshot) -> str:
     if snapshot.machines is not None:
         parts.append(workers_words(snapshot.machines))
     if snapshot.eta_s is not None:
-        parts.append(f"about {text.duration(snapshot.eta_s)} left")
+        parts.append(f"about {text.duration(snapshot.eta_s)} remaining")
     return "; ".join(parts)
 
 

@@ -162,13 +162,13 @@ def edges(left: Text, right: Text, width: int) -> Text:
 
 
 def times(snapshot: Snapshot, glyphs: Glyphs) -> Text:
-    """Return the time elapsed and the time left."""
+    """Return the time elapsed and the time that remains."""
     if not snapshot.active:
         return Text("no run is active", style="dim")
     elapsed = f"{text.duration(snapshot.elapsed_s)} elapsed"
     if snapshot.eta_s is None:
         return Text(elapsed, style="dim")
-    return Text.assemble((f"{elapsed} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} left")
+    return Text.assemble((f"{elapsed} {glyphs.dot} ", "dim"), f"about {text.duration(snapshot.eta_s)} remaining")
 
 
 def numbers(snapshot: Snapshot) -> dict[State, int]:

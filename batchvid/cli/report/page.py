@@ -135,14 +135,18 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         night = report.nights[-1]
         more = len(report.nights) - 1
         yield (
-            "The night",
+            "Elapsed",
             text.duration(night.to_at - night.from_at),
-            f"after {text.count(more, 'other')}" * (more > 0),
+            f"in the last of {more + 1:,} periods" * (more > 0),
         )
     if report.took:
-        yield "A generation", text.duration(report.took.median_s), f"9 of 10 within {text.duration(report.took.p90_s)}"
+        yield "Median generation", text.duration(report.took.median_s), f"90 % under {text.duration(report.took.p90_s)}"
     again = paid - sum(1 for row in report.rows if row.attempts)
-    yield "Paid attempts", f"{paid:,}", f"{again:,} of them second ones or later" if again > 0 else ""
+    yield (
+        "Paid attempts",
+        f"{paid:,}",
+        f"{again:,} {'was a retry' if again == 1 else 'were retries'}" if again > 0 else "",
+    )
     missing = f"{text.count(lost, 'clip')} missing; a run fetches them again, free"
     yield "On disk", text.size(report.size_bytes), missing if lost else ""
     if (machines := report.kept.machines) is not None and machines.took_part:
@@ -173,9 +177,9 @@ def _advice(rows: list[Row], manifest: str) -> Iterator[tuple[str, str]]:
         one = next(row for row in rows if row.state == State.IN_DOUBT)
         yield from advice.doubt_steps(one.job.id, None, manifest)
     if State.FAILED in states:
-        yield "failed ones: to buy them again", advice.command("retry", manifest, "--failed")
+        yield "To buy the failed ones again, run", advice.command("retry", manifest, "--failed")
     if DEFERRED in states:
-        yield "deferred ones: to look for them again, free", advice.command("run", manifest)
+        yield "To look for the deferred ones again, free, run", advice.command("run", manifest)
 
 
 # ---- the block of data; what a column means is said in page.js, which reads it

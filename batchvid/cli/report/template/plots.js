@@ -90,7 +90,7 @@ function drawTook(svg, took, width) {
   }
   const mark = Math.min(x(took.median), right), near = mark > width / 2 ? "end" : "start";
   svg.append(draw("line", { class: "mark", x1: mark, x2: mark, y1: top - 6, y2: bottom }),
-    draw("text", { x: mark + (near === "end" ? -5 : 5), y: top - 8, "text-anchor": near }, "half within " + lasting(took.median)));
+    draw("text", { x: mark + (near === "end" ? -5 : 5), y: top - 8, "text-anchor": near }, "median " + lasting(took.median)));
 }
 
 function drawMoney(figure) {
@@ -114,11 +114,11 @@ function drawPlots() {
   const place = document.getElementById("plots"), redraw = [];
   const onWidth = (svg, does) => redraw.push(() => does(Math.max(220, Math.round(svg.getBoundingClientRect().width))));
   if (data.nights.length) {
-    const { figure, head } = card("The night", true), svg = draw("svg", { height: 226, role: "img" }), key = make("div", { class: "key" });
+    const { figure, head } = card("Timeline", true), svg = draw("svg", { height: 226, role: "img" }), key = make("div", { class: "key" });
     let night = data.nights[data.nights.length - 1];
     svg.setAttribute("aria-label", `From ${moment(night.from)} to ${moment(night.to)}: ${night.submitted.at(-1)} submitted, ${night.done.at(-1)} done`);
     if (data.nights.length > 1) {
-      const pick = make("select", { "aria-label": "Which night", onchange: () => { night = data.nights[pick.value]; redraw.forEach((one) => one()); } });
+      const pick = make("select", { "aria-label": "Which timeline", onchange: () => { night = data.nights[pick.value]; redraw.forEach((one) => one()); } });
       data.nights.forEach((one, at) => pick.append(make("option", { value: at, selected: one === night }, stretch(one.from, one.to))));
       head.append(pick);
     }
@@ -126,7 +126,7 @@ function drawPlots() {
     onWidth(svg, (width) => drawNight(svg, key, night, width));
   }
   if (data.took) {
-    const { figure } = card("Time of a generation"), svg = draw("svg", { height: 226, role: "img", "aria-label": `Half of the generations took up to ${lasting(data.took.median)}` });
+    const { figure } = card("Generation time"), svg = draw("svg", { height: 226, role: "img", "aria-label": `Half of the generations took up to ${lasting(data.took.median)}` });
     figure.append(svg);
     onWidth(svg, (width) => drawTook(svg, data.took, width));
   }
