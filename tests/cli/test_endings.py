@@ -27,7 +27,13 @@ def test_a_run_whose_jobs_are_all_clips_ends_with_0_and_a_second_one_asks_the_se
 @pytest.mark.parametrize(
     ("prompt", "limits", "options", "code", "words"),
     [
-        ("doomed", {"attempts": "1"}, (), 3, ("job-1", "the prompt was refused", "batchvid retry m.yaml --failed")),
+        (
+            "doomed",
+            {"attempts": "1"},
+            (),
+            3,
+            ("the prompt was refused", "edit the prompt of job-1, then: batchvid retry m.yaml job-1"),
+        ),
         ("unsure", {}, (), 4, ("job-1", "before an answer came", "batchvid adopt m.yaml job-1 TASK_ID")),
         ("kite", {}, ("--max-jobs", "0"), 5, ("--max-jobs", "Next: batchvid run m.yaml")),
         ("kite", {}, ("--for", "0.001s"), 5, ("the time window has closed", "Next: batchvid run m.yaml")),
@@ -59,9 +65,9 @@ def test_an_advised_command_works_in_the_output_of_the_call_that_advises_it(proj
     assert ran.code == 4, ran
     paid = project.creates()
     assert "batchvid adopt m.yaml job-3 TASK_ID --output 'else where'" in ran.out
-    assert "batchvid retry m.yaml --failed --output 'else where'" in ran.out
+    assert "batchvid retry m.yaml job-4 --output 'else where'" in ran.out
     page = (project.folder / "else where" / "report.html").read_text(encoding="utf-8")
-    assert "batchvid retry m.yaml --failed --output &#39;else where&#39;" in page
+    assert "batchvid retry m.yaml job-4 --output &#39;else where&#39;" in page
     (project.folder / "else where" / "job-1.mp4").unlink()
     verified = project.batchvid("verify", "m.yaml", "--output", "else where")
     assert "batchvid verify m.yaml --repair --output 'else where'" in verified.out

@@ -96,11 +96,11 @@ def test_a_person_in_doubt_is_given_the_exact_commands(manifest: Manifest) -> No
 
 def test_people_read_counts_money_and_the_newest_clip(manifest: Manifest) -> None:
     """What a person asks first."""
-    failed = Progress("walk-01", State.FAILED, 3, 1, reason="the prompt was refused")
+    failed = Progress("walk-01", State.FAILED, 3, 1, reason="internal error")
     shown = "\n".join(status_text(manifest, {"kite": DONE, "dawn": DOUBT, "walk-01": failed}, MONEY))
     assert "1 done, 1 failed, 1 in doubt" in shown
     assert "$0.60 spent, $0.40 reserved, of a budget of $25.00" in shown
-    assert "failed    walk-01: the prompt was refused" in shown
+    assert "failed    walk-01: internal error" in shown
     assert "batchvid retry /films/kites.yaml --failed" in shown
     assert "kite  kite.mp4, 3.1 MB, 2026-03-12T09:01:35Z" in shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from batchvid.cli.output.summary import MEANINGS, exit_line, money_line, summary_lines
 from batchvid.domain.errors import Exit
+from batchvid.domain.film import Film, FilmReport, FilmState
 from batchvid.domain.job import State
 from batchvid.domain.results import Money, NeedsAttention
 
@@ -33,9 +35,9 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
         "  failed    dawn: the prompt was refused",
         "  … and 5 more: batchvid status jobs/night.yaml",
         "  To go through what is in doubt: batchvid doubts jobs/night.yaml",
-        "  To buy the failed ones again: batchvid retry jobs/night.yaml --failed",
+        "  The content was refused: edit the prompt of dawn, then: batchvid retry jobs/night.yaml dawn",
         "Next: batchvid run jobs/night.yaml does the 657 jobs left, and nothing twice.",
-        "Exit 4: some jobs are in doubt: they may be paid, and only a person can tell.",
+        "Exit 4: 3 jobs are in doubt: they may be paid, and only a person can tell.",
     ]
 
 
@@ -72,10 +74,38 @@ def test_a_run_that_did_everything_asks_for_nothing(summary: Summary) -> None:
 
 
 @pytest.mark.parametrize("code", Exit)
-def test_every_exit_code_has_a_meaning(code: Exit) -> None:
+def test_every_exit_code_has_a_meaning(summary: Summary, code: Exit) -> None:
     """A number alone helps nobody."""
-    assert exit_line(code) == f"Exit {code.value}: {MEANINGS[code]}."
     assert MEANINGS[code]
+    assert re.fullmatch(rf"Exit {code.value}: .{{20,}}\.", exit_line(replace(summary, exit_code=code)))
+
+
+def test_the_exit_line_names_only_what_has_happened(summary: Summary) -> None:
+    """Failed jobs, jobs behind them, films: each only where there is one; of the causes of a stop none but the real."""
+    failed = replace(summary, exit_code=Exit.FAILED, counts={State.FAILED: 2}, needs_person=(), stopped=None)
+    assert exit_line(failed) == "Exit 3: finished, and 2 jobs failed."
+    waiting = NeedsAttention("kite-2nd", State.PENDING, "waits for kite, which failed")
+    film = FilmReport(Film("walk", ("a", "b"), "walk.mp4"), FilmState.FAILED, "no")
+    all_three = replace(failed, counts={State.FAILED: 1}, needs_person=(waiting,), films=(film,))
+    assert exit_line(all_three) == (
+        "Exit 3: finished, and 1 job failed, 1 job waits for one that brought no clip and 1 film could not be made."
+    )
+    assert exit_line(replace(failed, counts={}, films=(film,))) == "Exit 3: finished, and 1 film could not be made."
+    refused = replace(summary, exit_code=Exit.ACCOUNT, stopped="the key was refused")
+    assert exit_line(refused) == "Exit 6: the service refused the account; see above why it stopped."
+
+
+def test_a_refused_content_is_to_be_edited_before_it_is_bought_again(summary: Summary) -> None:
+    """The same prompt would be refused again; what failed otherwise is retried without it."""
+    refused = NeedsAttention("dawn", State.FAILED, "the prompt was refused by the safety system")
+    broken = NeedsAttention("kite", State.FAILED, "internal error of the generator")
+    told = list(summary_lines(replace(summary, needs_person=(refused,))))
+    advised = "  The content was refused: edit the prompt of dawn, then: batchvid retry jobs/night.yaml dawn"
+    assert advised in told
+    assert not [line for line in told if "--failed" in line]
+    both = list(summary_lines(replace(summary, needs_person=(refused, broken))))
+    assert advised in both
+    assert "  To buy the other failed ones again: batchvid retry jobs/night.yaml kite" in both
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from batchvid.cli.output import text
 from batchvid.domain.job import State
+from batchvid.domain.refusal import is_of_content
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.results import NeedsAttention
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LISTED_AT_MOST = 20
 """More than a screenful is not read; the rest is in ``batchvid status``."""
+NAMED_AT_MOST = 6
+"""Ids that one command names."""
 ID_SHOWN = 100
 PROMPT_SHOWN = 60
 RANKS = ("in doubt", "failed", "deferred", "waiting")
@@ -67,6 +70,26 @@ def doubt_steps(job_id: str, doubt: Doubt | None, manifest: str) -> tuple[tuple[
     )
 
 
+def failed_steps(failed: Sequence[tuple[str, str | None]], manifest: str) -> Iterator[tuple[str, str]]:
+    """Yield what to do about failed jobs, given by id and reason, as pairs of the case and the command.
+
+    The same prompt would be refused again, and perhaps be paid again: it is to be edited first.
+    """
+    refused = [job_id for job_id, reason in failed if is_of_content(reason)]
+    others = [job_id for job_id, _ in failed if job_id not in set(refused)]
+    if refused:
+        which = "prompt of" if len(refused) == 1 else "prompts of"
+        names = ", ".join(map(text.job_name, refused[:NAMED_AT_MOST]))
+        more = f" and {len(refused) - NAMED_AT_MOST:,} more" if len(refused) > NAMED_AT_MOST else ""
+        named = refused if len(refused) <= NAMED_AT_MOST else ["ID"]
+        yield f"The content was refused: edit the {which} {names}{more}, then", command("retry", manifest, *named)
+    if refused and 0 < len(others) <= NAMED_AT_MOST:
+        yield "To buy the other failed ones again", command("retry", manifest, *others)
+    elif others:
+        when = "When that is done, to" if refused else "To"
+        yield f"{when} buy the failed ones again", command("retry", manifest, "--failed")
+
+
 def doubt_details(doubt: Doubt, *, prompt: bool = True) -> str:
     """Return by what a paid request is found on a dashboard: time (local), price, request id, ids seen, prompt."""
     sent = datetime.fromtimestamp(doubt.sent_at, UTC).astimezone()
@@ -108,8 +131,8 @@ def needs_person_lines(jobs: Iterable[NeedsAttention], manifest: str, *, in_all:
     standings = {standing(job.state) for job in shown}
     if "in doubt" in standings:
         yield f"  To go through what is in doubt: {command('doubts', manifest)}"
-    if "failed" in standings:
-        yield f"  To buy the failed ones again: {command('retry', manifest, '--failed')}"
+    failed = [(job.job_id, job.reason) for job in shown if standing(job.state) == "failed"]
+    yield from (f"  {case}: {way}" for case, way in failed_steps(failed, manifest))
     if "deferred" in standings:
         yield f"  To look for the deferred ones again, free: {command('run', manifest)}"
         yield f"  To give one of them up and buy it again: {command('retry', manifest, 'ID')}"

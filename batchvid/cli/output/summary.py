@@ -36,6 +36,13 @@ MEANINGS = {
     Exit.TERMINATED: "terminated; what was under way is recorded, and running it again does what is left",
 }
 
+STOPPED_BY = {
+    Exit.CONFIG: "the configuration is wrong; see above why it stopped",
+    Exit.BUSY: "another run has taken over; see above why it stopped",
+    Exit.DISK: "clips or records could not be saved; see above why it stopped",
+    Exit.ACCOUNT: "the service refused the account; see above why it stopped",
+}
+"""Where a line above names the cause, no other one is named."""
 ON_MANY_MACHINES = {
     Exit.CONFIG: "see above why it stopped",
     Exit.DISK: "see that the database and the output can be used from this machine",
@@ -70,7 +77,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         yield f"Stopped early: {text.why(summary.stopped)}"
     yield from advice.needs_person_lines(summary.needs_person, summary.manifest, in_all=needing_person(summary))
     yield from _next(summary)
-    yield exit_line(summary.exit_code)
+    yield exit_line(summary)
 
 
 def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
@@ -117,9 +124,35 @@ def _next(summary: Summary) -> Iterator[str]:
         yield f"Next: {f'{first}, then ' if first else ''}{again} {does}."
 
 
-def exit_line(code: Exit) -> str:
-    """Return the exit code and its meaning."""
-    return f"Exit {int(code)}: {MEANINGS[code]}."
+def exit_line(summary: Summary) -> str:
+    """Return the exit code and what it means here: only what has happened."""
+    return f"Exit {int(summary.exit_code)}: {_meaning(summary)}."
+
+
+def _meaning(summary: Summary) -> str:
+    """Return the meaning of the exit code, of the causes that it stands for only those of this run."""
+    code = summary.exit_code
+    match code:
+        case Exit.FAILED if parts := list(_failed_parts(summary)):
+            return f"finished, and {text.listed(parts)}"
+        case Exit.IN_DOUBT if doubts := sum(summary.counts.get(one, 0) for one in (State.IN_DOUBT, State.SUBMITTING)):
+            jobs = "job is in doubt: it" if doubts == 1 else "jobs are in doubt: they"
+            return f"{doubts:,} {jobs} may be paid, and only a person can tell"
+        case Exit.STOPPED if not summary.stopped and summary.parked:
+            jobs = "job is" if summary.parked == 1 else "jobs are"
+            return f"{summary.parked:,} {jobs} deferred; running it again looks for what is paid, free"
+        case Exit.CONFIG | Exit.BUSY | Exit.DISK | Exit.ACCOUNT if summary.stopped:
+            return STOPPED_BY[code]
+    return MEANINGS[code]
+
+
+def _failed_parts(summary: Summary) -> Iterator[str]:
+    if failed := summary.counts.get(State.FAILED, 0):
+        yield f"{text.count(failed, 'job')} failed"
+    if waiting := sum(job.state is State.PENDING for job in summary.needs_person):
+        yield f"{text.count(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one that brought no clip"
+    if films := sum(film.state is FilmState.FAILED for film in summary.films):
+        yield f"{text.count(films, 'film')} could not be made"
 
 
 def money_line(money: Money) -> str:

@@ -10,7 +10,7 @@ from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
@@ -89,6 +89,11 @@ def per_minute(number: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return ``1 job``, ``2 jobs``, ``12,000 jobs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return ``one``, ``one and two``, ``one, two and three``."""
+    return " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), *parts[-1:]])
 
 
 def clock(at: float) -> str:

@@ -176,10 +176,10 @@ def _advice(rows: list[Row], manifest: str) -> Iterator[tuple[str, str]]:
     if State.IN_DOUBT in states:
         one = next(row for row in rows if row.state == State.IN_DOUBT)
         yield from advice.doubt_steps(one.job.id, None, manifest)
-    if State.FAILED in states:
-        yield "To buy the failed ones again, run", advice.command("retry", manifest, "--failed")
+    failed = [(row.job.id, row.progress.reason) for row in rows if row.state == State.FAILED]
+    yield from advice.failed_steps(failed, manifest)
     if DEFERRED in states:
-        yield "To look for the deferred ones again, free, run", advice.command("run", manifest)
+        yield "To look for the deferred ones again, free", advice.command("run", manifest)
 
 
 # ---- the block of data; what a column means is said in page.js, which reads it
