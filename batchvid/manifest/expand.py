@@ -18,7 +18,7 @@ from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.files import Disk, is_address
 from batchvid.manifest.references import board_mistakes, board_parts, board_path
-from batchvid.manifest.schema import ENTRY, ROW, TEXT, what
+from batchvid.manifest.schema import ENTRY, ROW, TEXT, column_of, what
 from batchvid.manifest.templates import UnknownVariableError, has_braces, parse
 from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, shown, variable_value
 from batchvid.manifest.yaml_tree import Map, TextError
@@ -341,8 +341,8 @@ class Expander:
                 meant.add(field.partition(".")[0])
             elif column in ENTRY.keys:
                 self._diagnostics.warn(location, "is no field of a row, and no text uses it: write it in the manifest")
-            elif close := get_close_matches(column, list(ROW.keys), n=1, cutoff=0.8):
-                self._diagnostics.warn(location, f"this column is a variable that nothing uses: was {close[0]} meant?")
+            elif other := column_of(column) or next(iter(get_close_matches(column, ROW.keys, n=1, cutoff=0.8)), None):
+                self._diagnostics.warn(location, f"this column is a variable that nothing uses: was {other} meant?")
             else:
                 unused.append((location, column))
         if unused:

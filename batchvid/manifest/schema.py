@@ -6,6 +6,7 @@ value finds it under its name. A mistake in one key hides none in another.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
     from batchvid.manifest.yaml_tree import TreePath
+
+SHORT = 60
+"""Characters of a value that are shown again in what to write."""
 
 # ---- what a declaration is made of
 
@@ -101,7 +105,7 @@ class Section:
         if not mistakes:
             return found, frozenset(), mistakes
         broken = {str(mistake.path[0]) for mistake in mistakes}
-        broken.update(*(_close(name, self.keys) for name in broken - self.keys.keys()))
+        broken.update(*(_meant(name, self.keys) for name in broken - self.keys.keys()))
         return {name: value for name, value in found.items() if name not in broken}, frozenset(broken), mistakes
 
     def json_schema(self) -> dict[str, Any]:
@@ -113,6 +117,8 @@ class Section:
     def _unknown(self, name: str, value: object) -> str:
         if name == "<<":
             return "merge keys are not read: put what the jobs share under defaults"
+        if "prompt" in self.keys and (told := _told_of_other(name, value)):
+            return told
         if close := _close(name, self.keys):
             return f"unknown key: did you mean {close[0]}?"
         for where, section in (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY)):
@@ -120,7 +126,8 @@ class Section:
                 return f"unknown key here: it belongs under {where}"
         if isinstance(value, Plain) and value.kind == "nothing" and not value.text:
             return "unknown key: if it is a part of a text that holds a comma, put the whole text in quotes"
-        return f"unknown key: the keys here are {', '.join(self.keys)}"
+        more = "; what else the service knows stands under form:" if "form" in self.keys else ""
+        return f"unknown key: the keys here are {', '.join(self.keys)}{more}"
 
 
 def what(value: object) -> str:
@@ -136,6 +143,60 @@ def what(value: object) -> str:
             return "a map"
         case _:
             return "a list"
+
+
+OTHERS_KEYS = {
+    "duration": "seconds", "duration_s": "seconds", "duration_seconds": "seconds", "durationseconds": "seconds",
+    "length": "seconds",
+    "aspect_ratio": "size", "aspectratio": "size", "ratio": "size", "resolution": "size", "dimensions": "size",
+    "image": "first_frame", "image_url": "first_frame", "input_image": "first_frame", "start_image": "first_frame",
+    "first_image": "first_frame", "start_frame": "first_frame", "input_reference": "first_frame",
+    "end_image": "last_frame", "last_image": "last_frame", "end_frame": "last_frame", "image_tail": "last_frame",
+    "text": "prompt", "description": "prompt",
+    "model_name": "model",
+    "n": "takes", "count": "takes", "num_videos": "takes", "variations": "takes",
+}  # fmt: skip
+"""What other programs and services call a field of a job, in lower case, and its key."""
+FORM_FIELDS = frozenset(
+    {"seed", "negative_prompt", "fps", "style", "guidance_scale", "cfg_scale", "generate_audio", "enhance_prompt",
+     "camera_fixed", "motion", "watermark", "quality", "preset"}
+)  # fmt: skip
+"""What services know beside the fields of a job."""
+_RATIO = re.compile(r"([0-9]+)\s*[:/]\s*([0-9]+)", re.ASCII)
+_EXAMPLES = {"seconds": "8", "size": "16x9", "first_frame": "frames/dawn.png", "last_frame": "frames/dusk.png",
+    "prompt": "A paper kite.", "model": "veo3-fast", "takes": "3"}  # fmt: skip
+
+
+def _told_of_other(name: str, value: object) -> str:
+    """Return what to write for a key as other programs have it; nothing for any other."""
+    known = name.lower().replace("-", "_")
+    written = value.text if isinstance(value, Plain) else value if isinstance(value, str) else ""
+    is_short = 0 < len(written) <= SHORT and written.isprintable()
+    if known in FORM_FIELDS:
+        shown = written if is_short and isinstance(value, Plain) else f'"{written}"' if is_short else "…"
+        return f"unknown key: it is a further field of the request: write form: {{{known}: {shown}}}"
+    key = OTHERS_KEYS.get(known)
+    if key is None:
+        return ""
+    if key == "size" and (ratio := _RATIO.fullmatch(written)):
+        written = f"{ratio[1]}x{ratio[2]}"
+    elif key == "seconds" and written[-1:] == "s" and written[:-1].isdigit():
+        written = written[:-1]
+    elif not is_short or '"' in written or "://" in written or key in {"prompt", "takes"}:
+        written = ""
+    return f"unknown key: write {key}: {written or _EXAMPLES[key]}" + ("" if written else ", for example")
+
+
+def column_of(name: str) -> str | None:
+    """Return the column of a table that is meant by one as other programs have it."""
+    known = name.lower().replace("-", "_")
+    return f"form.{known}" if known in FORM_FIELDS else OTHERS_KEYS.get(known)
+
+
+def _meant(name: str, known: Iterable[str]) -> list[str]:
+    """Return the key that is probably meant by a wrong one, as a list of one or none."""
+    other = OTHERS_KEYS.get(name.lower().replace("-", "_"))
+    return [other] if other is not None and other in known else _close(name, known)
 
 
 def _close(name: str, known: Iterable[str]) -> list[str]:
@@ -243,6 +304,7 @@ def _amount(pattern: str) -> dict[str, Any]:
 _EMPTY = "is empty: write at least one value, or remove the key"
 
 TEXT = Kind(values.text, {"minLength": 1, "type": "string"})
+TEXT_OR_NUMBER = Kind(values.number_or(values.text), {"minLength": 1, "type": ["string", "number"]})
 ID = _shaped(
     values.text,  # its shape is checked when its template is filled in
     r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}|.*\{.*)$",
@@ -377,15 +439,15 @@ DEFAULTS = Section(
     Key("prompt", TEXT, "What the clip shows. May hold {variables}; {{ and }} are braces."),
     Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said, or sora-2 with provider openai."),
     Key("size", TEXT, "16x9, 9x16, or pixels such as 1280x720; not sent when not given."),
-    Key("seconds", TEXT, 'The length, as text: "8"; not sent when not given.'),
+    Key("seconds", TEXT_OR_NUMBER, "The length, such as 8; not sent when not given."),
     Key(
         "form",
         _map_of(
-            Kind(values.any_text, {"type": "string"}),
+            Kind(values.number_or(values.any_text), {"type": ["string", "number"]}),
             name=values.form_key,
             names={"not": {"enum": sorted(values.SENT_BY_BATCHVID)}, "pattern": r"^[A-Za-z0-9_.\[\]-]{1,100}$"},
         ),
-        "Further text fields of the request, passed through.",
+        "Further fields of the request, passed through as text: seed: 7.",
     ),
     Key("first_frame", TEXT, "An image file, relative to the manifest: the clip begins with it."),
     Key("last_frame", TEXT, "An image file: the clip ends with it. Needs first_frame."),

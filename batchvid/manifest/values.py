@@ -111,11 +111,19 @@ def locale_trouble(path: str) -> str | None:
     return None
 
 
-def variable_value(value: object) -> str:
-    """Return the text of a variable; a number may stand without quotes when it can mean nothing else."""
-    if isinstance(value, Plain) and _CANONICAL_NUMBER.fullmatch(value.text):
-        return value.text
-    return text(value)
+def number_or(read: Callable[[object], str]) -> Callable[[object], str]:
+    """Return the reader that takes a number without quotes, too, when it can mean only one text; else *read* reads."""
+
+    def read_either(value: object) -> str:
+        if isinstance(value, Plain) and _CANONICAL_NUMBER.fullmatch(value.text):
+            return value.text
+        return read(value)
+
+    return read_either
+
+
+variable_value = number_or(text)
+"""Reads the value of a variable."""
 
 
 def variable_name(value: str) -> str:

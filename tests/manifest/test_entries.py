@@ -123,7 +123,7 @@ def test_a_wrong_default_is_one_problem_for_all_jobs(desk: Desk) -> None:
             "{prompt: x, form: {input_reference: y}}",
             "jobs[0].form.input_reference: is not a further field: write first",
         ),
-        ("{prompt: x, form: {seed: 7}}", "jobs[0].form.seed: 7 without quotes reads as a number"),
+        ("{prompt: x, form: {seed: 07}}", "jobs[0].form.seed: 07 without quotes reads as a number"),
         ("{prompt: x, form: {'a b': y}}", "jobs[0].form.a b: is no name of a form field"),
         ("{prompt: x, price: -1}", 'jobs[0].price: "-1" is not an amount of money'),
         ("{prompt: x, continues: y}", 'jobs[0].continues: "y" is no job here: write a job\'s id'),
@@ -300,6 +300,44 @@ def test_strange_but_allowed_things_are_warnings_said_once(desk: Desk) -> None:
     ]
 
 
+def test_seconds_and_further_fields_are_taken_without_quotes_where_a_number_means_one_text(desk: Desk) -> None:
+    """They are sent as they stand, and count as what they are in quotes: nothing that was paid has changed."""
+    bare = desk.load("jobs: [{id: a, prompt: x, seconds: 8, form: {seed: 7, scale: 1.50}}]").jobs[0]
+    quoted = desk.load('jobs: [{id: a, prompt: x, seconds: "8", form: {seed: "7", scale: "1.50"}}]').jobs[0]
+    assert (bare.seconds, bare.form) == ("8", (("seed", "7"), ("scale", "1.50")))
+    assert bare.fingerprint == quoted.fingerprint
+    for unclear in ("012", "0x10", "1:30", "1_000", "yes"):
+        (found,) = desk.complaints(f"jobs: [{{id: a, prompt: x, seconds: {unclear}}}]")
+        assert f'write seconds: "{unclear}"' in found
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (
+            "{prompt: x, seed: 7}",
+            "jobs[0].seed: unknown key: it is a further field of the request: write form: {seed: 7}",
+        ),
+        ("{prompt: x, negative_prompt: no hats}", 'write form: {negative_prompt: "no hats"}'),
+        ("{prompt: x, duration: 8}", "jobs[0].duration: unknown key: write seconds: 8"),
+        ("{prompt: x, duration: 8s}", "jobs[0].duration: unknown key: write seconds: 8"),
+        ("{prompt: x, aspect_ratio: 16:9}", "jobs[0].aspect_ratio: unknown key: write size: 16x9"),
+        ("{prompt: x, aspectRatio: '9:16'}", "jobs[0].aspectRatio: unknown key: write size: 9x16"),
+        ("{prompt: x, image: a.png}", "jobs[0].image: unknown key: write first_frame: a.png"),
+        (
+            "{prompt: x, image_url: 'https://x/a.png'}",
+            "jobs[0].image_url: unknown key: write first_frame: frames/dawn.png, for example",
+        ),
+        ("{text: x}", "jobs[0].text: unknown key: write prompt: A paper kite., for example"),
+        ("{prompt: x, whatever: 7}", "; what else the service knows stands under form:"),
+    ],
+)
+def test_a_key_of_another_program_is_answered_with_the_key_that_is_meant(desk: Desk, entry: str, told: str) -> None:
+    """And not with a list of nineteen."""
+    (found,) = desk.complaints(f"jobs: [{entry}]")
+    assert found.endswith(told)
+
+
 def test_twenty_three_mistakes_are_twenty_three_problems_in_the_order_of_the_file(desk: Desk) -> None:
     """Nothing hides behind anything else."""
     problems = desk.problems("""\
@@ -319,7 +357,7 @@ def test_twenty_three_mistakes_are_twenty_three_problems_in_the_order_of_the_fil
           - id: kite
             prompt: A kite
             prompt: A kite again
-            seconds: 8
+            seconds: 012
           - id: Kite
             prompt: B {x}
             first_frame: nope.png

@@ -116,7 +116,7 @@ def test_small_slips_do_not_hide_what_comes_after_them(desk: Desk) -> None:
             prompt: y
           - id: d
             prompt: z
-            seconds: 8
+            seconds: 012
     """)
     assert [line.split(": ")[0] for line in complaints] == [
         "clips.yaml:4:13",
@@ -141,7 +141,7 @@ def test_small_slips_do_not_hide_what_comes_after_them(desk: Desk) -> None:
         ("2024-01-01 10:00:00", "a date"),
     ],
 )
-@pytest.mark.parametrize("field", ["prompt", "model", "seconds", "id", "first_frame"])
+@pytest.mark.parametrize("field", ["prompt", "model", "size", "id", "first_frame"])
 def test_what_yaml_does_not_take_for_text_must_be_quoted(desk: Desk, written: str, reads_as: str, field: str) -> None:
     """No guess is made about what was meant, and the message shows what to write."""
     entry = {"id": "kite", "prompt": "A kite."}

@@ -115,7 +115,7 @@ limits: {budgit: 3}
 prices: {a: cheap}
 prices: {a: {"*": 1/min}}
 prices: [1]
-defaults: {seconds: 8}
+defaults: {seconds: no}
 defaults: {id: x}
 defaults: {fit: stretch}
 notify: [nobody]
@@ -135,7 +135,7 @@ kite
 {prompt: x, matrix: {c: []}}
 {prompt: x, matrix: {c: red}}
 {prompt: x, matrix: {take: [b]}}
-{prompt: x, form: {seed: 7}}
+{prompt: x, form: {seed: no}}
 {prompt: x, form: {prompt: y}}
 {prompt: x, form: {a b: y}}
 {prompt: x, price: free}

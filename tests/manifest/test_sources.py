@@ -135,10 +135,10 @@ def test_a_wrong_table_is_named_with_its_line(desk: Desk, text: str, complaint: 
         ('{"prompt": "\\ud800"}', "rows.jsonl:2:1: jobs[0] (rows.jsonl): holds half a character"),
         ("[" * 100_000, "rows.jsonl:2:1: jobs[0] (rows.jsonl): is nested too deep"),
         (
-            '{"prompt": "a", "seconds": 8}',
+            '{"prompt": "a", "size": 8}',
             (
-                "rows.jsonl:2:17: jobs[0] row 2 (rows.jsonl) seconds: 8 without quotes reads as a number, "
-                'and text is wanted: write seconds: "8"'
+                "rows.jsonl:2:17: jobs[0] row 2 (rows.jsonl) size: 8 without quotes reads as a number, "
+                'and text is wanted: write size: "8"'
             ),
         ),
         ('{"prompt": "a", "year": [1]}', "rows.jsonl:2:17: jobs[0] row 2 (rows.jsonl) year: is a list"),

@@ -99,7 +99,7 @@ def test_a_column_that_is_there_in_two_spellings_is_told(desk: Desk) -> None:
 
 def test_columns_that_nothing_uses_are_one_warning(desk: Desk) -> None:
     """Those of the file name, the form and the defaults are used."""
-    desk.write("a.csv", "subject,city,tone,camera,seed,notes,at\nx,Hue,warm,low,7,later,3s\n")
+    desk.write("a.csv", "subject,city,tone,camera,shade,notes,at\nx,Hue,warm,low,7,later,3s\n")
     loaded = desk.load("""
         filename: "{city}/{id}.mp4"
         defaults: {model: "veo-{tone}"}
@@ -107,11 +107,24 @@ def test_columns_that_nothing_uses_are_one_warning(desk: Desk) -> None:
     """)
     assert [warning.split(" (", 1)[1].split(") ", 1)[1] for warning in loaded.warnings] == [
         (
-            "seed: these columns are variables that nothing uses: notes, seed. "
+            "notes: these columns are variables that nothing uses: notes, shade. "
             "{notes} in a text would use it, the name form.notes send it"
-        ).replace("seed: these", "notes: these"),
+        ),
         "at: is no field of a row, and no text uses it: write it in the manifest",
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("duration", "seconds"), ("Aspect_Ratio", "size"), ("image", "first_frame"), ("seed", "form.seed")],
+)
+def test_a_column_of_another_program_is_answered_with_the_one_that_is_meant(
+    desk: Desk, column: str, meant: str
+) -> None:
+    """It is a variable, and may stay one: a warning."""
+    desk.write("a.csv", f"subject,{column}\nx,8\n")
+    (warning,) = desk.load('jobs: [{from: a.csv, prompt: "{subject}"}]').warnings
+    assert warning.endswith(f"{column}: this column is a variable that nothing uses: was {meant} meant?")
 
 
 def test_a_table_without_rows_is_a_warning(desk: Desk) -> None:
