@@ -22,7 +22,7 @@ def init_command(folder: Path) -> int:
     for path in written:
         tell(f"wrote {path}")
     manifest = next(path for path in written if path.suffix == ".yaml")
-    rehearsal = command("run", str(manifest), "--sandbox", "--output", str(folder / "rehearsal"))
+    rehearsal = command("run", str(manifest), "--sandbox")
     tell(f"Next: {rehearsal} makes the clips in the sandbox, free.")
     return Exit.OK
 

@@ -40,7 +40,7 @@ COMMANDS = {
 START_HERE = """\b
 Start here:
   batchvid init kites
-  batchvid run kites/clips.yaml --sandbox --output kites/rehearsal
+  batchvid run kites/clips.yaml --sandbox
 """
 STARVED = (
     "out of memory, of threads or of open files (ulimit -v, -u, -n, the limits of a container): the journal is intact; "

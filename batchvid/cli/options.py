@@ -253,11 +253,13 @@ def load(
 ) -> Manifest:
     """Read a manifest, let the flags win over it, and tell what it warns of; what is advised later keeps the flags.
 
+    With *sandbox* and without *output*, its output is that of its rehearsals.
+
     *decode*: its frames are decoded, for commands that tell whether it can be run.
     """
-    from batchvid.cli.output.advice import keep_flags
-    from batchvid.engine.api import load_to_look
-    from batchvid.engine.target import named_database
+    from batchvid.cli.output.advice import keep_flags, keep_rehearsal
+    from batchvid.engine.api import in_rehearsal, load_to_look
+    from batchvid.engine.target import is_rehearsal, named_database
 
     is_relative = output is not None and not is_bucket(output) and not Path(output).is_absolute()
     if not path.is_absolute() or is_relative:
@@ -274,7 +276,18 @@ def load(
         gc.enable()
     for warning in manifest.warnings:
         complain(f"warning: {warning}")
+    if sandbox and output is None:
+        manifest = in_rehearsal(manifest)
+        keep_rehearsal(str(path), manifest.bucket or _from_here(manifest.output))
+    elif is_rehearsal(manifest):
+        keep_flags(output=output, base_url=base_url, database=kept, sandbox=True)
     return manifest
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as it is typed in the current folder, if it lies there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 NAMES_SHOWN = 5

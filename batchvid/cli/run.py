@@ -93,7 +93,8 @@ if TYPE_CHECKING:
 @click.option(
     "--sandbox",
     is_flag=True,
-    help="Use the sandbox instead of the service; nothing is paid. A real run needs another --output afterwards.",
+    help="Use the sandbox instead of the service; nothing is paid. Without --output, the clips go to the manifest's "
+    "output with -sandbox behind its name.",
 )
 @click.option(
     "--sandbox-speed",

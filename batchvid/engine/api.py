@@ -6,6 +6,7 @@ handler is installed and nothing is printed: warnings go to the logger ``batchvi
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -143,6 +144,14 @@ def _loaded(
     address = None if base_url is None else _normalised(base_url)
     manifest = load_manifest(path, read_frame=read_frame, state_of=state_of, base_url=address)
     return in_database(manifest if output is None else _placed(manifest, str(output)), database)
+
+
+def in_rehearsal(manifest: Manifest) -> Manifest:
+    """Return the manifest with an output for its rehearsals, beside its own, which stays free for what is paid."""
+    if manifest.bucket is None:
+        return replace(manifest, output=Path(f"{os.path.normpath(manifest.output)}-sandbox"))
+    has_prefix = "/" in manifest.bucket.partition("://")[2]
+    return _placed(manifest, f"{manifest.bucket}{'-' if has_prefix else '/'}sandbox")
 
 
 def _placed(manifest: Manifest, output: str) -> Manifest:

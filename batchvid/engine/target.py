@@ -156,6 +156,11 @@ def journal_in_database(manifest: Manifest) -> PostgresStore:
     return PostgresStore(Database(manifest.database), journal_name(manifest), state)
 
 
+def is_rehearsal(manifest: Manifest) -> bool:
+    """Whether the embedded sandbox has served what is in the output."""
+    return (manifest.output / STATE_FOLDER / SANDBOX).is_dir()
+
+
 def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
     """Return the manifest as a run takes it: in a sandbox, its times are those of the sandbox.
 

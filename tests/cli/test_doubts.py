@@ -250,7 +250,12 @@ def test_adopt_names_what_it_wants(finished: Project) -> None:
 def test_a_doubt_of_the_rehearsal_is_adopted_from_the_rehearsal(project: Project) -> None:
     """The embedded sandbox is asked, without a key; it does not know the task either."""
     project.manifest("kite")
-    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", COMETAPI_KEY=None).code == 0
+    assert (
+        project.batchvid(
+            "run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m", COMETAPI_KEY=None
+        ).code
+        == 0
+    )
     task = project.status()["jobs"][0]["task_id"]
     same = project.batchvid("adopt", "m.yaml", "job-1", task, COMETAPI_KEY=None)
     assert (same.code, same.out[:34]) == (0, "job job-1 has that task already. N")

@@ -93,6 +93,22 @@ def test_a_rehearsal_that_stopped_advises_a_rehearsal(project: Project) -> None:
     assert "Next: batchvid run m.yaml --output rehearsal --sandbox does the 2 jobs left" in ran.out
 
 
+def test_a_rehearsal_has_an_output_of_its_own_beside_the_real_one(project: Project) -> None:
+    """Nobody names it, and it is not in the way of the run that is paid; only advice about it names --sandbox."""
+    project.manifest("kite", "gull")
+    ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--max-jobs", "1", COMETAPI_KEY=None)
+    assert ran.code == 5, ran
+    assert "Next: batchvid run m.yaml --sandbox does the 1 job left" in ran.out
+    assert [path.name for path in (project.folder / "out" / "m-sandbox").glob("*.mp4")] == ["job-1.mp4"]
+    assert not project.out.exists()
+    (project.folder / "out" / "m-sandbox" / "job-1.mp4").unlink()
+    verified = project.batchvid("verify", "m.yaml", "--output", "out/m-sandbox")
+    assert "Next: batchvid verify m.yaml --repair --output out/m-sandbox" in verified.out
+    real = project.batchvid("run", "m.yaml", "--max-jobs", "0")
+    assert "Next: batchvid run m.yaml --base-url " in real.out
+    assert "--sandbox" not in real.out
+
+
 def test_a_refused_key_ends_with_6_after_one_request(project: Project) -> None:
     """Nobody else tries a key that was refused, and nothing was created."""
     project.manifest("kite", "gull", "wave")

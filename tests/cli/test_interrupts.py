@@ -102,7 +102,7 @@ def test_a_second_run_is_turned_away_at_once_and_sends_nothing(project: Project)
 def test_a_killed_rehearsal_goes_on_with_the_same_tasks(project: Project) -> None:
     """The embedded sandbox ends with its run, and remembers what it was paid."""
     project.manifest("kite", "gull", "wave", submits="4/s")
-    arguments = ("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--json")
+    arguments = ("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m", "--json")
     run = project.start(*arguments)
     read_until(run, '"submit_accepted"')
     run.kill()

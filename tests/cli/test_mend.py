@@ -164,7 +164,12 @@ def test_repair_asks_only_the_service_that_the_clips_come_from(copied: Project) 
 def test_a_rehearsed_clip_is_repaired_from_the_rehearsal(project: Project) -> None:
     """The embedded sandbox is started again for it, without a key."""
     project.manifest("kite")
-    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", COMETAPI_KEY=None).code == 0
+    assert (
+        project.batchvid(
+            "run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m", COMETAPI_KEY=None
+        ).code
+        == 0
+    )
     (project.out / "job-1.mp4").unlink()
     ran = project.batchvid("verify", "m.yaml", "--repair", COMETAPI_KEY=None)
     assert ran.code == 0, ran

@@ -203,7 +203,7 @@ def test_an_output_does_not_take_another_database_for_its_own(project: Project, 
 def test_a_rehearsal_stays_where_it_is(project: Project, url: str) -> None:
     """Its tasks are those of a sandbox that is gone."""
     project.manifest("kite")
-    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400").code == 0
+    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m").code == 0
     ran = project.batchvid("move-journal", "m.yaml", "--database", url)
     assert (ran.code, "is that of a rehearsal (--sandbox)" in ran.err) == (78, True)
     with closing(Database(url).connect()) as db:

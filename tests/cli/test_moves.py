@@ -71,9 +71,9 @@ def test_a_person_decides_on_a_job_under_its_new_id(project: Project) -> None:
 def test_a_rehearsal_finds_its_own(project: Project) -> None:
     """The sandbox' journal is moved like any other."""
     write(project, named(project, "kite"))
-    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "200").code == 0
+    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "200", "--output", "out/m").code == 0
     write(project, named(project, "Kite"))
-    ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "200")
+    ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "200", "--output", "out/m")
     assert "moved kite -> Kite" in ran.out
     assert clips(project) == ["Kite.json", "Kite.mp4"]
 

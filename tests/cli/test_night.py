@@ -158,7 +158,7 @@ def test_what_keeps_one_manifest_from_running_does_not_stop_the_others(project: 
     project.manifest("gull", name="a.yaml")
     project.manifest("slow", name="b.yaml")
     project.manifest("dune", name="c.yaml")
-    assert project.batchvid("run", "a.yaml", "--sandbox", "--sandbox-speed", "400").code == 0
+    assert project.batchvid("run", "a.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/a").code == 0
     other = project.start("run", "b.yaml", "-v")
     read_until(other, "sending")
     ran = project.batchvid("run", "a.yaml", "b.yaml", "c.yaml", "--metrics", "m.prom")

@@ -110,7 +110,7 @@ def test_the_key_of_openai_goes_to_openai_alone(project: Project) -> None:
 def test_a_rehearsal_plays_the_manifests_provider(project: Project) -> None:
     """``--sandbox`` needs no key, and knows its models; a chain goes on from a clip of the size that it asked for."""
     write(project, "service: {provider: openai}", last=", continues: job-1", typical_time="60s")
-    ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", VIDEO_KEY=None)
+    ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m", VIDEO_KEY=None)
     assert ran.code == 0, ran
     assert project.creates() == {}
     assert json.loads((project.out / "job-4.json").read_text())["resolved_model"] == "sora-2"
@@ -120,7 +120,9 @@ def test_a_rehearsal_for_a_server_of_ones_own_has_its_models(project: Project) -
     """As the manifest names them, also when it is run again; a name of OpenAI's that is misspelt is still refused."""
     write(project, "service: {provider: openai, base_url: 'http://gpu:8000'}", job=", model: wan-2.2, size: 480x832")
     for _ in range(2):
-        ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", BATCHVID_BASE_URL=None)
+        ran = project.batchvid(
+            "run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--output", "out/m", BATCHVID_BASE_URL=None
+        )
         assert ran.code == 0, ran
     assert json.loads((project.out / "job-1.json").read_text())["resolved_model"] == "wan-2.2"
     write(project, "service: {provider: openai}", job=", model: wan-2.2")

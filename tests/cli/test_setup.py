@@ -17,7 +17,7 @@ def test_init_writes_a_manifest_that_checks_and_never_overwrites(project: Projec
     """Its last line is the next command, which costs nothing."""
     ran = project.batchvid("init", "kites")
     assert ran.code == 0, ran
-    assert "Next: batchvid run kites/clips.yaml --sandbox --output kites/rehearsal" in ran.out
+    assert "Next: batchvid run kites/clips.yaml --sandbox makes" in ran.out
     checked = project.batchvid("check", "kites/clips.yaml")
     assert (checked.code, checked.err) == (0, "")
     assert "no problems" in checked.out

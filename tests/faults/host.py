@@ -208,7 +208,7 @@ def bare_environment(lab: Lab) -> None:
             one.expect("I1", len(one.creates()) == 1, "something was sent for a file that cannot be named")
     one = lab.beside("sandbox")
     one.manifest(FEW)
-    one.ended(one.run("--sandbox", "--sandbox-speed", "400", env={}), 0)
+    one.ended(one.run("--sandbox", "--sandbox-speed", "400", "--output", one.output, env={}), 0)
     one.survived()
 
 
@@ -222,7 +222,8 @@ def process_one(lab: Lab) -> None:
         raise NotHereError("a namespace of processes cannot be made")
     one = lab.beside("to-the-end")
     one.manifest(FEW)
-    one.ended(one.wait(one.start("run", one.manifest_path, "--sandbox", "--sandbox-speed", "400", under=contained)), 0)
+    words = ("run", one.manifest_path, "--sandbox", "--sandbox-speed", "400", "--output", one.output)
+    one.ended(one.wait(one.start(*words, under=contained)), 0)
     one.others_done(*ALL_FOUR)
     one.survived()
     two = lab.beside("stopped")

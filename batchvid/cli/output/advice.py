@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from batchvid.cli.output import text
@@ -13,7 +14,7 @@ from batchvid.domain.refusal import is_of_content
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.results import NeedsAttention
@@ -32,6 +33,10 @@ TAKEN_BY = {"--base-url": ("run", "verify", "adopt", "doubts"), "--sandbox": ("r
 _GIVEN: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("given", default=())
 
 
+_REHEARSED: ContextVar[Mapping[str, str]] = ContextVar("rehearsed", default=MappingProxyType({}))
+"""Of manifests as they were typed: the outputs of their rehearsals."""
+
+
 def keep_flags(*, output: str | None, base_url: str | None, database: str | None, sandbox: bool) -> None:
     """Let each command that is advised from here on name the place this call was told to work in.
 
@@ -42,9 +47,19 @@ def keep_flags(*, output: str | None, base_url: str | None, database: str | None
     _GIVEN.set((*flags, *((("--sandbox",),) if sandbox else ())))
 
 
+def keep_rehearsal(manifest: str, output: str) -> None:
+    """Let each command about *manifest* that is advised from here on name the output that its rehearsal has by itself.
+
+    A run with --sandbox finds it without.
+    """
+    _REHEARSED.set({**_REHEARSED.get(), manifest: output})
+
+
 def command(name: str, *arguments: str) -> str:
     """Return a batchvid command as it can be pasted into a shell, whatever the names hold."""
-    kept = (word for flag in _GIVEN.get() if name in TAKEN_BY.get(flag[0], (name,)) for word in flag)
+    kept = [word for flag in _GIVEN.get() if name in TAKEN_BY.get(flag[0], (name,)) for word in flag]
+    if name != "run" and (output := _REHEARSED.get().get(arguments[0] if arguments else "")) is not None:
+        kept = ["--output", output, *kept]
     return " ".join(["batchvid", name, *(shlex.quote(clean(word, 4096)) for word in (*arguments, *kept))])
 
 
