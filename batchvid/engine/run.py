@@ -20,7 +20,7 @@ from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
-from batchvid.domain.reopening import reopenings, reopens_done, still_wakes
+from batchvid.domain.reopening import CRASHED, reopenings, reopens_done, still_wakes
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
@@ -77,11 +77,21 @@ def counts_of(scheduler: Scheduler, journal: Journal) -> Mapping[State, int]:
 def needing_person(
     scheduler: Scheduler, statistics: Statistics, waits: Iterable[Wait], journal: Journal
 ) -> tuple[NeedsAttention, ...]:
-    """Return the chosen jobs that go no further until somebody decides."""
+    """Return the chosen jobs that go no further until somebody decides.
+
+    A run that was stopped at once waits for no answer: the paid requests that were under way are in doubt.
+    """
+    cut_short: list[NeedsAttention] = []
+    if scheduler.counts[State.SUBMITTING]:
+        open_rows = journal.undone_progress()
+        cut_short = [
+            NeedsAttention(row.job_id, row.state, CRASHED) for row in open_rows if row.state is State.SUBMITTING
+        ]
     blocked = (NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in waits if wait.blocked)
-    found = [one for one in (*statistics.needs_person.values(), *blocked) if scheduler.may_submit(one.job_id)]
+    stuck = (*cut_short, *statistics.needs_person.values(), *blocked)
+    found = [one for one in stuck if scheduler.may_submit(one.job_id)]
     doubts: dict[str, Doubt] = {}
-    if any(one.state is State.IN_DOUBT for one in found):
+    if any(one.state in {State.IN_DOUBT, State.SUBMITTING} for one in found):
         doubts = {one.job_id: one for one in doubts_of(scheduler.jobs, journal.doubts())}
     return tuple(replace(one, doubt=doubts.get(one.job_id)) for one in found)
 

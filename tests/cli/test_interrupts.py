@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,12 @@ def test_a_second_signal_stops_at_once_and_the_paid_request_under_way_is_in_doub
     run.send_signal(signal.SIGINT)
     ran = ended(run)
     assert ran.code == 4, ran
+    assert "2 jobs: 1 running, 1 in doubt." in ran.out
+    assert "  in doubt  job-2: " in ran.out
+    assert f"      sent {datetime.now(UTC).astimezone():%Y-}" in ran.out
+    assert "If the dashboard shows this task, run  batchvid adopt m.yaml job-2 TASK_ID" in ran.out
+    assert "does the 1 job left, and nothing twice." in ran.out
+    assert ran.out.splitlines()[-1] == "Exit 4: 1 job is in doubt: it may be paid, and only a person can tell."
     again = project.batchvid("run", "m.yaml")
     assert again.code == 4, again
     assert "batchvid adopt m.yaml job-2 TASK_ID" in again.out

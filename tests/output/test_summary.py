@@ -17,7 +17,7 @@ from batchvid.domain.results import Money, NeedsAttention
 if TYPE_CHECKING:
     from batchvid.domain.results import Summary
 
-STANDING = "337 done, 3 ready, 19 running, 1 submitting, 634 pending, 4 failed, 2 in doubt"
+STANDING = "337 done, 3 ready, 19 running, 634 pending, 4 failed, 3 in doubt"
 
 
 def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary) -> None:
@@ -33,10 +33,10 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
         "      If the dashboard shows this task, run  batchvid adopt jobs/night.yaml kite-7 TASK_ID",
         "      If not, run                            batchvid retry jobs/night.yaml kite-7 --in-doubt",
         "  failed    dawn: the prompt was refused",
-        "  … and 5 more: batchvid status jobs/night.yaml",
+        "  … and 6 more: batchvid status jobs/night.yaml",
         "  To go through what is in doubt: batchvid doubts jobs/night.yaml",
         "  The content was refused: edit the prompt of dawn, then: batchvid retry jobs/night.yaml dawn",
-        "Next: batchvid run jobs/night.yaml does the 657 jobs left, and nothing twice.",
+        "Next: batchvid run jobs/night.yaml does the 656 jobs left, and nothing twice.",
         "Exit 4: 3 jobs are in doubt: they may be paid, and only a person can tell.",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from batchvid.cli.output import advice, text
@@ -13,7 +14,7 @@ from batchvid.domain.records import counts, dollars, rfc3339, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from batchvid.domain.film import FilmReport
     from batchvid.domain.results import Money, NeedsAttention, Summary
@@ -64,7 +65,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     jobs = sum(summary.counts.values())
     parked = f"; {summary.parked:,} deferred to the next run" if summary.parked else ""
     others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
-    yield f"{text.count(jobs, 'job')}: {text.state_counts(summary.counts) or 'nothing to do'}{parked}.{others}"
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(_ended(summary.counts)) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
@@ -78,6 +79,13 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield from advice.needs_person_lines(summary.needs_person, summary.manifest, in_all=needing_person(summary))
     yield from _next(summary)
     yield exit_line(summary)
+
+
+def _ended(counts: Mapping[State, int]) -> dict[State, int]:
+    """Return the counts as a run leaves them: for the answer to a paid request nobody waits any more."""
+    found = Counter({state: number for state, number in counts.items() if number})
+    found[State.IN_DOUBT] += found.pop(State.SUBMITTING, 0)
+    return dict(found)
 
 
 def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
@@ -106,12 +114,14 @@ def film_json(report: FilmReport) -> dict[str, Any]:
 
 def needing_person(summary: Summary) -> int:
     """Count the jobs that go no further until somebody decides."""
-    found = sum(summary.counts.get(state, 0) for state in (State.FAILED, State.IN_DOUBT))
+    found = summary.counts.get(State.FAILED, 0) + _ended(summary.counts)[State.IN_DOUBT]
     return max(found + summary.parked, len(summary.needs_person))
 
 
 def _next(summary: Summary) -> Iterator[str]:
-    left = sum(number for state, number in summary.counts.items() if state.is_open and state is not State.IN_DOUBT)
+    left = sum(
+        number for state, number in _ended(summary.counts).items() if state is not State.IN_DOUBT and state.is_open
+    )
     left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
     if summary.machines is not None:
@@ -135,7 +145,7 @@ def _meaning(summary: Summary) -> str:
     match code:
         case Exit.FAILED if parts := list(_failed_parts(summary)):
             return f"finished, and {text.listed(parts)}"
-        case Exit.IN_DOUBT if doubts := sum(summary.counts.get(one, 0) for one in (State.IN_DOUBT, State.SUBMITTING)):
+        case Exit.IN_DOUBT if doubts := _ended(summary.counts)[State.IN_DOUBT]:
             jobs = "job is in doubt: it" if doubts == 1 else "jobs are in doubt: they"
             return f"{doubts:,} {jobs} may be paid, and only a person can tell"
         case Exit.STOPPED if not summary.stopped and summary.parked:
