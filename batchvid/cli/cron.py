@@ -19,11 +19,11 @@ import click
 
 from batchvid.cli.options import TIME_OF_DAY, key_file_option, load
 from batchvid.cli.streams import complain, tell
-from batchvid.domain.errors import Exit
+from batchvid.domain.errors import Exit, ForeignFileError, StorageError
 from batchvid.providers.credentials import zone_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 STOP_S = 330
@@ -310,6 +310,13 @@ KEY_FILE = Path(".config/batchvid/key")
 @click.option("--until", type=TIME_OF_DAY, metavar="06:00", help="Stop submitting at this time of day (local).")
 @click.option("--systemd", is_flag=True, help="Print a hardened service and its timer instead of a crontab line.")
 @click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --systemd, write the files into this folder instead of printing them; still, nothing is installed.",
+)
+@click.option(
     "--database",
     metavar="URL",
     help="With --systemd, print the service of a worker of this database instead, which is always there; $NAME for the "
@@ -334,6 +341,7 @@ def cron_command(
     at: tuple[int, int] | None,
     until: tuple[int, int] | None,
     systemd: bool,
+    folder: Path | None,
     database: str | None,
     log: Path | None,
     metrics: Path | None,
@@ -344,12 +352,14 @@ def cron_command(
     The key never stands in it. A run of cron reads it from a file: --api-key-file, by default ~/.config/batchvid/key,
     mode 600. A run of systemd reads it from /etc/batchvid/<name of the variable>, which only root needs to read.
     """
+    if folder is not None and not systemd:
+        raise click.UsageError("--write is for the files of systemd: add --systemd")
     if database is not None:
         if not systemd or at is not None or until is not None:
             raise click.UsageError(
                 "--database is for a worker that is always there: add --systemd, and leave out --at and --until"
             )
-        return _print_worker(manifests, database)
+        return _print_worker(manifests, database, folder)
     if not manifests or at is None or until is None:
         raise click.UsageError("name the MANIFESTS, and the window with --at and --until")
     if at == until:
@@ -379,14 +389,15 @@ def cron_command(
             raise click.UsageError("these manifests use several accounts: print a line for each of them")
         tell(crontab(spec), end="")
         return Exit.OK
-    unit = f"/etc/systemd/system/batchvid-{spec.name}"
-    tell(f"# {unit}.service\n{service(spec)}\n# {unit}.timer\n{timer(spec)}", end="")
-    _tell_steps(spec, f"batchvid-{spec.name}.timer")
+    unit = f"batchvid-{spec.name}"
+    where = _give({f"{unit}.service": service(spec), f"{unit}.timer": timer(spec)}, folder)
+    _tell_how(where, spec.user, spec.outputs, (*spec.key_envs, *spec.hook_envs))
+    complain(f"  systemctl daemon-reload && systemctl enable --now {unit}.timer")
     return Exit.OK
 
 
-def _print_worker(manifests: tuple[Path, ...], database: str) -> int:
-    """Print the unit of a worker; an address is looked at, and not shown."""
+def _print_worker(manifests: tuple[Path, ...], database: str, folder: Path | None) -> int:
+    """Print or write the unit of a worker; an address is looked at, and not shown."""
     from batchvid.domain.task import FACTS, ProviderName
     from batchvid.engine.target import DATABASE_VARIABLE
     from batchvid.journal.postgres_db import Database
@@ -404,21 +415,44 @@ def _print_worker(manifests: tuple[Path, ...], database: str) -> int:
     )
     if any(not word.isprintable() for word in (*spec.program, *spec.credentials, *spec.outputs)):
         raise click.UsageError("a path holds a line break or a control character: systemd cannot have it")
-    tell(f"# /etc/systemd/system/batchvid-worker.service\n{worker_service(spec)}", end="")
-    _tell_how("it into the file that its first line names", spec.user, spec.outputs, spec.credentials)
+    where = _give({"batchvid-worker.service": worker_service(spec)}, folder)
+    _tell_how(where, spec.user, spec.outputs, spec.credentials)
     complain("  systemctl daemon-reload && systemctl enable --now batchvid-worker.service")
     return Exit.OK
 
 
-def _tell_steps(spec: CronSpec, unit: str) -> None:
-    """Tell what a person does with the units."""
-    where = "both parts into the files that their first lines name"
-    _tell_how(where, spec.user, spec.outputs, (*spec.key_envs, *spec.hook_envs))
-    complain(f"  systemctl daemon-reload && systemctl enable --now {unit}")
+SYSTEM = "/etc/systemd/system"
+
+
+def _give(units: Mapping[str, str], folder: Path | None) -> str:
+    """Print the units, or write them into the folder; return how a person puts them in place.
+
+    A file of the same name is replaced only when it is a unit of batchvid; else `ForeignFileError` is raised.
+    """
+    if folder is None:
+        tell("\n".join(f"# {SYSTEM}/{name}\n{unit}" for name, unit in units.items()), end="")
+        parts = "both parts into the files that their first lines name"
+        return f"Put {parts if len(units) > 1 else 'it into the file that its first line names'}, and then as root:"
+    files = {folder / name: unit for name, unit in units.items()}
+    for path in files:
+        if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+            raise ForeignFileError(f"{path} is there already, and is not batchvid's: move it away")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, unit in files.items():
+            path.write_text(unit, encoding="utf-8")
+            tell(f"wrote {path}")
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror}") from error
+    return f"As root:\n  cp {' '.join(shell_word(_straight(path)) for path in files)} {SYSTEM}/"
+
+
+MARK = "\nDescription=batchvid"
+"""In every unit that batchvid wrote."""
 
 
 def _tell_how(where: str, user: str, outputs: tuple[str, ...], credentials: tuple[str, ...]) -> None:
-    complain(f"Nothing was installed. Put {where}, and then as root:")
+    complain(f"Nothing was installed. {where}")
     if outputs:
         complain(f"  install -d -o {user} {' '.join(map(shell_word, outputs))}")
     complain("  install -d -m 700 /etc/batchvid")

@@ -50,6 +50,10 @@ class BatchvidError(Exception):
     exit_code: ClassVar[Exit] = Exit.BUG
 
 
+WHOLE = "manifest"
+"""Where a problem is that the whole manifest has: the file says it already."""
+
+
 class Problem(NamedTuple):  # every command loads this module, and dataclasses are slow to load
     """One mistake in a manifest or in a file that it names.
 
@@ -65,8 +69,10 @@ class Problem(NamedTuple):  # every command loads this module, and dataclasses a
     """What is wrong and what to write instead."""
 
     def __str__(self) -> str:
-        """Return ``file:line:column: where: text``, which editors and people can follow."""
-        return f"{self.file}:{self.line}:{self.column}: {self.where}: {self.text}"
+        """Return ``file:line:column: where: text``, which editors and people can follow; of a whole file less."""
+        if self.line:
+            return f"{self.file}:{self.line}:{self.column}: {self.where}: {self.text}"
+        return f"{self.file}: {self.text}" if self.where == WHOLE else f"{self.file}: {self.where}: {self.text}"
 
 
 class ManifestError(BatchvidError):

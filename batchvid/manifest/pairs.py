@@ -15,7 +15,7 @@ from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.tables import Rows
 from batchvid.manifest.templates import same_file
-from batchvid.manifest.yaml_tree import Map, TextError, read_text
+from batchvid.manifest.yaml_tree import Map, TextError, read_text, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -178,7 +178,7 @@ def read_pairs(
             if files.setdefault(nfc(file), file) != file:
                 diagnostics.add(here, f"two files are called {nfc(file)}, in two Unicode forms: remove one of them")
     except OSError as error:
-        raise TextError((error.strerror or "cannot be read").lower()) from error
+        raise unreadable(error, what="folder") from error
     found = _Folder(files)
     if not found.pairs:
         pictures = [file for file in found.others if _split(file)[1] in PICTURES]

@@ -117,6 +117,13 @@ def scalar(text: str) -> str | Plain:
     return text
 
 
+def unreadable(error: OSError, *, what: str) -> TextError:
+    """Return why a file or folder cannot be read, in words."""
+    return TextError(
+        f"no such {what}" if isinstance(error, FileNotFoundError) else (error.strerror or "cannot be read").lower()
+    )
+
+
 def read_text(path: Path) -> str:
     """Return the text of a regular file of at most `MAX_BYTES`: UTF-8, or UTF-16 with the mark that says so.
 
@@ -133,7 +140,7 @@ def read_text(path: Path) -> str:
             raise TextError(f"has {megabytes} MB, and at most {MAX_BYTES // 1024**2} MiB are read: split it")
         data = path.read_bytes()
     except OSError as error:
-        raise TextError((error.strerror or "cannot be read").lower()) from error
+        raise unreadable(error, what="file") from error
     for beginning, what in _NO_TEXT.items():
         if data.startswith(beginning):
             raise TextError(f"is {what}", line=1, column=1)

@@ -111,7 +111,7 @@ def test_the_helps_program_runs_as_it_stands(desk: Desk) -> None:
     program.write_text(example(), encoding="utf-8")
     missing = desk.python(program)
     assert missing.code == 1
-    assert missing.err.startswith("kites/clips.yaml:0:0: manifest: ")
+    assert missing.err.startswith("kites/clips.yaml: no such file")
     assert desk.batchvid("init", "kites").code == 0
     manifest = desk.folder / "kites" / "clips.yaml"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace("10/min", "10/s"), encoding="utf-8")

@@ -231,3 +231,32 @@ def test_cron_prints_the_unit_of_a_worker(project: Project) -> None:
     for wrong in (["--database", url], ["--systemd", "--database", url, "--at", "22:00"], ["m.yaml"], ["--systemd"]):
         assert project.batchvid("cron", *wrong).code == 2
     assert project.batchvid("cron", "--systemd", "--database", "mysql://me:hush@h/x").code == 78
+
+
+def test_the_units_are_written_where_a_person_says(project: Project) -> None:
+    """Those that would be printed, and the steps name them; what is not batchvid's is left alone."""
+    project.manifest("kite")
+    window = ("m.yaml", "--at", "22:00", "--until", "06:00")
+    printed = project.batchvid("cron", *window, "--systemd").out
+    ran = project.batchvid("cron", *window, "--systemd", "--write", "units")
+    folder = project.folder / "units"
+    assert (ran.code, ran.out) == (0, "wrote units/batchvid-m.service\nwrote units/batchvid-m.timer\n")
+    for name in ("batchvid-m.service", "batchvid-m.timer"):
+        assert (folder / name).read_text(encoding="utf-8") in printed
+    assert f"  cp {folder}/batchvid-m.service {folder}/batchvid-m.timer /etc/systemd/system/\n" in ran.err
+    assert "systemctl enable --now batchvid-m.timer" in ran.err
+    assert project.batchvid("cron", *window, "--systemd", "--write", "units").code == 0
+    (folder / "batchvid-m.timer").write_text("mine", encoding="utf-8")
+    refused = project.batchvid("cron", *window, "--systemd", "--write", "units")
+    assert (refused.code, "is not batchvid's: move it away" in refused.err) == (8, True)
+    assert (folder / "batchvid-m.timer").read_text(encoding="utf-8") == "mine"
+    assert project.batchvid("cron", *window, "--write", "units").code == 2
+    assert project.batchvid("cron", "--systemd", "--database", "$DB", "--write", "units").code == 0
+    assert "Description=batchvid: a worker" in (folder / "batchvid-worker.service").read_text(encoding="utf-8")
+
+
+def test_a_manifest_that_is_not_there_is_told_without_a_line(project: Project) -> None:
+    """There is no line zero."""
+    ran = project.batchvid("run", "nope.yaml")
+    assert ran.code == 65
+    assert ran.err == "nope.yaml: no such file\n1 problem: nothing was sent\n"

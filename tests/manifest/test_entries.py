@@ -146,7 +146,7 @@ def test_a_wrong_default_is_one_problem_for_all_jobs(desk: Desk) -> None:
         ("{prompt: x, from: a.csv, pairs: b}", "jobs[0].pairs: stands beside from: write two entries"),
         ("{prompt: x, from: a.html}", "jobs[0].from: a.html: is no table that is read here"),
         ("{prompt: x, from: a.xlsx}", "jobs[0].from: a.xlsx: is a workbook: save the sheet as CSV UTF-8"),
-        ("{prompt: x, pairs: nowhere}", "jobs[0].pairs: nowhere: no such file or directory"),
+        ("{prompt: x, pairs: nowhere}", "jobs[0].pairs: nowhere: no such folder"),
         (
             "{prompt: x, matrix: {a: [x, y], b: [x, y]}, takes: 1000, from: no.csv}",
             "jobs[0].from: no.csv: no such file",

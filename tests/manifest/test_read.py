@@ -99,7 +99,7 @@ def test_what_is_no_regular_file_is_refused_and_does_not_hang(desk: Desk, kind: 
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
-    with pytest.raises(ManifestError, match=r"it\.yaml:0:0: manifest: (no such file|is a folder|is not a regular)"):
+    with pytest.raises(ManifestError, match=r"it\.yaml: (no such file|is a folder|is not a regular)"):
         manifest.load(path, read_frame=desk.read_frame, state_of=desk.state_of)
 
 
