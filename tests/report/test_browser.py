@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batchvid.cli.report import page as views
 from batchvid.cli.report.page import write_page
+from batchvid.domain.job import Continuation, Job, Progress, State
 from batchvid.domain.report import FilmRow, Kept, report
 from batchvid.engine.posters import FOLDER
 from tests.engine.drive import a_job
@@ -61,7 +63,7 @@ def test_the_figures_are_named_as_people_name_them(opener: Opener, night: Path) 
     """Elapsed, median, retries; no word that has to be thought about."""
     page = opener(night).page
     figures = page.locator(".figures").inner_text()
-    for words in ("Elapsed", "Median generation", "90 % under", "were retries"):
+    for words in ("+ $1.60 reserved", "Elapsed", "Median generation", "90 % under", "were retries"):
         assert words in figures
     assert "Timeline" in page.locator("#plots").inner_text()
     assert page.locator(".advice dt").all_inner_texts()[:2] == ["If the dashboard shows this task, run", "If not, run"]
@@ -96,7 +98,7 @@ def test_what_needs_a_person_comes_first_and_any_other_order_is_one_choice_away(
     page = opened.page
     page.locator("#tools").scroll_into_view_if_needed()
     first = "document.querySelector('.grid .tile')?.className"
-    assert page.evaluate(first) == "tile s-in_doubt"
+    page.wait_for_function(f"() => {first} === 'tile s-in_doubt'")
     page.get_by_label("Order").select_option("slowest first")
     page.wait_for_function(f"() => {first} === 'tile s-done'")
     times = page.evaluate("sheet.shown.map(job => job.took)")
@@ -280,3 +282,86 @@ def test_films_stand_above_the_clips_and_play(opener: Opener, tmp_path: Path, ma
     above = "document.getElementById('films').offsetTop < document.getElementById('grid').offsetTop"
     assert opened.page.evaluate(above)
     at_peace(opened)
+
+
+def troubled(folder: Path, many: int) -> Path:
+    """Write the page of so many failed jobs, of a clip that goes on from another, and of three films."""
+    names = [f"j{n:02}" for n in range(many)]
+    rows = {name: Progress(name, State.FAILED, 3, 1, reason="internal error") for name in names}
+    chained = Continuation(
+        **{one.name: getattr(a_job("dive"), one.name) for one in fields(Job)}, continues="kite", at_s=None
+    )
+    jobs = [*map(a_job, names), a_job("kite"), chained]
+    films = [FilmRow(f"film-{n}", f"film-{n}.mp4", None, ("kite",), "waits for kite (pending)") for n in range(3)]
+    made = report(jobs, Kept(progress=rows, films=films))
+    written = views.page(made, name="m", manifest="m.yaml", made_at=1_773_390_000.0, pictures=frozenset())
+    return write_page(folder, written, mode=0o644)
+
+
+@pytest.mark.parametrize("many", [4, 40])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_list_has_as_many_jobs_as_its_heading_says(opener: Opener, tmp_path: Path, width: int, many: int) -> None:
+    """On a phone, too; those that are not in sight are counted, and one click away."""
+    page = opener(troubled(tmp_path, many), width=width).page
+    assert page.locator(".needs h2").inner_text() == f"{many} jobs need attention"
+    rows = page.locator(".needs li")
+    assert rows.count() == many
+    if many > views.SHOWN_AT_ONCE:
+        page.get_by_text(f"{many - views.SHOWN_AT_ONCE} more").click()
+    assert all(row.is_visible() for row in rows.all())
+    assert page.evaluate(NO_WIDER)
+
+
+def test_a_command_is_copied_with_one_click(opener: Opener, tmp_path: Path) -> None:
+    """As it stands, and the button says so."""
+    opened = opener(troubled(tmp_path, 1), permissions=["clipboard-read", "clipboard-write"])
+    page = opened.page
+    page.locator(".advice .copy").first.click()
+    page.get_by_text("copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator(".advice code").first.inner_text()
+    at_peace(opened)
+
+
+def test_the_first_key_may_be_any_arrow_that_goes_on(opener: Opener, tmp_path: Path) -> None:
+    """To the right before anything has the focus goes to the first clip."""
+    page = opener(troubled(tmp_path, 2)).page
+    page.keyboard.press("ArrowRight")
+    focused = "document.activeElement.querySelector('.name b')?.textContent"
+    assert page.evaluate(focused) == page.evaluate("sheet.shown[0].id")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_window_of_a_failed_job_says_why_and_is_no_black_box(opener: Opener, tmp_path: Path, scheme: Any) -> None:
+    """There is no clip to show: the reason takes the width, in the page's colours."""
+    page = opener(troubled(tmp_path, 1), anchor="#clip=j00", color_scheme=scheme).page
+    stage = page.locator("dialog .stage")
+    assert "internal error" in stage.inner_text()
+    stage_box, dialog_box = stage.bounding_box(), page.locator("dialog").bounding_box()
+    assert stage_box is not None
+    assert dialog_box is not None
+    assert stage_box["width"] > 0.95 * dialog_box["width"]
+    assert stage_box["height"] < 200
+    assert stage.evaluate("one => getComputedStyle(one).backgroundColor") != "rgb(11, 10, 10)"
+
+
+def test_a_clip_that_goes_on_from_another_names_it(opener: Opener, tmp_path: Path) -> None:
+    """On the sheet and in its window, where one click leads there."""
+    page = opener(troubled(tmp_path, 0), anchor="#clip=dive").page
+    told = page.locator("dialog .facts")
+    assert "Continues" in told.inner_text()
+    assert "kite: it begins with the last frame of that clip" in told.inner_text()
+    told.get_by_role("link", name="kite").click()
+    page.wait_for_function("() => document.querySelector('dialog h2').textContent === 'kite'")
+    page.keyboard.press("Escape")
+    assert "continues kite" in page.locator(".grid .tile", has_text="dive").inner_text()
+
+
+def test_a_film_takes_no_more_than_a_third_of_a_printed_page(opener: Opener, tmp_path: Path) -> None:
+    """Three stand beside each other."""
+    page = opener(troubled(tmp_path, 12), width=688).page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    boxes = [box for one in page.locator("#films .tile").all() if (box := one.bounding_box()) is not None]
+    assert len({box["y"] for box in boxes}) == 1
+    assert max(box["width"] for box in boxes) <= 688 / 3
+    assert all(row.is_visible() for row in page.locator(".needs li").all())

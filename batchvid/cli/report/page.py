@@ -21,7 +21,7 @@ from batchvid import __version__
 from batchvid.cli.output import advice, text
 from batchvid.cli.output.machines import parts_words
 from batchvid.domain.errors import ForeignFileError
-from batchvid.domain.job import State
+from batchvid.domain.job import Continuation, State
 from batchvid.domain.records import DEFERRED, ORDER
 from batchvid.domain.text import clean
 from batchvid.engine.posters import FOLDER, picture_name
@@ -40,8 +40,8 @@ PROMPT_SHOWN = 4000
 """Longer than any model reads; a page of 10,000 jobs has room for what people write."""
 STATES = ORDER[::-1]
 """In the order of the page: what needs attention first."""
-LISTED_AT_MOST = 6
-"""Jobs that need attention, at the top of the page; the rest is one click away."""
+SHOWN_AT_ONCE, LISTED_AT_MOST = 10, 500
+"""Jobs that need attention, at the top of the page: those in sight, and with those behind one click."""
 NOT_AS_ASKED = "not as asked"
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
@@ -82,6 +82,7 @@ def page(
         machines=[] if report.kept.machines is None else list(parts_words(report.kept.machines)),
         needing=_ranked(needing)[:LISTED_AT_MOST],
         needing_in_all=len(needing),
+        shown_at_once=SHOWN_AT_ONCE,
         advice=list(_advice(needing, manifest)),
     )
     return rendered.encode("utf-8", "replace")
@@ -127,7 +128,7 @@ def _json(value: Any) -> str:
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the figures under the heading: what it is, the figure, and what stands beside it."""
     money, paid, lost = report.kept.money, len(report.kept.paid), len(report.kept.missing)
-    beside = [f"{text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
+    beside = [f"+ {text.money(money.reserved_micros)} reserved"] if money.reserved_micros else []
     beside += [f"of {text.money(money.budget_micros)}"] if money.budget_micros is not None else []
     beside += [f"{text.count(money.unpriced_attempts, 'attempt')} unpriced"] if money.unpriced_attempts else []
     yield "Spent", text.money(money.spent_micros), ", ".join(beside)
@@ -274,6 +275,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str], *, differs: str
         strings.place(reason),
         [_attempt(one, strings) for one in row.attempts if _tells_more(one, row)],
         [part for one in row.troubles for part in (round(one.at), strings.place(_said(one)))],
+        [job.continues, job.at_s] if isinstance(job, Continuation) else 0,
     ]
 
 

@@ -10,7 +10,7 @@ const jobs = data.rows.map((row, place) => ({
   place, id: row[0], state: data.states[row[1]], prompt: row[2], model: said(row[3]), resolved: said(row[4]),
   asked: said(row[5]), frames: row[6], attempt: row[7], paid: row[8], submittedAt: row[9], took: row[10],
   finishedAt: row[11], path: row[12], bytes: row[13], poster: row[14], reason: said(row[15]),
-  attempts: row[16], troubles: row[17], rank: row[1] < 3 ? row[1] : 3,
+  attempts: row[16], troubles: row[17], continues: row[18] ? row[18][0] : "", continuesAt: row[18] ? row[18][1] : null, rank: row[1] < 3 ? row[1] : 3,
 }));
 const films = data.films.map(([id, path, duration, parts, state, poster]) => ({
   id, path, duration, parts, state, poster, film: true, prompt: "", reason: state === "done" ? "" : state,
@@ -28,6 +28,17 @@ function make(tag, names, ...inside) {
   }
   found.append(...inside.filter((part) => part !== null && part !== undefined && part !== ""));
   return found;
+}
+function copyButton(text) {
+  const button = make("button", { type: "button", class: "copy", "aria-label": "Copy: " + text, onclick: async () => {
+    try { await navigator.clipboard.writeText(text); } catch {  // a browser that allows no more than this
+      const area = make("textarea", {}, text);
+      button.after(area); area.select(); document.execCommand("copy"); area.remove(); button.focus();
+    }
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = "copy"; }, 1600);
+  } }, "copy");
+  return button;
 }
 // A name is data: each part of a path is quoted, and "./" before it keeps it from being an address.
 const fileUrl = (path) => "./" + path.split("/").map(encodeURIComponent).join("/");

@@ -103,8 +103,8 @@ function drawMoney(figure) {
       bar.style.width = (part / most) * 100 + "%";
       track.append(bar);
     }
-    const beside = [`${number(clips)} clips from ${number(attempts)} attempts`, lost ? `${money(lost)} without a clip` : "", held ? `${money(held)} reserved` : ""];
-    list.append(make("div", {}, make("p", {}, make("span", {}, model), make("b", {}, money(spent + held))), track, make("small", {}, beside.filter(Boolean).join(" · "))));
+    const beside = [`${number(clips)} clips from ${number(attempts)} attempts`, lost ? `${money(lost)} without a clip` : ""];
+    list.append(make("div", {}, make("p", {}, make("span", {}, model), make("b", {}, money(spent) + " spent" + (held ? " + " + money(held) + " reserved" : ""))), track, make("small", {}, beside.filter(Boolean).join(" · "))));
   }
   if (data.models.length > shown.length) list.append(make("small", {}, `and ${data.models.length - shown.length} more models`));
   figure.append(list);

@@ -27,7 +27,7 @@ function face(job) {
 
 function tileOf(job) {
   const how = job.film ? [job.parts.length + " clips"] : [job.took ? lasting(job.took) : "",
-    job.frames.length > 2 ? "first → last frame" : job.frames.length ? "first frame" : "", modelOf(job)];
+    job.continues ? "continues " + job.continues : "", job.frames.length > 2 ? "first → last frame" : job.frames.length ? (job.continues ? "last frame" : "first frame") : "", modelOf(job)];
   return make("a", { class: "tile s-" + job.state, href: "#clip=" + encodeURIComponent(job.id), title: job.prompt || job.id, onclick: (event) => { event.preventDefault(); openClip(job); } },
     face(job), make("div", { class: "name" }, make("b", {}, job.id), make("span", {}, job.paid >= 0 ? money(job.paid) : "")),
     job.film ? "" : make("div", { class: "ask" }, job.prompt), make("div", { class: "with" }, how.filter(Boolean).join(" · ")));
@@ -38,7 +38,7 @@ const sheet = {
   grid: document.getElementById("grid"),
 
   // A clip's text, in lower case, is put together when somebody first looks for something.
-  textOf(job) { return (job.text ??= [job.id, job.prompt, job.model, job.resolved, job.asked, job.reason, word(job.state), ...job.frames.filter((_, at) => at % 2 === 0).map(said)].join("\n").toLowerCase()); },
+  textOf(job) { return (job.text ??= [job.id, job.prompt, job.model, job.resolved, job.asked, job.reason, job.continues, word(job.state), ...job.frames.filter((_, at) => at % 2 === 0).map(said)].join("\n").toLowerCase()); },
 
   choose() {
     const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -140,10 +140,11 @@ const sheet = {
       if (viewer.open || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "/" && document.activeElement !== find) { find.focus(); find.select(); event.preventDefault(); }
       if (event.key === "Escape" && document.activeElement === find) { find.value = this.text = ""; this.choose(); }
-      if (event.key === "ArrowDown" && (document.activeElement === find || document.activeElement === document.body) && this.shown.length) { this.focus(this.shown[0]); event.preventDefault(); }
+      if ((event.key === "ArrowDown" || (event.key === "ArrowRight" && document.activeElement !== find)) && (document.activeElement === find || document.activeElement === document.body) && this.shown.length) { this.focus(this.shown[0]); event.preventDefault(); }
     });
     addEventListener("beforeprint", () => {
       this.printing = true;
+      for (const list of document.querySelectorAll("details")) list.open = true;
       for (const job of this.shown.slice(0, PRINTED_AT_MOST)) {
         if (!this.tiles.has(job)) { this.tiles.set(job, tileOf(job)); }
         this.grid.append(this.tiles.get(job));
@@ -167,6 +168,7 @@ drawPlots();
 sheet.start(counts);
 startViewer();
 const needing = ["in_doubt", "failed", "parked"].filter((state) => counts.has(state));
+for (const code of document.querySelectorAll(".advice code")) code.after(copyButton(code.textContent));
 const hint = document.getElementById("needs-more");
 if (hint) {
   hint.append(...needing.map((state) => make("button", { type: "button", class: "chip s-" + state, onclick: () => { sheet.pick(state); document.getElementById("tools").scrollIntoView(); } }, make("i"), `show ${number(counts.get(state))} ${word(state)}`)));

@@ -11,7 +11,7 @@ function frameFigures(job) {
   for (let at = 0; at < job.frames.length; at += 2) {
     const name = said(job.frames[at]), poster = said(job.frames[at + 1]);
     if (at) box.append("→");
-    box.append(make("figure", {}, poster ? make("img", { src: pictureUrl(poster), alt: (at ? "last frame " : "first frame ") + name }) : "", make("figcaption", {}, name)));
+    box.append(make("figure", {}, poster ? make("img", { src: pictureUrl(poster), alt: (at || job.continues ? "last frame " : "first frame ") + name }) : "", make("figcaption", {}, name)));
   }
   return box;
 }
@@ -22,7 +22,8 @@ function factsOf(job) {
     fact(list, "Parts", job.parts.join(" → "));
     fact(list, "Length", job.duration ? lasting(job.duration) : "");
   } else {
-    if (job.frames.length) fact(list, job.frames.length > 2 ? "Frames" : "First frame", frameFigures(job));
+    if (job.continues) fact(list, "Continues", make("a", { href: "#clip=" + encodeURIComponent(job.continues) }, job.continues), ": it begins with " + (job.continuesAt === null ? "the last frame of that clip" : job.continuesAt < 0 ? `its frame ${-job.continuesAt} s before the end` : `its frame at ${job.continuesAt} s`));
+    if (job.frames.length) fact(list, job.frames.length > 2 ? "Frames" : job.continues ? "Last frame" : "First frame", frameFigures(job));
     fact(list, "Model", modelOf(job));
     fact(list, "Asked", job.asked);
     fact(list, "Came", job.state === "done" ? job.reason : "");
@@ -59,7 +60,8 @@ function storyOf(job) {
 function stageOf(job) {
   const stage = make("div", { class: "stage s-" + job.state });
   if (!job.path || job.state !== "done") {
-    stage.append(make("p", { class: "said" }, make("b", {}, word(job.state)), job.reason ? ": " + job.reason : ""));
+    stage.classList.add("none");
+    stage.append(make("div", { class: "said" }, make("b", {}, make("i"), word(job.state)), make("p", {}, job.reason || "There is no clip yet.")));
     return stage;
   }
   const video = make("video", { src: fileUrl(job.path), controls: true, playsinline: true, loop: !job.film, preload: "auto", poster: job.poster ? pictureUrl(job.poster) : null });
@@ -72,14 +74,14 @@ function stageOf(job) {
 
 function openClip(job) {
   viewer.open = job;
-  const step = (by) => () => stepClip(by);
+  const step = (by) => () => stepClip(by), isThere = Boolean(job.path) && job.state === "done";
   const handles = make("div", { class: "handles" },
     job.film ? "" : make("button", { type: "button", "aria-label": "Clip before (←)", title: "←", onclick: step(-1) }, "‹"),
     job.film ? "" : make("button", { type: "button", "aria-label": "Next clip (→)", title: "→", onclick: step(1) }, "›"),
     make("button", { type: "button", "aria-label": "Close (Esc)", title: "Esc", onclick: () => viewer.dialog.close() }, "✕"));
   const told = make("div", { class: "told" }, make("h2", {}, job.id),
     make("p", { class: "state s-" + job.state }, make("i"), word(job.state)), job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job), ...storyOf(job));
-  viewer.dialog.replaceChildren(make("div", { class: "view" }, stageOf(job), told), handles);
+  viewer.dialog.replaceChildren(make("div", { class: "view" + (isThere ? "" : " none") }, stageOf(job), told), handles);
   viewer.dialog.setAttribute("aria-label", job.id);
   if (!viewer.dialog.open) viewer.dialog.showModal();
   history.replaceState(null, "", "#clip=" + encodeURIComponent(job.id));
