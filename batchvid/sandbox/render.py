@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
 from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width, normalize
 
 import av
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -34,6 +35,18 @@ TINY_CLIPS_KEPT = 64
 SPRITES = 8
 LINE_CHARS = 34
 LINES_MOST = 7
+LOOKED_AT_PX = 24
+IN_NO_FONT = "\U0010fffd"
+WITHOUT_BAR = {"đ": "d", "Đ": "D", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O"}
+"""Letters that are none with a mark in Unicode."""
+FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/Library/Fonts",
+    "/System/Library/Fonts", "C:/Windows/Fonts")  # fmt: skip
+FONTS = (
+    "DejaVuSans.", "NotoSans-Regular.", "LiberationSans-Regular.", "Arial.", "arial.", "segoeui.",
+    "NotoSansCJK", "SourceHanSans", "wqy-microhei.", "wqy-zenhei.", "DroidSansFallback", "Arial Unicode.",
+    "PingFang.", "Hiragino Sans GB.", "AppleSDGothicNeo.", "msyh.", "meiryo.", "malgun.",
+)  # fmt: skip
+"""Beginnings of their files' names, in the order in which they are tried."""
 SPELLABLE = str.maketrans(dict.fromkeys(map(chr, range(32)), " "))
 """The built-in font has no control characters."""
 
@@ -179,8 +192,10 @@ def _card(order: ClipOrder, *, closing: bool) -> Image.Image:
     )
     draw = ImageDraw.Draw(card)
     unit = min(size) / 18
-    text = "\n".join(wrap(order.prompt.translate(SPELLABLE), LINE_CHARS)[:LINES_MOST])
-    font = ImageFont.load_default(max(4.0, unit * (1.15 if order.width > order.height else 0.95)))
+    size_px = max(4.0, unit * (1.15 if order.width > order.height else 0.95))
+    prompt, path = spelled(order.prompt.translate(SPELLABLE), font_files())
+    text = "\n".join(_lines(prompt)[:LINES_MOST])
+    font = ImageFont.load_default(size_px) if path is None else ImageFont.truetype(path, size_px)
     middle = (order.width / 2, order.height * 0.46)
     draw.multiline_text(middle, text, fill="white", font=font, anchor="mm", align="center", spacing=unit * 0.4)
     bar = (unit, order.height - 1.6 * unit, order.width - unit, order.height - 1.2 * unit)
@@ -188,6 +203,60 @@ def _card(order: ClipOrder, *, closing: bool) -> Image.Image:
     if closing:
         draw.rectangle(bar, fill="white")
     return card
+
+
+# ---- letters
+
+
+@lru_cache(maxsize=1)
+def font_files() -> tuple[str, ...]:
+    """Return the fonts of this machine that may have what the built-in one has not, those with most letters last."""
+    found: dict[int, str] = {}
+    for folder in FONT_FOLDERS:
+        for path in sorted(Path(folder).expanduser().rglob("*")):
+            rank = next((rank for rank, name in enumerate(FONTS) if path.name.startswith(name)), None)
+            if rank is not None:
+                found.setdefault(rank, str(path))
+    return tuple(found[rank] for rank in sorted(found))
+
+
+@lru_cache(maxsize=256)
+def spelled(text: str, fonts: tuple[str, ...]) -> tuple[str, str | None]:
+    """Return the text as it can be drawn, and the font for it; ``None`` is the built-in one.
+
+    A letter that no font has loses its marks, so that Vietnamese can be read on any machine.
+    """
+    if text.isascii():
+        return text, None
+    missing: dict[str | None, frozenset[str]] = {}
+    for path in (None, *fonts):
+        missing[path] = _missing(text, path)
+        if not missing[path]:
+            return text, path
+    best = min(missing, key=lambda path: len(missing[path]))  # the first one of equals
+    return text.translate({ord(char): _bare(char) for char in missing[best]}), best
+
+
+def _missing(text: str, path: str | None) -> frozenset[str]:
+    """Return the characters that the font draws as it draws what no font has."""
+    try:
+        font = ImageFont.load_default(LOOKED_AT_PX) if path is None else ImageFont.truetype(path, LOOKED_AT_PX)
+    except OSError:  # no font after all
+        return frozenset(text)
+    nothing = bytes(font.getmask(IN_NO_FONT))
+    return frozenset(char for char in set(text) if not char.isspace() and bytes(font.getmask(char)) == nothing)
+
+
+def _bare(char: str) -> str:
+    """Return a letter without its marks."""
+    plain = "".join(part for part in normalize("NFD", char) if not combining(part))
+    return WITHOUT_BAR.get(plain, plain)
+
+
+def _lines(text: str) -> list[str]:
+    """Wrap the text; a letter of East Asia takes the room of two."""
+    is_wide = any(east_asian_width(char) in {"W", "F"} for char in text)
+    return wrap(text, LINE_CHARS // 2 if is_wide else LINE_CHARS)
 
 
 def _colour(hue: float, value: float) -> tuple[int, int, int]:

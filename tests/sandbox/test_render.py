@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from batchvid.sandbox.render import fitted, instant_clips, render, tiny_clips
+from batchvid.sandbox.render import fitted, font_files, instant_clips, render, spelled, tiny_clips
 from batchvid.sandbox.server import Studio
 from batchvid.sandbox.tasks import ClipOrder
 
@@ -153,3 +153,29 @@ def test_a_clip_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot identify"):
         render(order(b"no picture"), path)
     assert not path.exists()
+
+
+VIETNAMESE = "Phố cổ Hà Nội, những chiếc xe đạp chở hoa"
+CHINESE = "黎明时分的山谷"
+
+
+def test_vietnamese_can_be_read_on_a_machine_without_fonts() -> None:
+    """The built-in font has no such letters: they lose their marks, and are no boxes."""
+    assert spelled(VIETNAMESE, ()) == ("Pho co Ha Noi, nhung chiec xe dap cho hoa", None)
+    assert spelled("A paper kite.", font_files()) == ("A paper kite.", None)
+
+
+def letters(text: str) -> Image.Image:
+    """Return the card of a text in black and white: the letters without their colours."""
+    pictures, _ = decoded(instant_clips(ClipOrder(text, 640, 360, 1, 1)))
+    return pictures[0].convert("L").point([255 * (value > 190) for value in range(256)])
+
+
+@pytest.mark.parametrize("text", [VIETNAMESE, CHINESE, f"{VIETNAMESE} {CHINESE}"])
+def test_letters_of_the_world_are_drawn_where_a_font_has_them(text: str) -> None:
+    """As they are written, in a font of this machine."""
+    drawn, font = spelled(text, font_files())
+    if drawn != text or font is None:
+        pytest.skip("no font of this machine has these letters")
+    one, other = (letters(wanted) for wanted in (text, text[::-1]))
+    assert far_apart(one, other) > 1  # boxes would be the same both ways
