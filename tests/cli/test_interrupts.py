@@ -57,6 +57,21 @@ def test_a_second_signal_stops_at_once_and_the_paid_request_under_way_is_in_doub
     assert set(project.creates().values()) == {1}
 
 
+def test_a_second_signal_with_nothing_in_doubt_ends_with_130(project: Project) -> None:
+    """What is paid is on record; the next run looks for it."""
+    project.manifest("endless", "wave", submits="1/min")
+    run = project.start("run", "m.yaml")
+    read_until(run, "submitted job-1")
+    run.send_signal(signal.SIGINT)
+    read_until(run, "stopping")
+    run.send_signal(signal.SIGINT)
+    ran = ended(run)
+    assert ran.code == 130, ran
+    assert "2 jobs: 1 running, 1 pending." in ran.out
+    assert "does the 2 jobs left, and nothing twice." in ran.out
+    assert "in doubt" not in ran.out
+
+
 def test_a_hang_up_does_not_concern_a_run_under_nohup(project: Project) -> None:
     """A person who logs out in the evening finds the clips in the morning."""
     project.manifest("kite", "gull", submits="2/s")

@@ -42,6 +42,7 @@ STATES = ORDER[::-1]
 """In the order of the page: what needs attention first."""
 SHOWN_AT_ONCE, LISTED_AT_MOST = 10, 500
 """Jobs that need attention, at the top of the page: those in sight, and with those behind one click."""
+TENTHS_BELOW_S = 9.95
 NOT_AS_ASKED = "not as asked"
 STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
 
@@ -141,7 +142,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
             f"in the last of {more + 1:,} periods" * (more > 0),
         )
     if report.took:
-        yield "Median generation", text.duration(report.took.median_s), f"90 % under {text.duration(report.took.p90_s)}"
+        yield "Median generation", _lasting(report.took.median_s), f"90 % under {_lasting(report.took.p90_s)}"
     again = paid - sum(1 for row in report.rows if row.attempts)
     yield (
         "Paid attempts",
@@ -161,6 +162,11 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         )
     if others := sum(bool(_differs(row, report)) for row in report.rows):
         yield "Not as asked", text.count(others, "clip"), f"search for “{NOT_AS_ASKED}”"
+
+
+def _lasting(seconds: float) -> str:
+    """Return a duration; with one decimal where a whole second says little."""
+    return f"{seconds:.1f} s" if seconds < TENTHS_BELOW_S else text.duration(seconds)
 
 
 def _ranked(rows: list[Row]) -> list[dict[str, str]]:
