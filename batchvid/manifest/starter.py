@@ -20,7 +20,7 @@ _MANIFEST = """\
 # A batchvid manifest: which clips should exist. Then, in this folder:
 #   batchvid check clips.yaml       is it right? nothing is sent
 #   batchvid plan clips.yaml        what would be made, and what it would cost
-#   batchvid run clips.yaml --sandbox --output rehearsal
+#   batchvid run clips.yaml --sandbox
 #                                   a rehearsal against the sandbox, free of charge
 #   batchvid run clips.yaml         makes what is missing; run it again whenever you like
 version: 1
