@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from batchvid import __version__
-from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError
+from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError, StoreAwayError
 from batchvid.domain.machines import DEAD_S
 from batchvid.domain.results import worst
 from batchvid.domain.spec import OPTIONS
@@ -233,11 +233,15 @@ class Cluster:
         return made
 
     def _read_frame(self, frame: Frame) -> bytes:
-        """Return the bytes to send of a frame. Blocks; called in several threads."""
+        """Return the bytes to send of a frame. Blocks; called in several threads.
+
+        Raises `StoreAwayError` when the database is away: the job waits for it, as for a store of clips.
+        """
         try:
-            return sent_bytes(frame, self._source(frame.sha256))
-        except StorageError as error:  # of one frame; the journal is another matter
-            raise ValueError(str(error)) from error
+            source = self._source(frame.sha256)
+        except StorageError as error:
+            raise StoreAwayError(str(error)) from error
+        return sent_bytes(frame, source)
 
     def _source(self, sha256: str) -> bytes:
         with self._sources_lock:

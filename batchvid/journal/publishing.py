@@ -295,9 +295,9 @@ def put_frames(db: Connection, frames: Mapping[str, Callable[[], bytes]]) -> int
 
 
 def frame(db: Connection, sha256: str) -> bytes:
-    """Return a picture; raises `StorageError` where it is not there, or another one."""
+    """Return a picture; raises `ValueError` where it is not there, or another one."""
     row = db.cursor(binary=True).execute("SELECT data FROM batchvid.frames WHERE sha256 = %s", [sha256]).fetchone()
     data = b"" if row is None else bytes(row[0])
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise StorageError(f"the frame {sha256} is not in the database as it was published; publish the manifest again")
+        raise ValueError(f"the frame {sha256} is not in the database as it was published; publish the manifest again")
     return data
