@@ -60,7 +60,7 @@ class SlotPort(Protocol):
         """Take a block of slots."""
 
     def put_back(self, first: float, end: float) -> None:
-        """Give back the slots from *first* to before *end*, if none after them was dealt out."""
+        """Return the slots from *first* to before *end*, if none after them was dealt out."""
 
     def close(self) -> None:
         """End the connection."""
@@ -124,7 +124,7 @@ class SharedPace:
         return self._sent.count(self._loop.time())
 
     async def close(self) -> None:
-        """Give back what can be given back, and end the connection. A database that does not answer is left alone."""
+        """Return what can be returned, and end the connection. A database that does not answer is left alone."""
         self._ask_at = float("inf")
         await self._settle()
         if self._slots:

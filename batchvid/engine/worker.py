@@ -283,7 +283,7 @@ class Worker:
             self._changed.set()
             end = await opened.work(lease, jobs, again, lost, self._runners)
             self._leave_if_stopped(opened)
-        except BaseException:
+        except BaseException:  # whatever it was, the slice is no longer this worker's, and it is raised again
             self._leases.pop(lease.slice, None)
             raise
         await self._put_down(lease, end)

@@ -560,7 +560,7 @@ class Ledger:
         return bool(epoch == lease.epoch)
 
     def mend(self) -> int:
-        """Give the engine again what it has lost: slices and closings that nobody does and nobody waits to do.
+        """Defer again what the engine has lost: slices and closings that nobody does and nobody waits to do.
 
         A slice that was over is done again where one of its doubts can be settled by now.
         """

@@ -71,7 +71,7 @@ class PostgresPace:
             return Dealt(next_at - number * asked.gap_s, number, readings)
 
     def put_back(self, first: float, end: float) -> None:
-        """Give back the slots from *first* to before *end*, if none after them was dealt out; raises `StorageError`."""
+        """Return the slots from *first* to before *end*, if none after them was dealt out; raises `StorageError`."""
         with self._database.translated():
             self._connected().execute(PUT_BACK, {**self._row, "first": first, "end": end})
 

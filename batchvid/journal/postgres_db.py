@@ -514,7 +514,7 @@ def refuse_moved(db: Connection, number: int, name: object) -> None:
 
 
 def make_room(db: Connection, number: int) -> None:
-    """Give a journal that was moved elsewhere another name, so that one of its name can be here again."""
+    """Rename a journal that was moved elsewhere, so that one of its name can be here again."""
     if moved_to(db, number) is not None:
         query = "UPDATE batchvid.journals SET name = name || ' (number ' || journal || ')' WHERE journal = %s"
         db.execute(query, [number])

@@ -139,7 +139,7 @@ class SqliteStore(JournalStore):
         return journal
 
     def put_away(self) -> None:
-        """Give the file of a closed journal another name, under which nothing goes on with it."""
+        """Rename the file of a closed journal, so that nothing goes on with it."""
         with doing(f"rename {self.path}"):
             self.path.rename(self.path.with_name(MOVED_FILE))
             sync_folder(self.path.parent)

@@ -42,15 +42,15 @@ MANIFESTS = st.builds(
 )
 FRAME = Frame("/pictures/kite.png", "ab" * 32, 10, "image/png", 16, 9)
 MANIFEST = Manifest(
-    path=Path("/work/night.yaml"),
+    path=Path("/films/night.yaml"),
     base_url="https://api.example.com/v1",
     key_env="KEY",
-    output=Path("/work/out"),
+    output=Path("/films/out"),
     limits=Limits(),
     jobs=(replace(a_job("kite"), frames=(FRAME,)), a_job("dawn")),
     notify=(Hook(url="https://example.com/hook?token=hush"), Hook(env="TELL")),
-    warnings=("/work/night.yaml:3:1: jobs: odd",),
-    reads=(Path("/work/table.csv"),),
+    warnings=("/films/night.yaml:3:1: jobs: odd",),
+    reads=(Path("/films/table.csv"),),
 )
 
 
