@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from batchvid.cli.output.advice import LISTED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, why, word
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
-from batchvid.domain.errors import BatchvidError, ConfigError, Exit, OutputBusyError
+from batchvid.domain.errors import ConfigError, Exit, OutputBusyError
 from batchvid.domain.job import State
 from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import DEFERRED, standing
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Event
-    from batchvid.domain.limits import Limits, RunOptions
-    from batchvid.domain.plan import Cost, Plan
+    from batchvid.domain.limits import Limits
+    from batchvid.domain.plan import Cost
     from batchvid.journal.base import Journal
     from batchvid.manifest.model import Manifest
 
@@ -80,90 +80,6 @@ def confirmed(question: str) -> bool:
             raise
         complain("")  # ends the line of the question
         raise click.UsageError("not a terminal: add --yes") from None
-
-
-def without_refused(manifest: Manifest) -> Manifest:
-    """Return the manifest without the jobs that the person does not want to be bought as new ones.
-
-    Where nobody can be asked, it is returned as it is: the run tells of them before it buys them.
-    """
-    if sys.stdin is None or sys.stdout is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return manifest
-    from batchvid.cli.output.text import count
-    from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.domain.identity import advice
-    from batchvid.engine.planning import TOLD_AT_MOST, identity_of
-    from batchvid.storage.output import Output
-
-    journal, clips = journal_of(manifest).read(), Output.of(manifest).clips
-    with journal or nullcontext():
-        found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips) if journal else None
-    if found is None or not found.resembling:
-        return manifest
-    for new, old in found.resembling[:TOLD_AT_MOST]:
-        tell(f"{new} is new, and {advice(old)}")
-    if (more := len(found.resembling) - TOLD_AT_MOST) > 0:
-        tell(f"and {more:,} more, which batchvid plan lists")
-    what = count(len(found.resembling), "job")
-    if click.confirm(f"Buy {what} as new? Otherwise {what} will be held back, and the others go on", default=False):
-        return manifest
-    refused = {new for new, _ in found.resembling}
-    return replace(manifest, jobs=tuple(job for job in manifest.jobs if job.id not in refused))
-
-
-def is_moved(manifest: Manifest) -> bool:
-    """Ask on a terminal, where the output may be a copy, whether no other copy of it goes on."""
-    if sys.stdin is None or not sys.stdin.isatty() or not journal_of(manifest).exists():
-        return False
-
-    question = None
-    with suppress(BatchvidError):  # the run itself tells what is wrong
-        journal = journal_of(manifest).read()
-        if journal is not None and not journal_of(manifest).is_held():
-            with journal:
-                question = journal.moved_question({job.id for job in manifest.jobs})
-    return question is not None and click.confirm(question, err=True)
-
-
-def is_bounded_or_accepted(manifests: Sequence[Manifest], options: RunOptions, *, yes: bool, as_json: bool) -> bool:
-    """Ask whether to go on where nothing bounds what the run may cost; where nobody can be asked, warn."""
-    unpriced = 0 if yes else _unbounded(manifests, options)
-    if not unpriced:
-        return True
-    what = f"nothing bounds what this run may cost: {unpriced:,} job{'s' if unpriced > 1 else ''} of unknown price"
-    if as_json or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-        complain(f"warning: {what}; state prices: and limits.budget in the manifest, or give --max-cost")
-        return True
-    return click.confirm(f"{what[:1].upper()}{what[1:]}. Go on?", default=False, err=True)
-
-
-def _unbounded(manifests: Sequence[Manifest], options: RunOptions) -> int:
-    """Count the jobs without a known price that a run may buy although nothing bounds what it may cost."""
-    if options.max_cost_micros is not None:
-        return 0
-    found = 0
-    for manifest in manifests:
-        if manifest.limits.budget_micros is None and any(job.price_micros is None for job in manifest.jobs):
-            found += sum(row.attempts > 0 and row.again_micros is None for row in _plan(manifest, options).rows)
-    return found if options.max_jobs is None else min(found, options.max_jobs)
-
-
-def _plan(manifest: Manifest, options: RunOptions) -> Plan:
-    """Return what a run would do, as far as that can be read without holding the output."""
-    from batchvid.domain.reopening import reopenings
-    from batchvid.engine.planning import planned
-
-    jobs = {job.id: job for job in manifest.jobs}
-    only = options.chosen(jobs)
-    chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
-    try:
-        journal = journal_of(manifest).read()
-    except BatchvidError:  # one of an older batchvid, which the run migrates; of any other the run tells
-        journal = None
-    with journal or nullcontext():
-        rows = () if journal is None else journal.progress_in_brief()
-        again = reopenings(chosen, rows, options=options, limits=manifest.limits)
-        return planned(manifest, journal, rebuy=options.rebuy, again=again, only=only)[0]
 
 
 STUCK = {State.FAILED: "failed", DEFERRED: "timed out or not fetched", State.IN_DOUBT: "in doubt"}

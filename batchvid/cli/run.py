@@ -22,7 +22,7 @@ from batchvid.cli.options import (
     service_options,
     window_end,
 )
-from batchvid.cli.retry import is_bounded_or_accepted, without_refused
+from batchvid.cli.purchase import accepted
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
@@ -111,7 +111,15 @@ if TYPE_CHECKING:
     "wait for what is begun, and work on this one.",
 )
 @dead_time_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask when nothing bounds what the run may cost, for scripts.")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    envvar=f"{PREFIX}YES",
+    show_envvar=True,
+    help="Do not ask before buying, for scripts. Nobody is asked where the input or the errors are no terminal, with "
+    "--json, with --sandbox, or when nothing would be submitted.",
+)
 @output_option
 @database_option
 @service_options
@@ -166,14 +174,15 @@ def run_command(
     The first Ctrl-C stops submitting, lets requests in flight end and records them; the second stops at once. Paid
     tasks stay in the journal either way, and the next run collects them.
 
-    It says at its start what it is going to buy, and the most that this may cost. Without a budget (limits.budget or
-    --max-cost), and without known prices, nothing bounds that: on a terminal it asks first, elsewhere it warns.
+    On a terminal it shows what it is going to buy, and the most that this may cost, and asks once. Elsewhere it says
+    that at its start. Without a budget (limits.budget or --max-cost), and without known prices, nothing bounds the
+    cost: the question says so, and elsewhere it is a warning.
 
     Several manifests are at work at the same time. Those of one account share its limits: the strictest of each holds
     for all of them together.
 
     A job that has another id now keeps its clip, which gets the new name. A job without an id that was edited is told
-    beside the paid one that it resembles, before it is bought; on a terminal the run asks.
+    beside the paid one that it resembles, before it is bought; on a terminal it can be held back, and the others go on.
     """
     with _Ending(as_json=as_json) as ending:
         from batchvid.cli.runs import Published, Telling, do
@@ -205,16 +214,17 @@ def run_command(
             key_file=None if api_key_file is None else str(api_key_file),
             ca_file=ca_file,
         )
-        if not sandbox and not is_bounded_or_accepted(loaded, options, yes=yes, as_json=as_json):
-            ending.add(Exit.STOPPED, "not begun, because nothing bounds what it may cost")
+        names = [str(path) for path in manifests]
+        wanted = accepted(loaded, names, options, yes=yes, as_json=as_json)
+        if wanted is None:
+            ending.add(Exit.STOPPED, "not begun: it was not accepted")
             complain("batchvid: not begun, and nothing was sent")
             return ending.code
-        wanted = loaded if as_json else [without_refused(one) for one in loaded]
         if held_back := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in wanted):
             ending.add(Exit.STOPPED, f"held back, as was wished: {held_back}")
         telling = Telling(as_json, Verbosity(-1 if quiet else int(verbose)), metrics, not no_report)
         published = Published(replaces=publish, dead_s=dead_s)
-        for outcome in do(options, telling, [str(path) for path in manifests], wanted, published):
+        for outcome in do(options, telling, names, wanted, published):
             if not isinstance(outcome, BatchvidError):
                 if not chosen or any(outcome.counts.values()):  # else --only is about another manifest
                     ending.add(outcome.exit_code, outcome.stopped)

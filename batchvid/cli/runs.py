@@ -17,7 +17,7 @@ from batchvid.cli.output import text
 from batchvid.cli.output.jsonl import JsonLines, plan_sums_json
 from batchvid.cli.output.lines import PlainLines
 from batchvid.cli.output.metrics import MetricsFile
-from batchvid.cli.retry import is_moved
+from batchvid.cli.purchase import is_moved
 from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.machines import DEAD_S

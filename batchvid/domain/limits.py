@@ -63,6 +63,11 @@ class Limits:
     canary: int = 0
     on_change: OnChange = OnChange.KEEP
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether money bounds what may be spent, so that nothing of unknown price is sent."""
+        return self.budget_micros is not None
+
     def sped_up(self, factor: float) -> Limits:
         """Return the limits for a service that generates *factor* times as fast: the sandbox."""
         return replace(

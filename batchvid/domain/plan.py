@@ -378,6 +378,29 @@ def cost_of_plan(
     return cost_of(purchases, left=left, max_jobs=max_jobs)
 
 
+def cost_together(
+    plans: Sequence[tuple[Plan, Money]], *, max_cost_micros: int | None = None, max_jobs: int | None = None
+) -> Cost:
+    """Return what a run of several manifests costs: each within its own budget, all within what the run may spend."""
+    if len(plans) == 1:
+        return cost_of_plan(*plans[0], max_cost_micros=max_cost_micros, max_jobs=max_jobs)
+    purchases = [
+        Purchase(row.again_micros, row.attempts, is_due=row.submits)
+        for made, _ in plans
+        for row in made.rows
+        if row.attempts
+    ]
+    found = cost_of(purchases, left=max_cost_micros, max_jobs=max_jobs)
+    own = [cost_of_plan(made, money, max_jobs=max_jobs).at_most_micros for made, money in plans]
+    budgets = sum(most for most in own if most is not None) if None not in own else None
+    bounds = [most for most in (found.at_most_micros, budgets) if most is not None]
+    at_most = min(bounds, default=None)
+    is_cut = found.is_cut or (
+        at_most is not None and found.at_most_micros is not None and at_most < found.at_most_micros
+    )
+    return replace(found, at_most_micros=at_most, is_cut=is_cut)
+
+
 def cost_again(jobs: Sequence[Job], limits: Limits, *, left: int | None) -> Cost:
     """Return what jobs cost that a person opens again: each is granted all attempts."""
     return cost_of([Purchase(job.price_micros, limits.attempts) for job in jobs], left=left)

@@ -94,7 +94,7 @@ def test_a_slip_that_is_corrected_without_an_id_buys_nothing(project: Project) -
 
 
 def test_another_wish_is_told_by_the_plan_and_asked_for_on_a_terminal(project: Project) -> None:
-    """Whoever says no keeps the money, and the others go on; who asks nobody buys it, and is told."""
+    """It can be held back, and the others go on; who says no buys nothing, and who asks nobody buys it, and is told."""
     write(project, nameless(project, "A red paper kite"))
     project.batchvid("run", "m.yaml")
     write(project, nameless(project, "A blue paper kite"), named(project, "other", "other"))
@@ -103,6 +103,10 @@ def test_another_wish_is_told_by_the_plan_and_asked_for_on_a_terminal(project: P
     assert "write id: a-red-paper-kite" in plan.out
     code, shown = on_terminal(project, "n\n")
     assert code == 5, shown
+    assert len(project.creates()) == 1
+    code, shown = on_terminal(project, "w\n")
+    assert code == 5, shown
+    assert "w submits them without the 1 job that resembles what is paid" in shown
     assert "resembles a-red-paper-kite" in shown
     assert len(project.creates()) == 2
     code, shown = on_terminal(project, "y\n")
@@ -130,7 +134,7 @@ def on_terminal(project: Project, answer: str) -> tuple[int, str]:
             shown += os.read(mine, 4096)
         except OSError:  # its end of the terminal is closed
             break
-        if not answered and b"[y/N]" in shown:
+        if not answered and b"/N]" in shown:
             os.write(mine, answer.encode())
             answered = True
     os.close(mine)

@@ -56,9 +56,71 @@ def test_without_prices_and_budget_a_person_is_asked(project: Project) -> None:
         assert code == 5, shown
         assert "nothing was sent" in shown
     assert project.creates() == {}
+    assert not (project.out / ".batchvid").exists()
     assert on_a_terminal(project, "run", "m.yaml", "--max-jobs", "0", "--yes", answers=[])[0] == 5
     assert on_a_terminal(project, "run", "m.yaml", answers=[(QUESTION, "y")])[0] == 0
     assert QUESTION not in on_a_terminal(project, "run", "m.yaml", answers=[])[1]  # nothing is left to buy
+
+
+def test_a_terminal_shows_what_is_bought_and_asks_once(project: Project) -> None:
+    """Each job with its price, the most that it can be, and one question; a no sends nothing and leaves nothing."""
+    project.manifest("kite", "gull", "wave")
+    most = "m.yaml: submits 3 jobs for $1.20, at most $2.40 with second attempts, at http://127.0.0.1:"
+    code, shown = on_a_terminal(project, "run", "m.yaml", answers=[("Submit these 3 jobs? [y/N]", "")])
+    assert code == 5, shown
+    assert most in shown
+    assert "  + job-2  $0.40" in shown
+    assert "batchvid: not begun, and nothing was sent" in shown
+    assert project.creates() == {}
+    assert not project.out.exists()
+    bounds = ("--max-jobs", "1", "--max-cost", "0.50")
+    code, shown = on_a_terminal(project, "run", "m.yaml", *bounds, answers=[("Submit this job? [y/N]", "y")])
+    assert code == 5, shown
+    assert "submits 1 of 3 jobs (--max-jobs) for $0.40, at most $0.50 by what may be spent" in shown
+    code, shown = on_a_terminal(project, "run", "m.yaml", answers=[("Submit these 2 jobs? [y/N]", "y")])
+    assert code == 0, shown
+    assert sum(project.creates().values()) == 3
+
+
+def test_a_terminal_is_not_asked_without_reason(project: Project) -> None:
+    """Not with --yes or its variable, for the sandbox, with --json, or where nothing would be submitted."""
+    project.manifest("kite", "gull")
+    run = ("run", "m.yaml", "--no-report")
+    for more in (("--sandbox", "--sandbox-speed", "400"), ("--max-jobs", "0"), ("--json", "--max-jobs", "0")):
+        code, shown = on_a_terminal(project, *run, *more, answers=[])
+        assert code in {0, 5}, shown
+        assert "[y/N]" not in shown, more
+    assert project.batchvid(*run).code == 0  # no terminal
+    code, shown = on_a_terminal(project, *run, answers=[])
+    assert code == 0, shown
+    assert "[y/N]" not in shown
+    project.manifest("kite", "gull", "wave")
+    code, shown = on_a_terminal(project, *run, "--yes", answers=[])
+    assert code == 0, shown
+    assert "[y/N]" not in shown
+    assert sum(project.creates().values()) == 3
+
+
+def test_several_manifests_are_one_question(project: Project) -> None:
+    """With the sum of all, each bounded by its own budget."""
+    project.manifest("kite", "gull", budget="0.50")
+    project.manifest("wave", name="n.yaml")
+    ran = on_a_terminal(
+        project, "run", "m.yaml", "n.yaml", "--no-report", answers=[("Submit these 3 jobs? [y/N]", "n")]
+    )
+    assert ran[0] == 5, ran
+    assert "m.yaml: submits 2 jobs for $0.80, at most $0.50 by what may be spent" in ran[1]
+    assert "n.yaml: submits 1 job for $0.40, at most $0.80 with second attempts" in ran[1]
+    assert "Together: 3 jobs for $1.20, at most $1.30 by what may be spent" in ran[1]
+    assert project.creates() == {}
+
+
+def test_what_keeps_a_run_from_beginning_is_told_before_the_question(project: Project) -> None:
+    """Nobody wants to accept a price and then hear that there is no key."""
+    project.manifest("kite")
+    process = on_a_terminal(project, "run", "m.yaml", "--api-key-file", "nowhere", answers=[])
+    assert process[0] == 78, process
+    assert "[y/N]" not in process[1]
 
 
 def test_where_nobody_can_be_asked_it_is_a_warning_and_the_sandbox_costs_nothing(project: Project) -> None:

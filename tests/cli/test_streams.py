@@ -116,7 +116,7 @@ def test_a_prompt_that_the_locale_cannot_write_breaks_no_export(project: Project
 def test_a_terminal_gets_one_picture_in_place(project: Project) -> None:
     """It moves the cursor, and the summary stays below it."""
     project.manifest("kite", "gull")
-    code, got = on_a_terminal(project, "run", "m.yaml", TERM="xterm-256color")
+    code, got = on_a_terminal(project, "run", "m.yaml", "--yes", TERM="xterm-256color")
     assert code == 0, got
     assert "\x1b[1A" in got
     assert "\x1b[32m" in got
@@ -138,7 +138,7 @@ def test_no_color_is_heeded_on_a_terminal(finished: Project) -> None:
 def test_a_terminal_that_cannot_draw_gets_plain_lines(project: Project, term: str | None) -> None:
     """Editors' shells and the like show no garbage."""
     project.manifest("kite")
-    code, got = on_a_terminal(project, "run", "m.yaml", TERM=term)
+    code, got = on_a_terminal(project, "run", "m.yaml", "--yes", TERM=term)
     assert code == 0, got
     assert "\x1b" not in got
     assert "saved     job-1" in got

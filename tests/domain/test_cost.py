@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
-from batchvid.domain.plan import Purchase, cost_of, cost_of_plan, left_micros, plan
+from batchvid.domain.plan import Purchase, cost_of, cost_of_plan, cost_together, left_micros, plan
 from batchvid.domain.results import Money
 from batchvid.domain.task import Phase
 from batchvid.engine.scheduler import Step
@@ -121,3 +121,38 @@ def test_what_max_jobs_leaves_out_is_counted() -> None:
     """Of the dearest, because nobody knows which ones go first."""
     cost = cost_of([Purchase(1, 2), Purchase(5, 2), Purchase(3, 2)], max_jobs=2)
     assert (cost.jobs, cost.left_out, cost.price_micros, cost.at_most_micros) == (2, 1, 8, 16)
+
+
+MANIFESTS = st.lists(
+    st.tuples(st.lists(st.none() | st.integers(1, 50), max_size=4), st.none() | st.integers(0, 120)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(MANIFESTS, st.none() | st.integers(0, 200), st.none() | st.integers(0, 5))
+def test_of_several_manifests_each_keeps_its_budget_and_all_keep_the_bound(
+    manifests: list[tuple[list[int | None], int | None]], max_cost: int | None, max_jobs: int | None
+) -> None:
+    """Never more than the sum of what each may spend alone, nor than ``--max-cost``; of one it is its own cost."""
+    limits = Limits(attempts=2)
+    plans = []
+    for number, (prices, budget) in enumerate(manifests):
+        jobs = [a_job(f"m{number}-j{n}", price_micros=price) for n, price in enumerate(prices)]
+        made = plan(jobs, (), limits=limits, typical_s=lambda _: 9.0)
+        plans.append((made, Money(budget_micros=budget)))
+    alone = [cost_of_plan(*one, max_cost_micros=max_cost, max_jobs=max_jobs) for one in plans]
+    found = cost_together(plans, max_cost_micros=max_cost, max_jobs=max_jobs)
+    wanted = sum(one.submits for one, _ in plans)
+    assert found.jobs == (wanted if max_jobs is None else min(max_jobs, wanted))
+    assert found.jobs + found.left_out == wanted
+    mosts = [one.at_most_micros for one in alone]
+    if None in mosts and max_jobs != 0:
+        assert found.at_most_micros is None
+    else:
+        assert found.at_most_micros is not None
+        assert found.at_most_micros <= sum(most or 0 for most in mosts)
+        assert max_cost is None or found.at_most_micros <= max_cost
+        assert found.at_most_micros >= max((most or 0 for most in mosts), default=0)
+    if len(plans) == 1:
+        assert found == alone[0]

@@ -157,7 +157,13 @@ def hung_up(lab: Lab) -> None:
     three.sandbox("- {on: create, delay_s: 1}")
     ours, theirs = os.openpty()
     process = three.start(
-        "run", three.manifest_path, stdin=theirs, stdout=theirs, stderr=theirs, under=["setsid", "--ctty", "--wait"]
+        "run",
+        "--yes",
+        three.manifest_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        under=["setsid", "--ctty", "--wait"],
     )
     os.close(theirs)
     three.until(lambda: asked("create")(three), process)

@@ -270,7 +270,7 @@ def terminal_escapes(lab: Lab) -> None:
         )
     )
     ours, theirs = os.openpty()
-    process = lab.start("run", lab.manifest_path, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = lab.start("run", "--yes", lab.manifest_path, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = read_all(ours).decode(errors="replace")
     lab.wait(process)
