@@ -11,7 +11,7 @@ import gc
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -30,7 +30,6 @@ from batchvid.providers.credentials import PREFIX, zone_trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from contextlib import ExitStack
-    from datetime import datetime
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
@@ -137,6 +136,8 @@ def _moment(text: str) -> float:
     """
     from datetime import datetime, timedelta
 
+    from batchvid.engine.local_day import moments_of
+
     now = time.time()
     clock = datetime.fromtimestamp(now)  # noqa: DTZ006 local, as people write it; its fold tells which pass it is
     try:
@@ -152,21 +153,6 @@ def _moment(text: str) -> float:
     today = clock.replace(hour=at.tm_hour, minute=at.tm_min, second=0, microsecond=0)
     days = (today + timedelta(days=number) for number in range(DAYS_LOOKED_AT))
     return next(moment for day in days for moment in moments_of(day) if moment > now)
-
-
-def moments_of(wall: datetime) -> list[float]:
-    """Return when the local clock shows *wall*, earliest first, as UTC epoch seconds: it may do so twice in autumn.
-
-    A time that spring leaves out is the moment at which the clock is set forward past it.
-    """
-    first, second = (wall.replace(fold=fold).timestamp() for fold in (0, 1))
-    if first <= second:
-        return [first, second]
-    before, after = second, first  # PEP 495: each is on its own side of the gap
-    while after - before > 1:
-        middle = (before + after) // 2
-        before, after = (middle, after) if wall.fromtimestamp(middle) < wall else (before, middle)
-    return [after]
 
 
 def _time_of_day(text: str) -> tuple[int, int]:
@@ -337,18 +323,17 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
     What the next run moves to another id is under that id already.
     """
     from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.domain.results import Money
     from batchvid.engine.planning import as_moved, identity_of
+    from batchvid.engine.spending import money_of
     from batchvid.storage.output import Output
 
     journal = journal_of(manifest).read()
-    budget = manifest.limits.budget_micros
     if journal is None:
-        return {}, Money(budget_micros=budget)
+        return {}, money_of(None, manifest.limits)
     with journal:
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
-        return rows, replace(journal.money(), budget_micros=budget)
+        return rows, money_of(journal, manifest.limits)
 
 
 def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:

@@ -25,7 +25,7 @@ from batchvid.cli.output.jsonl import plan_sums_json
 from batchvid.cli.output.text import cost_words, more_words
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
-from batchvid.domain.plan import Action, cost_of_plan, short_micros
+from batchvid.domain.plan import Action, cost_of_plan, short_micros, short_today_micros
 from batchvid.domain.records import dollars
 from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
@@ -231,6 +231,11 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
     yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
     if money is not None and (short := short_micros(plan, money)) > 0:
         yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
+    if money is not None and money.budget_per_day_micros is not None:
+        today = f"{text.money(money.today_micros)} of {text.money(money.budget_per_day_micros)}"
+        over = short_today_micros(plan, money)
+        stops = f"; it is {text.money(over)} short: a run would stop there (exit 7), and one of the next day goes on"
+        yield f"Of this day's budget {today} is used{stops if over > 0 else ''}."
     if plan.unpriced and money is not None and money.budget_micros is not None:
         yield "A budget needs every price: state the missing ones under prices: (a run refuses to start without)."
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +19,7 @@ from batchvid.domain.job import State
 from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import DEFERRED, standing
 from batchvid.domain.reopening import still_wakes
+from batchvid.engine.spending import money_of
 from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def record(journal: Journal, row: Progress, *events: Event) -> None:
 
 def cost_in(journal: Journal, jobs: Sequence[Job], limits: Limits) -> Cost:
     """Return what it costs to buy these jobs again, with what the budget has left."""
-    return cost_again(jobs, limits, left=left_micros(replace(journal.money(), budget_micros=limits.budget_micros)))
+    return cost_again(jobs, limits, left=left_micros(money_of(journal, limits)))
 
 
 def confirmed(question: str) -> bool:

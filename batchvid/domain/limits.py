@@ -58,6 +58,7 @@ class Limits:
     backoff_longest_s: float = 60.0
     task_timeout_s: float = 1200.0
     budget_micros: int | None = None
+    budget_per_day_micros: int | None = None
     in_doubt: InDoubt = InDoubt.HOLD
     breaker: int = 10
     canary: int = 0
@@ -66,7 +67,7 @@ class Limits:
     @property
     def is_bounded(self) -> bool:
         """Whether money bounds what may be spent, so that nothing of unknown price is sent."""
-        return self.budget_micros is not None
+        return self.budget_micros is not None or self.budget_per_day_micros is not None
 
     def sped_up(self, factor: float) -> Limits:
         """Return the limits for a service that generates *factor* times as fast: the sandbox."""

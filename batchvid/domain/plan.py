@@ -333,16 +333,24 @@ class Cost:
 
 
 def left_micros(money: Money, max_cost_micros: int | None = None) -> int | None:
-    """Return how much may be spent by the budget and ``--max-cost``; ``None`` when neither bounds it."""
+    """Return how much may be spent by the budgets and ``--max-cost``; ``None`` when none of them bounds it."""
     bounds = [] if max_cost_micros is None else [max_cost_micros]
     if money.budget_micros is not None:
         bounds.append(money.budget_micros - money.spent_micros - money.reserved_micros)
+    if money.budget_per_day_micros is not None:
+        bounds.append(money.budget_per_day_micros - money.today_micros)
     return max(0, min(bounds)) if bounds else None
 
 
 def short_micros(plan: Plan, money: Money) -> int:
     """Return by how much the known prices of what *plan* submits exceed what the budget has left."""
-    left = left_micros(money)
+    left = left_micros(replace(money, budget_per_day_micros=None))
+    return 0 if left is None else plan.price_micros - left
+
+
+def short_today_micros(plan: Plan, money: Money) -> int:
+    """Return by how much they exceed what the budget of this day has left."""
+    left = left_micros(replace(money, budget_micros=None))
     return 0 if left is None else plan.price_micros - left
 
 
@@ -391,7 +399,10 @@ def cost_together(
         if row.attempts
     ]
     found = cost_of(purchases, left=max_cost_micros, max_jobs=max_jobs)
-    own = [cost_of_plan(made, money, max_jobs=max_jobs).at_most_micros for made, money in plans]
+    own = [
+        cost_of_plan(made, money, max_cost_micros=max_cost_micros, max_jobs=max_jobs).at_most_micros
+        for made, money in plans
+    ]
     budgets = sum(most for most in own if most is not None) if None not in own else None
     bounds = [most for most in (found.at_most_micros, budgets) if most is not None]
     at_most = min(bounds, default=None)

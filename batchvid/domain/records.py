@@ -85,13 +85,16 @@ def counts(by_state: Mapping[State, int]) -> dict[str, int]:
 
 
 def sums(money: Money) -> dict[str, float | None]:
-    """Return what was spent and what is reserved; no budget is ``None``."""
-    return {
+    """Return what was spent and what is reserved; no budget is ``None``. One of a day is told where there is one."""
+    found = {
         "spent": dollars(money.spent_micros),
         "reserved": dollars(money.reserved_micros),
         "unproven": dollars(money.unproven_micros),
         "budget": dollars(money.budget_micros),
     }
+    if money.budget_per_day_micros is not None:
+        found |= {"budget_per_day": dollars(money.budget_per_day_micros), "today": dollars(money.today_micros)}
+    return found
 
 
 ROW: Mapping[str, Callable[[Progress], Any]] = {

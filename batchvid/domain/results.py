@@ -63,6 +63,9 @@ class Money:
     """Attempts whose price nobody stated; they are in neither sum."""
     unproven_micros: int = 0
     """The part of *reserved* that is for requests refused without proof."""
+    budget_per_day_micros: int | None = None
+    today_micros: int = 0
+    """What counts against that: attempts that were started on this local day, and what was refused without proof."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,7 @@ LIMITS = Record(
         "backoff_longest_s": NUMBER,
         "task_timeout_s": NUMBER,
         "budget_micros": optional(WHOLE),
+        "budget_per_day_micros": optional(WHOLE),
         "in_doubt": one_of(InDoubt),
         "breaker": WHOLE,
         "canary": WHOLE,

@@ -30,8 +30,8 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Plan, plan
-from batchvid.domain.results import Money
 from batchvid.engine.polling import PollPlanner
+from batchvid.engine.spending import money_of
 from batchvid.journal.base import Change
 from batchvid.storage.base import KnownClip, Renamed
 from batchvid.storage.output import Output
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
     from batchvid.domain.limits import Limits
+    from batchvid.domain.results import Money
     from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
     from batchvid.storage.base import ClipStore, WrongClip
@@ -277,12 +278,12 @@ def planned(
     the run may open again, each with the event that does it. *only*: the ids that it may submit.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
-    money, timings, identity = Money(), None, Identity()
+    money, timings, identity = money_of(journal, manifest.limits), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
         clips = Output.of(manifest).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
-        money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
+        timings, rows = journal.timings(), as_moved(journal.progress_in_brief(), identity)
     rows = as_a_run_finds(rows, lost) if lost else rows
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
@@ -293,4 +294,4 @@ def planned(
         manifest.jobs, rows, limits=limits, typical_s=lambda name: planner.of(name).typical_s, identity=identity,
         only=only,
     )  # fmt: skip
-    return made, replace(money, budget_micros=limits.budget_micros)
+    return made, money

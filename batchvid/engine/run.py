@@ -29,6 +29,7 @@ from batchvid.engine.films import make_films, take_still
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, recover
 from batchvid.engine.scheduler import Scheduler
+from batchvid.engine.spending import day_budget_of, money_of
 from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
 from batchvid.engine.target import journal_of
@@ -183,7 +184,8 @@ async def run(context: RunContext) -> Summary:
             manifest.jobs,
             manifest.limits,
             breaker=breaker,
-            money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
+            money=money_of(journal, manifest.limits, wall=context.wall),
+            day=day_budget_of(journal, manifest.limits, wall=context.wall),
             timings=journal.timings(),
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batchvid.domain.lifecycle import Event, Reopened
     from batchvid.domain.limits import Limits
     from batchvid.domain.results import Money
+    from batchvid.engine.budget import DayBudget
     from batchvid.engine.circuit_breaker import CircuitBreaker
 
 
@@ -106,6 +107,8 @@ class ActiveJob:
     """When it was last polled by this run."""
     reserved: bool = False
     """Whether its price is reserved: the newest attempt is neither refused nor over."""
+    begun: float | None = None
+    """The day that its newest attempt counts for, as `Budget.begin` tells it."""
     sends: int = 0
     """How many paid requests this run has sent for it, whatever became of them."""
     accepted_before: int = 0
@@ -152,12 +155,13 @@ class Scheduler:
         money: Money,
         timings: Mapping[str, Iterable[float]] | None = None,
         tracker: DependencyTracker | None = None,
+        day: DayBudget | None = None,
     ) -> None:
         self.jobs = jobs
         self.limits = limits
         self.breaker = breaker
         self.account = breaker.account
-        self.budget = Budget(money, spend_cap=breaker.spend_cap)
+        self.budget = Budget(money, spend_cap=breaker.spend_cap, day=day)
         self.planner = PollPlanner(limits.typical_time_s, timings)
         self.submits = Lane()
         self.retries = Lane()
@@ -350,9 +354,13 @@ class Scheduler:
         if not one.reserved:
             return
         match event:
+            case life.SubmitStarted():
+                one.begun = self.budget.begin(event.price_micros)
             case life.SubmitRefused():
-                give_back = self.budget.keep if event.counted else self.budget.release
-                give_back(one.progress.price_micros)
+                if event.counted:
+                    self.budget.keep(one.progress.price_micros)
+                else:
+                    self.budget.release(one.progress.price_micros, begun=one.begun)
                 one.reserved = False
             case life.TaskSucceeded() | life.TaskFailed() | life.GaveUp() | life.Reopened():
                 self.budget.settle(one.progress.price_micros)

@@ -18,6 +18,7 @@ from batchvid.domain.limits import Rate
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot
 from batchvid.engine.eta import Load, Occupancy, remaining_s
+from batchvid.engine.spending import money_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -374,7 +375,7 @@ class Watching:
         self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
         self._journal: JournalReader | None = None
         self._seen = 0
-        self._money = Money(budget_micros=manifest.limits.budget_micros)
+        self._money = money_of(None, manifest.limits)
         self._money_at = float("-inf")
         self._timings: dict[str, list[float]] = {}
         self._machines: Machines | None = None
@@ -453,5 +454,5 @@ class Watching:
         if self._journal is None or (len(self._manifest.jobs) > FEW_JOBS and at - self._money_at < MONEY_EVERY_S):
             return
         self._money_at = at
-        self._money = replace(self._journal.money(), budget_micros=self._manifest.limits.budget_micros)
+        self._money = money_of(self._journal, self._manifest.limits, wall=self._wall)
         self._timings = {name: list(took_s) for name, took_s in self._journal.timings().items()}

@@ -172,6 +172,11 @@ def as_run(manifest: Manifest, options: RunOptions) -> Manifest:
                 "the embedded sandbox serves one machine only: start `batchvid sandbox`, and name it with --base-url"
             )
         return replace(manifest, limits=manifest.limits.sped_up(options.sandbox_speed))
+    if manifest.database and manifest.limits.budget_per_day_micros is not None:
+        raise ConfigError(
+            "limits.budget_per_day is for one machine, as its day is that of the machine's clock. With a database "
+            "write limits.budget, which many machines keep together, or give --max-cost"
+        )
     if not journal_of(manifest).exists():
         service_account(manifest, key_file=options.key_file)
     return manifest

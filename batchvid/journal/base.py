@@ -24,6 +24,7 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import (
     Event,
     PollFailed,
+    RefusalsProven,
     StillRunning,
     SubmitAccepted,
     SubmitRefused,
@@ -210,6 +211,29 @@ class JournalReader(Protocol):
 
     def money(self) -> Money:
         """Return what all attempts come to. The budget is not known here."""
+
+    def paid_since(self, at: float) -> int:
+        """Return what the attempts come to that were started since, in millionths; unknown prices are left out."""
+        return sum(one.price_micros or 0 for one in self.attempts() if one.started_at >= at)
+
+    def counted_since(self, at: float) -> int:
+        """Return the same with the requests since that were refused without proof, which a budget counts as well."""
+        found = self.paid_since(at)
+        return found + self._unproven_since(at) if self.money().unproven_micros else found
+
+    def _unproven_since(self, at: float) -> int:
+        """Return what the requests come to that were started since, and refused without proof."""
+        started: dict[str, tuple[float, int]] = {}
+        found: dict[str, int] = {}
+        for one in self.events(kinds=[SubmitStarted.__name__, SubmitRefused.__name__, RefusalsProven.__name__]):
+            if one.kind == SubmitStarted.__name__:
+                started[one.job_id] = one.at, one.data.get("price_micros") or 0
+            elif one.kind == RefusalsProven.__name__:
+                found.pop(one.job_id, None)
+            elif one.data.get("counted") and one.job_id in started:
+                began, price = started[one.job_id]
+                found[one.job_id] = found.get(one.job_id, 0) + (price if began >= at else 0)
+        return sum(found.values())
 
     def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
         """Return the ids of the jobs that have an attempt open or in doubt, for which money is reserved.

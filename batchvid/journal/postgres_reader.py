@@ -160,6 +160,12 @@ class PostgresReader(JournalReader):
             unpriced_attempts=unpriced,
         )
 
+    def paid_since(self, at: float) -> int:
+        """Return what the attempts come to that were started since."""
+        query = "SELECT coalesce(sum(price_micros), 0)::bigint FROM batchvid.attempts WHERE journal = %s"
+        ((found,),) = self._rows(f"{query} AND started_at >= %s", at)
+        return int(found)
+
     def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
         """Return the ids of the jobs for which money is reserved."""
         query = f"SELECT DISTINCT job_id FROM batchvid.attempts WHERE journal = %s AND {RESERVED}"

@@ -236,6 +236,12 @@ class SqliteReader(JournalReader):
             unpriced_attempts=unpriced,
         )
 
+    def paid_since(self, at: float) -> int:
+        """Return what the attempts come to that were started since."""
+        query = "SELECT coalesce(sum(price_micros), 0) FROM attempts WHERE started_at >= ?"
+        ((found,),) = self._rows(query, at)
+        return int(found)
+
     def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
         """Return the ids of the jobs for which money is reserved; they are read from an index of their own."""
         found = frozenset(job_id for (job_id,) in self._rows(f"SELECT DISTINCT job_id FROM attempts WHERE {RESERVED}"))
@@ -302,7 +308,7 @@ class SqliteReader(JournalReader):
     def _progress(self, where: str, *values: str) -> Iterator[Progress]:
         return map(_progress, self._rows(f"{ALL_PROGRESS} {where}", *values))
 
-    def _rows(self, query: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: str | float) -> Iterator[tuple[Any, ...]]:
         with sqlite_file.translated(self.path):
             yield from self._db.execute(query, values)
 

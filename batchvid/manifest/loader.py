@@ -119,7 +119,7 @@ def _load(
         expander,
         frames,
         prices=head.get("prices", {}),
-        priced="budget" in limits and "prices" not in broken_head,
+        priced=not {"budget", "budget_per_day"}.isdisjoint(limits) and "prices" not in broken_head,
         template=template,
         safe_names=safe_names,
         provider=service["provider"],

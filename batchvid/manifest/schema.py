@@ -424,6 +424,12 @@ LIMITS = Section(
         "The most that may be spent; reserved before each paid request.",
         fields=("budget_micros",),
     ),
+    Key(
+        "budget_per_day",
+        Kind(values.money_micros, _amount(r"^[0-9]+(\.[0-9]+)?$")),
+        "The most that may be spent on one day of this machine's clock. An attempt counts for the day it starts on.",
+        fields=("budget_per_day_micros",),
+    ),
     Key("in_doubt", _one_of(InDoubt), "What to do with a paid request whose outcome is unknown."),
     Key(
         "breaker",

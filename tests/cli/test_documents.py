@@ -110,7 +110,7 @@ def test_every_example_of_a_manifest_is_right(text: str, tmp_path: Path) -> None
 
 
 def test_the_defaults_that_are_told_are_the_defaults(tmp_path: Path) -> None:
-    """All of them but the budget, which has none."""
+    """All of them but the budgets, which have none."""
     text = (HELP / "manifest.md").read_text(encoding="utf-8")
     (told,) = re.findall(r"^limits:\n(?:  .*\n)+(?=```)", text, re.MULTILINE)
     path = tmp_path / "m.yaml"
@@ -120,7 +120,7 @@ def test_the_defaults_that_are_told_are_the_defaults(tmp_path: Path) -> None:
     assert load(path).limits == plain.limits
     schema = json.loads(CliRunner().invoke(batchvid, ["schema"], standalone_mode=False).stdout)
     keys = next(found["properties"] for found in schema["definitions"].values() if "breaker" in found["properties"])
-    assert keys.keys() - yaml.safe_load(told)["limits"].keys() == {"budget"}
+    assert keys.keys() - yaml.safe_load(told)["limits"].keys() == {"budget", "budget_per_day"}
 
 
 @by_document

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchvid.domain.results import Money
-from batchvid.engine.budget import Budget, SpendCap
+from batchvid.engine.budget import Budget, DayBudget, SpendCap
 
 PRICES = st.none() | st.integers(0, 100)
 
@@ -86,6 +86,126 @@ class Spending(RuleBasedStateMachine):
 
 TestSpending = Spending.TestCase
 TestSpending.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+DAY_S = 100.0
+
+
+class SpendingByTheDay(RuleBasedStateMachine):
+    """Attempts are reserved, put on record, refused and forgotten by a crash, while days pass.
+
+    The journal is the list of what is on record; a run that begins knows no more than that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit, self.now = 0, 0.0
+        self.journal: list[tuple[float, int]] = []
+        self.reserved: list[int] = []
+        self.begun: list[tuple[float, int, float | None]] = []
+        self.late: list[tuple[float, int]] = []
+
+    @initialize(limit=st.integers(0, 200), now=st.floats(0, 300))
+    def begin(self, limit: int, now: float) -> None:
+        """Open a new journal."""
+        self.limit, self.now = limit, now
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        """End at once, and begin again: what was reserved and is not on record was not sent."""
+        start = self.now - self.now % DAY_S
+        self.reserved, self.begun, self.late = [], [], []
+        day = DayBudget(
+            self.limit,
+            today_micros=sum(price for at, price in self.journal if at >= start),
+            wall=lambda: self.now,
+            day_around=lambda at: (at - at % DAY_S, at - at % DAY_S + DAY_S),
+        )
+        self.budget = Budget(Money(), day=day)
+
+    @rule(passes_s=st.floats(0, 60))
+    def wait(self, passes_s: float) -> None:
+        """Let time pass."""
+        self.now += passes_s
+
+    @rule(price=st.integers(0, 100))
+    def reserve(self, price: int) -> None:
+        """Take a turn to submit, if it fits; all of the day can be had, but for commits that ended after midnight."""
+        fits = self.budget.fits(price)
+        today = self.now - self.now % DAY_S
+        on_record = sum(one for at, one in self.journal if at >= today)
+        late = sum(one for day, one in self.late if day == today)
+        assert fits or on_record + late + sum(self.reserved) + price > self.limit
+        assert self.budget.reserve(price) is fits
+        if fits:
+            self.reserved.append(price)
+
+    @precondition(lambda self: self.reserved)
+    @rule(passes_s=st.floats(0, 60), data=st.data())
+    def record(self, passes_s: float, data: st.DataObject) -> None:
+        """Put an attempt on record; the commit may take its time, also over midnight."""
+        price = self.reserved.pop(data.draw(st.integers(0, len(self.reserved) - 1)))
+        at = self.now
+        self.journal.append((at, price))
+        self.now += passes_s
+        begun = self.budget.begin(price)
+        self.begun.append((at, price, begun))
+        if begun is not None and at < begun:
+            self.late.append((begun, price))
+
+    @precondition(lambda self: self.reserved)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        """Give a turn back that was not used."""
+        self.budget.release(self.reserved.pop(data.draw(st.integers(0, len(self.reserved) - 1))))
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        """Take an attempt back that the service has refused beyond doubt."""
+        at, price, begun = self.begun.pop(data.draw(st.integers(0, len(self.begun) - 1)))
+        self.journal.remove((at, price))
+        self.budget.release(price, begun=begun)
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        """Let a task be over: it counts for its day all the same."""
+        _, price, _ = self.begun.pop(data.draw(st.integers(0, len(self.begun) - 1)))
+        self.budget.settle(price)
+
+    @invariant()
+    def no_day_has_more_than_its_limit(self) -> None:
+        """Whatever happens, and the run never believes that less is used than what is on record."""
+        days: dict[float, int] = {}
+        for at, price in self.journal:
+            days[at - at % DAY_S] = days.get(at - at % DAY_S, 0) + price
+        assert all(spent <= self.limit for spent in days.values())
+        if hasattr(self, "budget"):
+            assert self.budget.money.today_micros >= days.get(self.now - self.now % DAY_S, 0)
+
+
+TestSpendingByTheDay = SpendingByTheDay.TestCase
+TestSpendingByTheDay.settings = settings(max_examples=80, stateful_step_count=40)
+
+
+def test_the_limit_of_a_day_is_named_with_the_moment_at_which_the_next_begins() -> None:
+    """And nothing of unknown price fits it."""
+    now = 50.0
+    day = DayBudget(
+        10, today_micros=4, wall=lambda: now, day_around=lambda at: (at - at % DAY_S, at - at % DAY_S + DAY_S)
+    )
+    budget = Budget(Money(budget_micros=100), day=day)
+    assert budget.fits(6)
+    assert not budget.fits(7)
+    assert not budget.fits(None)
+    assert budget.left_micros == 6
+    assert budget.bound(7) == "the budget of this day (limits.budget_per_day, again from 100.0)"
+    now = 100.0
+    assert budget.fits(10)
+    assert budget.left_micros == 10
+    assert budget.bound(101) == "the budget of this day (limits.budget_per_day, again from 200.0)"
 
 
 @pytest.mark.parametrize(

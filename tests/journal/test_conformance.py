@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -623,6 +623,9 @@ def test_clips_whose_names_are_spelt_in_several_ways_are_found(journal: Journal)
 TEXTS = st.text(max_size=20)
 TIMES = st.floats(min_value=0, max_value=4e9)
 PRICES = st.none() | st.integers(0, 10**12)
+NOON = 2e9
+Paid: TypeAlias = dict[tuple[str, int], "tuple[int | None, bool]"]
+"""By job and attempt: the price, and whether it is over."""
 EVENTS: dict[type[Event], st.SearchStrategy[Any]] = {
     SubmitRefused: st.builds(SubmitRefused, TEXTS, st.booleans()),
     RefusalsProven: st.builds(RefusalsProven, TEXTS),
@@ -671,6 +674,36 @@ def steps(draw: st.DrawFn) -> list[list[Change]]:
     return groups
 
 
+def as_lived(
+    groups: list[list[Change]],
+) -> tuple[dict[str, Progress], Paid, dict[tuple[str, int], float], dict[str, list[tuple[float, int]]]]:
+    """Return what a journal should hold after these changes: rows, attempts, their starts, and what is unproven."""
+    rows: dict[str, Progress] = {}
+    paid: Paid = {}
+    started: dict[tuple[str, int], float] = {}
+    unproven: dict[str, list[tuple[float, int]]] = {name: [] for name in ("a", "b", "c")}
+    for change in (change for group in groups for change in group):
+        at_hand = change.before
+        for event, at in change.events:
+            key = (at_hand.job_id, at_hand.attempt)
+            if isinstance(event, SubmitStarted):
+                paid[at_hand.job_id, event.attempt] = (event.price_micros, False)
+                started[at_hand.job_id, event.attempt] = at
+            elif isinstance(event, SubmitRefused):
+                price, _ = paid.pop(key)
+                if event.counted:
+                    unproven[at_hand.job_id].append((started[key], price or 0))
+            elif isinstance(event, RefusalsProven):
+                unproven[at_hand.job_id] = []
+            elif key in paid and isinstance(event, TaskSucceeded | TaskFailed | GaveUp | Reopened):
+                paid[key] = (paid[key][0], True)
+            elif isinstance(event, TaskAdopted):
+                paid[key] = (paid[key][0], False)
+            at_hand = advance(at_hand, event, at=at)
+        rows[at_hand.job_id] = at_hand
+    return rows, paid, started, unproven
+
+
 @pytest.mark.parametrize("kind", STORES)
 @settings(max_examples=40, deadline=None)
 @given(groups=steps())
@@ -681,22 +714,7 @@ def test_any_legal_lives_read_back_as_they_were_lived(kind: str, groups: list[li
         with store.open(service="s") as journal:
             for group in groups:
                 journal.record(group)
-        rows: dict[str, Progress] = {}
-        paid: dict[tuple[str, int], tuple[int | None, bool]] = {}
-        for change in (change for group in groups for change in group):
-            at_hand = change.before
-            for event, at in change.events:
-                key = (at_hand.job_id, at_hand.attempt)
-                if isinstance(event, SubmitStarted):
-                    paid[at_hand.job_id, event.attempt] = (event.price_micros, False)
-                elif isinstance(event, SubmitRefused):
-                    del paid[key]
-                elif key in paid and isinstance(event, TaskSucceeded | TaskFailed | GaveUp | Reopened):
-                    paid[key] = (paid[key][0], True)
-                elif isinstance(event, TaskAdopted):
-                    paid[key] = (paid[key][0], False)
-                at_hand = advance(at_hand, event, at=at)
-            rows[at_hand.job_id] = at_hand
+        rows, paid, started, unproven = as_lived(groups)
         with reading(store) as reader:
             assert {row.job_id: row for row in reader.all_progress()} == rows
             assert {row.job_id for row in reader.open_progress()} == {
@@ -711,6 +729,11 @@ def test_any_legal_lives_read_back_as_they_were_lived(kind: str, groups: list[li
             assert money.unproven_micros == sum(row.unproven_micros for row in rows.values())
             assert money.reserved_micros == reserved + money.unproven_micros
             assert money.unpriced_attempts == sum(price is None for price, _ in paid.values())
+            for since in (0.0, NOON, *started.values()):
+                day = sum(price or 0 for key, (price, _) in paid.items() if started[key] >= since)
+                assert reader.paid_since(since) == day
+                day += sum(price for ones in unproven.values() for at, price in ones if at >= since)
+                assert reader.counted_since(since) == day
             assert reader.reserved_jobs() == {name for (name, _), (_, over) in paid.items() if not over}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from batchvid.cli.output.machines import machines_json
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
-from batchvid.domain.plan import cost_of_plan, short_micros
+from batchvid.domain.plan import cost_of_plan, short_micros, short_today_micros
 from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
 from batchvid.engine.observer import Observer, Verbosity
 
@@ -97,7 +97,7 @@ def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None 
         "price_at_most": dollars(cost.at_most_micros),
         "unpriced": plan.unpriced,
         "estimated_s": round(plan.wall_s),
-        "fits_budget": None if money is None else short_micros(plan, money) <= 0,
+        "fits_budget": None if money is None else max(short_micros(plan, money), short_today_micros(plan, money)) <= 0,
     }
 
 

@@ -36,6 +36,8 @@ GAUGES = {
     "batchvid_money_spent_dollars": "What accepted attempts cost whose task is over, over all runs.",
     "batchvid_money_reserved_dollars": "What is reserved for attempts under way or in doubt.",
     "batchvid_money_budget_dollars": "The manifest's budget.",
+    "batchvid_money_budget_per_day_dollars": "The manifest's budget of one day.",
+    "batchvid_money_today_dollars": "What counts against the budget of this day.",
     "batchvid_in_flight_tasks": "Tasks submitted and not yet finished.",
     "batchvid_in_flight_limit_tasks": "The most tasks that may be in flight.",
     "batchvid_pace_ratio": 'Share of the allowed pace in use: below 1 after the service said "too fast".',
@@ -193,6 +195,9 @@ def _money(money: Money) -> Iterator[Sample]:
     yield Sample("batchvid_money_reserved_dollars", dollars(money.reserved_micros) or 0.0)
     if money.budget_micros is not None:
         yield Sample("batchvid_money_budget_dollars", dollars(money.budget_micros) or 0.0)
+    if money.budget_per_day_micros is not None:
+        yield Sample("batchvid_money_budget_per_day_dollars", dollars(money.budget_per_day_micros) or 0.0)
+        yield Sample("batchvid_money_today_dollars", dollars(money.today_micros) or 0.0)
 
 
 def _did(run: Snapshot | Summary) -> Iterator[Sample]:

@@ -52,6 +52,7 @@ FILMS_SHOWN = 5
 FILM_WORDS = {FilmState.WAITING: "", FilmState.DUE: "not made yet: ", FilmState.FAILED: "not made: "}
 """What is said before the reason of a film that is not there."""
 
+DAY_LIMIT = "limits.budget_per_day"
 BEFORE_THE_NEXT_RUN = {
     Exit.CONFIG: "see what is wrong with batchvid doctor",
     Exit.DISK: "free some space or give batchvid a folder that it may write to",
@@ -124,6 +125,8 @@ def _next(summary: Summary) -> Iterator[str]:
     )
     left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
+    if summary.exit_code is Exit.BUDGET and DAY_LIMIT in (summary.stopped or ""):
+        first = f"wait for the next day or raise {DAY_LIMIT}"
     if summary.machines is not None:
         first = ON_MANY_MACHINES.get(summary.exit_code, first)
     if left or first:
@@ -174,6 +177,8 @@ def money_line(money: Money) -> str:
             known += f" ({text.money(money.unproven_micros)} of it for refused requests that may be billed)"
     if money.budget_micros is not None:
         known += f", of a budget of {text.money(money.budget_micros)}"
+    if money.budget_per_day_micros is not None:
+        known += f", {text.money(money.today_micros)} of {text.money(money.budget_per_day_micros)} for this day"
     if money.unpriced_attempts:
         known += f", and {text.count(money.unpriced_attempts, 'attempt')} without a known price"
     return known

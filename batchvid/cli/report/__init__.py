@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +22,7 @@ from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.posters import FOLDER, Posters, Wanted
+from batchvid.engine.spending import money_of
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import store_settings, without_secrets
 from batchvid.storage.fs import public_mode
@@ -157,7 +157,7 @@ def _kept(manifest: Manifest) -> Kept:
             differs={one.job_id: one.data.get("differs", ()) for one in journal.events(kinds=[ClipSaved.__name__])},
             pace=journal.pace_changes(),
             missing=frozenset(lost),
-            money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
+            money=money_of(journal, manifest.limits),
             machines=journal.machines(),
         )
 
