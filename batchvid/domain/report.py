@@ -99,12 +99,17 @@ def nights(paid: Sequence[Attempt], saved: Iterable[float], pace: Sequence[PaceC
         sorted(one.finished_at for one in accepted if one.finished_at is not None),
         sorted(saved),
     )
-    every = sorted([*moments.accepted, *moments.ended, *moments.done, *(one.started_at for one in paid)])
-    if not every:
-        return ()
-    cuts = [0, *(n for n, (one, after) in enumerate(pairwise(every), 1) if after - one > NIGHT_GAP_S), len(every)]
-    spans = [(every[first], every[after - 1]) for first, after in pairwise(cuts)]
+    spans = activity([*moments.accepted, *moments.ended, *moments.done, *(one.started_at for one in paid)])
     return tuple(_night(moments, pace, from_at=first, to_at=last) for first, last in spans[-NIGHTS_SHOWN:])
+
+
+def activity(moments: Iterable[float]) -> list[tuple[float, float]]:
+    """Return the stretches of activity that the moments of what happened make, oldest first: first and last moment."""
+    every = sorted(moments)
+    if not every:
+        return []
+    cuts = [0, *(n for n, (one, after) in enumerate(pairwise(every), 1) if after - one > NIGHT_GAP_S), len(every)]
+    return [(every[first], every[after - 1]) for first, after in pairwise(cuts)]
 
 
 def _night(moments: _Moments, pace: Sequence[PaceChange], *, from_at: float, to_at: float) -> ActivityPeriod:

@@ -18,13 +18,13 @@ from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
+from batchvid.domain.costs import TELL_OF_UNPROVEN, unproven_of
 from batchvid.domain.doubts import Doubt, seen_ids
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import (
     Event,
     PollFailed,
-    RefusalsProven,
     StillRunning,
     SubmitAccepted,
     SubmitRefused,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from batchvid.domain.costs import Unproven
     from batchvid.domain.job import Attempt, Progress
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.machines import Machines
@@ -219,21 +220,13 @@ class JournalReader(Protocol):
     def counted_since(self, at: float) -> int:
         """Return the same with the requests since that were refused without proof, which a budget counts as well."""
         found = self.paid_since(at)
-        return found + self._unproven_since(at) if self.money().unproven_micros else found
+        if self.money().unproven_micros:
+            found += sum(one.price_micros for one in self.unproven() if one.at >= at)
+        return found
 
-    def _unproven_since(self, at: float) -> int:
-        """Return what the requests come to that were started since, and refused without proof."""
-        started: dict[str, tuple[float, int]] = {}
-        found: dict[str, int] = {}
-        for one in self.events(kinds=[SubmitStarted.__name__, SubmitRefused.__name__, RefusalsProven.__name__]):
-            if one.kind == SubmitStarted.__name__:
-                started[one.job_id] = one.at, one.data.get("price_micros") or 0
-            elif one.kind == RefusalsProven.__name__:
-                found.pop(one.job_id, None)
-            elif one.data.get("counted") and one.job_id in started:
-                began, price = started[one.job_id]
-                found[one.job_id] = found.get(one.job_id, 0) + (price if began >= at else 0)
-        return sum(found.values())
+    def unproven(self) -> list[Unproven]:
+        """Return the requests that were refused without proof, and that nobody has found not to be billed."""
+        return unproven_of(self.events(kinds=TELL_OF_UNPROVEN))
 
     def reserved_jobs(self, among: Collection[str] | None = None) -> frozenset[str]:
         """Return the ids of the jobs that have an attempt open or in doubt, for which money is reserved.

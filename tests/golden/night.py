@@ -202,6 +202,7 @@ def _beside(night: Night) -> None:
     at_once(
         partial(night.keep, "status.json", "status", "night.yaml", "--json", told=pretty),
         partial(night.keep, "plan-done.jsonl", "plan", "night.yaml", "--json"),
+        partial(night.keep, "costs.jsonl", "costs", "night.yaml", "--json", "--by", "model"),
         partial(night.keep, "plan-later.jsonl", "plan", "later.yaml", "--json"),
         partial(night.keep, "plan-rebuy.jsonl", "plan", "later.yaml", "--json", "--rebuy"),
         partial(night.keep, "doubts.jsonl", "doubts", "night.yaml", "--json"),

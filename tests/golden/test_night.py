@@ -22,6 +22,7 @@ NIGHT = (
     "check-broken.json",
     "check.json",
     "clips.jsonl",
+    "costs.jsonl",
     "doctor.jsonl",
     "doubts.jsonl",
     "export.csv",
