@@ -24,12 +24,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from batchvid.domain.dependencies import DependencyGraph
+from batchvid.domain.changes import changes
+from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
-from batchvid.domain.job import State
+from batchvid.domain.job import Continuation, State
 from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
-from batchvid.domain.plan import Plan, plan
+from batchvid.domain.plan import Action, plan
 from batchvid.engine.polling import PollPlanner
 from batchvid.engine.spending import money_of
 from batchvid.journal.base import Change
@@ -39,10 +40,12 @@ from batchvid.storage.output import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from batchvid.domain.changes import FieldChange
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
     from batchvid.domain.limits import Limits
+    from batchvid.domain.plan import Plan
     from batchvid.domain.results import Money
     from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
@@ -257,6 +260,36 @@ def take_up_missing(
     warn(missing_line(lost))
 
 
+def changes_of(
+    manifest: Manifest, journal: JournalReader | None, made: Plan, *, at_most: int | None = None
+) -> dict[str, list[FieldChange] | None]:
+    """Return what an edit has changed of the jobs that are paid, by id, in the plan's order: of *at_most* so many.
+
+    ``None`` stands where nobody has noted what was sent: no clip is there yet, or its sidecar does not tell it.
+    """
+    if journal is None:
+        return {}
+    jobs, clips = {job.id: job for job in manifest.jobs}, Output.of(manifest).clips
+    rows = [row for row in made.rows if row.job_id in jobs and (row.action in MAY_BE_EDITED or row.moved_from)]
+    known_as = {row.job_id: row.moved_from or row.job_id for row in rows}
+    wanted = [jobs[row.job_id] for row in rows]
+    above = [one.continues for one in wanted if isinstance(one, Continuation)]
+    known = {row.job_id: row for row in journal.progress_of(dict.fromkeys([*known_as.values(), *above]))}
+    found: dict[str, list[FieldChange] | None] = {}
+    for job in wanted:
+        row = known.get(known_as[job.id])
+        if row is None or not as_it_stands(job, known).has_changed(row.fingerprint):
+            continue
+        clip = known.get(job.continues) if isinstance(job, Continuation) else None
+        told = clips.sidecar(row.path) if row.state is State.DONE and row.path else {}
+        found[job.id] = changes(job, told, clip_sha256=None if clip is None else clip.sha256)
+        if len(found) == at_most:
+            break
+    return found
+
+
+MAY_BE_EDITED = {Action.CHANGED, Action.MOVED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED}
+"""How jobs stand that may be paid for another content than the manifest has for them now."""
 NOTHING_LOST: Mapping[str, str] = MappingProxyType({})
 NOTHING: Mapping[str, Reopened] = MappingProxyType({})
 
