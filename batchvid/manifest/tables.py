@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from batchvid.manifest.yaml_tree import TreePath
 
 TYPED_COLUMNS = frozenset({"takes", "price"})
+_DECIMAL_COMMA = re.compile(r"^(0(?=,)|\d{1,9}(?=,\d{1,2}\b)),(\d{1,6})(\s*/\s*s)?$", re.ASCII)
+"""``0,40`` and ``1,5/s``, but not ``1,250``: after three digits, the comma may stand for thousands."""
 """Job fields that are not text, and so are read from a cell as YAML would read them."""
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 """What separates the cells, if the file does not show something else; .txt is Excel's "Unicode text"."""
@@ -187,6 +189,8 @@ class _Column(NamedTuple):
     form: str | None
     """The field of the form that it is."""
     is_typed: bool
+    is_price: bool
+    """Whether it holds prices that may have a decimal comma: where commas separate no cells."""
 
 
 def _csv_rows(table: Table, lines: list[str], delimiter: str, *, before: int) -> Iterator[Map | TextError]:
@@ -200,7 +204,10 @@ def _csv_rows(table: Table, lines: list[str], delimiter: str, *, before: int) ->
             table.columns = [nfc(cell.strip()) for cell in cells]
             while not table.columns[-1]:  # a spreadsheet writes empty columns to the right of its table
                 table.columns.pop()
-            columns = [_Column(name, _form_field(name), name in TYPED_COLUMNS) for name in table.columns]
+            columns = [
+                _Column(name, _form_field(name), name in TYPED_COLUMNS, name == "price" and delimiter != ",")
+                for name in table.columns
+            ]
             nameless = {place for place, name in enumerate(table.columns) if not name}
             yield from _twice(table.columns, header)
             continue
@@ -242,7 +249,7 @@ def _row(table: Table, columns: list[_Column], cells: list[str], mistakes: list[
     """Return the newest row of the table; what is wrong with its cells is added to *mistakes*."""
     row = Map()
     row.line = table.starts[-1]
-    for (name, form, is_typed), cell in zip(columns, cells, strict=False):
+    for (name, form, is_typed, is_price), cell in zip(columns, cells, strict=False):
         text = cell.strip()
         if not text:
             continue
@@ -252,8 +259,13 @@ def _row(table: Table, columns: list[_Column], cells: list[str], mistakes: list[
         if form is not None:
             row.setdefault("form", Map())[form] = text
         elif name:
-            row[name] = scalar(text) if is_typed else text
+            row[name] = scalar(_with_point(text) if is_price else text) if is_typed else text
     return row
+
+
+def _with_point(price: str) -> str:
+    """Return a price with a decimal point for its comma; one that could mean thousands as well stays, as a mistake."""
+    return _DECIMAL_COMMA.sub(r"\1.\2\3", price)
 
 
 def _form_field(column: str) -> str | None:

@@ -308,6 +308,9 @@ def rate(value: object) -> Rate | None:
 
 # ---- money
 
+THOUSANDS = 3
+"""Digits behind a comma that may separate thousands."""
+_DIGITS = re.compile(r"\d{1,20}", re.ASCII)
 _MONEY = re.compile(r"\d{1,100}(?:\.\d{1,100})?", re.ASCII)
 
 MAX_MONEY = 1_000_000_000
@@ -323,11 +326,19 @@ def money_micros(value: object) -> int:
     """Return money in millionths, exactly as the digits say, rounded up below that."""
     text = written(value)
     if not _MONEY.fullmatch(text):
-        raise ValueError(f"{shown(text)} is not an amount of money: write digits such as 25.00")
+        raise ValueError(f"{shown(text)} is not an amount of money: write digits such as {_advised(text)}")
     amount = Decimal(text)
     if amount > MAX_MONEY:
         raise ValueError(f"{shown(text)} is more than {MAX_MONEY:,}: write a smaller amount")
     return int((amount * MICROS).to_integral_value(ROUND_CEILING))
+
+
+def _advised(text: str) -> str:
+    """Return what to write for an amount with a comma, which may be a decimal one or stand for thousands."""
+    whole, comma, rest = text.strip().partition(",")
+    if not comma or not _DIGITS.fullmatch(whole + rest):
+        return "25.00"
+    return f"{whole}.{rest}" if len(rest) != THOUSANDS or whole == "0" else f"{whole}.{rest} or {whole}{rest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,3 +234,48 @@ def test_seconds_that_a_spreadsheet_wrote_are_a_warning(desk: Desk, seconds: str
     assert {job.seconds for job in loaded.jobs} == {seconds}
     assert len(loaded.warnings) == bool(text)
     assert text in "".join(loaded.warnings)
+
+
+@pytest.mark.parametrize(
+    ("cell", "micros"),
+    [
+        ("0,40", 400_000),
+        ("0,4", 400_000),
+        ("1,25", 1_250_000),
+        ("0,400", 400_000),
+        ("0.40", 400_000),
+        ("2", 2_000_000),
+        ("12,5", 12_500_000),
+        ("0,05/s", 400_000),
+        ("0,05 / s", 400_000),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_price_may_have_a_decimal_comma_where_commas_separate_nothing(
+    desk: Desk, cell: str, micros: int, delimiter: str
+) -> None:
+    """As spreadsheets of many countries write it."""
+    desk.write("a.csv", f"id{delimiter}prompt{delimiter}price\nkite{delimiter}A kite{delimiter}{cell}\n")
+    (job,) = desk.load("jobs: [{from: a.csv}]").jobs
+    assert job.price_micros == micros
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [("1,250", "1.250 or 1250"), ("12,345", "12.345 or 12345"), ("1.250,50", "25.00"), ("1,2,3", "25.00")],
+)
+def test_a_comma_that_may_stand_for_thousands_is_a_mistake_that_says_what_to_write(
+    desk: Desk, cell: str, advice: str
+) -> None:
+    """A price that is a thousand times too low would be no budget."""
+    desk.write("a.csv", f"id;prompt;price\nkite;A kite;{cell}\n")
+    (told,) = desk.complaints("jobs: [{from: a.csv}]")
+    assert told.startswith("a.csv:2:13: ")
+    assert told.endswith(f"is not an amount of money: write digits such as {advice}")
+
+
+def test_between_commas_a_decimal_comma_is_a_mistake(desk: Desk) -> None:
+    """It says how to write it."""
+    desk.write("a.csv", 'id,prompt,price\nkite,A kite,"0,40"\n')
+    (told,) = desk.complaints("jobs: [{from: a.csv}]")
+    assert told.endswith("write digits such as 0.40")
