@@ -21,7 +21,7 @@ from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.limits import RunOptions
 from batchvid.domain.records import dollars
 from batchvid.engine.observer import Logged, Several, Silent
-from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, in_database, journal_of
+from batchvid.engine.target import FASTEST, SANDBOX_SPEED, SLOWEST, as_run, in_database, is_rehearsal, journal_of
 from batchvid.manifest.values import money_micros
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Settings(TypedDict, total=False):
     ca_file: Path | str | None
     """Certificate authorities to trust instead of the system's."""
     sandbox: bool
-    """Use the embedded sandbox instead of the service: nothing is paid. It wants an output of its own."""
+    """Use the embedded sandbox instead of the service: nothing is paid. The clips go to the manifest's output with
+    ``-sandbox`` behind its name, unless `load` was given an *output*."""
     sandbox_speed: float
     """How many times as fast as the service it generates."""
     only: str | Sequence[str] | None
@@ -159,12 +160,12 @@ def _placed(manifest: Manifest, output: str) -> Manifest:
     from batchvid.manifest.files import on_disk
 
     if not is_bucket(output):
-        return replace(manifest, output=on_disk(Path(output).absolute()), bucket=None)
+        return replace(manifest, output=on_disk(Path(output).absolute()), bucket=None, is_placed=True)
     try:
         bucket = bucket_url(output)
     except ValueError as error:
         raise ConfigError(f"the output {error}") from None
-    return replace(manifest, output=state_of(bucket), bucket=bucket)
+    return replace(manifest, output=state_of(bucket), bucket=bucket, is_placed=True)
 
 
 def state_of(bucket: str) -> Path:
@@ -324,6 +325,8 @@ def context_of(
     """Return what the run works with; raises `ConfigError` when there is no key, before anything is on the disk."""
     from batchvid.engine.context import RunContext
 
+    if options.sandbox_speed is not None and not manifest.is_placed and not is_rehearsal(manifest):
+        manifest = in_rehearsal(manifest)
     manifest = as_run(manifest, options)
     taps = None if tap is None else _Tap(manifest, tap, options)
     return RunContext(

@@ -308,6 +308,27 @@ def test_the_sandbox_needs_no_key_and_no_service(desk: Desk, monkeypatch: pytest
     assert desk.creates() == {}
 
 
+def test_a_rehearsal_has_an_output_of_its_own(desk: Desk) -> None:
+    """Beside the manifest's, as with the command line, so that the one for what is paid stays free."""
+    manifest = desk.load("kite")
+    found = [asyncio.run(_collect(batchvid.stream(manifest, sandbox=True, sandbox_speed=200))) for _ in range(2)]
+    assert {clip.path.parent.name for clips in found for clip in clips} == {f"{desk.out.name}-sandbox"}
+    assert [clip.is_new for clips in found for clip in clips] == [True, False]
+    assert not desk.out.exists()
+    (paid,) = asyncio.run(_collect(batchvid.stream(manifest)))
+    assert paid.path.parent == desk.out
+    assert sum(desk.creates().values()) == 1
+
+
+def test_an_older_rehearsal_in_the_manifests_own_output_goes_on_there(desk: Desk) -> None:
+    """So it was before batchvid put them beside it."""
+    own = batchvid.load(desk.manifest("kite"), output=desk.out)
+    asyncio.run(batchvid.run(own, sandbox=True, sandbox_speed=200))
+    (clip,) = asyncio.run(_collect(batchvid.stream(desk.load("kite"), sandbox=True, sandbox_speed=200)))
+    assert clip.path.parent == desk.out
+    assert not clip.is_new
+
+
 def test_errors_are_of_one_tree_and_leave_nothing_behind(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each says what to do, and has the exit code that the command line would end with."""
     wrong = desk.folder / "wrong.yaml"
