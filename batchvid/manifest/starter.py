@@ -22,16 +22,18 @@ _MANIFEST = """\
 #   batchvid plan clips.yaml        what would be made, and what it would cost
 #   batchvid run clips.yaml --sandbox
 #                                   a rehearsal against the sandbox, free of charge
-#   batchvid run clips.yaml         makes what is missing; run it again whenever you like
+#   batchvid run clips.yaml         makes what is missing; run it again whenever you like. On a terminal it
+#                                   shows what it will cost, and asks once
 version: 1
 
 # service:
-#   key_env: COMETAPI_KEY      # the NAME of the variable that holds your key, never the key
+#   key_env: COMETAPI_KEY      # the NAME of the variable that holds your key (from cometapi.com/console), never the key
 
 limits:
   submits: 10/min              # how fast paid requests may go out
   in_flight: 10                # how many clips may be in the making at once
   budget: 5.00                 # what may be spent in all; every model then needs a price
+  # budget_per_day: 2.00       # what may be spent on one day
 
 prices:                        # per clip, or per second (0.10/s); ask your service what it charges
   veo3-fast: 0.40

@@ -14,10 +14,15 @@ from tests.cli.project import KEY, Project, Service, ended
 
 
 def test_init_writes_a_manifest_that_checks_and_never_overwrites(project: Project) -> None:
-    """Its last line is the next command, which costs nothing."""
+    """It names the next command, which costs nothing, then what a real run would cost, and where a key comes from."""
     ran = project.batchvid("init", "kites")
     assert ran.code == 0, ran
     assert "Next: batchvid run kites/clips.yaml --sandbox makes" in ran.out
+    assert (
+        "would buy 4 clips for $1.60, at most $3.20 with second attempts, by the prices in kites/clips.yaml" in ran.out
+    )
+    assert "It needs a key, from https://www.cometapi.com/console (API Keys), in the variable COMETAPI_KEY." in ran.out
+    assert project.batchvid("init", "more", COMETAPI_KEY=None).code == 0
     checked = project.batchvid("check", "kites/clips.yaml")
     assert (checked.code, checked.err) == (0, "")
     assert "no problems" in checked.out
