@@ -84,7 +84,9 @@ class Expander:
         self._document = document
         self._folder = folder
         self._entries: list[Any] = document.tree["jobs"]
-        self._defaults = defaults
+        self._variables: dict[str, str] = defaults.get("vars", {})
+        self._defaults = {key: value for key, value in defaults.items() if key != "vars"}
+        self._are_variables_known = "vars" not in broken_defaults
         self._broken_defaults = broken_defaults
         self._diagnostics = diagnostics
         self.reads: list[Path] = []
@@ -92,16 +94,16 @@ class Expander:
         self._disk = Disk()
         self._unused: list[Unused] = []
         self._jobs = 0
-        texts = [*defaults.values(), *defaults.get("form", {}).values()]
+        texts = [*self._defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
     def specs(self) -> Iterator[JobSpec]:
         """Yield every spec of every entry, in order; what is wrong is added to the diagnostics."""
-        simple, defaults, no_variables = self._simple, self._defaults, {"take": "1"}
+        simple, defaults, variables = self._simple, self._defaults, {**self._variables, "take": "1"}
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
                 self._jobs += 1
-                yield JobSpec(index, None, -1, defaults | entry, _NOTHING, no_variables)
+                yield JobSpec(index, None, -1, defaults | entry, _NOTHING, variables)
             else:
                 yield from self._entry(index, entry)
 
@@ -154,7 +156,7 @@ class Expander:
             yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
             broken |= self._judge_columns(index, given, rows)
-            plain = PlainRows(self._defaults, given) if "from" in given and not broken else None
+            plain = PlainRows(self._defaults, given, self._variables) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
                 if plain is not None and self._jobs < MAX_JOBS and (found := plain.filled(row)) is not None:
                     self._jobs += 1
@@ -250,7 +252,7 @@ class Expander:
         )
         fixed = {key: value for key, value in written.items() if key not in PLAIN_KEYS | _EXPANDED} | literal
         for combination in itertools.product(*matrix.values()):
-            variables = dict(spec.variables) | dict(zip(matrix, combination, strict=True))
+            variables = self._variables | dict(spec.variables) | dict(zip(matrix, combination, strict=True))
             for take in range(1, takes + 1):
                 yield self._filled(spec._replace(take=take), templates, variables | {"take": str(take)}, fixed)
 
@@ -299,6 +301,8 @@ class Expander:
                 text = template.render(variables)
             except UnknownVariableError as error:
                 broken.add(_field(key))
+                if not self._are_variables_known:
+                    continue
                 if spec.rows is not None and error.name in spec.rows.columns:
                     self._diagnostics.add(_row_location(spec, error.name), f"is empty here, and {_field(key)} needs it")
                 else:
@@ -368,8 +372,9 @@ class _Shape(NamedTuple):
 class PlainRows:
     """The short cut for the rows of one entry: what their columns ask for is found once."""
 
-    def __init__(self, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        """Prepare for an entry that has *given* these fields."""
+    def __init__(self, defaults: Mapping[str, Any], given: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+        """Prepare for an entry that has *given* these fields; *variables* are those of all jobs."""
+        self._variables = variables
         self._written = {**defaults, **{key: value for key, value in given.items() if key != "from"}}
         self._wrapped = frozenset(key for key in ROW.keys if _wraps(given.get(key), key))
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
@@ -383,7 +388,7 @@ class PlainRows:
             shape = self._shapes[columns] = self._shape(columns)
         if shape is None or not all(map(_is_plain_text, row.values())):
             return None
-        variables: dict[str, str] = {**row, "take": "1"}
+        variables: dict[str, str] = {**self._variables, **row, "take": "1"}
         fields = shape.fixed.copy()
         for key in shape.literal:
             fields[key] = row[key]

@@ -119,11 +119,11 @@ class Section:
             return "merge keys are not read: put what the jobs share under defaults"
         if "prompt" in self.keys and (told := _told_of_other(name, value)):
             return told
-        if close := _close(name, self.keys):
-            return f"unknown key: did you mean {close[0]}?"
-        for where, section in (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY)):
+        for where, section in _HOLDERS:
             if section is not self and name in section.keys:
                 return f"unknown key here: it belongs under {where}"
+        if close := _close(name, self.keys):
+            return f"unknown key: did you mean {close[0]}?"
         if isinstance(value, Plain) and value.kind == "nothing" and not value.text:
             return "unknown key: if it is a part of a text that holds a comma, put the whole text in quotes"
         more = "; what else the service knows stands under form:" if "form" in self.keys else ""
@@ -439,9 +439,7 @@ LIMITS = Section(
     Key("canary", _count(0, 1_000_000), "The first N jobs must be clips on disk before the rest start."),
     Key("on_change", _one_of(OnChange), "What to do with a job that changed after it was paid."),
 )
-DEFAULTS = Section(
-    "Defaults",
-    "The ``defaults`` section: the job fields that jobs may share.",
+_FIELDS = (
     Key("prompt", TEXT, "What the clip shows. May hold {variables}; {{ and }} are braces."),
     Key("model", TEXT, "The model, passed through; veo3-fast when nothing is said, or sora-2 with provider openai."),
     Key("size", TEXT, "16x9, 9x16, or pixels such as 1280x720; not sent when not given."),
@@ -466,10 +464,26 @@ DEFAULTS = Section(
     ),
     Key("price", PRICE, "Of one attempt: 0.40 a clip, or 0.40/s a second. Wins over prices:."),
 )
+"""The job fields that a row, an entry and the defaults can have."""
+DEFAULTS = Section(
+    "Defaults",
+    "The ``defaults`` section: the job fields and the variables that jobs may share.",
+    *_FIELDS,
+    Key(
+        "vars",
+        _map_of(
+            Kind(values.variable_value, {"type": ["string", "number"]}),
+            name=values.variable_name,
+            names={"not": {"const": "take"}, "pattern": "^[^{}]+$"},
+        ),
+        "Variables for the texts of all jobs: {style} stands for what is written here. A column of a row, and a value "
+        "of a matrix, win over one of the same name.",
+    ),
+)
 ROW = Section(
     "Row",
     "The job fields of one row of a table.",
-    *DEFAULTS.keys.values(),
+    *_FIELDS,
     Key(
         "id",
         ID,
@@ -510,6 +524,8 @@ ENTRY = Section(
     Key("film", YES_NO, "With storyboard: also join its clips into the film <id>.mp4."),
     more={"not": {"required": ["from", "pairs"]}},
 )
+_HOLDERS = (("limits", LIMITS), ("service", SERVICE), ("jobs or defaults", ENTRY), ("defaults", DEFAULTS))
+"""Where a key belongs that stands in another section."""
 FILM = Section(
     "FilmEntry",
     "Finished clips, joined into one.",

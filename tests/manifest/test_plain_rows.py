@@ -33,6 +33,7 @@ DEFAULTS = (
     "{form: {a: b}}",
     "{price: 0.10}",
     "{seconds: 8}",
+    '{prompt: "Of {subject}, {style}", vars: {subject: fox, style: "{noir}"}}',
 )
 ROWS: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "A kite."},
