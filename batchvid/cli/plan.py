@@ -102,7 +102,7 @@ def plan_command(manifest: Path, *, rebuy: bool, output: str | None, database: s
         for row in plan_json(made, money, missing=lost):
             tell(json.dumps(row))
     elif sys.stdout is not None and sys.stdout.isatty():
-        from batchvid.cli.output.live import console_on, finish
+        from batchvid.cli.output.picture import console_on, finish
 
         console = console_on(sys.stdout)
         print_plan(console, made, money)

@@ -139,7 +139,8 @@ def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, J
     """Return for each manifest the observer, and the part of it that writes JSON."""
     out, level = safe_stream(sys.stdout), telling.verbosity
     if telling.draws:
-        from batchvid.cli.output.live import LiveView, Screen, console_on
+        from batchvid.cli.output.live import LiveView, Screen
+        from batchvid.cli.output.picture import console_on
 
         screen = Screen(console_on(sys.stdout))
         return [(LiveView(screen, manifest=name), None) for name in named]

@@ -32,7 +32,7 @@ from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
-from batchvid.domain.records import NEED_ATTENTION, STATUS, counts, records, rfc3339, standing, sums
+from batchvid.domain.records import DEFERRED, NEED_ATTENTION, STATUS, counts, records, rfc3339, standing, sums
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
@@ -53,6 +53,12 @@ if TYPE_CHECKING:
 
 
 NEWEST_SHOWN = 5
+NEWEST_TOLD = 8
+"""Of a look, in JSON."""
+ONLY_A_RUN_KNOWS = (
+    *("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"),
+    *("away_s", "away_because"),
+)
 WATCH_EVERY_S = 2.0
 
 
@@ -165,14 +171,18 @@ def status_text(
     by_state = Counter(row.state for row in known.values())
     if not run_active:
         by_state[State.IN_DOUBT] += by_state.pop(State.SUBMITTING, 0)
-    parked = sum(row.parked for row in known.values())
+    parked = [row.state for row in known.values() if row.parked]
+    by_standing: Counter[str] = Counter({DEFERRED: len(parked)})
+    by_standing.update({state.value: number for state, number in by_state.items()})
+    for state in parked:
+        by_standing[state.value] -= 1
     told = {doubt.job_id: doubt for doubt in doubts}
     needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
     blocked = [wait for wait in DependencyGraph(manifest.jobs).waits(progress) if wait.blocked]
     needing += tuple(NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
-    yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} deferred)" if parked else "")
+    yield f"  {text.state_counts(by_standing) or 'none'}"
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(manifest.place, 4096)}"
     if manifest.bucket is not None:
@@ -186,12 +196,13 @@ def status_text(
     yield from advice.needs_person_lines(needing, shown_name, in_all=len(needing))
     newest = _newest(known)
     if newest:
-        yield "Newest clips:"
+        zone = text.zone(newest[0][1].finished_at or time.time())
+        yield f"Newest clips (times in {zone}):"
         name_width = max(len(text.job_name(job_id)) for job_id, _ in newest)
         for job_id, row in newest:
             name = text.job_name(job_id)
-            when = rfc3339(row.finished_at) or "time unknown"
-            yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
+            size, when = text.size(row.size_bytes or 0), text.local_moment(row.finished_at)
+            yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {size}, {when}"
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
@@ -215,7 +226,8 @@ def _newest(progress: Mapping[str, Progress]) -> list[tuple[str, Progress]]:
 
 def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     """Show how the run stands every two seconds, until Ctrl-C."""
-    from batchvid.cli.output.live import LiveView, Screen, console_on
+    from batchvid.cli.output.live import LiveView, Screen
+    from batchvid.cli.output.picture import console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
     with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
@@ -235,13 +247,13 @@ def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
     told = stats_json(snapshot)
-    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
+    for unknown in ONLY_A_RUN_KNOWS:
         del told[unknown]
     return told | {
         "run_active": snapshot.active,
         "newest": [
             {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
-            for clip in snapshot.newest
+            for clip in snapshot.newest[:NEWEST_TOLD]
         ],
         "needs_person": [
             {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person

@@ -15,7 +15,7 @@ from batchvid.cli.output.machines import machines_json
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain.plan import cost_of_plan, short_micros
-from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
+from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, standings, sums
 from batchvid.engine.observer import Observer, Verbosity
 
 if TYPE_CHECKING:
@@ -139,6 +139,10 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
+        "standings": standings(snapshot),
+        "away_s": _number(snapshot.away_s),
+        "away_because": snapshot.away_because or None,
+        "sandbox": snapshot.sandbox,
         **machines_json(snapshot.machines),
     }
 
