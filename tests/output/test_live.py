@@ -127,6 +127,8 @@ def test_a_drain_tells_how_long_it_may_take_at_most(snapshot: Snapshot) -> None:
     assert drawn(draining, 80)[0].endswith("12 min elapsed · up to 4 min remaining")
     assert "▲ no more submits: the time window has closed" in drawn(draining, 80)
     assert drawn(replace(draining, at_most_s=None), 80)[0].endswith("12 min elapsed")
+    both = replace(draining, eta_s=61.0)
+    assert drawn(both, 80)[0].endswith("12 min elapsed · about 1 min 1 s, up to 4 min remaining")
     assert drawn(replace(draining, at_most_s=31.0), 80)[0].endswith("up to 40 s remaining")
 
 

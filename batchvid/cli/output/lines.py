@@ -162,11 +162,13 @@ def remaining_words(snapshot: Snapshot) -> str | None:
     """Return how much longer it takes, or at most; ``None`` while that is only guessed."""
     if not snapshot.active:
         return None
-    if snapshot.stopping:
-        return None if snapshot.at_most_s is None else f"{text.at_most(snapshot.at_most_s)} remaining"
-    if snapshot.eta_s is None or snapshot.eta_is_stated:
+    about = None if snapshot.eta_s is None or snapshot.eta_is_stated else f"about {text.duration(snapshot.eta_s)}"
+    if not snapshot.stopping:
+        return about and f"{about} remaining"
+    if snapshot.at_most_s is None:
         return None
-    return f"about {text.duration(snapshot.eta_s)} remaining"
+    is_near = about is not None and 0.0 < (snapshot.eta_s or 0.0) < snapshot.at_most_s
+    return f"{f'{about}, ' if is_near else ''}{text.at_most(snapshot.at_most_s)} remaining"
 
 
 QUIET, NORMAL, VERBOSE = Verbosity
