@@ -162,7 +162,9 @@ class Snapshot:
     sandbox: bool = False
     """Whether the sandbox stands in for the service."""
     account: Hashable = None
-    """Equal for the runs of one account, which share pace and limits; ``None`` for who watches from beside."""
+    """Equal for the runs of one account, which share their limits; ``None`` while unknown."""
+    is_shared_pace: bool = False
+    """Whether *submits_per_min* counts what all runs of the account submit."""
 
 
 def worst(codes: Iterable[Exit]) -> Exit:

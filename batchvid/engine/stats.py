@@ -25,7 +25,7 @@ from batchvid.providers.paid_post import CREATE_TIMEOUT_S
 from batchvid.storage.download import DRAINING_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from batchvid.domain.job import Job, Progress
@@ -312,6 +312,7 @@ class RunStatistics(Statistics):
             at_most_s=self._at_most_s(now),
             sandbox=self.sandbox,
             account=id(scheduler.account),
+            is_shared_pace=True,
         )
 
 
@@ -323,40 +324,47 @@ def _expected_s(scheduler: Scheduler) -> float:
     return sum(scheduler.planner.of(job.timing_class).typical_s for job in asked) / len(asked)
 
 
+def money_in_all(monies: Sequence[Money]) -> Money:
+    """Return what several manifests spent together. Their budget is the sum of theirs, where each has one."""
+    budgets = [one.budget_micros for one in monies if one.budget_micros is not None]
+    return Money(
+        spent_micros=sum(one.spent_micros for one in monies),
+        reserved_micros=sum(one.reserved_micros for one in monies),
+        budget_micros=sum(budgets) if len(budgets) == len(monies) else None,
+        unpriced_attempts=sum(one.unpriced_attempts for one in monies),
+        unproven_micros=sum(one.unproven_micros for one in monies),
+    )
+
+
 def in_all(runs: Sequence[Snapshot]) -> Snapshot:
     """Return how several runs stand together; what runs of one account share counts once.
 
-    The budget is the sum of theirs, where each has one. The time that remains is that of the last one, where each has
-    one. What each has to itself, such as why it stops, is told of none.
+    The time that remains is that of the last one, where each has one. What stops only some is told of none.
     """
     at_work = [one for one in runs if one.active]
-    others = [one for one in runs if not one.active]
-    accounts = {place if one.account is None else one.account: one for place, one in enumerate([*others, *at_work])}
-    shared = list(accounts.values())
+    by_account: dict[Hashable, list[Snapshot]] = {}
+    for place, one in enumerate(at_work or runs):
+        by_account.setdefault(place if one.account is None else one.account, []).append(one)
+    shared = [ones[0] for ones in by_account.values()]
+    paces = [
+        one for of_account in by_account.values() for one in of_account[: 1 if of_account[0].is_shared_pace else None]
+    ]
     rates = [one.submit_limit for one in shared]
     etas, bounds = [one.eta_s for one in at_work], [one.at_most_s for one in at_work]
     stops = {one.stopping for one in at_work}
     away = max(runs, key=lambda one: one.away_s or 0.0)
     slowed = min(runs, key=lambda one: (one.slowed_to, -one.paused_s))
-    budgets = [one.money.budget_micros for one in runs]
-    known = [budget for budget in budgets if budget is not None]
     return Snapshot(
         counts={state: sum(one.counts.get(state, 0) for one in runs) for state in State},
         parked=sum(one.parked for one in runs),
-        money=Money(
-            spent_micros=sum(one.money.spent_micros for one in runs),
-            reserved_micros=sum(one.money.reserved_micros for one in runs),
-            budget_micros=sum(known) if len(known) == len(budgets) else None,
-            unpriced_attempts=sum(one.money.unpriced_attempts for one in runs),
-            unproven_micros=sum(one.money.unproven_micros for one in runs),
-        ),
+        money=money_in_all([one.money for one in runs]),
         elapsed_s=max(one.elapsed_s for one in runs),
         eta_s=None if None in etas else max((eta for eta in etas if eta is not None), default=None),
         in_flight=sum(one.in_flight for one in runs),
         in_flight_limit=sum(one.in_flight_limit for one in shared),
         downloading=sum(one.downloading for one in runs),
         downloads_limit=sum(one.downloads_limit for one in runs),
-        submits_per_min=sum(one.submits_per_min for one in shared),
+        submits_per_min=sum(one.submits_per_min for one in paces),
         submit_limit=None
         if None in rates
         else Rate(sum(rate.per_s for rate in rates if rate is not None) * 60.0, 60.0),
@@ -396,6 +404,7 @@ class WatchStatistics(Statistics):
     def __init__(self, jobs: Iterable[Job], limits: Limits) -> None:
         super().__init__()
         self._limits = limits
+        self.account: Hashable = None
         self._ids: Collection[str] = {job.id for job in jobs}
         self._states: dict[str, State] = {}
         self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
@@ -487,6 +496,7 @@ class WatchStatistics(Statistics):
             under_way=self.under_way(at) if active else (),
             eta_is_stated=not any(timings.values()),
             sandbox=self.sandbox,
+            account=self.account,
         )
 
     def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:
@@ -582,6 +592,7 @@ class Watching:
         submits = self._statistics.submits
         self._statistics = WatchStatistics(self._manifest.jobs, self._manifest.limits)
         self._statistics.sandbox = journal.meta_get("service") == SANDBOX
+        self._statistics.account = self._manifest.base_url, self._manifest.key_env
         recent, self._seen = [], journal.settled()
         for event in journal.events(newest_first=True):
             if event.at < at - MINUTE_S:

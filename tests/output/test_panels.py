@@ -37,8 +37,8 @@ def test_what_they_come_to_together_stands_first_and_each_has_a_line(snapshot: S
     assert lines[2].startswith("█ 349 done")
     assert lines[5:8] == [
         "money      ━━━─────────  $269.60 + $16.00 reserved of $1,000.00",
-        "submits    ━━━━━━──────  9.6/min of 20/min",
-        "in flight  ━━━━━━──────  20 of 40",
+        "submits    ━━━━━━──────  4.8/min of 10/min",
+        "in flight  ━━━━━━━━━━━━  20 of 20",
     ]
     assert lines[10:12] == [
         "a.yaml          337 of 1,000  $134.80 + $8.00 reserved of $500.00  7 need atte…",
@@ -48,10 +48,13 @@ def test_what_they_come_to_together_stands_first_and_each_has_a_line(snapshot: S
 
 def test_runs_of_one_account_share_its_limits(snapshot: Snapshot) -> None:
     """Twenty in flight together are not forty, and the pace is measured once."""
-    one, other = (replace(snapshot, account=7, in_flight=number) for number in (5, 15))
+    shared = replace(snapshot, account=7, is_shared_pace=True)
+    one, other = (replace(shared, in_flight=number) for number in (5, 15))
     total = in_all([one, other])
     assert (total.in_flight, total.in_flight_limit) == (20, 20)
     assert (total.submits_per_min, total.submit_limit) == (4.8, Rate(10, 60))
+    beside = in_all([replace(run, is_shared_pace=False) for run in (one, other)])
+    assert (beside.submits_per_min, beside.submit_limit) == (9.6, Rate(10, 60)), "who watches counts for each"
     apart = in_all([one, replace(other, account=8)])
     assert (apart.in_flight_limit, apart.submit_limit) == (40, Rate(20, 60))
 

@@ -101,11 +101,16 @@ def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None 
     }
 
 
+def event_name(kind: str) -> str:
+    """Return an event's name as programs are told it: ``clip_saved``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
+
+
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
     """Return a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
     from batchvid.domain import lifecycle as life
 
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    name = event_name(type(event).__name__)
     reason = getattr(event, "reason", progress.reason)
     told = record(EVENT, progress, type="job", at=rfc3339(at), id=job_id, event=name, reason=reason)
     if isinstance(event, life.StillRunning):

@@ -56,7 +56,7 @@ class PlainLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write what happened to the job, when its kind matters at this verbosity."""
-        told = _told(event, progress, self._verbosity)
+        told = told_of(event, progress, self._verbosity)
         if told is not None:
             word, what = told
             name = text.job_name(job_id)
@@ -206,7 +206,7 @@ TOLD: Mapping[type[Event], tuple[Verbosity, str, Callable[[Any, Progress], str]]
 """From which verbosity on an event matters, its word, and what there is to say."""
 
 
-def _told(event: Event, progress: Progress, verbosity: Verbosity) -> tuple[str, str] | None:
+def told_of(event: Event, progress: Progress, verbosity: Verbosity) -> tuple[str, str] | None:
     """Return an event's word and what there is to say; ``None`` when it does not matter at this verbosity."""
     if isinstance(event, life.DownloadFailed) and event.parked:
         return "not saved", f"{text.why(event.reason)}; the next run fetches it, free"
