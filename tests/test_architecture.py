@@ -106,9 +106,11 @@ STARTERS = {
     "batchvid.engine.run",
     "batchvid.engine.worker",
     "batchvid.engine.cluster",
+    "batchvid.cli.runs",
     "batchvid.sandbox.__main__",
 }
-"""Where tasks are started: the workers of a run, the runs of a call, the slices of a machine, the sandbox's program."""
+"""Where tasks are started: the workers of a run, the runs of a call, the slices of a machine, what is told of
+a run meanwhile, the sandbox's program."""
 
 
 def room_of(module: str) -> str:

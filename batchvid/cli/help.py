@@ -98,7 +98,7 @@ def show(text: str) -> None:
     """Lay a page out on the terminal; a link to another page is told by its words, which name the command for it."""
     from rich.markdown import Markdown
 
-    from batchvid.cli.output.live import console_on, finish
+    from batchvid.cli.output.picture import console_on, finish
 
     console = console_on(sys.stdout)
     console.print(Markdown(_PAGE_LINK.sub(r"\1", text), hyperlinks=False), width=min(console.width, PAGE_WIDTH))

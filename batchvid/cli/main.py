@@ -21,6 +21,8 @@ COMMANDS = {
     "run": ("run", "Do what is left to do, then exit."),
     "work": ("work", "Work on what is published in a database, beside other machines."),
     "status": ("status", "Show how the jobs stand; works beside a running run."),
+    "list": ("jobs", "Show the jobs, one line each, by state."),
+    "logs": ("logs", "Show what happened, one line an event; -f goes on with it."),
     "retry": ("retry", "Reopen failed, timed-out or in-doubt jobs."),
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
     "adopt": ("adopt", "Give an in-doubt job the task that you found on the dashboard."),

@@ -155,6 +155,32 @@ def _moment(text: str) -> float:
     return next(moment for day in days for moment in moments_of(day) if moment > now)
 
 
+def _past(text: str) -> float:
+    """Read a length of time, the last such time of day, or a full moment, as UTC epoch seconds."""
+    from datetime import datetime, timedelta
+
+    from batchvid.engine.local_day import moments_of
+
+    now = time.time()
+    if ":" not in text and "T" not in text:
+        try:
+            return now - _duration(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no time: write 2h, 22:00 or 2026-01-31T22:00:00") from None
+    try:
+        if "T" in text:
+            given = datetime.fromisoformat(text)
+            return given.timestamp() if given.tzinfo else moments_of(given)[0]
+        at = time.strptime(text, "%H:%M")
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time: write 2h, 22:00 or 2026-01-31T22:00:00") from None
+    today = datetime.fromtimestamp(now).replace(  # noqa: DTZ006 local, as people write it
+        hour=at.tm_hour, minute=at.tm_min, second=0, microsecond=0
+    )
+    days = (today - timedelta(days=number) for number in range(DAYS_LOOKED_AT))
+    return next(moment for day in days for moment in reversed(moments_of(day)) if moment <= now)
+
+
 def _time_of_day(text: str) -> tuple[int, int]:
     try:
         at = time.strptime(text, "%H:%M")
@@ -203,6 +229,7 @@ def _amount(text: str) -> int:
 
 
 MOMENT = Written("HH:MM", _moment)
+PAST = Written("2h|22:00", _past)
 TIME_OF_DAY = Written("HH:MM", _time_of_day)
 """Hour and minute, in local time."""
 DURATION = Written("8h", _duration)

@@ -161,7 +161,7 @@ def _print(one: Planned) -> None:
     folder = str(one.manifest.path.parent)
     changed = list(change_lines(shown, folder=folder, more=len(one.changed) > len(shown)))
     if sys.stdout is not None and sys.stdout.isatty():
-        from batchvid.cli.output.live import console_on, finish
+        from batchvid.cli.output.picture import console_on, finish
 
         console = console_on(sys.stdout)
         print_plan(console, one.plan, one.money, changed=changed)

@@ -21,17 +21,18 @@ from batchvid.cli.purchase import is_moved
 from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
 from batchvid.domain.machines import DEAD_S
-from batchvid.domain.notice import failed_start, is_worth_telling, notice
+from batchvid.domain.notice import When, failed_start, is_worth_telling, notice
 from batchvid.domain.plan import Action, cost_of_plan
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.context import Interrupts, RunContext
+from batchvid.engine.notify import News
 from batchvid.engine.observer import Several, Verbosity
 from batchvid.engine.run import run_many
 from batchvid.engine.target import as_run
 from batchvid.providers.credentials import find_url, terminal_can_draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from batchvid.domain.limits import RunOptions
@@ -74,14 +75,15 @@ class Watched:
     """What is closed with it."""
     hooks: tuple[Hook, ...]
     """Whom to tell how it ended, each with its URL."""
-    draws: bool
+    news: News
+    complain: Callable[[str], None]
+    """Writes it on standard error, or above the picture where one is drawn."""
 
-    def complain(self, what: str) -> None:
-        """Write it on standard error, or above the picture where one is drawn."""
-        if self.draws:
-            self.context.observer.warn(f"batchvid: {what}")
-        else:
-            complain(f"batchvid: {what}")
+
+def _complainer(observer: Observer, *, draws: bool) -> Callable[[str], None]:
+    """Return what writes on standard error, or above the picture where one is drawn."""
+    say = observer.warn if draws else complain
+    return lambda what: say(f"batchvid: {what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,11 @@ def do(
         watched = []
         for name, manifest, (shown, told) in zip(named, manifests, _observers(telling, named), strict=True):
             own = stack.enter_context(ExitStack())
-            observer = shown if metrics is None else Several([shown, metrics.view(name)])
+            hooks = tuple(hook for hook in map(_known, manifest.notify) if hook is not None)
+            say = _complainer(shown, draws=telling.draws)
+            news = News(name, hooks, say)
+            watchers = [] if metrics is None else [metrics.view(name)]
+            observer = Several([shown, *watchers, news])
             own.callback(observer.close)
             asks = not telling.as_json and not options.moved
             context = RunContext(
@@ -128,9 +134,8 @@ def do(
             )
             context = _reported(context, own) if telling.report and not manifest.database else context
             # With a database, the machine that ends the manifest tells those whom a variable names.
-            wanted = [hook for hook in manifest.notify if not (manifest.database and hook.env)]
-            hooks = tuple(hook for hook in map(_known, wanted) if hook is not None)
-            watched.append(Watched(context, own, hooks, telling.draws))
+            told_here = [hook for hook in hooks if When.END in hook.when and not (manifest.database and hook.env)]
+            watched.append(Watched(context, own, tuple(told_here), news, say))
         gc.freeze()  # what was read lives as long as the run: the collector need not walk it again and again
         return asyncio.run(_do(watched, interrupts, metrics, telling, published))
 
@@ -139,7 +144,8 @@ def _observers(telling: Telling, named: Sequence[str]) -> list[tuple[Observer, J
     """Return for each manifest the observer, and the part of it that writes JSON."""
     out, level = safe_stream(sys.stdout), telling.verbosity
     if telling.draws:
-        from batchvid.cli.output.live import LiveView, Screen, console_on
+        from batchvid.cli.output.live import LiveView, Screen
+        from batchvid.cli.output.picture import console_on
 
         screen = Screen(console_on(sys.stdout))
         return [(LiveView(screen, manifest=name), None) for name in named]
@@ -230,14 +236,29 @@ async def _do(
         one.stack.close()
 
     contexts = [one.context for one in watched]
-    shared = [context for context in contexts if context.manifest.database]
-    if not shared:
-        await run_many(contexts, ended)
-    elif len({context.manifest.database for context in contexts}) > 1:
+    databases = {context.manifest.database for context in contexts}
+    if len(databases) > 1:
         raise ConfigError("manifests of one run have one database, or none of them has: run them one by one")
-    else:
-        await _together(shared, ended, telling, published)
+    work = _together(contexts, ended, telling, published) if any(databases) else run_many(contexts, ended)
+    await _with_news(watched, interrupts, work)
     return found
+
+
+async def _with_news(watched: Sequence[Watched], interrupts: Interrupts, work: Awaitable[None]) -> None:
+    """Do the work, and meanwhile tell whom the manifests name what happens in it; wait for the last to be told."""
+    failed: BatchvidError | None = None
+    messages: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        for one in watched:
+            one.news.starts_with(lambda message: messages.append(group.create_task(message, name="news")))
+        try:
+            await work
+        except BatchvidError as error:  # as it is, and not as one of a group
+            failed = error
+        for message in messages if interrupts.at_once else ():  # nobody waits for anything then
+            message.cancel()
+    if failed is not None:
+        raise failed
 
 
 async def _together(contexts: Sequence[RunContext], ended: Ended, telling: Telling, published: Published) -> None:
@@ -278,7 +299,7 @@ async def tell_of_end(manifest: Manifest, summary: Summary, observer: Observer) 
     """Tell whom a variable names how a manifest ended for all machines; a failure is only a warning."""
     from batchvid.engine.notify import tell
 
-    hooks = [hook for hook in map(_known, manifest.notify) if hook is not None]
+    hooks = [hook for hook in map(_known, manifest.notify) if hook is not None and When.END in hook.when]
     if hooks and is_worth_telling(summary):
         for trouble in await tell(hooks, notice(summary)):
             observer.warn(trouble)

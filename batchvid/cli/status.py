@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from batchvid.cli.options import (
     database_option,
     json_option,
     load,
-    manifest_argument,
+    manifests_argument,
     output_option,
     read_doubts,
     read_journal,
@@ -32,12 +32,22 @@ from batchvid.cli.streams import tell
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
-from batchvid.domain.records import NEED_ATTENTION, STATUS, counts, records, rfc3339, standing, sums
+from batchvid.domain.records import (
+    DEFERRED,
+    NEED_ATTENTION,
+    STATUS,
+    counts,
+    records,
+    rfc3339,
+    standing,
+    standings,
+    sums,
+)
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
-from batchvid.engine.stats import Watching
+from batchvid.engine.stats import Watching, in_all, money_in_all
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import terminal_can_draw
 
@@ -53,26 +63,66 @@ if TYPE_CHECKING:
 
 
 NEWEST_SHOWN = 5
+NEWEST_TOLD = 8
+"""Of a look, in JSON."""
+ONLY_A_RUN_KNOWS = (
+    *("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"),
+    *("away_s", "away_because"),
+)
 WATCH_EVERY_S = 2.0
 
 
 @click.command("status")
-@manifest_argument
+@manifests_argument
 @output_option
 @database_option
 @json_option
 @click.option("--watch", is_flag=True, help="Show the run's live view every two seconds, until Ctrl-C. Reads only.")
-def status_command(manifest: Path, *, output: str | None, database: str | None, as_json: bool, watch: bool) -> int:
-    """Show how the jobs stand: states, money, what needs attention. Works beside a running run."""
-    loaded = load(manifest, output=output, database=database)
-    if not watch:
-        _print_status(loaded, str(manifest), as_json=as_json)
+def status_command(
+    manifests: tuple[Path, ...], *, output: str | None, database: str | None, as_json: bool, watch: bool
+) -> int:
+    """Show how the jobs stand: states, money, what needs attention. Works beside a running run.
+
+    Several manifests have their sums at the end. With --json that is one object a line for each, and one of
+    "type": "total" behind them.
+    """
+    if output is not None and len(manifests) > 1:
+        raise click.UsageError("--output goes with one manifest: two cannot share an output")
+    loaded = [load(path, output=output, database=database) for path in manifests]
+    named = [str(path) for path in manifests]
+    if watch:
+        _watch(loaded, named, as_json=as_json)
         return Exit.OK
-    _watch(loaded, str(manifest), as_json=as_json)
+    found = []
+    for place, (manifest, name) in enumerate(zip(loaded, named, strict=True)):
+        if place and not as_json:
+            tell("")
+        found.append(_print_status(manifest, name, as_json=as_json))
+    if len(found) > 1:
+        _print_total(found, named, as_json=as_json)
     return Exit.OK
 
 
-def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
+def _print_total(found: Sequence[tuple[Mapping[str, int], Money]], named: Sequence[str], *, as_json: bool) -> None:
+    stand: Counter[str] = Counter()
+    for one, _ in found:
+        stand.update(one)
+    money = money_in_all([one for _, one in found])
+    if as_json:
+        tell(json.dumps(total_object(named, stand, money)))
+        return
+    tell(f"\nIn all: {text.count(len(found), 'manifest')}, {text.count(stand.total(), 'job')}")
+    tell(f"  {text.state_counts(stand) or 'none'}")
+    tell(f"  {money_line(money)}")
+
+
+def total_object(named: Sequence[str], stand: Mapping[str, int], money: Money) -> dict[str, Any]:
+    """Return what several manifests come to together, as the object of ``"type": "total"``."""
+    return {"type": "total", "manifests": list(named), "standings": dict(stand), "money": sums(money)}
+
+
+def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Mapping[str, int], Money]:
+    """Print how one manifest stands; return its jobs by how they stand, and its money."""
     from batchvid.engine.planning import lost_clips
     from batchvid.storage.output import Output
 
@@ -92,9 +142,11 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
     warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
+    summed = standings_of(manifest, rows, run_active=active), _with_budget(money, manifest)
     if as_json:
-        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost, machines=machines)))
-        return
+        told = status_object(manifest, rows, money, films=films, missing=lost, machines=machines)
+        tell(json.dumps(told | {"standings": summed[0]}))
+        return summed
     doubts = read_doubts(manifest, rows, run_active=active)
     for line in status_text(
         manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
@@ -107,6 +159,15 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
             f"Nothing was ever run into this output. Next: {advice.command('plan', named)} tells what it would cost, "
             f"{advice.command('run', named)} does it."
         )
+    return summed
+
+
+def standings_of(manifest: Manifest, progress: Mapping[str, Progress], *, run_active: bool) -> dict[str, int]:
+    """Return the manifest's jobs by how they stand: each once, and those that are left for the next run apart."""
+    found: dict[str, int] = dict.fromkeys([*(state.value for state in State), DEFERRED], 0)
+    for job in manifest.jobs:
+        found[standing(progress.get(job.id, _FRESH), run_active=run_active)] += 1
+    return found
 
 
 def status_object(
@@ -162,17 +223,13 @@ def status_text(
     whose paid request was under way is in doubt: nobody is waiting for its answer any more.
     """
     known = {job.id: progress.get(job.id, _FRESH) for job in manifest.jobs}
-    by_state = Counter(row.state for row in known.values())
-    if not run_active:
-        by_state[State.IN_DOUBT] += by_state.pop(State.SUBMITTING, 0)
-    parked = sum(row.parked for row in known.values())
     told = {doubt.job_id: doubt for doubt in doubts}
     needing = tuple(replace(one, doubt=told.get(one.job_id)) for one in needs_person(known, run_active=run_active))
     blocked = [wait for wait in DependencyGraph(manifest.jobs).waits(progress) if wait.blocked]
     needing += tuple(NeedsAttention(wait.job_id, State.PENDING, wait.reason) for wait in blocked)
     shown_name = named or str(manifest.path)
     yield f"{clean(shown_name, 4096)}: {text.count(len(known), 'job')}" + (", a run is active" if run_active else "")
-    yield f"  {text.state_counts(by_state) or 'none'}" + (f" ({parked:,} deferred)" if parked else "")
+    yield f"  {text.state_counts(standings_of(manifest, progress, run_active=run_active)) or 'none'}"
     yield f"  {money_line(_with_budget(money, manifest))}"
     yield f"  clips in {clean(manifest.place, 4096)}"
     if manifest.bucket is not None:
@@ -186,12 +243,13 @@ def status_text(
     yield from advice.needs_person_lines(needing, shown_name, in_all=len(needing))
     newest = _newest(known)
     if newest:
-        yield "Newest clips:"
+        zone = text.zone(newest[0][1].finished_at or time.time())
+        yield f"Newest clips (times in {zone}):"
         name_width = max(len(text.job_name(job_id)) for job_id, _ in newest)
         for job_id, row in newest:
             name = text.job_name(job_id)
-            when = rfc3339(row.finished_at) or "time unknown"
-            yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
+            size, when = text.size(row.size_bytes or 0), text.local_moment(row.finished_at)
+            yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {size}, {when}"
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:
@@ -213,35 +271,39 @@ def _newest(progress: Mapping[str, Progress]) -> list[tuple[str, Progress]]:
     return clips[:NEWEST_SHOWN]
 
 
-def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
-    """Show how the run stands every two seconds, until Ctrl-C."""
-    from batchvid.cli.output.live import LiveView, Screen, console_on
+def _watch(manifests: Sequence[Manifest], named: Sequence[str], *, as_json: bool) -> None:
+    """Show how the runs stand every two seconds, until Ctrl-C."""
+    from batchvid.cli.output.live import LiveView, Screen
+    from batchvid.cli.output.picture import console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        watching = [stack.enter_context(Watching(one, journal_of(one))) for one in manifests]
         if not draws:
             while True:
-                _tell(watching.look(), named, as_json=as_json)
+                _tell([one.look() for one in watching], named, as_json=as_json)
                 time.sleep(WATCH_EVERY_S)
-        view = LiveView(Screen(console_on(sys.stdout)), manifest=named, every_s=0.0)
-        try:
-            while True:
-                view.stats(watching.look())
-                time.sleep(WATCH_EVERY_S)
-        finally:
-            view.close()
+        screen = Screen(console_on(sys.stdout))
+        views = [LiveView(screen, manifest=name, every_s=0.0) for name in named]
+        for view in views:
+            stack.callback(view.close)
+        while True:
+            for one, view in zip(watching, views, strict=True):
+                view.newest = one.look()
+            screen.draw()
+            time.sleep(WATCH_EVERY_S)
 
 
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
     told = stats_json(snapshot)
-    for unknown in ("slowed_to", "paused_s", "slowed_by", "submits", "polls", "downloaded_bytes", "stopping"):
+    for unknown in ONLY_A_RUN_KNOWS:
         del told[unknown]
     return told | {
         "run_active": snapshot.active,
         "newest": [
             {"id": clip.job_id, "path": clip.path, "size_bytes": clip.size_bytes, "at": rfc3339(clip.saved_at)}
-            for clip in snapshot.newest
+            for clip in snapshot.newest[:NEWEST_TOLD]
         ],
         "needs_person": [
             {"id": job.job_id, "state": job.state.value, "reason": job.reason or None} for job in snapshot.needs_person
@@ -249,8 +311,17 @@ def watch_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _tell(snapshot: Snapshot, named: str, *, as_json: bool) -> None:
-    if as_json:
-        tell(json.dumps({**watch_json(snapshot), "manifest": named}))
-    else:
-        tell(f"{text.clock(time.time())} {stats_line(snapshot)}")
+def _tell(looks: Sequence[Snapshot], named: Sequence[str], *, as_json: bool) -> None:
+    """Tell how each stands, and what several come to together."""
+    clock, several = text.clock(time.time()), len(looks) > 1
+    for snapshot, name in zip(looks, named, strict=True):
+        if as_json:
+            tell(json.dumps({**watch_json(snapshot), "manifest": name}))
+        else:
+            tell(f"{clock} {f'{clean(name, 200)}: ' if several else ''}{stats_line(snapshot)}")
+    if several:
+        total = in_all(looks)
+        if as_json:
+            tell(json.dumps(total_object(named, standings(total), total.money)))
+        else:
+            tell(f"{clock} in all: {stats_line(total)}")

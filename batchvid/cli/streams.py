@@ -184,6 +184,16 @@ def tell(text: str, *, end: str = "\n") -> None:
         raise StorageError(f"standard output cannot be written, so it is not complete: {error.strerror}") from None
 
 
+def reader_has_left() -> bool:
+    """Whether standard output leads to nobody any more: a pipe without a reader, a terminal that was closed."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
 def complain(text: str) -> None:
     """Write to standard error, which may be closed or full."""
     try:

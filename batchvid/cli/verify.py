@@ -104,6 +104,9 @@ def verify_command(
             tell(json.dumps({"type": "differs", "id": job_id, "differs": others}))
         else:
             tell(f"{job_id}: not what was asked for, but whole: {'; '.join(others)}")
+    if not done and not as_json and not journal_of(loaded).exists():
+        tell(f"Nothing was ever run into {loaded.place}, so there is no clip to verify.")
+        return Exit.OK
     _tell_sums(len(done), len(told), repaired, as_json=as_json, quick=quick, differs=len(differs))
     if told and not repair and not as_json:
         tell(f"Next: {command('verify', str(manifest), '--repair')} downloads them again, free.")

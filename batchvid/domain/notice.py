@@ -1,4 +1,4 @@
-"""What is told to others at the end of a run, and to whom: counts and money, never prompts, reasons or keys.
+"""What is told to others of a run, when, and to whom: counts and money, never prompts, reasons or keys.
 
 A URL to tell it to often holds a secret, so it is never shown whole.
 """
@@ -6,6 +6,7 @@ A URL to tell it to often holds a secret, so it is never shown whole.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,11 +15,35 @@ from batchvid.domain.job import State
 from batchvid.domain.records import counts, dollars, sums
 
 if TYPE_CHECKING:
-    from batchvid.domain.results import Summary
+    from collections.abc import Mapping
+
+    from batchvid.domain.results import Snapshot, Summary
 
 
 WEBHOOKS = {"json": "http", "jsons": "https", "http": "http", "https": "https"}
 """The schemes that batchvid speaks by itself, and what they stand for; Apprise has names of its own for them."""
+
+
+class When(StrEnum):
+    """When somebody is told; each at most once a run."""
+
+    END = "end"
+    """The run is over, however."""
+    FIRST_FAILURE = "first-failure"
+    """A job has failed, the first one of this run."""
+    DOUBT = "doubt"
+    """A paid request is in doubt, the first one of this run."""
+    BUDGET = "budget-80%"
+    """What is spent and reserved has come to 80 % of the budget, in this run."""
+
+
+BUDGET_SHARE = 0.8
+EVENTS: Mapping[When, tuple[str, str, str]] = {
+    When.FIRST_FAILURE: ("first_failure", "failure", "a job failed"),
+    When.DOUBT: ("in_doubt", "failure", "a paid request is in doubt"),
+    When.BUDGET: ("budget_80", "warning", "80 % of the budget is used"),
+}
+"""The event in the object, its kind, and the words of its title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +52,7 @@ class Hook:
 
     url: str = field(default="", repr=False)
     env: str = ""
+    when: tuple[When, ...] = (When.END,)
 
     @property
     def scheme(self) -> str:
@@ -57,27 +83,72 @@ def is_worth_telling(summary: Summary) -> bool:
     return summary.exit_code is not Exit.OK or summary.submits + summary.polls + summary.downloaded_bytes > 0
 
 
-def notice(summary: Summary) -> dict[str, Any]:
-    """Return the end of a run as an object: money in dollars, unknown values ``None``."""
-    counted = counts(summary.counts)
+class Moments:
+    """Finds in what a run says of itself, again and again, the moments that somebody may want to hear of.
+
+    What was so when the run began is no news; a job that is bought again and fails again is.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[When, float] = {}
+        self._told: set[When] = set()
+
+    def found(self, snapshot: Snapshot) -> list[When]:
+        """Return which moments have come since the last look."""
+        counts, money = snapshot.counts, snapshot.money
+        used = money.spent_micros + money.reserved_micros
+        is_near = bool(money.budget_micros) and used >= BUDGET_SHARE * (money.budget_micros or 0)
+        doubts = counts.get(State.IN_DOUBT, 0)
+        now = {When.FIRST_FAILURE: counts.get(State.FAILED, 0), When.DOUBT: doubts, When.BUDGET: int(is_near)}
+        come = [when for when, number in now.items() if number > self._before.get(when, number)]
+        self._before = {when: min(number, self._before.get(when, number)) for when, number in now.items()}
+        come = [when for when in come if when not in self._told]
+        self._told.update(come)
+        return come
+
+
+def moment_notice(when: When, snapshot: Snapshot, manifest: str) -> dict[str, Any]:
+    """Return one of these moments as an object; the run goes on, so it has no exit code."""
+    event, kind, words = EVENTS[when]
+    return {
+        "event": event,
+        "type": kind,
+        "title": f"batchvid: {manifest}: {words}",
+        **_sums(manifest, None, snapshot),
+        "elapsed_s": round(snapshot.elapsed_s, 3),
+    }
+
+
+def _sums(manifest: str, exit_code: Exit | None, run: Snapshot | Summary) -> dict[str, Any]:
+    counted = counts(run.counts)
     done, jobs = counted[State.DONE], sum(counted.values())
-    stuck = counted[State.FAILED] + counted[State.IN_DOUBT] + summary.parked
-    spent = f"${(dollars(summary.money.spent_micros) or 0):,.2f} spent"
+    stuck = counted[State.FAILED] + counted[State.IN_DOUBT] + run.parked
+    spent = f"${(dollars(run.money.spent_micros) or 0):,.2f} spent"
     parts = [f"{done:,} of {jobs:,} clips", spent, *([f"{stuck:,} need attention"] if stuck else [])]
     return {
-        "event": "run_ended",
-        "type": "success" if summary.exit_code is Exit.OK else "warning" if done == jobs or not stuck else "failure",
-        "title": f"batchvid: {summary.manifest}: exit {int(summary.exit_code)}",
         "message": ", ".join(parts),
-        "manifest": summary.manifest,
-        "exit_code": int(summary.exit_code),
+        "manifest": manifest,
+        "exit_code": None if exit_code is None else int(exit_code),
         "counts": counted,
-        "parked": summary.parked,
+        "parked": run.parked,
         "needs_person": stuck,
-        "money": sums(summary.money),
-        "submits": summary.submits,
-        "polls": summary.polls,
-        "downloaded_bytes": summary.downloaded_bytes,
+        "money": sums(run.money),
+        "submits": run.submits,
+        "polls": run.polls,
+        "downloaded_bytes": run.downloaded_bytes,
+    }
+
+
+def notice(summary: Summary) -> dict[str, Any]:
+    """Return the end of a run as an object: money in dollars, unknown values ``None``."""
+    told = _sums(summary.manifest, summary.exit_code, summary)
+    is_done = told["counts"][State.DONE] == sum(told["counts"].values())
+    kind = "warning" if is_done or not told["needs_person"] else "failure"
+    return {
+        "event": "run_ended",
+        "type": "success" if summary.exit_code is Exit.OK else kind,
+        "title": f"batchvid: {summary.manifest}: exit {int(summary.exit_code)}",
+        **told,
         "elapsed_s": round(summary.elapsed_s, 3),
     }
 

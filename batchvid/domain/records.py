@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.job import Frame, Job
-    from batchvid.domain.results import Money
+    from batchvid.domain.results import Money, Snapshot, Summary
 
 
 DEFERRED = "parked"
@@ -82,6 +82,17 @@ def standing(row: Progress, *, run_active: bool) -> str:
 def counts(by_state: Mapping[State, int]) -> dict[str, int]:
     """Return numbers of jobs by state; every state is there."""
     return {state.value: by_state.get(state, 0) for state in State}
+
+
+def standings(run: Snapshot | Summary) -> dict[str, int]:
+    """Return the jobs by how they stand: each once, and those that are left for the next run apart.
+
+    The journal has a deferred job as running, or ready, which it is to nobody who looks.
+    """
+    found: dict[str, int] = {state.value: run.counts.get(state, 0) for state in State}
+    found[State.RUNNING.value] -= run.parked - run.parked_ready
+    found[State.READY.value] -= run.parked_ready
+    return found | {DEFERRED: run.parked}
 
 
 def sums(money: Money) -> dict[str, float | None]:

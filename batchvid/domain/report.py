@@ -257,6 +257,8 @@ class Kept:
     money: Money = field(default_factory=Money)
     machines: Machines | None = None
     """Who worked on it; ``None`` when the journal is in no database."""
+    sandbox: bool = False
+    """Whether the sandbox stood in for the service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
@@ -45,6 +45,10 @@ class Summary:
     """Jobs of the manifest that ``--only`` did not choose; nothing else here counts them."""
     machines: Machines | None = None
     """Which machines took part; ``None`` when the journal is in no database."""
+    parked_ready: int = 0
+    """Of the *parked* ones, those whose clip waits to be fetched; the others wait for their task."""
+    sandbox: bool = False
+    """Whether the sandbox stood in for the service, so that nothing was paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,20 @@ class NewClip:
     """Relative to the output folder."""
     size_bytes: int
     saved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A job that is on its way: its request is sent, its task runs, or its clip is fetched."""
+
+    job_id: str
+    state: State
+    age_s: float | None
+    """Since its newest attempt was accepted, or sent; ``None`` while unknown."""
+    progress_percent: float | None = None
+    """As the service says; ``None`` when it says nothing, and to who watches from beside."""
+    status: str = ""
+    """The service's last word for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +143,31 @@ class Snapshot:
     slowed_by: str = ""
     """Why the run was last slowed or paused."""
     newest: tuple[NewClip, ...] = ()
-    """Newest first, at most eight."""
+    """Newest first, at most as many as a screen has lines."""
     needs_person: tuple[NeedsAttention, ...] = field(default=())
     """At most eight; the counts tell how many there are in all."""
     machines: Machines | None = None
     """Who works on it; ``None`` when the journal is in no database."""
+    parked_ready: int = 0
+    """Of the *parked* ones, those whose clip waits to be fetched; the others wait for their task."""
+    under_way: tuple[UnderWay, ...] = ()
+    """The oldest first, at most as many as a screen has lines; the counts tell how many there are in all."""
+    eta_is_stated: bool = False
+    """Whether *eta_s* rests on the manifest's ``typical_time`` alone: nothing is known yet of how long tasks take."""
+    away_s: float | None = None
+    """For how long the service has answered nobody; ``None`` when it answers."""
+    away_because: str = ""
+    """What came in place of an answer the last time."""
+    next_look_s: float | None = None
+    """Until something is asked or sent again, while the service is away."""
+    at_most_s: float | None = None
+    """How long a run that submits nothing more may still wait for what is under way; ``None`` while unknown."""
+    sandbox: bool = False
+    """Whether the sandbox stands in for the service."""
+    account: Hashable = None
+    """Equal for the runs of one account, which share their limits; ``None`` while unknown."""
+    is_shared_pace: bool = False
+    """Whether *submits_per_min* counts what all runs of the account submit."""
 
 
 def worst(codes: Iterable[Exit]) -> Exit:

@@ -88,7 +88,10 @@ class CircuitBreaker:
         self._away = 0
         self._refused_at = float("-inf")
         self._waiting_since: float | None = None
-        self._silent_since: float | None = None
+        self.silent_since: float | None = None
+        """Since when nobody has had an answer; ``None`` when the service answers."""
+        self.silent_because = ""
+        """What came in place of an answer the last time."""
         self._failed_in_a_row = 0
         self._bad_polls_in_a_row = 0
         self._bad_poll_at = float("-inf")
@@ -144,6 +147,11 @@ class CircuitBreaker:
     def submits_resume_at(self) -> float:
         """Return the moment before which no job may be submitted."""
         return max(self._resume_at, self.throttle.resume_at, self.account.doubt_resume_at)
+
+    @property
+    def store_is_out(self) -> bool:
+        """Whether the store of the clips has not answered since it last failed."""
+        return self._store_away_since is not None
 
     @property
     def service_is_known(self) -> bool:
@@ -255,7 +263,7 @@ class CircuitBreaker:
         self._paused_by = ""
         self._away = 0
         self._waiting_since = None
-        self._silent_since = None
+        self.silent_since = None
         self.account.unsure_in_a_row = 0
         self.account.doubt_resume_at = 0.0
         self._retries = min(RETRIES_AT_MOST, self._retries + RETRIES_PER_SUCCESS)
@@ -315,7 +323,7 @@ class CircuitBreaker:
         """Record that a poll brought an answer."""
         self._bad_polls_in_a_row = 0
         self._refused_tasks.clear()
-        self._silent_since = None
+        self.silent_since = None
         self.throttle.went_well(now=now)
 
     def poll_refused(self, fault: Fault, *, sent_at: float, now: float, jitter: float, task: int = 0) -> None:
@@ -338,13 +346,15 @@ class CircuitBreaker:
 
     def is_away(self, now: float) -> bool:
         """Whether nobody has had an answer lately, and that is still to be waited out."""
-        return self._silent_since is not None and now - self._silent_since < AWAY_AT_MOST * self._limits.task_timeout_s
+        return self.silent_since is not None and now - self.silent_since < AWAY_AT_MOST * self._limits.task_timeout_s
 
     def _heard(self, fault: Fault, *, sent_at: float) -> None:
         if fault.kind is not FaultKind.UNAVAILABLE:
-            self._silent_since = None
-        elif self._silent_since is None:
-            self._silent_since = sent_at
+            self.silent_since = None
+            return
+        self.silent_because = str(fault)
+        if self.silent_since is None:
+            self.silent_since = sent_at
 
     def job_ended(self, *, well: bool, reason: str = "") -> None:
         """Record that a job became a clip on disk, or failed."""

@@ -99,7 +99,8 @@ def _summary(
         # Somebody waits for the answers to these requests, or finds that nobody does.
         states[State.RUNNING] += states.pop(State.SUBMITTING, 0)
         needing_in.remove(State.SUBMITTING)
-    parked = sum(job.id in rows and rows[job.id].parked for job in chosen)
+    deferred = [rows[job.id] for job in chosen if job.id in rows and rows[job.id].parked]
+    parked = len(deferred)
     waits = {wait.job_id: wait for wait in DependencyGraph(manifest.jobs).waits(rows) if wait.blocked}
     needing = [
         NeedsAttention(row.job_id, row.state, row.reason or "")
@@ -129,6 +130,7 @@ def _summary(
         films=films,
         not_chosen=len(manifest.jobs) - len(chosen),
         machines=machines,
+        parked_ready=sum(row.state is State.READY for row in deferred),
     )
 
 

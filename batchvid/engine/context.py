@@ -107,6 +107,11 @@ class RunContext:
         return self.manifest.base_url if self.options.sandbox_speed is None else SANDBOX
 
     @property
+    def is_rehearsal(self) -> bool:
+        """Whether the sandbox stands in for the service."""
+        return self.identity == SANDBOX
+
+    @property
     def account_id(self) -> Hashable:
         """Return what tells accounts apart: address and key. The sandboxes of a rehearsal stand for one."""
         if self.options.sandbox_speed is not None:

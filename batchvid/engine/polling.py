@@ -65,6 +65,11 @@ class TimingClass:
             self._uncounted = 0
 
     @property
+    def is_seen(self) -> bool:
+        """Whether any of its tasks was seen to finish."""
+        return bool(self._samples_s)
+
+    @property
     def typical_s(self) -> float:
         """Return the median of what was seen, or the stated typical time before anything was."""
         if not self._samples_s:
@@ -125,6 +130,10 @@ class PollPlanner:
         if name not in self._classes:
             self._classes[name] = TimingClass(self._typical_s)
         return self._classes[name]
+
+    def knows(self, name: str) -> bool:
+        """Whether tasks of this class were seen to finish, in this run or before."""
+        return name in self._classes and self._classes[name].is_seen
 
     def next_poll_in_s(self, name: str, *, age_s: float, shortest_s: float, longest_s: float, first: bool) -> float:
         """Return the seconds from now to the next poll of a task that has been running for *age_s*.

@@ -124,6 +124,7 @@ def summary_of(
         if chosen(ids[index])
     ]
     deferred = sum(chosen(ids[index]) for index in scheduler.deferred)
+    deferred_ready = sum(chosen(ids[index]) for index in scheduler.deferred_ready)
     blocked = sum(one.state is State.PENDING for one in needing)
     halt = worst_halt(halts)
     reason = halt.reason if halt else nothing or _all_exhausted(exhausted)
@@ -142,6 +143,8 @@ def summary_of(
         needs_person=(*needing, *exhausted),
         films=films,
         not_chosen=len(scheduler.jobs) - sum(counts.values()),
+        parked_ready=deferred_ready,
+        sandbox=context.is_rehearsal,
     )
 
 
@@ -327,8 +330,10 @@ async def _work(
             wall=context.wall,
         )
         runner = Runner(scheduler, ports, pool.runners)
-        for row in rows.values():
-            runner.statistics.stands(row)
+        runner.statistics.sandbox = context.is_rehearsal
+        resumed = [row.job_id for row in rows.values() if row.parked]
+        for row in rows.values():  # what an earlier run has deferred is looked for again
+            runner.statistics.stands(row._replace(parked=False))
         stack.enter_context(pool.joined(runner))
         try:
             await _interruptible(runner, context.interrupts)
@@ -337,6 +342,8 @@ async def _work(
             if ports.log.failed is not None:
                 context.observer.warn(ports.log.failed)
             context.observer.stats(runner.snapshot())
+        for row in journal.progress_of(resumed):
+            runner.statistics.stands(row)
         return runner.statistics
 
 

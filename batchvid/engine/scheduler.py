@@ -174,6 +174,8 @@ class Scheduler:
         self.busy: Counter[Step] = Counter()
         self.deferred: set[int] = set()
         """Jobs whose paid task or clip is left for the next run."""
+        self.deferred_ready: set[int] = set()
+        """Those of them whose clip is there to be fetched."""
         self.exhausted: dict[int, str] = {}
         """The pending jobs that have sent as many paid requests as one run may, with the reason of the last one."""
         self.draining = False
@@ -338,10 +340,9 @@ class Scheduler:
             self.in_flight -= 1
         elif before.state is State.READY and after.state is State.RUNNING:
             self.in_flight += 1
-        if after.parked:
-            self.deferred.add(index)
-        else:
-            self.deferred.discard(index)
+        (self.deferred.add if after.parked else self.deferred.discard)(index)
+        is_ready = after.parked and after.state is State.READY
+        (self.deferred_ready.add if is_ready else self.deferred_ready.discard)(index)
         if after.parked and not before.parked:
             self.breaker.task_deferred(reason=f"{after.job_id}: {after.reason}")
         if after.state is State.DONE:
@@ -456,6 +457,12 @@ class Scheduler:
             one.retries = one.retries.with_refusal()
         one.accepted_before = self.breaker.accepted
         return one.retries
+
+    @property
+    def last_deadline(self) -> float | None:
+        """Return when the last of the tasks under way counts as timed out; ``None`` when none is."""
+        deadlines = (one.deadline for one in self.active.values() if one.progress.state is State.RUNNING)
+        return max(deadlines, default=None)
 
     def is_late(self, index: int, *, now: float) -> bool:
         """Whether the task's time is over. It does not run out while the service answers nobody."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
@@ -16,12 +16,17 @@ from batchvid.domain.errors import StorageError
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
 from batchvid.domain.reopening import CRASHED
-from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot
+from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, UnderWay
 from batchvid.engine.eta import Load, Occupancy, remaining_s
+from batchvid.engine.scheduler import Step
 from batchvid.engine.spending import money_of
+from batchvid.engine.target import SANDBOX
+from batchvid.providers.http import READ_TIMEOUT_S
+from batchvid.providers.paid_post import CREATE_TIMEOUT_S
+from batchvid.storage.download import DRAINING_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from batchvid.domain.job import Job, Progress
@@ -34,7 +39,12 @@ if TYPE_CHECKING:
 
 
 SHOWN = 8
-"""Clips, and jobs that need a person."""
+"""Jobs that need a person."""
+LINES_SHOWN = 60
+"""Clips, and jobs under way: what a tall screen has lines for."""
+UNDER_WAY = frozenset({State.SUBMITTING, State.RUNNING, State.READY})
+OUTAGE_FROM_S = 3.0
+"""Without an answer to anybody for so long, it is no single bad answer."""
 WORDS_TOLD = 8
 """A service that makes up a new status for every poll must not fill a night's log."""
 TELLING = 4
@@ -55,9 +65,19 @@ class Statistics:
         self.newest: tuple[NewClip, ...] = ()
         """Newest first."""
         self.needs_person: dict[str, NeedsAttention] = {}
+        self.sandbox = False
+        """Whether the sandbox stands in for the service."""
+        self._under_way: dict[str, _OnItsWay] = {}
+        """In the order in which they were sent."""
 
-    def stands(self, row: Progress) -> None:
-        """Record how a job stands."""
+    def stands(self, row: Progress, *, at: float | None = None) -> None:
+        """Record how a job stands, and when that became so (UTC epoch seconds), where it is known."""
+        if row.parked or row.state not in UNDER_WAY:
+            self._under_way.pop(row.job_id, None)
+        else:
+            one = self._under_way.setdefault(row.job_id, _OnItsWay())
+            if one.state is not row.state:
+                one.state, one.since = row.state, at if row.state is State.SUBMITTING else row.submitted_at
         if row.parked or row.state in {State.FAILED, State.IN_DOUBT}:
             self.needs_person[row.job_id] = NeedsAttention(row.job_id, row.state, row.reason or "")
         elif self.needs_person:
@@ -66,8 +86,32 @@ class Statistics:
     def saved(self, clip: NewClip) -> None:
         """Record a clip that is on disk."""
         self.downloaded_bytes += clip.size_bytes
-        if len(self.newest) < SHOWN or clip.saved_at >= self.newest[-1].saved_at:
-            self.newest = tuple(sorted((clip, *self.newest), key=lambda one: -one.saved_at)[:SHOWN])
+        if len(self.newest) < LINES_SHOWN or clip.saved_at >= self.newest[-1].saved_at:
+            self.newest = tuple(sorted((clip, *self.newest), key=lambda one: -one.saved_at)[:LINES_SHOWN])
+
+    def under_way(self, at: float) -> tuple[UnderWay, ...]:
+        """Return the jobs that were sent first of those under way, a screenful: however many there are."""
+        return tuple(
+            UnderWay(
+                job_id,
+                one.state,
+                None if one.since is None else max(0.0, at - one.since),
+                one.progress_percent,
+                one.status,
+            )
+            for job_id, one in islice(self._under_way.items(), LINES_SHOWN)
+        )
+
+
+@dataclass(slots=True)
+class _OnItsWay:
+    """What is told of a job under way."""
+
+    state: State = State.PENDING
+    since: float | None = None
+    """UTC epoch seconds."""
+    progress_percent: float | None = None
+    status: str = ""
 
 
 class RunStatistics(Statistics):
@@ -81,6 +125,7 @@ class RunStatistics(Statistics):
         self._kept = Occupancy(_expected_s(scheduler))
         self._submitted_at = started
         self._submits_seen = 0
+        self._drains_from: float | None = None
         # By the URL's hash: a night has 100,000 URLs, of up to 8 KB each.
         self._first_with_url: dict[int, str] = {}
         self._with_url_of_another: set[str] = set()
@@ -93,7 +138,15 @@ class RunStatistics(Statistics):
             self.submits += 1
         elif isinstance(event, life.ClipSaved):
             self.saved(NewClip(progress.job_id, event.path, event.size_bytes, at))
-        self.stands(progress)
+        self.stands(progress, at=at)
+        if (one := self._under_way.get(progress.job_id)) is None:
+            return
+        if isinstance(event, life.SubmitStarted | life.TaskSucceeded):
+            one.progress_percent, one.status = None, ""
+        elif isinstance(event, life.StillRunning):
+            one.progress_percent, one.status = event.progress_percent, event.status
+        elif isinstance(event, life.PollFailed | life.DownloadFailed):
+            one.status = event.reason
 
     def other_with(self, url: str, *, job_id: str) -> str | None:
         """Return the job that this run was told the same URL for before; ``None`` also when that was told."""
@@ -188,9 +241,45 @@ class RunStatistics(Statistics):
         if self.submits != self._submits_seen:
             self._submits_seen, self._submitted_at = self.submits, now
 
-    def snapshot(self, *, now: float, submits_per_min: float) -> Snapshot:
-        """Return the run as it stands now."""
+    def _is_stated(self) -> bool:
+        """Whether nothing but the stated typical time says how long the tasks of this run take."""
+        scheduler = self._scheduler
+        if self._kept.number:
+            return False
+        asked = scheduler.jobs[:: max(1, len(scheduler.jobs) // CLASSES_ASKED)]
+        return not any(scheduler.planner.knows(job.timing_class) for job in asked)
+
+    def _is_unknown(self, now: float) -> bool:
+        """Whether nobody can know how long the run will take: it waits for what it has no hold on."""
+        breaker = self._scheduler.breaker
+        return self._away_s(now) is not None or breaker.store_is_out or now < breaker.account.doubt_resume_at
+
+    def _away_s(self, now: float) -> float | None:
+        since = self._scheduler.breaker.silent_since
+        return None if since is None or now - since < OUTAGE_FROM_S else now - since
+
+    def _next_look_s(self, now: float) -> float | None:
+        """Return the time until something is asked or sent again; ``None`` when nothing is going to be."""
         scheduler, breaker = self._scheduler, self._scheduler.breaker
+        moments = [] if breaker.polls_stopped or scheduler.draining else [scheduler.polls.next_due_at()]
+        if scheduler.to_submit and not breaker.submits_stopped and not scheduler.draining and scheduler.has_room:
+            moments.append(breaker.submits_resume_at)
+        return min((max(0.0, moment - now) for moment in moments if moment is not None), default=None)
+
+    def _at_most_s(self, now: float) -> float | None:
+        """Return how long a run that submits nothing more may still wait; ``None`` while nobody knows."""
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
+        if scheduler.draining:
+            since = self._drains_from = now if self._drains_from is None else self._drains_from
+            bounds = {Step.SUBMIT: CREATE_TIMEOUT_S, Step.POLL: READ_TIMEOUT_S, Step.DOWNLOAD: DRAINING_S}
+            return max((max(0.0, bounds[step] - (now - since)) for step in Step if scheduler.busy[step]), default=0.0)
+        last = scheduler.last_deadline if breaker.submits_stopped and not breaker.polls_stopped else None
+        return None if last is None or self._away_s(now) is not None else max(0.0, last - now)
+
+    def snapshot(self, *, now: float, submits_per_min: float, at: float | None = None) -> Snapshot:
+        """Return the run as it stands now, which is *at* by the wall clock."""
+        scheduler, breaker = self._scheduler, self._scheduler.breaker
+        away_s = self._away_s(now)
         halt = breaker.worst
         interrupted = scheduler.draining and not breaker.downloads_stopped
         stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
@@ -199,7 +288,7 @@ class RunStatistics(Statistics):
             parked=len(scheduler.deferred),
             money=scheduler.budget.money,
             elapsed_s=now - self._started,
-            eta_s=self.eta_s(now),
+            eta_s=None if self._is_unknown(now) else self.eta_s(now),
             in_flight=scheduler.in_flight,
             in_flight_limit=self._limits.in_flight,
             downloading=scheduler.downloading,
@@ -214,7 +303,17 @@ class RunStatistics(Statistics):
             downloaded_bytes=self.downloaded_bytes,
             stopping=stopping or (halt.reason if halt else None),
             newest=self.newest,
-            needs_person=tuple(self.needs_person.values())[:SHOWN],
+            needs_person=tuple(islice(self.needs_person.values(), SHOWN)),
+            parked_ready=len(scheduler.deferred_ready),
+            under_way=() if at is None else self.under_way(at),
+            eta_is_stated=self._is_stated(),
+            away_s=away_s,
+            away_because="" if away_s is None else breaker.silent_because,
+            next_look_s=None if away_s is None else self._next_look_s(now),
+            at_most_s=self._at_most_s(now),
+            sandbox=self.sandbox,
+            account=id(scheduler.account),
+            is_shared_pace=True,
         )
 
 
@@ -224,6 +323,71 @@ def _expected_s(scheduler: Scheduler) -> float:
     if not asked:
         return scheduler.limits.typical_time_s
     return sum(scheduler.planner.of(job.timing_class).typical_s for job in asked) / len(asked)
+
+
+def money_in_all(monies: Sequence[Money]) -> Money:
+    """Return what several manifests spent together. Their budget is the sum of theirs, where each has one."""
+    budgets = [one.budget_micros for one in monies if one.budget_micros is not None]
+    return Money(
+        spent_micros=sum(one.spent_micros for one in monies),
+        reserved_micros=sum(one.reserved_micros for one in monies),
+        budget_micros=sum(budgets) if len(budgets) == len(monies) else None,
+        unpriced_attempts=sum(one.unpriced_attempts for one in monies),
+        unproven_micros=sum(one.unproven_micros for one in monies),
+    )
+
+
+def in_all(runs: Sequence[Snapshot]) -> Snapshot:
+    """Return how several runs stand together; what runs of one account share counts once.
+
+    The time that remains is that of the last one, where each has one. What stops only some is told of none.
+    """
+    at_work = [one for one in runs if one.active]
+    by_account: dict[Hashable, list[Snapshot]] = {}
+    for place, one in enumerate(at_work or runs):
+        by_account.setdefault(place if one.account is None else one.account, []).append(one)
+    shared = [ones[0] for ones in by_account.values()]
+    paces = [
+        one for of_account in by_account.values() for one in of_account[: 1 if of_account[0].is_shared_pace else None]
+    ]
+    rates = [one.submit_limit for one in shared]
+    etas, bounds = [one.eta_s for one in at_work], [one.at_most_s for one in at_work]
+    stops = {one.stopping for one in at_work}
+    away = max(runs, key=lambda one: one.away_s or 0.0)
+    slowed = min(runs, key=lambda one: (one.slowed_to, -one.paused_s))
+    return Snapshot(
+        counts={state: sum(one.counts.get(state, 0) for one in runs) for state in State},
+        parked=sum(one.parked for one in runs),
+        money=money_in_all([one.money for one in runs]),
+        elapsed_s=max(one.elapsed_s for one in runs),
+        eta_s=None if None in etas else max((eta for eta in etas if eta is not None), default=None),
+        in_flight=sum(one.in_flight for one in runs),
+        in_flight_limit=sum(one.in_flight_limit for one in shared),
+        downloading=sum(one.downloading for one in runs),
+        downloads_limit=sum(one.downloads_limit for one in runs),
+        submits_per_min=sum(one.submits_per_min for one in paces),
+        submit_limit=None
+        if None in rates
+        else Rate(sum(rate.per_s for rate in rates if rate is not None) * 60.0, 60.0),
+        downloaded_bytes=sum(one.downloaded_bytes for one in runs),
+        slowed_to=slowed.slowed_to,
+        paused_s=slowed.paused_s,
+        polls=sum(one.polls for one in runs),
+        submits=sum(one.submits for one in runs),
+        stopping=stops.pop() if len(stops) == 1 else None,
+        active=bool(at_work),
+        slowed_by=slowed.slowed_by,
+        newest=tuple(sorted((clip for one in runs for clip in one.newest), key=lambda clip: -clip.saved_at)),
+        needs_person=tuple(job for one in runs for job in one.needs_person),
+        parked_ready=sum(one.parked_ready for one in runs),
+        under_way=tuple(sorted((job for one in runs for job in one.under_way), key=lambda job: -(job.age_s or 0.0))),
+        eta_is_stated=any(one.eta_is_stated for one in at_work),
+        away_s=away.away_s,
+        away_because=away.away_because,
+        next_look_s=min((one.next_look_s for one in runs if one.next_look_s is not None), default=None),
+        at_most_s=None if None in bounds else max((bound for bound in bounds if bound is not None), default=None),
+        sandbox=any(one.sandbox for one in runs),
+    )
 
 
 MINUTE_S = 60.0
@@ -241,11 +405,13 @@ class WatchStatistics(Statistics):
     def __init__(self, jobs: Iterable[Job], limits: Limits) -> None:
         super().__init__()
         self._limits = limits
+        self.account: Hashable = None
         self._ids: Collection[str] = {job.id for job in jobs}
         self._states: dict[str, State] = {}
         self.counts: Counter[State] = Counter({State.PENDING: len(self._ids)})
         self._flying: dict[str, float] = {}
         self._deferred: set[str] = set()
+        self._deferred_ready: set[str] = set()
         self._submits: deque[float] = deque()
 
     def took_place(self, kind: str, at: float) -> None:
@@ -254,12 +420,12 @@ class WatchStatistics(Statistics):
             self.submits += 1
             self._submits.append(at)
 
-    def stands(self, row: Progress) -> None:
+    def stands(self, row: Progress, *, at: float | None = None) -> None:
         """Record how a job stands now."""
         name = row.job_id
         if name not in self._ids:
             return
-        super().stands(row)
+        super().stands(row, at=at)
         before = self._states.get(name, State.PENDING)
         self.counts[before] -= 1
         self.counts[row.state] += 1
@@ -272,6 +438,8 @@ class WatchStatistics(Statistics):
         else:
             self._flying.pop(name, None)
         (self._deferred.add if row.parked else self._deferred.discard)(name)
+        is_ready = row.parked and row.state is State.READY
+        (self._deferred_ready.add if is_ready else self._deferred_ready.discard)(name)
         if row.state is State.DONE and row.path is not None and before is not State.DONE:
             self.saved(NewClip(name, row.path, row.size_bytes or 0, row.finished_at or 0.0))
 
@@ -325,6 +493,11 @@ class WatchStatistics(Statistics):
             stopping=next(iter(brakes.halts), None) if brakes is not None else None,
             submits=self.submits,
             machines=machines,
+            parked_ready=len(self._deferred_ready),
+            under_way=self.under_way(at) if active else (),
+            eta_is_stated=not any(timings.values()),
+            sandbox=self.sandbox,
+            account=self.account,
         )
 
     def _eta_s(self, at: float, timings: Mapping[str, list[float]]) -> float:
@@ -419,6 +592,8 @@ class Watching:
             return
         submits = self._statistics.submits
         self._statistics = WatchStatistics(self._manifest.jobs, self._manifest.limits)
+        self._statistics.sandbox = journal.meta_get("service") == SANDBOX
+        self._statistics.account = self._manifest.base_url, self._manifest.key_env
         recent, self._seen = [], journal.settled()
         for event in journal.events(newest_first=True):
             if event.at < at - MINUTE_S:
@@ -434,15 +609,15 @@ class Watching:
 
     def _follow(self) -> bool:
         """Read what has happened since the last look; say whether anything has."""
-        journal, changed = self._journal, set()
+        journal, changed = self._journal, dict[str, float]()
         if journal is None:
             return False
         for event in journal.events(after=self._seen):
             self._seen = event.seq
-            changed.add(event.job_id)
+            changed[event.job_id] = event.at
             self._statistics.took_place(event.kind, event.at)
         for row in journal.progress_of(sorted(changed)):
-            self._statistics.stands(row)
+            self._statistics.stands(row, at=changed[row.job_id])
         return bool(changed)
 
     def _look_at_machines(self, at: float) -> None:

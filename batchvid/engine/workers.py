@@ -81,7 +81,8 @@ class Runner:
 
     def snapshot(self) -> Snapshot:
         """Return the run as it stands now."""
-        return self.statistics.snapshot(now=self._now(), submits_per_min=self.ports.submit_pace.per_minute())
+        pace = self.ports.submit_pace.per_minute()
+        return self.statistics.snapshot(now=self._now(), at=self.ports.wall(), submits_per_min=pace)
 
     def drain(self) -> None:
         """Send nothing new; let the requests in flight end and record them, and transfers for a little while."""

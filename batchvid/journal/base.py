@@ -459,6 +459,23 @@ def event_data(event: Event) -> dict[str, Any]:
     }
 
 
+KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def event_of(kept: KeptEvent) -> Event | None:
+    """Return the event that was kept, the reverse of `event_data`; ``None`` for a kind that nobody knows here."""
+    kind = KINDS.get(kept.kind)
+    if kind is None:
+        return None
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in kept.data.items()
+    }
+    if isinstance(values.get("raw"), str):
+        values["raw"] = values["raw"].encode("utf-8", "surrogateescape")
+    event: Event = kind(**values)
+    return event
+
+
 def log_line(job_id: str, attempt: int, event: Event, *, at: float) -> dict[str, Any]:
     """Return an event as the event log has it."""
     line = {"at": rfc3339(at), "job": job_id, "attempt": attempt, "event": type(event).__name__}

@@ -7,11 +7,12 @@ value finds it under its name. A mistake in one key hides none in another.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.domain.notice import When
 from batchvid.domain.task import FramesTaken, ProviderName, ProxyUse
 from batchvid.manifest import values
 from batchvid.manifest.yaml_tree import Plain
@@ -343,6 +344,31 @@ RATE = _shaped(
 )
 MOMENT = Kind(values.moment_s, {"minLength": 2, "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "type": "string"})
 HOOK = Kind(values.hook, {"pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$", "type": "string"})
+HOOK_WHEN = Section(
+    "Hook",
+    "Whom to tell, and when.",
+    Key("url", HOOK, "jsons://host/path, $VARIABLE, or another Apprise URL (an extra)."),
+    Key(
+        "when",
+        _list_of(_one_of(When)),
+        "end: the run is over; first-failure; doubt: a paid request is in doubt; budget-80%. Each at most once a run.",
+    ),
+    required=("url", "when"),
+)
+
+
+def _hook(value: Any) -> Any:
+    """Return whom a value of ``notify`` means, and when."""
+    if not isinstance(value, dict):
+        return HOOK.read(value)
+    parts, _, mistakes = HOOK_WHEN.check(value)
+    mistakes += [Mistake((), f"{key} is missing") for key in HOOK_WHEN.required if key not in value]
+    if mistakes:
+        raise InsideError(mistakes)
+    return replace(parts["url"], when=tuple(parts["when"]))
+
+
+TOLD = Kind(_hook, {"anyOf": [HOOK.schema, HOOK_WHEN.json_schema()]})
 PRICE = Kind(values.price, _amount(r"^[0-9]+(\.[0-9]+)?\s*(/\s*s)?$"))
 _PRICES = _map_of(PRICE)
 PRICE_BY_SIZE = Kind(
@@ -572,8 +598,9 @@ HEAD = Section(
     Key("defaults", _part(DEFAULTS), "What every job has that does not say otherwise."),
     Key(
         "notify",
-        _list_of(HOOK, least=0),
-        "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra).",
+        _list_of(TOLD, least=0),
+        "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra). Or "
+        "{url: …, when: [end, first-failure, doubt, budget-80%]}.",
     ),
     Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),
     Key("films", _entries(FILM), "Films to join of finished clips."),

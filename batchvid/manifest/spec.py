@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from batchvid.domain.notice import When
 from batchvid.domain.spec import (
     FILM,
     HOOK,
@@ -42,7 +43,10 @@ def _path(plain: object) -> Path:
 
 LOCAL = Kind(str, _path)
 """A path of the machine that published, for messages."""
-_HOOKS = Kind(lambda hooks: [HOOK.plain(hook) for hook in hooks if hook.env], many(HOOK.kind).read)
+_HOOKS = Kind(
+    lambda hooks: [HOOK.plain(hook) for hook in hooks if hook.env and When.END in hook.when], many(HOOK.kind).read
+)
+"""Whom any machine tells of the end. What happens before that, the run tells that watches."""
 HEAD = Record(
     Manifest,
     {

@@ -90,7 +90,7 @@ def test_a_rehearsal_that_stopped_advises_a_rehearsal(project: Project) -> None:
     """Not the real service, which is paid."""
     project.manifest("kite", "gull")
     ran = project.batchvid("run", "m.yaml", "--sandbox", "--max-jobs", "0", "--output", "rehearsal")
-    assert "Next: batchvid run m.yaml --output rehearsal --sandbox does the 2 jobs left" in ran.out
+    assert "Next: batchvid run m.yaml --output rehearsal --sandbox does the remaining 2 jobs" in ran.out
 
 
 def test_a_rehearsal_has_an_output_of_its_own_beside_the_real_one(project: Project) -> None:
@@ -98,7 +98,7 @@ def test_a_rehearsal_has_an_output_of_its_own_beside_the_real_one(project: Proje
     project.manifest("kite", "gull")
     ran = project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--max-jobs", "1", COMETAPI_KEY=None)
     assert ran.code == 5, ran
-    assert "Next: batchvid run m.yaml --sandbox does the 1 job left" in ran.out
+    assert "Next: batchvid run m.yaml --sandbox does the remaining job" in ran.out
     assert [path.name for path in (project.folder / "out" / "m-sandbox").glob("*.mp4")] == ["job-1.mp4"]
     assert not project.out.exists()
     (project.folder / "out" / "m-sandbox" / "job-1.mp4").unlink()

@@ -49,7 +49,7 @@ def test_a_second_signal_stops_at_once_and_the_paid_request_under_way_is_in_doub
     assert "  in doubt  job-2: " in ran.out
     assert f"      sent {datetime.now(UTC).astimezone():%Y-}" in ran.out
     assert "If the dashboard shows this task, run  batchvid adopt m.yaml job-2 TASK_ID" in ran.out
-    assert "does the 1 job left, and nothing twice." in ran.out
+    assert "does the remaining job, and nothing twice." in ran.out
     assert ran.out.splitlines()[-1] == "Exit 4: 1 job is in doubt: it may be paid, and only a person can tell."
     again = project.batchvid("run", "m.yaml")
     assert again.code == 4, again
@@ -68,7 +68,7 @@ def test_a_second_signal_with_nothing_in_doubt_ends_with_130(project: Project) -
     ran = ended(run)
     assert ran.code == 130, ran
     assert "2 jobs: 1 running, 1 pending." in ran.out
-    assert "does the 2 jobs left, and nothing twice." in ran.out
+    assert "does the remaining 2 jobs, and nothing twice." in ran.out
     assert "in doubt" not in ran.out
 
 

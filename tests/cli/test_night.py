@@ -6,8 +6,11 @@ import http.server
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
+import time
+from collections import Counter
 from contextlib import contextmanager
 from shutil import which
 from typing import TYPE_CHECKING, Any
@@ -112,6 +115,47 @@ def test_a_failed_and_an_interrupted_run_are_told_too(project: Project) -> None:
         assert project.batchvid("run", "m.yaml", COMETAPI_KEY=None, BATCHVID_ONLY=None).code == 3
     assert [told["exit_code"] for _, told in one.got] == [130, 3, 3]
     assert one.got[1][1]["needs_person"] == 1
+
+
+def test_who_wants_to_know_at_once_is_told_while_the_run_goes_on(project: Project) -> None:
+    """Each moment once, to those alone that asked for it, and the end to the others."""
+    with hook() as one:
+        url = f"json://{one.address}"
+        project.manifest(
+            *["doomed", "doomed", "unsure", "gull", "gull"],
+            text=f"notify: [{url}/end, {{url: $PAGER, when: [first-failure, doubt]}}, "
+            f"{{url: '{url}/money', when: [end, 'budget-80%']}}]",
+            attempts="1",
+            budget="2.00",
+        )
+        ran = project.batchvid("run", "m.yaml", PAGER=f"{url}/pager")
+        assert ran.code == 4, ran
+        again = project.batchvid("run", "m.yaml", PAGER=f"{url}/pager")
+        assert again.code == 4, again
+    found = Counter((path, told["event"]) for path, told in one.got)
+    assert found == {
+        ("/pager", "first_failure"): 1,
+        ("/pager", "in_doubt"): 1,
+        ("/money", "budget_80"): 1,
+        ("/end", "run_ended"): 2,
+        ("/money", "run_ended"): 2,
+    }
+    assert "doomed" not in json.dumps(one.got)
+
+
+def test_a_hook_that_does_not_answer_delays_no_clip(project: Project) -> None:
+    """It is told beside the run, and the run warns of it once."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        text = f"notify: [{{url: 'json://127.0.0.1:{port}/x', when: [first-failure]}}]"
+        project.manifest("doomed", *["gull"] * 10, text=text, attempts="1")
+        began = time.monotonic()
+        run = project.start("run", "m.yaml")
+        read_until(run, "Exit 3")
+        assert time.monotonic() - began < 9, "the notification alone may take 10 s"
+        ran = ended(run)
+    assert ran.code == 3
+    assert ran.err.count("was not delivered: no answer within 10 s") == 1
 
 
 @pytest.mark.parametrize("status", [500, 307])

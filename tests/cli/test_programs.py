@@ -103,7 +103,7 @@ def test_a_run_that_cannot_begin_ends_with_its_exit_object_too(
 def test_the_status_in_json_has_the_promised_fields_and_no_others(finished: Project) -> None:
     """Field names are a promise; times are RFC 3339 in UTC, what is unknown is null."""
     found = finished.status()
-    assert list(found) == ["manifest", "output", "counts", "money", "jobs", "films", "missing"]
+    assert list(found) == ["manifest", "output", "counts", "money", "jobs", "films", "missing", "standings"]
     assert found["manifest"] == str(finished.folder / "m.yaml")
     assert found["output"] == str(finished.out)
     assert found["counts"] == dict.fromkeys(STATES, 0) | {"done": 2, "failed": 1, "in_doubt": 1}
@@ -138,7 +138,10 @@ def test_a_manifest_that_was_never_run_has_a_status_that_says_how_to_go_on(proje
     assert "1 pending" in ran.out
     assert "Nothing was ever run into this output" in ran.out
     assert "batchvid plan m.yaml" in ran.out
-    assert "0 clips OK" in project.batchvid("verify", "m.yaml").out
+    assert "Nothing was ever run into" in project.batchvid("verify", "m.yaml").out
+    assert project.batchvid("verify", "m.yaml", "--json").told == [
+        {"type": "verify", "clips": 0, "wrong": 0, "repaired": 0}
+    ]
     assert project.batchvid("retry", "m.yaml", "--failed").code == 78
     assert [path.name for path in project.folder.iterdir()] == ["m.yaml"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.notice import Hook, failed_start, is_worth_telling, notice
-from batchvid.domain.results import Money, NeedsAttention, Summary
+from batchvid.domain.notice import Hook, Moments, When, failed_start, is_worth_telling, moment_notice, notice
+from batchvid.domain.results import Money, NeedsAttention, Snapshot, Summary
 
 SUMMARY = Summary(
     manifest="night.yaml",
@@ -94,3 +94,70 @@ def test_a_webhook_is_posted_to_over_http(url: str, address: str) -> None:
     """``json`` is http, ``jsons`` https."""
     assert Hook(url).is_webhook
     assert Hook(url).address == address
+
+
+SNAPSHOT = Snapshot(
+    counts={State.DONE: 8},
+    parked=0,
+    money=Money(4_000_000, 400_000, 25_000_000),
+    elapsed_s=12.3456,
+    eta_s=None,
+    in_flight=1,
+    in_flight_limit=2,
+    downloading=0,
+    downloads_limit=4,
+    submits_per_min=1.0,
+    submit_limit=None,
+    downloaded_bytes=3000,
+    needs_person=(NeedsAttention("kite", State.FAILED, "a secret prompt"),),
+)
+
+
+def looks(*counts: tuple[int, int, int]) -> list[list[When]]:
+    """Return what is found in looks at a run, each with so many failed, in doubt, and dollars used of 10."""
+    moments = Moments()
+    return [
+        moments.found(
+            replace(
+                SNAPSHOT,
+                counts={State.FAILED: failed, State.IN_DOUBT: doubts},
+                money=Money(1_000_000, (used - 1) * 1_000_000, 10_000_000),
+            )
+        )
+        for failed, doubts, used in counts
+    ]
+
+
+def test_each_moment_comes_once_a_run() -> None:
+    """The first failure, the first doubt, and 80 % of the budget, however often the run is looked at."""
+    assert looks((0, 0, 1), (0, 1, 7), (1, 1, 8), (2, 2, 9), (2, 0, 1), (3, 1, 9)) == [
+        [],
+        [When.DOUBT],
+        [When.FIRST_FAILURE, When.BUDGET],
+        [],
+        [],
+        [],
+    ]
+
+
+def test_what_was_so_before_the_run_is_no_news() -> None:
+    """A failure of last night is none, but one that is bought again and fails again is."""
+    assert looks((3, 2, 9), (3, 2, 9)) == [[], []]
+    assert looks((3, 0, 1), (2, 0, 1), (3, 0, 1)) == [[], [], [When.FIRST_FAILURE]]
+    moments = Moments()
+    endless = replace(SNAPSHOT, money=Money(4_000_000))
+    assert [moments.found(endless), moments.found(replace(endless, money=Money(10**12)))] == [[], []]
+
+
+def test_a_moment_is_told_with_counts_and_money_and_no_word_of_a_prompt() -> None:
+    """The run goes on, so there is no exit code."""
+    told = moment_notice(When.FIRST_FAILURE, replace(SNAPSHOT, counts={State.DONE: 8, State.FAILED: 1}), "night.yaml")
+    assert (told["event"], told["type"], told["exit_code"]) == ("first_failure", "failure", None)
+    assert told["title"] == "batchvid: night.yaml: a job failed"
+    assert told["message"] == "8 of 9 clips, $4.00 spent, 1 need attention"
+    assert told.keys() == notice(SUMMARY).keys()
+    assert "secret" not in json.dumps(told)
+    assert [moment_notice(when, SNAPSHOT, "m")["event"] for when in (When.DOUBT, When.BUDGET)] == [
+        "in_doubt",
+        "budget_80",
+    ]

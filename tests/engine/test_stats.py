@@ -10,7 +10,10 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits, Rate
-from batchvid.engine.stats import SHOWN, RunStatistics
+from batchvid.domain.records import standings
+from batchvid.domain.task import Fault, FaultKind, Phase
+from batchvid.engine.scheduler import Step
+from batchvid.engine.stats import LINES_SHOWN, SHOWN, RunStatistics
 from tests.engine.drive import PRICE, Drive, jobs
 
 
@@ -37,13 +40,13 @@ def test_what_this_run_did_is_counted() -> None:
     """Paid requests and downloaded bytes; newest clips first, a few of them."""
     drive = Drive(jobs(1))
     statistics = standing_of(drive)
-    for number in range(20):
+    for number in range(100):
         progress = Progress(f"j{number}", State.DONE)
         statistics.happened(life.SubmitStarted(1, PRICE, "f"), progress, at=1.0)
         statistics.happened(life.ClipSaved(f"j{number}.mp4", 10, "ab"), progress, at=float(number))
     snapshot = statistics.snapshot(now=drive.now, submits_per_min=0.0)
-    assert (snapshot.submits, snapshot.downloaded_bytes) == (20, 200)
-    assert [clip.job_id for clip in snapshot.newest] == [f"j{number}" for number in range(19, 19 - SHOWN, -1)]
+    assert (snapshot.submits, snapshot.downloaded_bytes) == (100, 1000)
+    assert [clip.job_id for clip in snapshot.newest] == [f"j{number}" for number in range(99, 99 - LINES_SHOWN, -1)]
 
 
 def test_jobs_that_need_a_person_are_listed_until_they_no_longer_do() -> None:
@@ -135,3 +138,99 @@ def test_one_url_for_two_jobs_is_told_once_for_each() -> None:
     told = [statistics.other_with("https://h/1", job_id=job_id) for job_id in ("a", "a", "b", "b", "c")]
     assert told == [None, None, "a", None, "a"]
     assert statistics.other_with("https://h/2", job_id="b") is None
+
+
+def test_jobs_under_way_are_told_with_age_progress_and_last_word() -> None:
+    """The oldest first; what the service said of a task is forgotten with it."""
+    statistics = standing_of(Drive(jobs(3)))
+
+    def under_way() -> list[tuple[str, State, float | None, float | None, str]]:
+        snapshot = statistics.snapshot(now=0.0, submits_per_min=0.0, at=100.0)
+        return [(one.job_id, one.state, one.age_s, one.progress_percent, one.status) for one in snapshot.under_way]
+
+    for number, name in enumerate("ab"):
+        row = Progress(name, State.SUBMITTING, attempt=1)
+        statistics.happened(life.SubmitStarted(1, PRICE, "f"), row, at=60.0 + number)
+    assert under_way()[0] == ("a", State.SUBMITTING, 40.0, None, "")
+    row = Progress("a", State.RUNNING, attempt=1, submitted_at=62.0)
+    statistics.happened(life.SubmitAccepted("t"), row, at=62.0)
+    statistics.happened(life.StillRunning("in_progress", 45.0), row, at=70.0)
+    assert under_way() == [
+        ("a", State.RUNNING, 38.0, 45.0, "in_progress"),
+        ("b", State.SUBMITTING, 39.0, None, ""),
+    ]
+    statistics.happened(life.PollFailed("HTTP 503"), row, at=71.0)
+    assert under_way()[0] == ("a", State.RUNNING, 38.0, 45.0, "HTTP 503")
+    statistics.happened(life.TaskSucceeded(None), row._replace(state=State.READY), at=72.0)
+    assert under_way()[0] == ("a", State.READY, 38.0, None, "")
+    statistics.happened(life.ClipSaved("a.mp4", 1, "h"), row._replace(state=State.DONE), at=73.0)
+    statistics.happened(life.TimedOut("late"), Progress("b", State.RUNNING, parked=True), at=74.0)
+    assert under_way() == []
+
+
+def test_a_deferred_job_is_not_running() -> None:
+    """Wherever jobs are counted: it stands for itself, whether its task or its clip is left for the next run."""
+    drive = Drive(jobs(3))
+    statistics = standing_of(drive)
+    for _ in range(3):
+        drive.submit()
+    drive.record(0, life.TimedOut("late"))
+    drive.record(1, life.TaskSucceeded(None))
+    drive.record(1, life.DownloadFailed("gone", parked=True))
+    snapshot = statistics.snapshot(now=drive.now, submits_per_min=0.0)
+    found = {state: number for state, number in standings(snapshot).items() if number}
+    assert found == {State.RUNNING: 1, "parked": 2}
+    assert (snapshot.parked, snapshot.parked_ready, snapshot.counts[State.RUNNING]) == (2, 1, 2)
+
+
+def test_an_outage_has_a_beginning_a_cause_a_next_look_and_no_estimate() -> None:
+    """A single bad answer is none, and one good answer ends it."""
+    drive = Drive(jobs(3), Limits(in_flight=2))
+    statistics = standing_of(drive)
+    index = drive.submit()
+    fault = Fault(FaultKind.UNAVAILABLE, "unavailable (HTTP 503)")
+    began = drive.now
+    drive.poll_failed(drive.wait_for(Step.POLL), fault)
+    sent = drive.now
+    early = statistics.snapshot(now=sent + 1.0, submits_per_min=0.0)
+    assert (early.away_s, early.next_look_s) == (None, None)
+    assert early.eta_s is not None
+    drive.poll_failed(drive.wait_for(Step.POLL), fault)
+    drive.now = sent + 60.0
+    out = statistics.snapshot(now=drive.now, submits_per_min=0.0)
+    assert (out.away_s, out.away_because, out.eta_s) == (60.0, "unavailable (HTTP 503)", None)
+    assert out.next_look_s == 0.0, "the pace of submitting is not what keeps it from looking"
+    drive.polled(drive.wait_for(Step.POLL), Phase.RUNNING)
+    back = statistics.snapshot(now=drive.now, submits_per_min=0.0)
+    assert (back.away_s, back.away_because) == (None, "")
+    assert back.eta_s is not None
+    assert began <= sent
+    assert drive.state(index).state is State.RUNNING
+
+
+def test_what_a_stop_still_waits_for_is_bounded() -> None:
+    """By the last task's time where no more is submitted, and by the requests under way where the run is to end."""
+    drive = Drive(jobs(3), Limits(task_timeout_s=1200.0))
+    statistics = standing_of(drive)
+    drive.submit()
+    assert statistics.snapshot(now=drive.now, submits_per_min=0.0).at_most_s is None
+    drive.scheduler.breaker.halt(Exit.STOPPED, "the time window has closed")
+    assert statistics.snapshot(now=drive.now + 200.0, submits_per_min=0.0).at_most_s == pytest.approx(1000.0)
+    other = Drive(jobs(3))
+    statistics = standing_of(other)
+    other.started()
+    other.scheduler.draining = True
+    assert statistics.snapshot(now=other.now, submits_per_min=0.0).at_most_s == 300.0
+    assert statistics.snapshot(now=other.now + 250.0, submits_per_min=0.0).at_most_s == 50.0
+
+
+def test_an_estimate_of_what_nobody_has_seen_says_so() -> None:
+    """Until a task has finished, in this run or in an earlier one."""
+    drive = Drive(jobs(3))
+    statistics = standing_of(drive)
+    assert statistics.snapshot(now=0.0, submits_per_min=0.0).eta_is_stated
+    statistics.task_took(45.0)
+    assert not statistics.snapshot(now=0.0, submits_per_min=0.0).eta_is_stated
+    before = Drive(jobs(3))
+    before.scheduler.planner.of(before.scheduler.jobs[0].timing_class).learn(45.0)
+    assert not standing_of(before).snapshot(now=0.0, submits_per_min=0.0).eta_is_stated

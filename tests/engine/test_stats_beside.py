@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
 from batchvid.domain.results import Money
-from batchvid.engine.stats import SHOWN, WatchStatistics
+from batchvid.engine.stats import LINES_SHOWN, WatchStatistics
 from tests.engine.drive import AT, jobs
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def test_the_pace_is_that_of_the_last_minute() -> None:
 
 def test_the_newest_clips_are_shown_newest_first() -> None:
     """A few of many, in whatever order the journal names them."""
-    statistics = WatchStatistics(jobs(30), Limits())
-    for number in [*range(0, 30, 2), *range(1, 30, 2)]:
+    statistics = WatchStatistics(jobs(90), Limits())
+    for number in [*range(0, 90, 2), *range(1, 90, 2)]:
         statistics.stands(row(f"j{number}", State.DONE, path=f"j{number}.mp4", size_bytes=10, finished_at=AT + number))
     found = seen(statistics)
-    assert [clip.job_id for clip in found.newest] == [f"j{number}" for number in range(29, 29 - SHOWN, -1)]
-    assert found.downloaded_bytes == 300
+    assert [clip.job_id for clip in found.newest] == [f"j{number}" for number in range(89, 89 - LINES_SHOWN, -1)]
+    assert found.downloaded_bytes == 900
 
 
 def test_jobs_need_a_person_until_they_no_longer_do() -> None:

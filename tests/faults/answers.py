@@ -56,7 +56,7 @@ def key_refused(lab: Lab) -> None:
     )
     ran = lab.run(env=lab.environment(COMETAPI_KEY="sk-of-yesterday"))
     lab.ended(ran, 6)
-    lab.says(ran, "the key was refused", "req", "check the key", "8 jobs left")
+    lab.says(ran, "the key was refused", "req", "check the key", "remaining 8 jobs")
     lab.expect("I8", lab.ledger()["requests"]["create"] == 1, f"{lab.ledger()['requests']} for one wrong key")
     nothing_sent(lab, ran, *names)
     lab.manifest(jobs(*names), head=ONE_BY_ONE)
@@ -87,7 +87,7 @@ def quota_gone(lab: Lab) -> None:
     for sent in (2, 3, 4):
         ran = lab.run()
         lab.ended(ran, 6)
-        lab.says(ran, "no quota left", "4 jobs left", "batchvid run")
+        lab.says(ran, "no quota left", "remaining 4 jobs", "batchvid run")
         lab.others_done("j0")
         lab.expect("I8", lab.ledger()["requests"]["create"] == sent, "submitted after the quota was gone")
         lab.expect("I2", list(lab.states().values()).count("pending") >= 1, f"{lab.states()}")

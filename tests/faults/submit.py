@@ -88,7 +88,7 @@ def no_such_name(lab: Lab) -> None:
         names.write_text(f"hosts: {order}\n")
         ran = lab.run(api=named, under=there)
         lab.ended(ran, 5)
-        lab.says(ran, "could not be resolved", "batchvid run", "2 jobs left")
+        lab.says(ran, "could not be resolved", "batchvid run", "remaining 2 jobs")
         nothing_sent(lab, ran, "hurt", "well")
     lab.manifest(TWO, head=IN_CLEAR + quick(submits="unlimited", backoff="0.1s..0.2s"))
     going = lab.start("run", lab.manifest_path, api=named, under=there)
@@ -111,7 +111,7 @@ def unreachable(lab: Lab) -> None:
     for under in ([], ["unshare", "-n"]):
         ran = lab.run(api=address, under=under)
         lab.ended(ran, 5)
-        lab.says(ran, "could not be reached", "batchvid run", "2 jobs left")
+        lab.says(ran, "could not be reached", "batchvid run", "remaining 2 jobs")
         nothing_sent(lab, ran, "hurt", "well")
     lab.manifest(TWO, head=quick(submits="unlimited", backoff="0.1s..0.2s"))
     going = lab.start("run", lab.manifest_path, api=address)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchvid.domain import lifecycle as life
 from batchvid.journal import event_log as eventlog
+from batchvid.journal.base import DURABLE, event_data, event_of
 from batchvid.journal.event_log import EventLog
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchvid.domain.lifecycle import Event
 
 
 def test_events_are_lines_of_json_after_a_flush(tmp_path: Path) -> None:
@@ -154,3 +158,29 @@ def test_a_line_that_cannot_be_read_tells_nothing(tmp_path: Path, line: bytes) -
     path = tmp_path / "log.jsonl"
     path.write_bytes(line + b"\n")
     assert eventlog.pace_changes(path) == []
+
+
+def test_a_kept_event_can_be_made_of_what_is_kept() -> None:
+    """Of each kind, through JSON; a kind that nobody knows is none."""
+    events: list[Event] = [
+        life.SubmitStarted(2, 400_000, "f"),
+        life.SubmitAccepted("task_1", "veo"),
+        life.SubmitRefused("no", counted=True),
+        life.SubmitUnsure("reset", "héllo".encode()),
+        life.TaskAdopted("task_1"),
+        life.Reopened("a person"),
+        life.TaskSucceeded("https://h/1", 5.0, "veo"),
+        life.TaskFailed("no"),
+        life.TimedOut("late"),
+        life.DownloadFailed("gone", parked=True),
+        life.UrlExpired("old"),
+        life.ClipSaved("a.mp4", 10, "ab", ("8 s, not 4 s",)),
+        life.ClipMissing("gone"),
+        life.RefusalsProven("seen"),
+        life.GaveUp("no"),
+    ]
+    assert {type(event) for event in events} == DURABLE
+    for event in events:
+        data = json.loads(json.dumps(event_data(event)))
+        assert event_of(life.KeptEvent(1, "a", 1, 5.0, type(event).__name__, data)) == event
+    assert event_of(life.KeptEvent(1, "a", 1, 5.0, "Perished", {})) is None

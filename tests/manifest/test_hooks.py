@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchvid.domain.notice import Hook
+from batchvid.domain.notice import Hook, When
 from batchvid.manifest import values
 
 if TYPE_CHECKING:
@@ -44,6 +44,38 @@ def test_what_is_no_way_to_tell_anybody_is_refused_without_being_repeated(desk: 
     """It may be a secret that stands in the wrong place."""
     (complaint,) = desk.complaints(f"notify: [{written!r}]\n{JOBS}" if words else f"notify: [{written}]\n{JOBS}")
     assert ": notify[0]: " in complaint
+    assert words in complaint
+    assert "s3cret" not in complaint
+
+
+def test_a_hook_may_say_when(desk: Desk) -> None:
+    """Beside those that are told of the end; in any order, and by a variable too."""
+    loaded = desk.load(
+        "notify: [$HOOK_URL, {url: jsons://h/x, when: [doubt, end]}, "
+        f"{{url: $PAGER, when: ['budget-80%', first-failure]}}]\n{JOBS}"
+    )
+    assert loaded.notify == (
+        Hook(env="HOOK_URL", when=(When.END,)),
+        Hook("jsons://h/x", when=(When.DOUBT, When.END)),
+        Hook(env="PAGER", when=(When.BUDGET, When.FIRST_FAILURE)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{url: jsons://h/s3cret}", "notify[0]: when is missing"),
+        ("{when: [end]}", "notify[0]: url is missing"),
+        ("{url: jsons://h/s3cret, when: []}", "notify[0].when: is empty"),
+        ("{url: jsons://h/s3cret, when: end}", "notify[0].when: is text, and a list is wanted"),
+        ("{url: jsons://h/s3cret, when: [night]}", "notify[0].when[0]: "),
+        ("{url: s3cret, when: [end]}", "notify[0].url: is not a URL"),
+        ("{url: jsons://h/s3cret, when: [end], whom: me}", "notify[0].whom: unknown key"),
+    ],
+)
+def test_a_hook_that_says_it_wrong_is_told_where(desk: Desk, written: str, words: str) -> None:
+    """And nothing of its URL is repeated."""
+    (complaint,) = desk.complaints(f"notify: [{written}]\n{JOBS}")
     assert words in complaint
     assert "s3cret" not in complaint
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.job import Frame
 from batchvid.domain.limits import Limits
-from batchvid.domain.notice import Hook
+from batchvid.domain.notice import Hook, When
 from batchvid.domain.spec import job_text, read_job
 from batchvid.domain.task import ProviderName, ProxyUse
 from batchvid.manifest.model import Manifest
@@ -79,6 +79,15 @@ def test_an_address_that_is_written_out_is_not_published() -> None:
     assert "hush" not in published.head
     assert '"env":"TELL"' in published.head
     assert published.kept_back == ("https://example.com/…",)
+
+
+def test_only_whom_to_tell_of_the_end_is_published() -> None:
+    """What happens before that, the run tells that watches all machines; and the text is as it was before."""
+    end, doubt = Hook(env="TELL"), Hook(env="PAGER", when=(When.DOUBT,))
+    both = Hook(env="BOTH", when=(When.DOUBT, When.END))
+    published = publication(replace(MANIFEST, notify=(end, doubt, both)))
+    assert manifest_of(published.head, MANIFEST.jobs).notify == (end, Hook(env="BOTH"))
+    assert publication(replace(MANIFEST, notify=(end, doubt))) == publication(replace(MANIFEST, notify=(end,)))
 
 
 def test_the_digest_is_the_same_wherever_the_manifest_is_read() -> None:

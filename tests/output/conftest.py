@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Job, State
 from batchvid.domain.limits import Limits, Rate
-from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, Summary
+from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, Summary, UnderWay
 from batchvid.manifest.model import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NINE_AM = 1_773_306_000.0
 """2026-03-12T09:00:00Z."""
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let people's times be those of UTC, wherever the tests run."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
@@ -48,7 +63,11 @@ def snapshot() -> Snapshot:
         stopping=None,
         slowed_by='the service said "too fast"',
         newest=tuple(
-            NewClip(f"kite-{n}", f"day/kite-{n}.mp4", 3_100_000, NINE_AM - 5 * (337 - n)) for n in range(337, 329, -1)
+            NewClip(f"kite-{n}", f"day/kite-{n}.mp4", 3_100_000, NINE_AM - 5 * (337 - n)) for n in range(337, 297, -1)
+        ),
+        under_way=tuple(
+            UnderWay(f"kite-{n}", State.RUNNING, 300.0 - 5 * n, 2.0 * n if n % 3 else None, "in_progress")
+            for n in range(1, 21)
         ),
         needs_person=(
             NeedsAttention("kite-7", State.IN_DOUBT, "the connection broke before an answer came"),

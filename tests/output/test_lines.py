@@ -156,8 +156,8 @@ def test_statistics_come_once_a_minute(snapshot: Snapshot) -> None:
         watched.view.stats(replace(snapshot, elapsed_s=float(second)))
     assert len(watched.lines) == 10
     assert watched.lines[0] == (
-        "09:00:00Z stats     337 done, 3 ready, 19 running, 1 submitting, 634 pending, 4 failed, 2 in doubt; "
-        "1 deferred; 20 of 20 in flight; 4.8 submits/min (limit 10/min); "
+        "09:00:00Z stats     337 done, 3 ready, 18 running, 1 submitting, 634 pending, 1 deferred, 4 failed, "
+        "2 in doubt; 20 of 20 in flight; 4.8 submits/min (limit 10/min); "
         "$134.80 spent, $8.00 reserved, of a budget of $500.00; "
         "1 min elapsed; about 1 h 13 min remaining"
     )

@@ -10,9 +10,10 @@ import pytest
 
 from batchvid.cli.output.jsonl import stats_json
 from batchvid.cli.output.lines import PlainLines, stats_line
-from batchvid.cli.output.live import console_on, panel
+from batchvid.cli.output.live import panel
 from batchvid.cli.output.machines import machines_json, machines_lines, parts_words
 from batchvid.cli.output.metrics import MetricsFile
+from batchvid.cli.output.picture import console_on
 from batchvid.cli.output.summary import summary_lines
 from batchvid.domain.errors import Exit
 from batchvid.domain.machines import Machine, Machines, Standing

@@ -6,7 +6,7 @@ import io
 import json
 from dataclasses import replace
 
-from batchvid.cli.output.live import console_on
+from batchvid.cli.output.picture import console_on
 from batchvid.cli.plan import ROWS_SHOWN, plan_json, plan_lines, print_plan
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import Limits, OnChange

@@ -102,14 +102,15 @@ def test_people_read_counts_money_and_the_newest_clip(manifest: Manifest) -> Non
     assert "$0.60 spent, $0.40 reserved, of a budget of $25.00" in shown
     assert "failed    walk-01: internal error" in shown
     assert "batchvid retry /films/kites.yaml --failed" in shown
-    assert "kite  kite.mp4, 3.1 MB, 2026-03-12T09:01:35Z" in shown
+    assert "Newest clips (times in UTC):\n  kite  kite.mp4, 3.1 MB, 2026-03-12 09:01:35" in shown
 
 
 def test_a_parked_job_is_looked_for_again_at_no_price(manifest: Manifest) -> None:
     """A task that timed out is paid: the next run polls it."""
     late = Progress("kite", State.RUNNING, 3, 1, parked=True, reason="still 'queued' after 1200 s")
     shown = "\n".join(status_text(manifest, {"kite": late}, MONEY))
-    assert "(1 deferred)" in shown
+    assert "  2 pending, 1 deferred\n" in shown
+    assert "running" not in shown.split("Needs attention")[0]
     assert "deferred  kite: still 'queued' after 1200 s" in shown
     assert "free: batchvid run /films/kites.yaml" in shown
 

@@ -15,7 +15,8 @@ import pytest
 
 from batchvid.cli.output.jsonl import JsonLines
 from batchvid.cli.output.lines import PlainLines
-from batchvid.cli.output.live import LiveView, Screen, console_on
+from batchvid.cli.output.live import LiveView, Screen
+from batchvid.cli.output.picture import console_on
 from batchvid.cli.streams import CHUNK_CHARS, WAITING_CHARS_MAX, SafeStream
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitUnsure

@@ -17,7 +17,7 @@ from batchvid.domain.results import Money, NeedsAttention
 if TYPE_CHECKING:
     from batchvid.domain.results import Summary
 
-STANDING = "337 done, 3 ready, 19 running, 634 pending, 4 failed, 3 in doubt"
+STANDING = "337 done, 3 ready, 18 running, 634 pending, 4 failed, 3 in doubt"
 
 
 def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary) -> None:
@@ -36,7 +36,7 @@ def test_the_summary_answers_what_a_person_asks_in_the_morning(summary: Summary)
         "  … and 6 more: batchvid status jobs/night.yaml",
         "  To go through what is in doubt: batchvid doubts jobs/night.yaml",
         "  The content was refused: edit the prompt of dawn, then: batchvid retry jobs/night.yaml dawn",
-        "Next: batchvid run jobs/night.yaml does the 656 jobs left, and nothing twice.",
+        "Next: batchvid run jobs/night.yaml does the remaining 656 jobs, and nothing twice.",
         "Exit 4: 3 jobs are in doubt: they may be paid, and only a person can tell.",
     ]
 
@@ -48,7 +48,7 @@ def test_a_run_is_not_promised_to_do_what_waits_for_a_person(summary: Summary) -
     ended = replace(
         summary, counts={State.FAILED: 1, State.PENDING: 3}, needs_person=(failed, waiting), exit_code=Exit.FAILED
     )
-    assert "Next: batchvid run jobs/night.yaml does the 2 jobs left, and nothing twice." in summary_lines(ended)
+    assert "Next: batchvid run jobs/night.yaml does the remaining 2 jobs, and nothing twice." in summary_lines(ended)
     stuck = replace(ended, counts={State.FAILED: 1, State.PENDING: 1})
     assert not [line for line in summary_lines(stuck) if line.startswith("Next:")]
 

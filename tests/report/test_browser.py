@@ -193,6 +193,15 @@ def test_printed_the_sheet_is_whole_and_the_controls_are_gone(opener: Opener, ni
     at_peace(opened)
 
 
+def test_printed_in_the_dark_the_paper_is_not_black(opener: Opener, night: Path) -> None:
+    """Neither the page, nor what stands beside an upright clip."""
+    page = opener(night).page
+    page.emulate_media(media="print", color_scheme="dark")
+    style = "getComputedStyle(document.documentElement)"
+    colours = [page.evaluate(f"{style}.getPropertyValue('{name}')").strip() for name in ("--ground", "--mat")]
+    assert colours == ["#fff", "#e3e0da"]
+
+
 def test_however_many_clips_there_are_the_document_holds_those_in_sight(
     opener: Opener, tmp_path: Path, make_clip: MakeClip
 ) -> None:

@@ -134,3 +134,11 @@ def test_the_page_knows_neither_the_task_nor_the_url_nor_where_the_frames_lie() 
     )
     assert b"secret" not in text
     assert b"mallory" not in text
+
+
+@pytest.mark.parametrize("is_sandbox", [True, False])
+def test_a_page_of_the_sandbox_says_so(*, is_sandbox: bool) -> None:
+    """What it counts as spent was never paid."""
+    kept = Kept(progress={"j": Progress("j", State.DONE)}, sandbox=is_sandbox)
+    rendered = page(report([a_job("j")], kept), name="n", manifest="m", made_at=MADE_AT, pictures=frozenset())
+    assert (b"SANDBOX: nothing was paid" in rendered) is is_sandbox

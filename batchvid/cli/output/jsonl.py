@@ -15,7 +15,7 @@ from batchvid.cli.output.machines import machines_json
 from batchvid.cli.output.summary import MEANINGS, summary_json
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain.plan import cost_of_plan, short_micros, short_today_micros
-from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, sums
+from batchvid.domain.records import EVENT, counts, dollars, record, rfc3339, standings, sums
 from batchvid.engine.observer import Observer, Verbosity
 
 if TYPE_CHECKING:
@@ -101,11 +101,16 @@ def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None 
     }
 
 
+def event_name(kind: str) -> str:
+    """Return an event's name as programs are told it: ``clip_saved``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
+
+
 def job_json(job_id: str, event: Event, progress: Progress, *, at: float) -> dict[str, Any]:
     """Return a ``job`` object; its ``event`` is the event's name in snake case: ``clip_saved``."""
     from batchvid.domain import lifecycle as life
 
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    name = event_name(type(event).__name__)
     reason = getattr(event, "reason", progress.reason)
     told = record(EVENT, progress, type="job", at=rfc3339(at), id=job_id, event=name, reason=reason)
     if isinstance(event, life.StillRunning):
@@ -139,6 +144,10 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
+        "standings": standings(snapshot),
+        "away_s": _number(snapshot.away_s),
+        "away_because": snapshot.away_because or None,
+        "sandbox": snapshot.sandbox,
         **machines_json(snapshot.machines),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -11,6 +12,7 @@ from batchvid.cli.output.machines import FULL_PACE, workers_words
 from batchvid.cli.output.summary import money_line, summary_lines
 from batchvid.cli.streams import Interval, SafeStream, safe_stream
 from batchvid.domain import lifecycle as life
+from batchvid.domain.records import standings
 from batchvid.domain.text import clean
 from batchvid.engine.observer import Verbosity
 
@@ -54,7 +56,7 @@ class PlainLines:
 
     def event(self, job_id: str, event: Event, progress: Progress) -> None:
         """Write what happened to the job, when its kind matters at this verbosity."""
-        told = _told(event, progress, self._verbosity)
+        told = told_of(event, progress, self._verbosity)
         if told is not None:
             word, what = told
             name = text.job_name(job_id)
@@ -111,11 +113,27 @@ class PlainLines:
 
 def is_slowed(snapshot: Snapshot) -> bool:
     """Whether the run goes slower than its limits allow, because the service asked for it or is away."""
-    return snapshot.slowed_to < FULL_PACE or snapshot.paused_s > 0
+    return snapshot.slowed_to < FULL_PACE or snapshot.paused_s > 0 or snapshot.away_s is not None
+
+
+HTTP = re.compile(r"HTTP \d{3}")
+CAUSE_SHOWN = 80
+
+
+def away_text(snapshot: Snapshot) -> str:
+    """Return since when the service has not answered, why, and when it is asked again."""
+    code = HTTP.search(snapshot.away_because)
+    cause = code[0] if code else clean(snapshot.away_because, CAUSE_SHOWN)
+    told = f"the service has not answered for {text.duration(snapshot.away_s or 0.0)} ({cause})"
+    if snapshot.next_look_s is None:
+        return told
+    return f"{told}; next look in {text.duration(max(1.0, snapshot.next_look_s))}"
 
 
 def slowed_text(snapshot: Snapshot) -> str:
     """Return ``to 50 %, pause 12 s: the service said "too fast"``, or what else is the reason."""
+    if snapshot.away_s is not None:
+        return away_text(snapshot)
     parts = []
     if snapshot.slowed_to < FULL_PACE:
         parts.append(f"to {max(1, round(snapshot.slowed_to * 100))} %")
@@ -127,19 +145,30 @@ def slowed_text(snapshot: Snapshot) -> str:
 def stats_line(snapshot: Snapshot) -> str:
     """Return how the run stands, as one line."""
     parts = [
-        text.state_counts(snapshot.counts) or "no jobs",
+        text.state_counts(standings(snapshot)) or "no jobs",
         f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
         f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
         money_line(snapshot.money),
         f"{text.duration(snapshot.elapsed_s)} elapsed" if snapshot.active else "no run is active",
     ]
-    if snapshot.parked:
-        parts.insert(1, f"{snapshot.parked:,} deferred")
     if snapshot.machines is not None:
         parts.append(workers_words(snapshot.machines))
-    if snapshot.eta_s is not None:
-        parts.append(f"about {text.duration(snapshot.eta_s)} remaining")
+    if (left := remaining_words(snapshot)) is not None:
+        parts.append(left)
     return "; ".join(parts)
+
+
+def remaining_words(snapshot: Snapshot) -> str | None:
+    """Return how much longer it takes, or at most; ``None`` while that is only guessed."""
+    if not snapshot.active:
+        return None
+    about = None if snapshot.eta_s is None or snapshot.eta_is_stated else f"about {text.duration(snapshot.eta_s)}"
+    if not snapshot.stopping:
+        return about and f"{about} remaining"
+    if snapshot.at_most_s is None:
+        return None
+    is_near = about is not None and 0.0 < (snapshot.eta_s or 0.0) < snapshot.at_most_s
+    return f"{f'{about}, ' if is_near else ''}{text.at_most(snapshot.at_most_s)} remaining"
 
 
 QUIET, NORMAL, VERBOSE = Verbosity
@@ -177,7 +206,7 @@ TOLD: Mapping[type[Event], tuple[Verbosity, str, Callable[[Any, Progress], str]]
 """From which verbosity on an event matters, its word, and what there is to say."""
 
 
-def _told(event: Event, progress: Progress, verbosity: Verbosity) -> tuple[str, str] | None:
+def told_of(event: Event, progress: Progress, verbosity: Verbosity) -> tuple[str, str] | None:
     """Return an event's word and what there is to say; ``None`` when it does not matter at this verbosity."""
     if isinstance(event, life.DownloadFailed) and event.parked:
         return "not saved", f"{text.why(event.reason)}; the next run fetches it, free"

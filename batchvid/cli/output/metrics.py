@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.cli.streams import Interval
-from batchvid.domain.job import State
 from batchvid.domain.machines import Standing
-from batchvid.domain.records import dollars
+from batchvid.domain.records import dollars, standings
 from batchvid.engine.observer import Observer
 from batchvid.storage.fs import write_whole
 
@@ -31,7 +30,7 @@ WRITE_EVERY_S = 15.0
 READABLE = 0o644
 """The node exporter runs as somebody else."""
 GAUGES = {
-    "batchvid_jobs": "Jobs of the manifest by state.",
+    "batchvid_jobs": "Jobs of the manifest by state, each once; parked: left for the next run.",
     "batchvid_parked_jobs": "Jobs left for the next run: tasks timed out, clips that could not be fetched.",
     "batchvid_money_spent_dollars": "What accepted attempts cost whose task is over, over all runs.",
     "batchvid_money_reserved_dollars": "What is reserved for attempts under way or in doubt.",
@@ -166,8 +165,8 @@ class MetricsView(Observer):
 
 
 def _stands(run: Snapshot | Summary) -> Iterator[Sample]:
-    for state in State:
-        yield Sample("batchvid_jobs", run.counts.get(state, 0), (("state", state.value),))
+    for state, number in standings(run).items():
+        yield Sample("batchvid_jobs", number, (("state", state),))
     yield Sample("batchvid_parked_jobs", run.parked)
     yield from _money(run.money)
     if run.machines is not None:

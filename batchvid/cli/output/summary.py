@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from batchvid.cli.output import advice, text
@@ -10,7 +9,7 @@ from batchvid.cli.output.machines import machines_json, took_part_line
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
-from batchvid.domain.records import counts, dollars, rfc3339, sums
+from batchvid.domain.records import DEFERRED, counts, dollars, rfc3339, standings, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -64,9 +63,12 @@ BEFORE_THE_NEXT_RUN = {
 def summary_lines(summary: Summary) -> Iterator[str]:
     """Yield the end of a run for people, the exit code's meaning last."""
     jobs = sum(summary.counts.values())
-    parked = f"; {summary.parked:,} deferred to the next run" if summary.parked else ""
+    if summary.sandbox:
+        yield "SANDBOX: nothing was paid, and the clips are made up."
     others = f" {summary.not_chosen:,} not chosen (--only)." if summary.not_chosen else ""
-    yield f"{text.count(jobs, 'job')}: {text.state_counts(_ended(summary.counts)) or 'nothing to do'}{parked}.{others}"
+    stand = _ended(standings(summary))
+    parked = f"; {stand.pop(DEFERRED):,} deferred to the next run" if summary.parked else ""
+    yield f"{text.count(jobs, 'job')}: {text.state_counts(stand) or 'nothing to do'}{parked}.{others}"
     yield f"Money: {money_line(summary.money)}."
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
@@ -82,11 +84,11 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield exit_line(summary)
 
 
-def _ended(counts: Mapping[State, int]) -> dict[State, int]:
+def _ended(counts: Mapping[Any, int]) -> dict[str, int]:
     """Return the counts as a run leaves them: for the answer to a paid request nobody waits any more."""
-    found = Counter({state: number for state, number in counts.items() if number})
-    found[State.IN_DOUBT] += found.pop(State.SUBMITTING, 0)
-    return dict(found)
+    found: dict[str, int] = {state: number for state, number in counts.items() if number}
+    doubts = sum(found.pop(state, 0) for state in (State.IN_DOUBT, State.SUBMITTING))
+    return {**found, State.IN_DOUBT: doubts}
 
 
 def film_lines(films: Sequence[FilmReport]) -> Iterator[str]:
@@ -120,9 +122,8 @@ def needing_person(summary: Summary) -> int:
 
 
 def _next(summary: Summary) -> Iterator[str]:
-    left = sum(
-        number for state, number in _ended(summary.counts).items() if state is not State.IN_DOUBT and state.is_open
-    )
+    ended = _ended(summary.counts)
+    left = sum(ended.get(state, 0) for state in State if state is not State.IN_DOUBT and state.is_open)
     left -= sum(job.state is State.PENDING for job in summary.needs_person)  # no run does what waits for a decision
     first = BEFORE_THE_NEXT_RUN.get(summary.exit_code)
     if summary.exit_code is Exit.BUDGET and DAY_LIMIT in (summary.stopped or ""):
@@ -132,7 +133,9 @@ def _next(summary: Summary) -> Iterator[str]:
     if left or first:
         again = advice.command("run", summary.manifest)
         does = (
-            f"does the {text.count(left, 'job')} left, and nothing twice" if left else "goes on, and does nothing twice"
+            f"does the remaining {text.count(left, 'job') if left > 1 else 'job'}, and nothing twice"
+            if left
+            else "goes on, and does nothing twice"
         )
         yield f"Next: {f'{first}, then ' if first else ''}{again} {does}."
 
@@ -203,6 +206,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "needs_person": [needs_person_json(job) for job in summary.needs_person],
         "films": [film_json(report) for report in summary.films],
         "exit_code": int(summary.exit_code),
+        "standings": standings(summary),
+        "sandbox": summary.sandbox,
         **machines_json(summary.machines),
     }
 

@@ -12,7 +12,6 @@ from batchvid.domain.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batchvid.domain.job import State
     from batchvid.domain.limits import Rate
     from batchvid.domain.plan import Cost
 
@@ -101,7 +100,34 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
 
 
-def state_counts(counts: Mapping[State, int]) -> str:
+def local_clock(at: float) -> str:
+    """Return the time of day of *at* (UTC epoch seconds) here, as ``HH:MM:SS``; `zone` names where that is."""
+    return _local(at).strftime("%H:%M:%S")
+
+
+def local_moment(at: float | None) -> str:
+    """Return *at* (UTC epoch seconds) here, as ``2026-03-12 10:00:29``; ``time unknown`` for ``None``."""
+    return "time unknown" if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def zone(at: float) -> str:
+    """Return the name of the local zone at that moment: ``CET``, or ``UTC+07:00`` where it has no letters."""
+    local = _local(at)
+    name = local.strftime("%Z")
+    return name if name.isalpha() else f"UTC{local.isoformat()[-6:]}"
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC).astimezone()
+
+
+def at_most(seconds: float) -> str:
+    """Return ``up to 4 min``: rounded up, so that it is no promise that is broken, and does not tick."""
+    step_s = MINUTE_S if seconds > MINUTE_S else 10
+    return f"up to {duration(math.ceil(max(seconds, 1.0) / step_s) * step_s)}"
+
+
+def state_counts(counts: Mapping[str, int]) -> str:
     """Return ``12 done, 3 running``, leaving out what is 0."""
     return ", ".join(f"{counts[state]:,} {word(state)}" for state in sorted(counts, key=ORDER.index) if counts[state])
 

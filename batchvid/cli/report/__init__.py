@@ -23,7 +23,7 @@ from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.posters import FOLDER, Posters, Wanted
 from batchvid.engine.spending import money_of
-from batchvid.engine.target import journal_of
+from batchvid.engine.target import SANDBOX, journal_of
 from batchvid.providers.credentials import store_settings, without_secrets
 from batchvid.storage.fs import public_mode
 from batchvid.storage.output import Output
@@ -159,6 +159,7 @@ def _kept(manifest: Manifest) -> Kept:
             missing=frozenset(lost),
             money=money_of(journal, manifest.limits),
             machines=journal.machines(),
+            sandbox=journal.meta_get("service") == SANDBOX,
         )
 
 
