@@ -20,6 +20,7 @@ from batchvid.cli.options import (
     manifests_argument,
     output_option,
     read_journal,
+    read_takes,
     safe_names_line,
     warn_of_forgotten,
     warn_of_names,
@@ -52,7 +53,16 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 40
 """A plan of 100,000 new jobs is told by its sums; this many rows of each kind are listed."""
-LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.MOVED, Action.ORPHANED)
+LISTED = (
+    Action.NEW,
+    Action.CHANGED,
+    Action.REJECTED,
+    Action.RUNNING,
+    Action.IN_DOUBT,
+    Action.FAILED,
+    Action.MOVED,
+    Action.ORPHANED,
+)
 """In this order. What is done needs no line."""
 NAME_SHOWN = 300
 REASON_SHOWN = 300
@@ -63,6 +73,7 @@ REMOVED, ADDED = r"\[-.*?-\]", r"\{\+.*?\+\}"
 MARKS = {
     Action.NEW: "+",
     Action.CHANGED: "~",
+    Action.REJECTED: "*",
     Action.RUNNING: ">",
     Action.IN_DOUBT: "?",
     Action.FAILED: "!",
@@ -73,6 +84,7 @@ MARKS = {
 STYLES = {
     Action.NEW: "green",
     Action.CHANGED: "yellow",
+    Action.REJECTED: "yellow",
     Action.RUNNING: "cyan",
     Action.IN_DOUBT: "magenta",
     Action.FAILED: "red",
@@ -96,7 +108,8 @@ def plan_command(
     """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
 
     Of a job that was edited after it was paid, it shows what has changed: words, frames, fields. A job that is paid
-    under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
+    under another id is moved: a run gives its clip the new name, and buys nothing. A clip that a person rejected is
+    bought again while its job has an attempt left. Nothing is sent.
 
     Several manifests are told one after the other, and at last what they come to.
     """
@@ -146,7 +159,8 @@ def _planned(manifest: Manifest, *, rebuy: bool, at_most: int | None) -> Planned
             warn_of_forgotten(manifest, journal)
         changed = changes_of(manifest, journal, made, at_most=None if at_most is None else at_most + 1)
     warn_of_names(manifest, {row.job_id for row in made.rows if row.submits})
-    films = film_reports(manifest.films, read_journal(manifest)[0], Output.of(manifest).clips) if manifest.films else []
+    rows = read_journal(manifest)[0] if manifest.films else {}
+    films = film_reports(manifest.films, rows, Output.of(manifest).clips, takes=read_takes(manifest))
     return Planned(manifest, made, money, lost, films, changed)
 
 

@@ -18,8 +18,10 @@ from batchvid.cli.options import (
     load,
     manifests_argument,
     output_option,
+    read_decisions,
     read_doubts,
     read_journal,
+    read_takes,
     warn_of_forgotten,
     warn_of_names,
 )
@@ -29,13 +31,15 @@ from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.machines import machines_json, machines_lines
 from batchvid.cli.output.summary import film_json, film_lines, money_line
 from batchvid.cli.streams import tell
+from batchvid.domain.decision import Verdict
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
+from batchvid.domain.lifecycle import attempts_used
 from batchvid.domain.records import (
     DEFERRED,
     NEED_ATTENTION,
-    STATUS,
+    STATUS_JSON,
     counts,
     records,
     rfc3339,
@@ -43,7 +47,7 @@ from batchvid.domain.records import (
     standings,
     sums,
 )
-from batchvid.domain.reopening import CRASHED
+from batchvid.domain.reopening import CRASHED, NO_DECISIONS, rejection
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.machines import Machines
@@ -132,7 +137,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Map
     if manifest.films:
         from batchvid.engine.films import film_reports
 
-        films = film_reports(manifest.films, rows, clips)
+        films = film_reports(manifest.films, rows, clips, takes=read_takes(manifest))
     active = journal_of(manifest).is_held()
     journal = journal_of(manifest).read()
     with journal or nullcontext():
@@ -141,16 +146,18 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Map
             warn_of_forgotten(manifest, journal)
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
     warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
+    decisions = read_decisions(manifest)
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     summed = standings_of(manifest, rows, run_active=active), _with_budget(money, manifest)
     if as_json:
-        told = status_object(manifest, rows, money, films=films, missing=lost, machines=machines)
+        told = status_object(manifest, rows, money, films=films, missing=lost, machines=machines, decisions=decisions)
         tell(json.dumps(told | {"standings": summed[0]}))
         return summed
     doubts = read_doubts(manifest, rows, run_active=active)
     for line in status_text(
-        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
-    ):
+        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts,
+        decisions=decisions,
+    ):  # fmt: skip
         tell(line)
     for line in () if machines is None else machines_lines(machines):
         tell(line)
@@ -178,6 +185,7 @@ def status_object(
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
     machines: Machines | None = None,
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
 ) -> dict[str, Any]:
     """Return the one object that ``status --json`` prints; its field names are a promise.
 
@@ -191,7 +199,7 @@ def status_object(
         **({} if manifest.bucket is None else {"state_folder": str(manifest.output)}),
         "counts": counts(by_state),
         "money": sums(_with_budget(money, manifest)),
-        "jobs": list(records(STATUS, manifest.jobs, progress)),
+        "jobs": list(records(STATUS_JSON, manifest.jobs, progress, decisions)),
         "films": [film_json(report) for report in films],
         "missing": sorted(missing),
         **machines_json(machines),
@@ -216,6 +224,7 @@ def status_text(
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
     doubts: Sequence[Doubt] = (),
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs attention with the next command, the newest clips.
 
@@ -236,6 +245,7 @@ def status_text(
         yield f"  their journal in {clean(str(manifest.output), 4096)}"
     if missing:
         yield f"  {missing_line(missing)}"
+    yield from review_lines(manifest, known, decisions, shown_name)
     yield from film_lines(films)
     orphans = len(progress.keys() - known.keys())
     if orphans:
@@ -250,6 +260,29 @@ def status_text(
             name = text.job_name(job_id)
             size, when = text.size(row.size_bytes or 0), text.local_moment(row.finished_at)
             yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {size}, {when}"
+
+
+def review_lines(
+    manifest: Manifest, known: Mapping[str, Progress], decisions: Mapping[tuple[str, int], Decision], named: str
+) -> Iterator[str]:
+    """Yield how the finished clips were judged, and which rejected ones no run buys again; nothing before a review."""
+    done = [row for row in known.values() if row.state is State.DONE]
+    found = [said for row in done if (said := decisions.get((row.job_id, row.attempt))) is not None]
+    if not found:
+        return
+    verdicts = Counter(said.verdict for said in found)
+    open_ones = len(done) - verdicts[Verdict.APPROVED] - verdicts[Verdict.REJECTED]
+    yield (
+        f"  {verdicts[Verdict.APPROVED]:,} approved, {verdicts[Verdict.REJECTED]:,} rejected, {open_ones:,} to be "
+        "looked at"
+    )
+    rejected = [row for row in done if rejection(row, decisions) is not None]
+    stuck = [row.job_id for row in rejected if attempts_used(row) >= manifest.limits.attempts]
+    if again := len(rejected) - len(stuck):
+        yield f"  {text.count(again, 'rejected clip')} bought again by the next run: {advice.command('plan', named)}"
+    if stuck:
+        names = stuck if len(stuck) <= advice.NAMED_AT_MOST else ["ID"]
+        yield f"  {text.count(len(stuck), 'rejected clip')}, no attempt left: {advice.command('redo', named, *names)}"
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
@@ -20,7 +20,7 @@ from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
-from batchvid.domain.reopening import CRASHED, reopenings, reopens_done, still_wakes
+from batchvid.domain.reopening import CRASHED, rejection, reopenings, reopens_done, still_wakes
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
@@ -32,6 +32,7 @@ from batchvid.engine.scheduler import Scheduler
 from batchvid.engine.spending import day_budget_of, money_of
 from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
+from batchvid.engine.takes import takes_of_films
 from batchvid.engine.target import journal_of
 from batchvid.engine.workers import InFlightPool, Runner
 from batchvid.journal import orphans
@@ -201,7 +202,7 @@ async def run(context: RunContext) -> Summary:
         shared = dependencies.ids.union(refused, *(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
-        films = await _films(context, scheduler, known, output.clips)
+        films = await _films(context, scheduler, known, journal, output.clips)
         for row in (rows | closed | known).values():  # a closed one may have been opened again behind a new clip
             statistics.stands(row)
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
@@ -248,9 +249,14 @@ def take_stock(context: RunContext, journal: Journal, output: Output) -> Stock:
     jobs = as_they_stand(manifest.jobs, dependencies, journal)
     only = options.chosen(jobs)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
+    decisions = journal.decisions(chosen)
     closed_too = reopens_done(options, manifest.limits)
+    ids = sorted({job_id for (job_id, _), one in decisions.items() if one.is_rejection})
+    rejected = [row for row in journal.progress_of(ids) if rejection(row, decisions) is not None]
     found = journal.progress_in_brief() if closed_too else journal.undone_progress()
-    again = reopenings(chosen, found, options=options, limits=manifest.limits)
+    again = reopenings(chosen, chain(found, rejected), options=options, limits=manifest.limits, decisions=decisions)
+    if stuck := [row.job_id for row in rejected if row.job_id not in again]:
+        note(stuck_line(stuck))
     for job_id, left_s in (journal.may_wake() if again else {}).items():
         if again.pop(job_id, None) is not None:
             warn(f"{job_id} stays in doubt: {still_wakes(left_s)}")
@@ -262,6 +268,16 @@ def take_stock(context: RunContext, journal: Journal, output: Output) -> Stock:
     if context.planned is not None:
         context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=stock.may_be_sent))
     return stock
+
+
+STUCK_TOLD = 5
+
+
+def stuck_line(ids: Sequence[str]) -> str:
+    """Return, in one line, which rejected clips no run buys again."""
+    names = ", ".join(ids[:STUCK_TOLD]) + (", …" if len(ids) > STUCK_TOLD else "")
+    what = "1 rejected clip has" if len(ids) == 1 else f"{len(ids):,} rejected clips have"
+    return f"{what} no attempt left (limits.attempts): batchvid redo MANIFEST ID buys one again: {names}"
 
 
 NAMES_TOLD = 20
@@ -367,7 +383,7 @@ async def _interruptible(runner: Runner, interrupts: Interrupts) -> None:
 
 
 async def _films(
-    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], clips: ClipStore
+    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], journal: Journal, clips: ClipStore
 ) -> tuple[FilmReport, ...]:
     """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
     interrupts, films = context.interrupts, context.manifest.films
@@ -378,16 +394,17 @@ async def _films(
     def is_stopped() -> bool:
         return stopped or interrupts.code is not None
 
-    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped)
+    takes = await settled(partial(takes_of_films, films, journal, clips))
+    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped, takes=takes)
     return tuple([report async for report in made])
 
 
 def clip_lines(manifest: Manifest, journal: JournalReader) -> Iterator[dict[str, Any]]:
     """Yield one object per clip on disk, in the manifest's order."""
-    jobs = {job.id: job for job in manifest.jobs}
+    jobs, decisions = {job.id: job for job in manifest.jobs}, journal.decisions()
     for row in journal.progress_of(jobs):
         if row.state is State.DONE:
-            yield clip_line(jobs[row.job_id], row)
+            yield clip_line(jobs[row.job_id], row, decisions.get((row.job_id, row.attempt)))
 
 
 async def run_many(contexts: Sequence[RunContext], ended: Ended) -> None:
