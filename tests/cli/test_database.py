@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,13 +20,14 @@ from batchvid.engine.stats import Watching
 from batchvid.engine.target import journal_of
 from batchvid.journal.postgres_db import Database, newest_version, scalar
 from tests.cli.project import ended, read_until
+from tests.cli.test_night import hook
 from tests.cli.test_secrets import written_below
 
 if TYPE_CHECKING:
     from tests.cli.project import Project
 
 PASSWORD = "hush"
-LOOKS = ("status", "plan", "verify", "report", "doubts", "export", "films")
+LOOKS = ("status", "plan", "verify", "report", "doubts", "export", "films", "list", "logs")
 """Commands that read a journal."""
 
 
@@ -67,6 +69,16 @@ def test_every_command_that_reads_a_journal_reads_this_one(project: Project, url
             assert (ran.code, without_advice(ran.out), ran.err) == (0, without_advice(wanted.out), wanted.err)
     found = json.loads(project.batchvid("status", "m.yaml", "--json", FILMS=url).out)
     assert [job["state"] for job in found["jobs"]] == ["done", "in_doubt"]
+
+
+def test_the_run_that_watches_tells_what_happens_once_for_all_machines(project: Project, url: str) -> None:
+    """Whoever's variable it is; the end is told as before."""
+    with hook() as one:
+        text = "notify: [{url: $PAGER, when: [first-failure, end]}]"
+        project.manifest("gull", "gull", "doomed", "doomed", text=text, attempts="1", submits="1/s")
+        ran = project.batchvid("run", "m.yaml", "--database", url, PAGER=f"json://{one.address}/pager")
+        assert ran.code == 3, ran
+    assert Counter(told["event"] for _, told in one.got) == {"first_failure": 1, "run_ended": 1}
 
 
 def test_what_mends_a_journal_mends_this_one(project: Project, url: str) -> None:

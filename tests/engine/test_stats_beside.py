@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.job import Progress, State
 from batchvid.domain.limits import Limits
+from batchvid.domain.records import standings
 from batchvid.domain.results import Money
 from batchvid.engine.stats import LINES_SHOWN, WatchStatistics
 from tests.engine.drive import AT, jobs
@@ -84,3 +85,24 @@ def test_without_a_run_a_request_under_way_is_in_doubt_and_there_is_no_estimate(
     assert (found.counts[State.SUBMITTING], found.counts[State.IN_DOUBT], found.in_flight) == (0, 1, 0)
     assert (found.eta_s, found.active) == (None, False)
     assert [one.job_id for one in found.needs_person] == ["j0"]
+
+
+def test_who_watches_sees_what_is_under_way_and_what_is_deferred() -> None:
+    """With its age; the service's words are the run's alone."""
+    statistics = WatchStatistics(jobs(5), Limits())
+    statistics.stands(row("j0", State.SUBMITTING), at=AT - 7)
+    statistics.stands(row("j1", State.RUNNING))
+    statistics.stands(row("j2", State.RUNNING, parked=True))
+    statistics.stands(row("j3", State.READY, parked=True))
+    found = seen(statistics)
+    assert [(one.job_id, one.age_s, one.status) for one in found.under_way] == [("j0", 7.0, ""), ("j1", 50.0, "")]
+    assert {state: number for state, number in standings(found).items() if number} == {
+        State.PENDING: 1,
+        State.SUBMITTING: 1,
+        State.RUNNING: 1,
+        "parked": 2,
+    }
+    assert found.eta_is_stated
+    statistics.stands(row("j0", State.DONE, path="j0.mp4"))
+    assert [one.job_id for one in seen(statistics).under_way] == ["j1"]
+    assert seen(statistics, run_since=None).under_way == ()

@@ -223,6 +223,9 @@ def test_the_end_leaves_the_last_picture_the_summary_and_a_cursor(snapshot: Snap
     view.close()
     shown = stream.getvalue()
     assert "7.7/min" in shown
+    last = shown[shown.rindex("7.7/min") :]
+    assert last.count("day/kite-") == 4, "the picture that stays is a small one"
+    assert "in_progress" not in last
     assert "a word nobody listed" in shown
     assert "      If the dashboard shows this task, run  batchvid adopt jobs/night.yaml kite-7 TASK_ID\n" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

@@ -62,7 +62,7 @@ def drawn(snapshot: Snapshot, width: int) -> str:
 def test_people_read_who_lives_and_who_does_not(machines: Machines) -> None:
     """With the revision, its slices, and what holds all of them back."""
     assert list(machines_lines(machines)) == [
-        "Machines: revision 3, published by host-1 at 2026-03-12T09:00:00Z, is being worked on",
+        "Machines: revision 3, published by host-1 at 2026-03-12 09:00:00 UTC, is being worked on",
         "  2 workers, 1 not heard of; slices: 3 over, 5 taken, 4 waiting",
         "  host-1:4711  heard of 0 s ago, 3 slices, 24 in flight, 80 clips in its slices",
         "  host-2:99    not heard of for 42 s, 3 slices taken over by others",

@@ -15,14 +15,17 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.image_fit import Fit, fitting
 from batchvid.domain.job import State
 from batchvid.domain.limits import OnChange
+from batchvid.domain.records import standings
 from batchvid.engine.stats import WORDS_TOLD
 from batchvid.media.images import frame_bytes, read_frame
 from batchvid.sandbox.cometapi import new_id
-from tests.run.bench import QUICK, Bench, changed, job, jobs, quick_folder
+from tests.run import bench as bench_module
+from tests.run.bench import QUICK, Bench, Watcher, changed, job, jobs, quick_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchvid.domain.results import Snapshot
     from tests.run.conftest import MakeBench
 
 
@@ -40,6 +43,45 @@ def test_a_task_that_never_ends_is_left_for_the_next_run_and_not_bought_again(ma
         task.never = False
     assert bench.run(jobs(3), limits).exit_code is Exit.OK
     assert len(bench.creates) == 3
+
+
+class Looks(Watcher):
+    """Remembers how the run stood."""
+
+    seen: list[Snapshot]
+
+    def stats(self, snapshot: Snapshot) -> None:
+        """Remember it."""
+        super().stats(snapshot)
+        self.seen = [*getattr(self, "seen", []), snapshot]
+
+
+def test_a_deferred_job_that_is_looked_for_again_is_running_and_needs_nobody(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is deferred once more: then it stands so in the last look and in the summary."""
+    monkeypatch.setattr(bench_module, "Watcher", Looks)
+    bench = make_bench({"on": "create", "never": True})
+    limits = replace(QUICK, task_timeout_s=300)
+    bench.run([job("kite")], limits)
+    summary = bench.run([job("kite")], limits)
+    assert isinstance(bench.view, Looks)
+    first, *_, last = bench.view.seen
+    assert (standings(first)["running"], standings(first)["parked"], first.needs_person) == (1, 0, ())
+    assert [one.job_id for one in first.under_way] == ["kite"]
+    assert (standings(last)["running"], standings(last)["parked"], last.under_way) == (0, 1, ())
+    assert [one.job_id for one in last.needs_person] == ["kite"]
+    assert standings(summary)["parked"] == 1
+    assert [one.job_id for one in summary.needs_person] == ["kite"]
+
+
+def test_a_deferred_job_that_a_run_did_not_come_to_still_needs_attention(make_bench: MakeBench) -> None:
+    """It was interrupted at once."""
+    bench = make_bench({"on": "create", "never": True})
+    limits = replace(QUICK, task_timeout_s=300)
+    bench.run([job("kite")], limits)
+    summary = bench.run([job("kite")], limits, meanwhile=lambda: bench.interrupts.received(Exit.INTERRUPTED))
+    assert [one.job_id for one in summary.needs_person] == ["kite"]
 
 
 def test_a_task_that_its_service_forgot_is_parked_as_lost(make_bench: MakeBench) -> None:

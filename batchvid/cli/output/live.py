@@ -52,6 +52,8 @@ MACHINES_SHOWN = 4
 SECTION_AT_LEAST = 2
 """A heading and one line."""
 ID_SHOWN_MAX = 40
+CLIPS_AT_THE_END = 4
+"""Of the picture that stays: what stands above it is not to be pushed out of sight."""
 CLOCK_FROM = 52
 """A line of a new clip that is narrower than this leaves the time of day out."""
 MANIFEST_BAR = 10
@@ -621,6 +623,9 @@ class LiveView(Observer):
                 paused_s=0.0,
                 away_s=None,
                 stopping=summary.stopped,
+                needs_person=(),  # the summary has them, with what to do
+                under_way=(),
+                newest=self.newest.newest[:CLIPS_AT_THE_END],
             )
             self._screen.draw()
         self.is_open = False

@@ -32,7 +32,7 @@ def machines_lines(machines: Machines) -> Iterator[str]:
     """Yield the revision, its slices, each worker, and what holds the account back."""
     when = "is over" if machines.is_over else "is being worked on"
     by = clean(machines.published_by, NAME_MAX)
-    at = rfc3339(machines.published_at)
+    at = f"{text.local_moment(machines.published_at)} {text.zone(machines.published_at)}"
     yield f"Machines: revision {machines.revision}, published by {by} at {at}, {when}"
     yield f"  {workers_words(machines)}"
     width = max((len(clean(one.name, NAME_MAX)) for one in machines.workers), default=0)
