@@ -102,6 +102,8 @@ def test_the_cursor_comes_back_with_the_end_of_the_last_run(snapshot: Snapshot, 
     stream = io.StringIO()
     screen = Screen(console_on(stream, width=100, force_terminal=True))
     one, other = (LiveView(screen, manifest=name) for name in ("a.yaml", "b.yaml"))
+    one.note("submits 2 jobs")
+    assert "a.yaml: submits 2 jobs" in stream.getvalue()
     one.stats(snapshot)
     other.stats(snapshot)
     one.summary(replace(summary, exit_code=Exit.BUDGET))

@@ -604,8 +604,9 @@ class LiveView(Observer):
             self._screen.draw()
 
     def note(self, text: str) -> None:
-        """Print a line above the picture."""
-        self._screen.print(Text(clean(text, 1000)))
+        """Print a line above the picture, which says of several runs whose it is."""
+        label = f"{clean(self.manifest, 200)}: " if self._screen.is_shared else ""
+        self._screen.print(Text(f"{label}{clean(text, 1000)}"))
 
     def warn(self, text: str) -> None:
         """Print a line above the picture."""
