@@ -43,7 +43,7 @@ class Manifest:
     proxy: ProxyUse = ProxyUse.NONE
     """Whether the proxy is used that the environment names."""
     reads: tuple[Path, ...] = ()
-    """The tables and folders of frame pairs that its entries name, absolute."""
+    """What it includes, and the tables and folders of frame pairs that its entries name, absolute."""
     provider: ProviderName = ProviderName.COMETAPI
     """What the service speaks."""
     database_env: str = ""

@@ -119,6 +119,8 @@ class Section:
             return "merge keys are not read: put what the jobs share under defaults"
         if "prompt" in self.keys and (told := _told_of_other(name, value)):
             return told
+        if self is INCLUDED and name in HEAD.keys:
+            return "cannot be included: write it into the manifest"
         for where, section in _HOLDERS:
             if section is not self and name in section.keys:
                 return f"unknown key here: it belongs under {where}"
@@ -575,10 +577,20 @@ HEAD = Section(
         _list_of(HOOK, least=0),
         "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra).",
     ),
+    Key(
+        "include",
+        _list_of(TEXT),
+        "YAML files, relative to this one, with service, limits, prices, defaults or notify that several manifests "
+        "share. What is written here wins, key by key.",
+    ),
     Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),
     Key("films", _entries(FILM), "Films to join of finished clips."),
     required=("jobs",),
 )
+
+
+SHARED_KEYS = ("version", "service", "limits", "prices", "defaults", "notify", "include")
+INCLUDED = Section("Included", "A file that manifests include.", *(HEAD.keys[name] for name in SHARED_KEYS))
 
 
 def json_schema() -> dict[str, Any]:
