@@ -42,8 +42,8 @@ class Layer:
     prices: dict[str, Any] = field(default_factory=dict)
     are_prices_broken: bool = False
     notify: list[Any] | None = None
-    sources: dict[tuple[str, str], Document] = field(default_factory=dict)
-    """Where the keys stand, by section and key."""
+    sources: dict[tuple[str, str], tuple[Document, tuple[str, ...]]] = field(default_factory=dict)
+    """Where the keys stand, by section and key: the file, and the path of the section in it."""
     files: list[Path] = field(default_factory=list)
     """What was included."""
 
@@ -73,13 +73,18 @@ class Layer:
     def at(self, document: Document, *path: str | int) -> Location:
         """Return the place of something that stands in *document*, or in what that includes."""
         key = tuple(map(str, path[:2]))
-        source = self.sources.get((key[0], key[1]), document) if len(key) > 1 else document
-        return Location.of(source, *path)
+        source, base = self.sources.get((key[0], key[1]), (document, ())) if len(key) > 1 else (document, ())
+        return Location.of(source, *base, *path)
 
 
 def layers_of(document: Document, head: Mapping[str, Any], path: Path, diagnostics: Diagnostics) -> Layer:
     """Return the shared sections of a manifest with what it includes; *head* is what is right of its top."""
     return _Reader(diagnostics).layer(document, head, path, around=(path.resolve(),))
+
+
+def layer_at(document: Document, head: Mapping[str, Any], diagnostics: Diagnostics, *base: str) -> Layer:
+    """Return the shared sections that stand at *base* in a document; *head* is what is right of them."""
+    return _Reader(diagnostics).own(document, head, base)
 
 
 def _unknown() -> Layer:
@@ -97,21 +102,29 @@ class _Reader:
 
     def layer(self, document: Document, head: Mapping[str, Any], path: Path, *, around: tuple[Path, ...]) -> Layer:
         """Return the layer of a file; *around* are the files that are being included, with this one."""
-        own = Layer(
-            prices=head.get("prices", {}),
-            are_prices_broken="prices" in document.tree and "prices" not in head,
-            notify=head.get("notify"),
-        )
-        for name, section in SHARED.items():
-            own.sections[name], own.broken[name] = self._section(section, document, name)
-            own.sources |= {(name, key): document for key in own.sections[name].keys() | own.broken[name]}
-        found = Layer()
+        own, found = self.own(document, head), Layer()
         for place, relative in enumerate(head.get("include", ())):
             if self._files > FILES_AT_MOST:
                 break  # told already: each may name many
             at = Location.of(document, "include", place)
             found = self._included(document, at, relative, path.parent, around).over(found)
         return own.over(found)
+
+    def own(self, document: Document, head: Mapping[str, Any], base: tuple[str, ...] = ()) -> Layer:
+        """Return what stands at *base* in a file itself."""
+        tree = document.tree
+        for name in base:
+            tree = tree[name]
+        own = Layer(
+            prices=head.get("prices", {}),
+            are_prices_broken="prices" in tree and "prices" not in head,
+            notify=head.get("notify"),
+        )
+        for name, section in SHARED.items():
+            own.sections[name], own.broken[name] = self._section(section, document, tree, (*base, name))
+            keys = own.sections[name].keys() | own.broken[name]
+            own.sources |= {(name, key): (document, base) for key in keys}
+        return own
 
     def _included(
         self, document: Document, at: Location, relative: str, folder: Path, around: tuple[Path, ...]
@@ -159,9 +172,11 @@ class _Reader:
         self._diagnostics.add(Location(inner, (), "include"), text)
         return None
 
-    def _section(self, section: Section, document: Document, name: str) -> tuple[dict[str, Any], frozenset[str]]:
+    def _section(
+        self, section: Section, document: Document, around: Mapping[str, Any], path: tuple[str, ...]
+    ) -> tuple[dict[str, Any], frozenset[str]]:
         """Check one section; return what is right of it, and the wrong keys."""
-        tree = document.tree.get(name, {})
+        tree = around.get(path[-1], {})
         if not isinstance(tree, dict):
             return {}, frozenset()
         if section is SERVICE and holds_key(tree):
@@ -169,8 +184,8 @@ class _Reader:
                 "holds what looks like a key: write the NAME of a variable in key_env, and replace the key at the "
                 "service"
             )
-            self._diagnostics.add(Location.of(document, name), text)
+            self._diagnostics.add(Location.of(document, *path), text)
             return {}, frozenset()
         found, broken, mistakes = section.check(tree)
-        self._diagnostics.add_all(mistakes, document, name)
+        self._diagnostics.add_all(mistakes, document, *path)
         return found, broken

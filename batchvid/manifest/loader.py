@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.film import Film
     from batchvid.domain.task import ProviderName
+    from batchvid.manifest.profiles import Config
     from batchvid.manifest.templates import Spelt, Template
     from batchvid.manifest.values import Price
 
@@ -68,10 +69,20 @@ def load(
     read_frame: Callable[[Path], Frame],
     state_of: Callable[[str], Path],
     base_url: str | None,
+    config: Config,
+    profile: str | None,
 ) -> Manifest:
     """Read, check and expand the manifest at *path*; see `batchvid.manifest.load`."""
     with _no_collection():
-        return _load(Path(path), name=str(path), read_frame=read_frame, state_of=state_of, base_url=base_url)
+        return _load(
+            Path(path),
+            name=str(path),
+            read_frame=read_frame,
+            state_of=state_of,
+            base_url=base_url,
+            config=config,
+            profile=profile,
+        )
 
 
 @contextlib.contextmanager
@@ -93,6 +104,8 @@ def _load(
     read_frame: Callable[[Path], Frame],
     state_of: Callable[[str], Path],
     base_url: str | None,
+    config: Config,
+    profile: str | None,
 ) -> Manifest:
     diagnostics = Diagnostics()
     absolute = path.absolute()
@@ -100,6 +113,8 @@ def _load(
     head, broken_head, mistakes = HEAD.check(document.tree)
     diagnostics.add_all(mistakes, document)
     shared = layers_of(document, head, absolute, diagnostics)
+    if (profile := config.chosen(profile, head.get("profile"))) is not None:
+        shared = shared.over(config.profiles[profile])
     limits = shared.sections["limits"]
     service = _service(document, shared, diagnostics, base_url=base_url)
     template, safe_names = None, head.get("safe_names", HEAD.defaults["safe_names"])
@@ -144,6 +159,8 @@ def _load(
         provider=service["provider"],
         output=on_disk(absolute.parent / written) if bucket is None else state_of(bucket),
         bucket=bucket,
+        profile=f"{profile} ({config.path})" if profile else "",
+        profile_name=profile or "",
         database_env=head.get("database", ""),
         limits=_limits(limits),
         jobs=tuple(jobs),

@@ -583,6 +583,12 @@ HEAD = Section(
         "YAML files, relative to this one, with service, limits, prices, defaults or notify that several manifests "
         "share. What is written here wins, key by key.",
     ),
+    Key(
+        "profile",
+        TEXT,
+        "The profile of your config file (batchvid config) with service, limits, prices and notify that the manifest "
+        "does not have itself; none for none.",
+    ),
     Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),
     Key("films", _entries(FILM), "Films to join of finished clips."),
     required=("jobs",),
@@ -591,6 +597,18 @@ HEAD = Section(
 
 SHARED_KEYS = ("version", "service", "limits", "prices", "defaults", "notify", "include")
 INCLUDED = Section("Included", "A file that manifests include.", *(HEAD.keys[name] for name in SHARED_KEYS))
+PROFILE = Section(
+    "Profile",
+    "One profile of a user's config file.",
+    *(HEAD.keys[name] for name in ("service", "limits", "prices", "notify")),
+)
+CONFIG = Section(
+    "Config",
+    "A user's config file.",
+    Key("version", HEAD.keys["version"].kind, "Of the file's format; 1."),
+    Key("profile", TEXT, "The profile of manifests that name none."),
+    Key("profiles", _map_of(_part(PROFILE)), "By name: service, limits, prices and notify, as in a manifest."),
+)
 
 
 def json_schema() -> dict[str, Any]:
