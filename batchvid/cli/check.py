@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import database_option, json_option, load, manifests_argument, safe_names_line, warn_of_names
+from batchvid.cli.options import (
+    database_option,
+    json_option,
+    load,
+    manifests_argument,
+    profile_option,
+    safe_names_line,
+    warn_of_names,
+)
 from batchvid.cli.output import text
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
@@ -37,6 +45,7 @@ PLAIN_RATIO_MAX = 32
 @click.command("check")
 @manifests_argument
 @database_option
+@profile_option
 @json_option
 def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json: bool) -> int:
     """Read, expand and validate manifests, with every file and frame they name. Nothing is sent or written.

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import TIME_OF_DAY, key_file_option, load
+from batchvid.cli.options import TIME_OF_DAY, key_file_option, load, profile_option
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, ForeignFileError, StorageError
-from batchvid.providers.credentials import zone_trouble
+from batchvid.providers.credentials import config_file, zone_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batchvid.manifest.model import Manifest
 
 
 STOP_S = 330
@@ -91,12 +93,17 @@ class CronSpec:
     user: str = ""
     name: str = "night"
     """Of the units."""
+    profile: str = ""
+    """Of the user's config file: the run is told it, so that it never goes to another account where that is away."""
+    config: str | None = None
+    """That file, where a profile of it is used; absolute."""
 
     @property
     def run(self) -> tuple[str, ...]:
         """Return the command without the key."""
         hour, minute = self.until
         more = () if self.metrics is None else ("--metrics", self.metrics)
+        more = (*more, "--profile", self.profile) if self.profile else more
         return (*self.program, "run", *self.manifests, "--until", f"{hour:02}:{minute:02}", "--quiet", *more)
 
     @property
@@ -131,7 +138,7 @@ def crontab(spec: CronSpec) -> str:
 def service(spec: CronSpec) -> str:
     """Return the unit that does the run: hardened, with the key as a credential that only it can read."""
     paths = [*spec.outputs, *([_parent(spec.metrics)] if spec.metrics else [])]
-    seen = [*spec.manifests, *spec.program[:1], *paths]
+    seen = [*spec.manifests, *spec.program[:1], *paths, *([spec.config] if spec.config else [])]
     credentials = [*spec.key_envs, *spec.hook_envs]
     lines = [
         "[Unit]",
@@ -335,6 +342,7 @@ KEY_FILE = Path(".config/batchvid/key")
     help="Let the run keep this file for Prometheus' node exporter.",
 )
 @key_file_option
+@profile_option
 def cron_command(
     manifests: tuple[Path, ...],
     *,
@@ -381,6 +389,8 @@ def cron_command(
         metrics=None if metrics is None else _straight(metrics),
         user=_user(),
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded[0].path.stem),
+        profile=_profile_of(loaded),
+        config=_config_of(loaded),
     )
     if any(not word.isprintable() for word in (*spec.run, *spec.outputs, spec.log, spec.key_file or "")):
         raise click.UsageError("a path holds a line break or a control character: neither cron nor systemd can have it")
@@ -394,6 +404,19 @@ def cron_command(
     _tell_how(where, spec.user, spec.outputs, (*spec.key_envs, *spec.hook_envs))
     complain(f"  systemctl daemon-reload && systemctl enable --now {unit}.timer")
     return Exit.OK
+
+
+def _profile_of(manifests: Sequence[Manifest]) -> str:
+    """Return the profile that they all use, if they use one; raises ``click.UsageError`` for several."""
+    names = {manifest.profile_name for manifest in manifests}
+    if len(names) > 1:
+        raise click.UsageError("these manifests use several profiles: print a line for each of them")
+    return names.pop()
+
+
+def _config_of(manifests: Sequence[Manifest]) -> str | None:
+    path = config_file() if any(manifest.profile_name for manifest in manifests) else None
+    return None if path is None else _straight(path)
 
 
 def _print_worker(manifests: tuple[Path, ...], database: str, folder: Path | None) -> int:

@@ -18,7 +18,7 @@ import click
 from yarl import URL
 
 from batchvid import __version__
-from batchvid.cli.options import database_option, dead_time_option, json_option, load, service_options
+from batchvid.cli.options import database_option, dead_time_option, json_option, load, profile_option, service_options
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
 from batchvid.domain.records import rfc3339
@@ -62,6 +62,7 @@ class Finding:
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
 @service_options
 @database_option
+@profile_option
 @dead_time_option
 @json_option
 def doctor_command(

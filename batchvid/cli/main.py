@@ -40,6 +40,7 @@ COMMANDS = {
     "cron": ("cron", "Print what starts a run every night; installs nothing."),
     "sandbox": ("sandbox", "Serve the sandbox, which plays the paid service."),
     "schema": ("init", "Print the manifest's JSON Schema, for editors."),
+    "config": ("config", "Show your config file: profiles of accounts and prices."),
     "doctor": ("doctor", "Check versions, key, output, clock and service."),
     "help": ("help", "Show the documentation by topic: manifest, money, troubles and more."),
 }

@@ -11,6 +11,7 @@ import gc
 import os
 import time
 from contextlib import nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -62,7 +63,7 @@ class OutputPlace(click.Path):
             self.fail(str(error), param, ctx)
 
 
-output_option = click.option(
+_output_option = click.option(
     "--output",
     type=OutputPlace(path_type=str, file_okay=False),
     envvar=f"{PREFIX}OUTPUT",
@@ -71,6 +72,31 @@ output_option = click.option(
     help="Put the clips here instead of the manifest's output: a folder, relative to the current one, or "
     "s3://bucket/prefix (also gs://, az://).",
 )
+
+
+def _keep_profile(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    _PROFILE.set(value)
+
+
+_PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
+"""What was asked for; every manifest of the call has it."""
+profile_option = click.option(
+    "--profile",
+    envvar=f"{PREFIX}PROFILE",
+    metavar="NAME",
+    show_envvar=True,
+    expose_value=False,
+    callback=_keep_profile,
+    help="Take what the manifest does not say itself from this profile of your config file (batchvid config); none for "
+    "none.",
+)
+
+
+def output_option(command: Command) -> Command:
+    """Add the options of commands that work on an output: where it is, and whose account it belongs to."""
+    return _output_option(profile_option(command))
+
+
 database_option = click.option(
     "--database",
     envvar=f"{PREFIX}DATABASE",
@@ -280,11 +306,12 @@ def load(
     if not path.is_absolute() or is_relative:
         _check_here()
     kept = None if database is None else named_database(database)
-    keep_flags(output=output, base_url=base_url, database=kept, sandbox=sandbox)
+    profile = _PROFILE.get()
+    keep_flags(output=output, base_url=base_url, database=kept, sandbox=sandbox, profile=profile)
     gc.disable()
     try:
         manifest = (batchvid.load if decode else load_to_look)(
-            path, output=output, base_url=base_url, database=database
+            path, output=output, base_url=base_url, database=database, profile=profile
         )
         gc.freeze()  # what is read lives as long as the command: the collector need not walk it
     finally:
@@ -295,7 +322,7 @@ def load(
         manifest = in_rehearsal(manifest)
         keep_rehearsal(str(path), manifest.bucket or _from_here(manifest.output))
     elif is_rehearsal(manifest):
-        keep_flags(output=output, base_url=base_url, database=kept, sandbox=True)
+        keep_flags(output=output, base_url=base_url, database=kept, sandbox=True, profile=profile)
     return manifest
 
 

@@ -143,7 +143,8 @@ def _jobs(cost: Cost) -> str:
 def _where(manifest: Manifest) -> str:
     """Return where the requests go, if it is not where the provider is known to be."""
     is_usual = manifest.base_url == FACTS[manifest.provider].base_url
-    return "" if is_usual else f", at {clean(manifest.base_url, 300)}"
+    profile = f" (profile {clean(manifest.profile_name, 100)})" if manifest.profile_name else ""
+    return profile if is_usual else f", at {clean(manifest.base_url, 300)}{profile}"
 
 
 def _rows(offer: Offer) -> Iterator[str]:

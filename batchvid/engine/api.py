@@ -107,15 +107,17 @@ def load(
     output: Path | str | None = None,
     base_url: str | None = None,
     database: str | None = None,
+    profile: str | None = None,
 ) -> Manifest:
     """Read, check and expand a manifest, with every file and frame that it names.
 
     *output*, *base_url* and *database* win over what it says. *output* is a folder, relative to the current one, or an
     address such as ``s3://bucket/prefix``, as a text; *database* is the address of one in PostgreSQL, or the name of
-    the variable that holds it (``$NAME``). Raises `ManifestError`, which holds every problem at once, and `ConfigError`
-    when one of the addresses is none.
+    the variable that holds it (``$NAME``). *profile* names one of the user's config file, instead of the one that the
+    manifest or that file names; ``none`` is none. Raises `ManifestError`, which holds every problem at once, and
+    `ConfigError` when one of the addresses is none, or there is no such profile.
     """
-    return _loaded(path, output=output, base_url=base_url, database=database, decode=True)
+    return _loaded(path, output=output, base_url=base_url, database=database, profile=profile, decode=True)
 
 
 def load_to_look(
@@ -124,18 +126,26 @@ def load_to_look(
     output: Path | str | None = None,
     base_url: str | None = None,
     database: str | None = None,
+    profile: str | None = None,
 ) -> Manifest:
     """Load a manifest as `load` does, for who does not buy: its frames are not decoded, which takes most of the time.
 
     So a frame that is damaged inside is no problem here.
     """
-    return _loaded(path, output=output, base_url=base_url, database=database, decode=False)
+    return _loaded(path, output=output, base_url=base_url, database=database, profile=profile, decode=False)
 
 
 def _loaded(
-    path: Path | str, *, output: Path | str | None, base_url: str | None, database: str | None, decode: bool
+    path: Path | str,
+    *,
+    output: Path | str | None,
+    base_url: str | None,
+    database: str | None,
+    profile: str | None,
+    decode: bool,
 ) -> Manifest:
     from batchvid.manifest import load as load_manifest
+    from batchvid.providers.credentials import config_file
 
     def read_frame(path: Path) -> Frame:
         from batchvid.media import images as media
@@ -143,7 +153,9 @@ def _loaded(
         return media.read_frame(path, decode=decode)
 
     address = None if base_url is None else _normalised(base_url)
-    manifest = load_manifest(path, read_frame=read_frame, state_of=state_of, base_url=address)
+    manifest = load_manifest(
+        path, read_frame=read_frame, state_of=state_of, base_url=address, config=config_file(), profile=profile
+    )
     return in_database(manifest if output is None else _placed(manifest, str(output)), database)
 
 

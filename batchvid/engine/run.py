@@ -168,6 +168,8 @@ async def run(context: RunContext) -> Summary:
     await settled(output.prepare)
     if manifest.bucket is not None:
         context.observer.note(f"clips go into {manifest.bucket}; their journal stays in {output.state.folder}")
+    if manifest.profile and options.sandbox_speed is None:
+        context.observer.note(f"profile {manifest.profile}: requests go to {manifest.base_url}")
     store = journal_of(manifest)
     with store.lock(), store.open(service=context.identity) as journal:
         taken = take_stock(context, journal, output)

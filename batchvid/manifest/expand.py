@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain.text import nfc
-from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.files import Disk, is_address
 from batchvid.manifest.references import board_mistakes, board_parts, board_path
 from batchvid.manifest.schema import ENTRY, ROW, TEXT, column_of, what
@@ -26,7 +25,8 @@ from batchvid.manifest.yaml_tree import Map, TextError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from batchvid.manifest.diagnostics import Diagnostics
+    from batchvid.manifest.diagnostics import Diagnostics, Location
+    from batchvid.manifest.layers import Layer
     from batchvid.manifest.pairs import Unused
     from batchvid.manifest.tables import Rows
     from batchvid.manifest.templates import Template
@@ -76,12 +76,14 @@ class Expander:
         document: Document,
         folder: Path,
         *,
-        defaults: dict[str, Any],
+        shared: Layer,
         broken_defaults: frozenset[str],
         diagnostics: Diagnostics,
     ) -> None:
-        """Prepare to expand; *folder* is the manifest's, and *defaults* are checked already."""
+        """Prepare to expand; *folder* is the manifest's, and what it has *shared* is checked already."""
         self._document = document
+        self._shared = shared
+        defaults = shared.sections["defaults"]
         self._folder = folder
         self._entries: list[Any] = document.tree["jobs"]
         self._variables: dict[str, str] = defaults.get("vars", {})
@@ -89,8 +91,8 @@ class Expander:
         self._are_variables_known = "vars" not in broken_defaults
         self._broken_defaults = broken_defaults
         self._diagnostics = diagnostics
-        self.reads: list[Path] = []
-        """The tables and folders that the entries so far have named."""
+        self.reads: list[Path] = [*shared.files]
+        """What it includes, and the tables and folders that the entries so far have named."""
         self._disk = Disk()
         self._unused: list[Unused] = []
         self._jobs = 0
@@ -122,7 +124,7 @@ class Expander:
 
     def at(self, *path: str | int) -> Location:
         """Return a place in the manifest itself."""
-        return Location.of(self._document, *path)
+        return self._shared.at(self._document, *path)
 
     def place(self, spec: JobSpec) -> Location:
         """Return the place of the whole spec."""

@@ -27,6 +27,7 @@ from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.expand import Expander, JobSpec
 from batchvid.manifest.files import on_disk
+from batchvid.manifest.layers import Layer, layers_of
 from batchvid.manifest.model import Manifest
 from batchvid.manifest.references import (
     FRAMES,
@@ -40,9 +41,9 @@ from batchvid.manifest.references import (
     size_trouble,
     suffix,
 )
-from batchvid.manifest.schema import DEFAULTS, HEAD, LIMITS, SERVICE, Section, what
+from batchvid.manifest.schema import DEFAULTS, HEAD, LIMITS, SERVICE, what
 from batchvid.manifest.templates import UnknownVariableError, clip_path, file_name, parse, same_file
-from batchvid.manifest.values import ANY_SIZE, holds_key, names_another_secret, shown
+from batchvid.manifest.values import ANY_SIZE, names_another_secret, shown
 from batchvid.manifest.yaml_tree import Document, Map, TextError, read_text
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.film import Film
     from batchvid.domain.task import ProviderName
+    from batchvid.manifest.profiles import Config
     from batchvid.manifest.templates import Spelt, Template
     from batchvid.manifest.values import Price
 
@@ -68,10 +70,20 @@ def load(
     read_frame: Callable[[Path], Frame],
     state_of: Callable[[str], Path],
     base_url: str | None,
+    config: Config,
+    profile: str | None,
 ) -> Manifest:
     """Read, check and expand the manifest at *path*; see `batchvid.manifest.load`."""
     with _no_collection():
-        return _load(Path(path), name=str(path), read_frame=read_frame, state_of=state_of, base_url=base_url)
+        return _load(
+            Path(path),
+            name=str(path),
+            read_frame=read_frame,
+            state_of=state_of,
+            base_url=base_url,
+            config=config,
+            profile=profile,
+        )
 
 
 @contextlib.contextmanager
@@ -93,15 +105,19 @@ def _load(
     read_frame: Callable[[Path], Frame],
     state_of: Callable[[str], Path],
     base_url: str | None,
+    config: Config,
+    profile: str | None,
 ) -> Manifest:
     diagnostics = Diagnostics()
     absolute = path.absolute()
     document = _document(path, name, diagnostics)
     head, broken_head, mistakes = HEAD.check(document.tree)
     diagnostics.add_all(mistakes, document)
-    defaults, broken_defaults = _section(DEFAULTS, document, "defaults", diagnostics)
-    limits, _ = _section(LIMITS, document, "limits", diagnostics)
-    service = _service(document, diagnostics, base_url=base_url)
+    shared = layers_of(document, head, absolute, diagnostics)
+    if (profile := config.chosen(profile, head.get("profile"))) is not None:
+        shared = shared.over(config.profiles[profile])
+    limits = shared.sections["limits"]
+    service = _service(document, shared, diagnostics, base_url=base_url)
     template, safe_names = None, head.get("safe_names", HEAD.defaults["safe_names"])
     if "filename" not in broken_head:
         try:
@@ -111,16 +127,16 @@ def _load(
     expander = Expander(
         document,
         absolute.parent,
-        defaults=defaults,
-        broken_defaults=broken_defaults | broken_head & {"defaults"},
+        shared=shared,
+        broken_defaults=shared.broken["defaults"] | broken_head & {"defaults"},
         diagnostics=diagnostics,
     )
     frames = Frames(absolute.parent, read_frame)
     maker = JobMaker(
         expander,
         frames,
-        prices=head.get("prices", {}),
-        priced=not {"budget", "budget_per_day"}.isdisjoint(limits) and "prices" not in broken_head,
+        prices=shared.prices,
+        priced=not {"budget", "budget_per_day"}.isdisjoint(limits) and not shared.are_prices_broken,
         template=template,
         safe_names=safe_names,
         provider=service["provider"],
@@ -144,10 +160,12 @@ def _load(
         provider=service["provider"],
         output=on_disk(absolute.parent / written) if bucket is None else state_of(bucket),
         bucket=bucket,
+        profile=f"{profile} ({config.path})" if profile else "",
+        profile_name=profile or "",
         database_env=head.get("database", ""),
         limits=_limits(limits),
         jobs=tuple(jobs),
-        notify=tuple(head.get("notify", ())),
+        notify=tuple(shared.notify or ()),
         films=films,
         warnings=tuple(map(str, diagnostics.warnings())),
         reads=tuple(expander.reads),
@@ -177,41 +195,23 @@ def _document(path: Path, name: str, diagnostics: Diagnostics) -> Document:
     return document
 
 
-def _section(
-    section: Section, document: Document, name: str, diagnostics: Diagnostics
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """Check one section; return what is right of it, and the wrong keys."""
-    tree = document.tree.get(name, {})
-    if not isinstance(tree, dict):
-        return {}, frozenset()
-    if section is SERVICE and holds_key(tree):
-        text = (
-            "holds what looks like a key: write the NAME of a variable in key_env, and replace the key at the service"
-        )
-        diagnostics.add(Location.of(document, name), text)
-        return {}, frozenset()
-    found, broken, mistakes = section.check(tree)
-    diagnostics.add_all(mistakes, document, name)
-    return found, broken
-
-
-def _service(document: Document, diagnostics: Diagnostics, *, base_url: str | None) -> dict[str, Any]:
+def _service(document: Document, shared: Layer, diagnostics: Diagnostics, *, base_url: str | None) -> dict[str, Any]:
     """Return where the requests go and with which key, and warn of what may give a secret away.
 
     *base_url* wins over what is written.
     """
-    found, broken = _section(SERVICE, document, "service", diagnostics)
+    found, broken = shared.sections["service"], shared.broken["service"]
     written = SERVICE.defaults | found
     facts = FACTS[written["provider"]]
     frames = FramesTaken.TWO if "frames" in broken else facts.frames  # a slip in it is told once, and not at each job
     address = base_url or written.get("base_url", facts.base_url)
     service = {"key_env": facts.key_env_for(address), "frames": frames, **written, "base_url": address}
     if strange := names_another_secret(service["key_env"]):
-        diagnostics.warn(Location.of(document, "service", "key_env"), strange)
+        diagnostics.warn(shared.at(document, "service", "key_env"), strange)
     if service["allow_http"]:
         now = bool(service["key_env"]) and is_readable_on_the_way(service["base_url"])
         text = "everybody on the way can read the key" if now else "base_url does not need it; remove it"
-        diagnostics.warn(Location.of(document, "service", "allow_http"), f"is on: {text}")
+        diagnostics.warn(shared.at(document, "service", "allow_http"), f"is on: {text}")
     return service
 
 

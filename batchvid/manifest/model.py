@@ -43,7 +43,7 @@ class Manifest:
     proxy: ProxyUse = ProxyUse.NONE
     """Whether the proxy is used that the environment names."""
     reads: tuple[Path, ...] = ()
-    """The tables and folders of frame pairs that its entries name, absolute."""
+    """What it includes, and the tables and folders of frame pairs that its entries name, absolute."""
     provider: ProviderName = ProviderName.COMETAPI
     """What the service speaks."""
     database_env: str = ""
@@ -56,6 +56,9 @@ class Manifest:
     """The jobs whose file is not named as it is written (``safe_names``), each with the path as it is written."""
     bucket: str | None = None
     """Where the clips lie, when that is no folder: ``s3://bucket/prefix``, without a slash at its end."""
+    profile: str = ""
+    """The profile of the user's config file that was used, and the file; empty: none was."""
+    profile_name: str = ""
     is_placed: bool = False
     """Whether its output is one that was named beside it, and not its own."""
 

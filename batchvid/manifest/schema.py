@@ -120,6 +120,8 @@ class Section:
             return "merge keys are not read: put what the jobs share under defaults"
         if "prompt" in self.keys and (told := _told_of_other(name, value)):
             return told
+        if self is INCLUDED and name in HEAD.keys:
+            return "cannot be included: write it into the manifest"
         for where, section in _HOLDERS:
             if section is not self and name in section.keys:
                 return f"unknown key here: it belongs under {where}"
@@ -602,9 +604,37 @@ HEAD = Section(
         "Whom to tell at the end of a run: jsons://host/path, $VARIABLE, or another Apprise URL (an extra). Or "
         "{url: …, when: [end, first-failure, doubt, budget-80%]}.",
     ),
+    Key(
+        "include",
+        _list_of(TEXT),
+        "YAML files, relative to this one, with service, limits, prices, defaults or notify that several manifests "
+        "share. What is written here wins, key by key.",
+    ),
+    Key(
+        "profile",
+        TEXT,
+        "The profile of your config file (batchvid config) with service, limits, prices and notify that the manifest "
+        "does not have itself; none for none.",
+    ),
     Key("jobs", _entries(ENTRY, minItems=1), "The wanted clips."),
     Key("films", _entries(FILM), "Films to join of finished clips."),
     required=("jobs",),
+)
+
+
+SHARED_KEYS = ("version", "service", "limits", "prices", "defaults", "notify", "include")
+INCLUDED = Section("Included", "A file that manifests include.", *(HEAD.keys[name] for name in SHARED_KEYS))
+PROFILE = Section(
+    "Profile",
+    "One profile of a user's config file.",
+    *(HEAD.keys[name] for name in ("service", "limits", "prices", "notify")),
+)
+CONFIG = Section(
+    "Config",
+    "A user's config file.",
+    Key("version", HEAD.keys["version"].kind, "Of the file's format; 1."),
+    Key("profile", TEXT, "The profile of manifests that name none."),
+    Key("profiles", _map_of(_part(PROFILE)), "By name: service, limits, prices and notify, as in a manifest."),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,23 @@ def state_home(environ: Mapping[str, str] | None = None) -> Path:
         "there is no folder for what stays on this machine: set HOME, or XDG_STATE_HOME to a folder of this "
         "machine that stays (in full)"
     )
+
+
+def config_file(environ: Mapping[str, str] | None = None, *, system: str | None = None) -> Path | None:
+    """Return where the config file of this user is, whether or not it is there, by the rules of the *system*.
+
+    ``None`` where the environment names no home: then there is none.
+    """
+    environ, system = os.environ if environ is None else environ, system or sys.platform
+    places = [("XDG_CONFIG_HOME", "batchvid"), ("HOME", ".config/batchvid")]
+    if system == "win32":
+        places = [("APPDATA", "batchvid")]
+    elif system == "darwin":
+        places = [("XDG_CONFIG_HOME", "batchvid"), ("HOME", "Library/Application Support/batchvid")]
+    for name, below in places:
+        if Path(environ.get(name, "")).is_absolute():
+            return Path(environ[name], below, "config.yaml")
+    return None
 
 
 def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> str:

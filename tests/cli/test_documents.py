@@ -102,6 +102,7 @@ def test_every_example_of_a_manifest_is_right(text: str, tmp_path: Path) -> None
     for name in {*re.findall(r"[\w/.-]+\.png", text), "frames/pairs/a_first.png"}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (160, 90), "teal").save(tmp_path / name)
+    (tmp_path / "house.yaml").write_text("defaults: {size: 16x9}\n", encoding="utf-8")
     (tmp_path / "prompts.csv").write_text("id,subject\ngull,A gull\n", encoding="utf-8")
     (tmp_path / "m.yaml").write_text(text, encoding="utf-8")
     result = CliRunner().invoke(batchvid, ["check", str(tmp_path / "m.yaml"), "--json"], standalone_mode=False)

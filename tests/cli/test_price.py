@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.cli.test_doubts import on_a_terminal
@@ -121,6 +123,19 @@ def test_what_keeps_a_run_from_beginning_is_told_before_the_question(project: Pr
     process = on_a_terminal(project, "run", "m.yaml", "--api-key-file", "nowhere", answers=[])
     assert process[0] == 78, process
     assert "[y/N]" not in process[1]
+
+
+def test_a_journal_that_only_a_run_can_read_is_told_beside_the_question(project: Project) -> None:
+    """One of an older batchvid is migrated by the run: until then, what is paid counts as new, and that is said."""
+    project.manifest("kite")
+    assert project.batchvid("run", "m.yaml").code == 0
+    with closing(sqlite3.connect(project.state / "journal.db")) as db, db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute(f"PRAGMA user_version = {version - 1}")
+    code, shown = on_a_terminal(project, "run", "m.yaml", answers=[("Submit this job? [y/N]", "n")])
+    assert code == 5, shown
+    assert "what is paid already was not read, and is not bought again: " in shown
+    assert sum(project.creates().values()) == 1
 
 
 def test_where_nobody_can_be_asked_it_is_a_warning_and_the_sandbox_costs_nothing(project: Project) -> None:

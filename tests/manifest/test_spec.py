@@ -69,7 +69,7 @@ def test_every_field_is_published() -> None:
     Which database it is, each machine knows for itself; and a rehearsal, which asks whether the output is its own, has
     none.
     """
-    own = {"jobs", "database", "database_env", "home", "is_placed"}
+    own = {"jobs", "database", "database_env", "home", "is_placed", "profile", "profile_name"}
     assert HEAD.told.keys() == {field.name for field in fields(Manifest)} - own
 
 

@@ -37,12 +37,19 @@ _REHEARSED: ContextVar[Mapping[str, str]] = ContextVar("rehearsed", default=Mapp
 """Of manifests as they were typed: the outputs of their rehearsals."""
 
 
-def keep_flags(*, output: str | None, base_url: str | None, database: str | None, sandbox: bool) -> None:
+def keep_flags(
+    *, output: str | None, base_url: str | None, database: str | None, sandbox: bool, profile: str | None = None
+) -> None:
     """Let each command that is advised from here on name the place this call was told to work in.
 
     Without them a pasted command would work in the manifest's own output, and buy there what is paid already.
     """
-    named = [("--output", output), ("--base-url", None if sandbox else base_url), ("--database", database)]
+    named = [
+        ("--output", output),
+        ("--base-url", None if sandbox else base_url),
+        ("--database", database),
+        ("--profile", profile),
+    ]
     flags = [(flag, value) for flag, value in named if value is not None]
     _GIVEN.set((*flags, *((("--sandbox",),) if sandbox else ())))
 
