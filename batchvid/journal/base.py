@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
+from batchvid.domain import decision
 from batchvid.domain.doubts import Doubt, seen_ids
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError
 from batchvid.domain.job import State
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Progress
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.machines import Machines
@@ -246,6 +248,20 @@ class JournalReader(Protocol):
         Of several who write at the same time, one may take a number first and record its event last.
         """
 
+    def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
+        """Return every decision that was recorded after the one of this number, in their order, with their numbers.
+
+        0 is before the first. What is returned is settled: no decision with a smaller number comes later.
+        """
+
+    def decisions(self, among: Collection[str] | None = None) -> dict[tuple[str, int], Decision]:
+        """Return what persons decided, by job id and attempt: the newest of each, unless it was taken back.
+
+        Only those about jobs *among* these ids are told, or all.
+        """
+        found = decision.newest(one for _, one in self.decisions_after(0))
+        return {about: one for about, one in found.items() if among is None or about[0] in among}
+
     def pace_changes(self) -> list[PaceChange]:
         """Return what the event log tells of the pace, oldest first."""
 
@@ -298,10 +314,11 @@ class Journal(JournalReader, Protocol):
         """
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
-        """Set other ids for jobs with their attempts and events, all or none; each move is an old and a new id.
+        """Set other ids for jobs with their attempts, events and decisions, all or none.
 
-        A job that has the new id, and for which nothing was paid, gets the old one. *remark* is kept beside it, as by
-        `meta_set`. Raises `StaleProgressError` when the journal does not hold a job of an old id.
+        Each move is an old and a new id. A job that has the new id, and for which nothing was paid, gets the old one.
+        *remark* is kept beside it, as by `meta_set`. Raises `StaleProgressError` when the journal does not hold a job
+        of an old id.
         """
 
     def set_paths(self, paths: Mapping[str, str], *, remark: tuple[str, str]) -> None:
@@ -354,6 +371,14 @@ class JournalStore(Protocol):
         Raises `batchvid.domain.errors.ConfigError` for one of another service or a newer batchvid.
         """
 
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Keep what persons decided about clips, all of it or nothing; it is durable when this returns. Blocks.
+
+        Nobody needs the lock for it: a run that writes the journal meanwhile is not disturbed. Raises ValueError for
+        what no journal takes, and for a decision about an attempt that has brought no clip. Raises `StorageError`
+        where there is no journal, and `batchvid.domain.errors.ConfigError` for one of another batchvid.
+        """
+
     def read(self) -> JournalReader | None:
         """Open the journal for reading, beside a writer if there is one; ``None`` if there is no journal.
 
@@ -403,7 +428,10 @@ def holds(reader: JournalReader, changes: Sequence[Change]) -> bool:
 
 
 def is_copy(one: JournalReader, other: JournalReader) -> bool:
-    """Whether two journals hold the same: jobs, attempts, events in their order, sums, and how long tasks took."""
+    """Whether two journals hold the same.
+
+    That is jobs, attempts, events and decisions in their order, sums, and how long tasks took.
+    """
     return (
         one.counts() == other.counts()
         and one.money() == other.money()
@@ -411,6 +439,7 @@ def is_copy(one: JournalReader, other: JournalReader) -> bool:
         and _is_same(one.all_progress(), other.all_progress())
         and _is_same(one.attempts(), other.attempts())
         and _is_same(map(_told, one.events()), map(_told, other.events()))
+        and [said for _, said in one.decisions_after(0)] == [said for _, said in other.decisions_after(0)]
     )
 
 

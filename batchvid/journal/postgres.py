@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from batchvid.domain import decision
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.lifecycle import TaskAdopted
@@ -67,6 +68,7 @@ from batchvid.journal.postgres_db import (
     check_version,
     copy_rows,
     is_committed,
+    keep_decisions,
     keep_timeline,
     migrate,
     newest_version,
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Progress
     from batchvid.journal.base import Change
     from batchvid.journal.postgres_db import Connection
@@ -184,6 +187,17 @@ class PostgresStore(Place, JournalStore):
             db.close()
             return None
         return PostgresReader(db, self, number)
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Keep what persons decided, beside all who write the journal."""
+        decision.check(decisions)
+        with closing(self.database.connect()) as db, self.database.translated():
+            check_server(db, self.database)
+            refuse_older(check_version(db, self.database), self)
+            number = self._existing(db)
+            refuse_moved(db, number, self)
+            check_timeline(db, self.database, keeps=False)
+            keep_decisions(db, number, decisions)
 
     def is_current(self, db: Connection) -> bool:
         """Whether the journal is there, in tables of this version."""

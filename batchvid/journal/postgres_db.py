@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.decision import Decision, Verdict, unknown
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.text import clean
@@ -141,6 +142,23 @@ VERSION_1 = (
     )
     """,
     "CREATE INDEX events_by_job ON batchvid.events (journal, job_id)",
+    # What persons decided about clips, one after the other: nothing in it is ever changed.
+    """
+    CREATE TABLE batchvid.decisions (
+        seq BIGINT GENERATED ALWAYS AS IDENTITY,
+        journal BIGINT NOT NULL,
+        job_id TEXT COLLATE "C" NOT NULL,
+        attempt BIGINT NOT NULL,
+        at DOUBLE PRECISION NOT NULL,
+        by TEXT NOT NULL,
+        verdict TEXT CHECK (verdict IN ('approved', 'rejected')),
+        stars BIGINT CHECK (stars BETWEEN 0 AND 5),
+        note TEXT NOT NULL,
+        PRIMARY KEY (journal, seq),
+        FOREIGN KEY (journal, job_id, attempt) REFERENCES batchvid.attempts ON UPDATE CASCADE
+    )
+    """,
+    "CREATE INDEX decisions_by_clip ON batchvid.decisions (journal, job_id, attempt)",
     """
     CREATE TABLE batchvid.timings (
         seq BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -215,6 +233,14 @@ AT_WORK_ON_EVENTS = (
     "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
     f" AND classid::bigint = {EVENTS_LOCK} AND database = (SELECT oid FROM pg_database WHERE datname ="
     " current_database())"
+)
+DECISIONS_AFTER = (
+    f"SELECT seq, {', '.join(Decision._fields)} FROM batchvid.decisions WHERE journal = %s AND seq > %s ORDER BY seq"
+)
+KEEP_DECISION = (
+    f"INSERT INTO batchvid.decisions (journal, {', '.join(Decision._fields)})"
+    " SELECT journal, job_id, attempt, %s, %s, %s, %s, %s FROM batchvid.attempts"
+    " WHERE journal = %s AND job_id = %s AND attempt = %s AND outcome = 'succeeded'"
 )
 KEEP_TIMING = "INSERT INTO batchvid.timings (journal, timing_class, took_s, at) VALUES (%s, %s, %s, %s)"
 FORGET_TIMINGS = (
@@ -483,6 +509,30 @@ def attempt_of(row: tuple[Any, ...]) -> Attempt:
     return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))
 
 
+def decision_row(one: Decision) -> tuple[Any, ...]:
+    """Return what a person decided as its row."""
+    return one._replace(verdict=one.verdict and one.verdict.value)  # type: ignore[arg-type]
+
+
+def decision_of(row: Sequence[Any]) -> Decision:
+    """Return what a person decided, by its row."""
+    job_id, attempt, at, by, verdict, stars, note = row
+    return Decision(job_id, attempt, at, by, None if verdict is None else Verdict(verdict), stars, note)
+
+
+def keep_decisions(db: Connection, number: int, decisions: Sequence[Decision]) -> None:
+    """Keep what persons decided, all of it or nothing; who decides about the same journal comes before or after.
+
+    So a smaller number is never committed later.
+    """
+    with db.transaction():
+        db.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(f"decisions {number}")])
+        for one in decisions:
+            job_id, attempt, *said = decision_row(one)
+            if not db.execute(KEEP_DECISION, (*said, number, job_id, attempt)).rowcount:
+                raise unknown(one)
+
+
 def copy_rows(db: Connection, number: int, source: JournalReader, *, at: float) -> None:
     """Write the rows of *source* as those of the journal *number*, within a transaction of the caller."""
     events = ((one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data)) for one in source.events())
@@ -492,6 +542,7 @@ def copy_rows(db: Connection, number: int, source: JournalReader, *, at: float) 
         ("attempts", Attempt._fields, map(attempt_row, source.attempts())),
         ("events", ("job_id", "attempt", "at", "kind", "data"), events),
         ("timings", ("timing_class", "took_s", "at"), timings),
+        ("decisions", Decision._fields, (decision_row(one) for _, one in source.decisions_after(0))),
     )
     for table, columns, rows in tables:
         statement = f"COPY batchvid.{table} (journal, {', '.join(columns)}) FROM STDIN"

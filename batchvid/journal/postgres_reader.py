@@ -23,6 +23,7 @@ from batchvid.journal.postgres_db import (
     ALL_ATTEMPTS,
     ALL_PROGRESS,
     AT_WORK_ON_EVENTS,
+    DECISIONS_AFTER,
     EVENTS_LOCK_SPAN,
     IN_BRIEF,
     MAY_WAKE,
@@ -32,6 +33,7 @@ from batchvid.journal.postgres_db import (
     UNFINISHED,
     Database,
     attempt_of,
+    decision_of,
     lock_key,
     progress_of,
     scalar,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.machines import Machines
     from batchvid.domain.report import PaceChange
     from batchvid.journal.postgres_db import Connection
@@ -213,6 +216,10 @@ class PostgresReader(JournalReader):
             newest: int = scalar(self._db, NEWEST_EVENT)
             since = [begun for (begun,) in self._db.execute(AT_WORK_ON_EVENTS)]
         return min((newest - (newest - begun) % EVENTS_LOCK_SPAN for begun in since), default=newest)
+
+    def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
+        """Return what was decided: who decides waits for who does so at the same time."""
+        return [(number, decision_of(row)) for number, *row in self._rows(DECISIONS_AFTER, seq)]
 
     def pace_changes(self) -> list[PaceChange]:
         """Return what the event log of this machine tells of the pace."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain import decision
+from batchvid.domain.decision import Decision, Verdict
+from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
 from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
@@ -88,6 +90,12 @@ UPDATE_PROGRESS = (
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)"
+DECISIONS_AFTER = f"SELECT seq, {', '.join(Decision._fields)} FROM decisions WHERE seq > ? ORDER BY seq"
+INTO_DECISIONS = f"INSERT INTO decisions ({', '.join(Decision._fields)})"
+INSERT_DECISION = (
+    f"{INTO_DECISIONS} SELECT {', '.join('?' * len(Decision._fields))}"
+    " WHERE EXISTS (SELECT 1 FROM attempts WHERE job_id = ? AND attempt = ? AND outcome = 'succeeded')"
+)
 INSERT_TIMING = "INSERT INTO timings (timing_class, took_s, at) VALUES (?, ?, ?)"
 
 
@@ -137,6 +145,34 @@ class SqliteStore(JournalStore):
             db.close()
             raise
         return journal
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Keep what persons decided, beside whoever writes the journal."""
+        decision.check(decisions)
+        with sqlite_file.translated(self.path):
+            if not sqlite_file.refuse_doubtful(self.path):
+                raise StorageError(f"there is no journal {self.path}")
+        self._bring_up_to_date()
+        with sqlite_file.beside(self.path) as db, sqlite_file.transaction(db):
+            for one in decisions:
+                values = [_storable(value) for value in _decision_row(one)]
+                if not db.execute(INSERT_DECISION, (*values, *values[:2])).rowcount:
+                    raise decision.unknown(one)
+
+    def _bring_up_to_date(self) -> None:
+        """Migrate a journal of an older batchvid, unless a run has it."""
+        with sqlite_file.translated(self.path), closing(sqlite_file.connect(self.path, readonly=True)) as db:
+            sqlite_file.check_kind(db, self.path)
+            if version_of(db) == newest_version():
+                return
+        try:
+            with self.lock(), self.open(service=None):
+                pass
+        except OutputBusyError:
+            raise ConfigError(
+                f"the journal {self.path} is of an older batchvid, and a run of that one holds it: decide once it is "
+                "over"
+            ) from None
 
     def put_away(self) -> None:
         """Rename the file of a closed journal, so that nothing goes on with it."""
@@ -280,6 +316,11 @@ class SqliteReader(JournalReader):
         ((found,),) = self._rows("SELECT coalesce(max(seq), 0) FROM events")
         return int(found)
 
+    def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
+        """Return what was decided, by one after the other."""
+        rows = self._rows(DECISIONS_AFTER, seq)
+        return [(number, _decision(row)) for number, *row in rows]
+
     def pace_changes(self) -> list[PaceChange]:
         """Return what the event log beside the journal tells of the pace."""
         return pace_changes(self.path.with_name(LOG_FILE))
@@ -418,7 +459,7 @@ class SqliteJournal(SqliteReader, Journal):
         self.log.remember(self._open_lines())
 
     def _rename(self, old: str, new: str) -> int:
-        for table in ("attempts", "events"):
+        for table in ("attempts", "events", "decisions"):
             self._db.execute(f"UPDATE {table} SET job_id = ? WHERE job_id = ?", (new, old))
         return self._db.execute("UPDATE jobs SET job_id = ? WHERE job_id = ?", (new, old)).rowcount
 
@@ -452,6 +493,10 @@ class SqliteJournal(SqliteReader, Journal):
             self._db.executemany(INSERT_ATTEMPT, map(_attempt_row, source.attempts()))
             self._db.executemany(INSERT_EVENT, events)
             self._db.executemany(INSERT_TIMING, timings)
+            self._db.executemany(
+                f"{INTO_DECISIONS} VALUES ({', '.join('?' * len(Decision._fields))})",
+                [_decision_row(one) for _, one in source.decisions_after(0)],
+            )
             for key, value in remarks.items():
                 self._remark(key, value)
             check_copy(self, source)
@@ -469,15 +514,8 @@ class SqliteJournal(SqliteReader, Journal):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with sqlite_file.translated(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:  # whatever it was, nothing of the transaction stays, and it is raised again
-                if self._db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
-                    self._db.execute("ROLLBACK")
-                raise
+        with sqlite_file.translated(self.path), sqlite_file.transaction(self._db):
+            yield
 
     def _put_down(self, change: Change) -> None:
         """Forget the task of an attempt that is given another one, so that two jobs can exchange theirs in a record."""
@@ -547,11 +585,11 @@ class SqliteJournal(SqliteReader, Journal):
         try:
             return self._db.execute(statement, values).rowcount
         except UnicodeEncodeError:
-            storable = (
-                value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-                for value in values
-            )
-            return self._db.execute(statement, tuple(storable)).rowcount
+            return self._db.execute(statement, tuple(map(_storable, values))).rowcount
+
+
+def _storable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 # For the subclasses of plain values, SQLite's module looks through its adapters first: it gets plain ones.
@@ -571,3 +609,12 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
     return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))
+
+
+def _decision_row(one: Decision) -> tuple[Any, ...]:
+    return one._replace(verdict=one.verdict and one.verdict.value)  # type: ignore[arg-type]
+
+
+def _decision(row: Sequence[Any]) -> Decision:
+    job_id, attempt, at, by, verdict, stars, note = row
+    return Decision(job_id, attempt, at, by, None if verdict is None else Verdict(verdict), stars, note)

@@ -39,16 +39,18 @@ every copy of the file says that it was not ended properly. What a restored back
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import sqlite3
-from contextlib import contextmanager, suppress
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.text import clean
@@ -141,7 +143,25 @@ VERSION_2 = (
     "ALTER TABLE jobs ADD COLUMN unproven_micros INTEGER NOT NULL DEFAULT 0 CHECK (unproven_micros >= 0)",
 )
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1), (2, VERSION_2))
+VERSION_3 = (
+    # What persons decided about clips, one after the other: nothing in it is ever changed.
+    """
+    CREATE TABLE decisions (
+        seq INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        by TEXT NOT NULL,
+        verdict TEXT CHECK (verdict IN ('approved', 'rejected')),
+        stars INTEGER CHECK (stars BETWEEN 0 AND 5),
+        note TEXT NOT NULL,
+        FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, attempt)
+    ) STRICT
+    """,
+    "CREATE INDEX decisions_by_clip ON decisions (job_id, attempt)",
+)
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, VERSION_1), (2, VERSION_2), (3, VERSION_3))
 """For each version of the schema, the statements that make it out of the one before; the newest is last."""
 
 
@@ -300,6 +320,19 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     return db
 
 
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is written in this block be kept, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:  # whatever it was, nothing of the transaction stays, and it is raised again
+        if db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
+            db.execute("ROLLBACK")
+        raise
+
+
 def make_durable(db: sqlite3.Connection, path: Path) -> None:
     """Make every commit survive a power loss, and let readers read beside the writer."""
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -379,6 +412,64 @@ def seal(journal: Path, *, service: str | None, session: str | None) -> None:
             write_whole(folder, SEAL_FILE, [json.dumps(content).encode()], mode=STATE_FILE_MODE, durable=False)
         finally:
             os.close(folder)
+
+
+DECISIONS_LOCK = "decisions.lock"
+"""Beside the journal: who adds a decision has it, so that one seals the journal again at a time."""
+DECISIONS_PATIENCE_S = 5.0
+LOOK_AGAIN_S = 0.005
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that adds to the journal at *path*, which another process may be writing.
+
+    A seal that held before holds again. It names the session, so it is worth nothing once a run has begun another one.
+    """
+    with translated(path), _alone(path) as is_alone:
+        found, file = read_seal(path), identity(path)
+        holds = is_alone and is_untouched(path, found)
+        db = connect(path)
+        try:
+            check_kind(db, path)
+            refuse_older(db, path)
+            make_durable(db, path)
+            yield db
+            told = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('clean', 'session')"))
+            holds = holds and told.get("clean") == "1" and told.get("session") == found.get("session") is not None
+            if holds:
+                db.execute("PRAGMA busy_timeout = 0")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where somebody reads just now, the seal does not hold
+        finally:
+            db.close()
+        if holds and identity(path) == file:
+            seal(path, service=found.get("service"), session=found["session"])
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Yield whether nobody else adds a decision meanwhile; only as far as the file system can lock."""
+    with ExitStack() as stack:
+        is_alone = False
+        with suppress(OSError):
+            file = stack.enter_context(open(path.with_name(DECISIONS_LOCK), "ab", opener=_private))
+            is_alone = _is_locked(file)
+        yield is_alone
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Lock *file*, and return whether that could be done before long."""
+    until = time.monotonic() + DECISIONS_PATIENCE_S
+    while time.monotonic() < until:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOOK_AGAIN_S)
+    return False
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, STATE_FILE_MODE)
 
 
 def break_seal(journal: Path) -> None:

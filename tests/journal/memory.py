@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain import decision
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
-from batchvid.domain.job import State
+from batchvid.domain.job import Outcome, State
 from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
 from batchvid.domain.report import PaceChange
 from batchvid.domain.results import Money
@@ -33,6 +34,7 @@ from batchvid.journal.event_log import PACE_CHANGED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Progress
     from batchvid.journal.base import Change
 
@@ -46,11 +48,14 @@ class Tables:
     events: list[KeptEvent] = field(default_factory=list)
     timings: dict[str, list[float]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
 
     def copy(self) -> Tables:
         """Return tables that can be changed while others read these."""
         timings = {name: list(took_s) for name, took_s in self.timings.items()}
-        return Tables(dict(self.rows), dict(self.attempts), list(self.events), timings, dict(self.meta))
+        return Tables(
+            dict(self.rows), dict(self.attempts), list(self.events), timings, dict(self.meta), list(self.decisions)
+        )
 
     def event(self, job_id: str, attempt: int, at: float, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event; its data is JSON."""
@@ -108,6 +113,17 @@ class MemoryStore(JournalStore):
         if service not in {None, self.tables.meta["service"]}:
             raise ConfigError(f"the journal belongs to the service {self.tables.meta['service']}, not to {service}")
         return MemoryJournal(self)
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions about clips that there are."""
+        decision.check(decisions)
+        if self.tables is None:
+            raise StorageError("there is no journal")
+        for one in decisions:
+            attempt = self.tables.attempts.get((one.job_id, one.attempt))
+            if attempt is None or attempt.outcome is not Outcome.SUCCEEDED:
+                raise decision.unknown(one)
+        self.tables.decisions += map(_storable, decisions)
 
     def read(self) -> MemoryReader | None:
         """Open it for reading."""
@@ -229,6 +245,10 @@ class MemoryReader(JournalReader):
         """Return how many there are."""
         return len(self._tables.events)
 
+    def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
+        """Return what is there."""
+        return list(enumerate(self._tables.decisions, 1))[seq:]
+
     def pace_changes(self) -> list[PaceChange]:
         """Look through the log."""
         found = [line for line in self._store.log.lines if line["event"] == PACE_CHANGED]
@@ -277,6 +297,7 @@ class MemoryJournal(MemoryReader, Journal):
             attempts = (_named(one, ids) for one in tables.attempts.values())
             tables.attempts = {(one.job_id, one.attempt): one for one in attempts}
             tables.events = [replace(one, job_id=ids.get(one.job_id, one.job_id)) for one in tables.events]
+            tables.decisions = [_named(one, ids) for one in tables.decisions]
             row = tables.rows[new] = tables.rows[new]._replace(version=tables.rows[new].version + 1)
             tables.event(new, row.attempt, at, MOVED, {"moved_from": old})
         tables.meta.update([remark])
@@ -301,6 +322,7 @@ class MemoryJournal(MemoryReader, Journal):
             [replace(one, seq=number) for number, one in enumerate(source.events(), 1)],
             {name: list(took_s) for name, took_s in source.timings().items()},
             {**self._tables.meta, **remarks},
+            [one for _, one in source.decisions_after(0)],
         )
 
     def seal(self) -> None:

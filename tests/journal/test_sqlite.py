@@ -231,7 +231,7 @@ def test_a_journal_of_a_newer_batchvid_is_refused_and_left_alone(path: Path, ser
     db.execute("PRAGMA user_version = 7")
     db.close()
     content = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 2\)"):
+    with pytest.raises(ConfigError, match=r"newer batchvid \(its version is 7, this one knows 3\)"):
         SqliteStore(path).open(service=service)
     with pytest.raises(ConfigError, match="newer batchvid"):
         SqliteStore(path).read()

@@ -39,6 +39,23 @@ CREATE UNIQUE INDEX attempts_by_task ON batchvid.attempts USING btree (journal, 
 CREATE UNIQUE INDEX attempts_pkey ON batchvid.attempts USING btree (journal, job_id, attempt)
 CREATE TRIGGER follow_attempt AFTER INSERT OR DELETE OR UPDATE ON batchvid.attempts FOR EACH ROW EXECUTE FUNCTION follow_attempt()
 
+-- decisions
+seq bigint IDENTITY NOT NULL
+journal bigint NOT NULL
+job_id text COLLATE C NOT NULL
+attempt bigint NOT NULL
+at double precision NOT NULL
+by text NOT NULL
+verdict text
+stars bigint
+note text NOT NULL
+decisions_journal_job_id_attempt_fkey FOREIGN KEY (journal, job_id, attempt) REFERENCES attempts(journal, job_id, attempt) ON UPDATE CASCADE
+decisions_pkey PRIMARY KEY (journal, seq)
+decisions_stars_check CHECK (((stars >= 0) AND (stars <= 5)))
+decisions_verdict_check CHECK ((verdict = ANY (ARRAY['approved'::text, 'rejected'::text])))
+CREATE INDEX decisions_by_clip ON batchvid.decisions USING btree (journal, job_id, attempt)
+CREATE UNIQUE INDEX decisions_pkey ON batchvid.decisions USING btree (journal, seq)
+
 -- engine
 migration text NOT NULL
 

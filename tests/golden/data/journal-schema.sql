@@ -1,4 +1,4 @@
-PRAGMA user_version = 2
+PRAGMA user_version = 3
 
 PRAGMA application_id = 1651927396
 
@@ -20,6 +20,20 @@ CREATE TABLE attempts (
         raw BLOB,
         PRIMARY KEY (job_id, attempt)
     ) STRICT, WITHOUT ROWID
+    
+
+-- table decisions on decisions
+CREATE TABLE decisions (
+        seq INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        by TEXT NOT NULL,
+        verdict TEXT CHECK (verdict IN ('approved', 'rejected')),
+        stars INTEGER CHECK (stars BETWEEN 0 AND 5),
+        note TEXT NOT NULL,
+        FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, attempt)
+    ) STRICT
     
 
 -- table events on events
@@ -74,6 +88,9 @@ CREATE UNIQUE INDEX attempts_by_task ON attempts (task_id) WHERE task_id IS NOT 
 
 -- index attempts_held on attempts
 CREATE INDEX attempts_held ON attempts (job_id) WHERE outcome IN ('open', 'in_doubt')
+
+-- index decisions_by_clip on decisions
+CREATE INDEX decisions_by_clip ON decisions (job_id, attempt)
 
 -- index events_by_job on events
 CREATE INDEX events_by_job ON events (job_id)
