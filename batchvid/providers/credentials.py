@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,14 @@ def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
     """Whether the terminal, if there is one, knows how to move its cursor."""
     environ = os.environ if environ is None else environ
     return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
+
+
+def has_display(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a browser that is started here would be seen: a screen is there, and it is not another machine's."""
+    environ = os.environ if environ is None else environ
+    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
+        return False
+    return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def environment_proxies() -> dict[str, str]:

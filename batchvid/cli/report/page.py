@@ -73,7 +73,7 @@ def page(
         policy=policy(style=style, script=script),
         style=style,
         script=script,
-        data=_json(_data(report, pictures, made_at=made_at)),
+        data=embedded(_data(report, pictures, made_at=made_at)),
         name=_shown(name, 200),
         bucket=None if bucket is None else _shown(bucket, 1000),
         report=report,
@@ -120,7 +120,7 @@ def template(*names: str, of: str = "batchvid.cli.report") -> str:
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _json(value: Any) -> str:
+def embedded(value: Any) -> str:
     """Return *value* as JSON in which no parser of HTML finds a tag, a comment or an entity."""
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
