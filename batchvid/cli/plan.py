@@ -42,7 +42,16 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 40
 """A plan of 100,000 new jobs is told by its sums; this many rows of each kind are listed."""
-LISTED = (Action.NEW, Action.CHANGED, Action.RUNNING, Action.IN_DOUBT, Action.FAILED, Action.MOVED, Action.ORPHANED)
+LISTED = (
+    Action.NEW,
+    Action.CHANGED,
+    Action.REJECTED,
+    Action.RUNNING,
+    Action.IN_DOUBT,
+    Action.FAILED,
+    Action.MOVED,
+    Action.ORPHANED,
+)
 """In this order. What is done needs no line."""
 REASON_SHOWN = 300
 """A sentence that names two ids of the longest that are made of a prompt, and what to do."""
@@ -50,6 +59,7 @@ REASON_SHOWN = 300
 MARKS = {
     Action.NEW: "+",
     Action.CHANGED: "~",
+    Action.REJECTED: "*",
     Action.RUNNING: ">",
     Action.IN_DOUBT: "?",
     Action.FAILED: "!",
@@ -60,6 +70,7 @@ MARKS = {
 STYLES = {
     Action.NEW: "green",
     Action.CHANGED: "yellow",
+    Action.REJECTED: "yellow",
     Action.RUNNING: "cyan",
     Action.IN_DOUBT: "magenta",
     Action.FAILED: "red",
@@ -80,7 +91,8 @@ STYLES = {
 def plan_command(manifest: Path, *, rebuy: bool, output: str | None, database: str | None, as_json: bool) -> int:
     """Show what a run would do: new, changed, done, running, failed, in doubt and orphaned jobs, and the price.
 
-    A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. Nothing is sent.
+    A job that is paid under another id is moved: a run gives its clip the new name, and buys nothing. A clip that a
+    person rejected is bought again while its job has an attempt left. Nothing is sent.
     """
     from batchvid.cli.output.summary import film_json, film_lines
     from batchvid.engine.films import film_reports

@@ -47,6 +47,11 @@ class Decision(NamedTuple):
         """Whether it only takes back what was decided before."""
         return self.verdict is None and self.stars is None and not self.note
 
+    @property
+    def is_rejection(self) -> bool:
+        """Whether another clip is wanted in the place of this one."""
+        return self.verdict is Verdict.REJECTED
+
 
 def check(decisions: Iterable[Decision]) -> None:
     """Raise ValueError for a decision that no journal takes."""

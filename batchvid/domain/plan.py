@@ -11,8 +11,9 @@
 7. What the journal has under another id is *moved* (`batchvid.domain.identity`), and stands as it does there.
 8. A job that continues another is compared with the clip that is there. Where a run would make that clip, the job
    is submitted after it; where that clip cannot come, the job waits and is not submitted.
-9. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip that
-   has succeeded is never bought again.
+9. A clip that a person has rejected is *rejected*: bought again as its job's next attempt, while one is left.
+10. A job that would be submitted, or whose task is under way, may need all the attempts that it has left. A clip
+    that has succeeded, and that nobody rejects, is never bought again.
 
 The plan also tells what a run is going to cost, and the most that it can. The most is every attempt of every job,
 because the service may say each time that the task failed. A budget, and ``--max-cost``, cut it off; ``--max-jobs``
@@ -31,10 +32,12 @@ from batchvid.domain.identity import NOBODY, advice
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import attempts_used
 from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.domain.reopening import NO_DECISIONS, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.identity import Identity, Move
     from batchvid.domain.job import Job
     from batchvid.domain.limits import Limits
@@ -50,6 +53,8 @@ class Action(StrEnum):
     IN_DOUBT = "in_doubt"
     FAILED = "failed"
     DONE = "done"
+    REJECTED = "rejected"
+    """Done, and a person wants another clip."""
     MOVED = "moved"
     """Done, under another id; a run gives the clip the new name."""
     ORPHANED = "orphaned"
@@ -107,14 +112,16 @@ def plan(
     typical_s: Callable[[str], float],
     identity: Identity = NOBODY,
     only: Collection[str] | None = None,
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
 ) -> Plan:
     """Return what a run over *jobs* would do, given what the journal holds: its rows, in any order.
 
     *typical_s* tells for a timing class how long a generation usually takes. *progress* is that of jobs which are moved
-    already, by *identity*. *only* are the ids that may be submitted.
+    already, by *identity*. *only* are the ids that may be submitted. *decisions* are what persons decided, by job id
+    and attempt.
     """
     dependencies = DependencyGraph(jobs)
-    rows, orphans = _standings(jobs, progress, limits, in_chains=dependencies.ids)
+    rows, orphans = _standings(jobs, progress, limits, in_chains=dependencies.ids, decisions=decisions)
     if only is not None:
         rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
     for index in dependencies.in_order():
@@ -146,7 +153,12 @@ def plan(
 
 
 def _standings(
-    jobs: Sequence[Job], progress: Iterable[Progress], limits: Limits, *, in_chains: Collection[str]
+    jobs: Sequence[Job],
+    progress: Iterable[Progress],
+    limits: Limits,
+    *,
+    in_chains: Collection[str],
+    decisions: Mapping[tuple[str, int], Decision],
 ) -> tuple[list[PlanRow], list[PlanRow]]:
     """Return the row of each job by itself, in the order of *jobs*, and those of the orphans.
 
@@ -163,8 +175,8 @@ def _standings(
         elif job.id in in_chains:
             kept[job.id] = known
         else:
-            found[job.id] = _row(job, known, limits)
-    rows = [found.get(job.id) or _row(as_it_stands(job, kept), kept.get(job.id), limits) for job in jobs]
+            found[job.id] = _row(job, known, limits, decisions)
+    rows = [found.get(job.id) or _row(as_it_stands(job, kept), kept.get(job.id), limits, decisions) for job in jobs]
     return rows, orphans
 
 
@@ -184,7 +196,7 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
     if above.state is State.DONE and not above.submits:
         return row
     comes = above.submits or above.action is Action.RUNNING
-    if row.state is State.DONE:
+    if row.state is State.DONE and not row.submits:
         if not comes:
             return row
         submits = limits.on_change is OnChange.REBUY
@@ -222,7 +234,9 @@ def _moved(row: PlanRow, move: Move) -> PlanRow:
     return replace(row, action=action, reason=reason, moved_from=move.old)
 
 
-def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
+def _row(job: Job, known: Progress | None, limits: Limits, decisions: Mapping[tuple[str, int], Decision]) -> PlanRow:
+    if known is not None and (why := rejection(known, decisions)) is not None and not _is_rebought(job, known, limits):
+        return _rejected(job, known, limits, why)
     if known is not None and known.state is State.DONE and not job.has_changed(known.fingerprint):
         paid_micros = known.price_micros if known.attempt else None  # most jobs of a long night are found like this
         return PlanRow(job.id, Action.DONE, State.DONE, paid_micros, "", again_micros=job.price_micros)
@@ -238,6 +252,30 @@ def _row(job: Job, known: Progress | None, limits: Limits) -> PlanRow:
         attempts=_attempts_left(known or Progress.fresh(job.id), limits, submits=submits),
         again_micros=job.price_micros,
     )
+
+
+def _is_rebought(job: Job, known: Progress, limits: Limits) -> bool:
+    return limits.on_change is OnChange.REBUY and job.has_changed(known.fingerprint)
+
+
+def _rejected(job: Job, known: Progress, limits: Limits, why: str) -> PlanRow:
+    """Return the row of a clip that is bought again because a person rejected it, as long as an attempt is left."""
+    left = max(0, limits.attempts - attempts_used(known))
+    return PlanRow(
+        job_id=job.id,
+        action=Action.REJECTED,
+        state=known.state,
+        price_micros=job.price_micros if left else known.price_micros,
+        reason=_joined(why, f"attempt {known.attempt + 1}" if left else no_attempt_left(job.id)),
+        submits=left > 0,
+        attempts=left,
+        again_micros=job.price_micros,
+    )
+
+
+def no_attempt_left(job_id: str) -> str:
+    """Return what is told of a rejected clip that no run buys again."""
+    return f"no attempt left: batchvid redo {job_id}"
 
 
 def _attempts_left(known: Progress, limits: Limits, *, submits: bool) -> int:

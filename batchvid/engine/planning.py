@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from batchvid.domain.job import State
 from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Plan, plan
+from batchvid.domain.reopening import NO_DECISIONS, is_for_rejection, is_ordered_again
 from batchvid.domain.results import Money
 from batchvid.engine.polling import PollPlanner
 from batchvid.journal.base import Change
@@ -39,6 +41,7 @@ from batchvid.storage.output import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.identity import Move
     from batchvid.domain.job import Job, Progress
     from batchvid.domain.lifecycle import Reopened
@@ -75,6 +78,15 @@ def identity_of(
     return identify(
         jobs, dependencies, new=new, rows=rows, orphans=gone, sidecar_of=lambda row: clips.sidecar(row.path or "")
     )
+
+
+def decided(
+    journal: JournalReader, identity: Identity = NOBODY, *, among: Collection[str] | None = None
+) -> dict[tuple[str, int], Decision]:
+    """Return what counts of what persons decided, by attempt, under the ids that jobs have once they are moved."""
+    ids = {move.old: move.new for move in identity.moves}
+    found = journal.decisions(among).items()
+    return {(ids.get(job_id, job_id), attempt): one for (job_id, attempt), one in found}
 
 
 def as_moved(rows: Iterable[Progress], identity: Identity) -> Iterator[Progress]:
@@ -221,10 +233,12 @@ def _lost(found: Iterable[WrongClip]) -> dict[str, str]:
     return {one.job_id: one.words for one in found if one.is_lost}
 
 
-def as_a_run_finds(rows: Iterable[Progress], lost: Mapping[str, str]) -> Iterator[Progress]:
-    """Yield the rows as a run would take them up: a job whose clip is *lost* is under way again."""
+def as_a_run_finds(
+    rows: Iterable[Progress], lost: Mapping[str, str], *, but_not: Callable[[Progress], bool] = lambda _: False
+) -> Iterator[Progress]:
+    """Yield the rows as a run would take them up: a job whose clip is *lost* is under way again, *but not* these."""
     for row in rows:
-        reason = lost.get(row.job_id)
+        reason = lost.get(row.job_id) if not but_not(row) else None
         yield row if reason is None else advance(row, ClipMissing(reason), at=0.0)
 
 
@@ -274,23 +288,28 @@ def planned(
 
     *rebuy*: as a run with ``--rebuy`` would do it. *run_active*: a run is at work, so that a paid request that is under
     way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id. *again*: the jobs that
-    the run may open again, each with the event that does it. *only*: the ids that it may submit.
+    the run may open again, each with the event that does it; rejected clips are found here. *only*: the ids that it
+    may submit.
     """
     limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS
     if journal is not None:
         clips = Output.of(manifest).clips
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, clips)
         money, timings, rows = journal.money(), journal.timings(), as_moved(journal.progress_in_brief(), identity)
-    rows = as_a_run_finds(rows, lost) if lost else rows
+        decisions = decided(journal, identity)
+    if lost:  # of a clip that is bought again, nobody misses the one before
+        rows = as_a_run_finds(rows, lost, but_not=partial(is_ordered_again, decisions=decisions, limits=limits))
     if run_active:
         rows = (row._replace(state=State.RUNNING) if row.state is State.SUBMITTING else row for row in rows)
+    again = {job_id: event for job_id, event in again.items() if not is_for_rejection(event.reason)}
     if again:
         rows = (advance(row, again[row.job_id], at=0.0) if row.job_id in again else row for row in rows)
     planner = PollPlanner(limits.typical_time_s, timings)
     made = plan(
         manifest.jobs, rows, limits=limits, typical_s=lambda name: planner.of(name).typical_s, identity=identity,
-        only=only,
+        only=only, decisions=decisions,
     )  # fmt: skip
     return made, replace(money, budget_micros=limits.budget_micros)

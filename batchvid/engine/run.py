@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
@@ -20,7 +20,7 @@ from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
-from batchvid.domain.reopening import CRASHED, reopenings, reopens_done, still_wakes
+from batchvid.domain.reopening import CRASHED, rejection, reopenings, reopens_done, still_wakes
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
@@ -243,9 +243,14 @@ def take_stock(context: RunContext, journal: Journal, output: Output) -> Stock:
     jobs = as_they_stand(manifest.jobs, dependencies, journal)
     only = options.chosen(jobs)
     chosen = jobs if only is None else {job_id: jobs[job_id] for job_id in only}
+    decisions = journal.decisions(chosen)
     closed_too = reopens_done(options, manifest.limits)
+    ids = sorted({job_id for (job_id, _), one in decisions.items() if one.is_rejection})
+    rejected = [row for row in journal.progress_of(ids) if rejection(row, decisions) is not None]
     found = journal.progress_in_brief() if closed_too else journal.undone_progress()
-    again = reopenings(chosen, found, options=options, limits=manifest.limits)
+    again = reopenings(chosen, chain(found, rejected), options=options, limits=manifest.limits, decisions=decisions)
+    if stuck := [row.job_id for row in rejected if row.job_id not in again]:
+        note(stuck_line(stuck))
     for job_id, left_s in (journal.may_wake() if again else {}).items():
         if again.pop(job_id, None) is not None:
             warn(f"{job_id} stays in doubt: {still_wakes(left_s)}")
@@ -257,6 +262,16 @@ def take_stock(context: RunContext, journal: Journal, output: Output) -> Stock:
     if context.planned is not None:
         context.planned(*planned(manifest, journal, rebuy=options.rebuy, again=again, only=stock.may_be_sent))
     return stock
+
+
+STUCK_TOLD = 5
+
+
+def stuck_line(ids: Sequence[str]) -> str:
+    """Return, in one line, which rejected clips no run buys again."""
+    names = ", ".join(ids[:STUCK_TOLD]) + (", …" if len(ids) > STUCK_TOLD else "")
+    what = "1 rejected clip has" if len(ids) == 1 else f"{len(ids):,} rejected clips have"
+    return f"{what} no attempt left (limits.attempts): batchvid redo MANIFEST ID buys one again: {names}"
 
 
 NAMES_TOLD = 20

@@ -371,6 +371,12 @@ class Scheduler:
         self.withdraw(index)
         self.tracker.hold_back(index, reason)
 
+    def leave_done(self, index: int, *, now: float) -> None:
+        """Undo a turn to submit of a finished job, which was to be opened again and is not: its clip is the one."""
+        self.withdraw(index)
+        self.active[index].reopening = ()
+        self.set_free(index, now=now)
+
     def set_free(self, index: int, *, now: float) -> None:
         """Let the jobs that have waited for this clip be submitted when their turn comes."""
         for child, row, event in self.tracker.set_free(index, self.active[index].progress, self.jobs):

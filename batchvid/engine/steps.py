@@ -31,6 +31,7 @@ from batchvid.domain.filename import is_plain, kept_as
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
+from batchvid.domain.reopening import is_for_rejection
 from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, Proof
 from batchvid.domain.text import clean
 from batchvid.engine import policy
@@ -49,7 +50,7 @@ from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.domain.job import Frame, Job, Progress
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from batchvid.engine.rate_limit import Pacing
     from batchvid.engine.scheduler import Scheduler
     from batchvid.engine.stats import RunStatistics
-    from batchvid.journal.base import Log
+    from batchvid.journal.base import Journal, Log
     from batchvid.journal.group_commit import Recorder
     from batchvid.providers.base import Provider
     from batchvid.providers.http import Transfer
@@ -166,6 +167,31 @@ PLACES_FOLLOWED = 3
 
 NOT_HEARD_OF = "this worker was not heard of for too long, so another one may have the job"
 
+
+def taken_back(journal: Journal, *, progress: Progress, reopening: Sequence[life.Reopened]) -> int | None:
+    """Return the attempt whose clip was rejected, wherefore the job is open, and is not any more; ``None``: go on.
+
+    A refused request, or a task that failed, leaves the job pending although it was opened for a rejection.
+    """
+    attempt, reason = progress.attempt, reopening[0].reason if reopening else None
+    if reason is None:
+        last = next(journal.events(progress.job_id, kinds=["Reopened", "ClipSaved"], newest_first=True), None)
+        if last is None or last.kind != "Reopened":
+            return None
+        attempt, reason = last.attempt, last.data.get("reason")
+    if not is_for_rejection(reason):
+        return None
+    found = journal.decisions([progress.job_id]).get((progress.job_id, attempt))
+    return None if found is not None and found.is_rejection else attempt
+
+
+def saved_as(journal: Journal, *, progress: Progress) -> int:
+    """Return the number of the attempt that brought the clip which the journal has of a job."""
+    saved = journal.events(progress.job_id, kinds=["ClipSaved"], newest_first=True)
+    found = (one.attempt for one in saved if one.data.get("sha256") == progress.sha256)
+    return next(found, progress.allowance_from or progress.attempt)
+
+
 WORTH_KEEPING = {
     Phase.SUCCEEDED,
     Phase.UNHEARD,
@@ -247,6 +273,8 @@ class Steps:
         if self.scheduler.breaker.window_has_ended(at=self.ports.wall()):
             self.scheduler.withdraw(index)
             return None
+        if await self._is_kept_after_all(index):
+            return None
         # 2. The intent is durable: a crash from here on leaves a doubt, and never a request that nobody knows of.
         new = not one.started
         if not await self._intended(index, job):
@@ -274,6 +302,23 @@ class Steps:
         # 5. The first answer is kept for a report. Nothing depends on it.
         await self.ports.answers.created(request, job, result, took_s=took_s)
         return wait_s
+
+    async def _is_kept_after_all(self, index: int) -> bool:
+        """Whether a person has taken back meanwhile the rejection for which the job would be bought again."""
+        one = self.scheduler.active[index]
+        if one.progress.sha256 is None:  # it never had a clip
+            return False
+        ask = partial(taken_back, progress=one.progress, reopening=one.reopening)
+        if (attempt := await self.ports.records.ask(ask)) is None:
+            return False
+        if one.progress.state is State.DONE:
+            self.scheduler.leave_done(index, now=self._now())
+            self.ports.observer.note(f"{one.progress.job_id} is not bought again: its clip is not rejected any more")
+            return True
+        reason = f"the clip of its attempt {attempt} is not rejected any more, and is kept; reject it to go on"
+        self.scheduler.hold_back(index, reason)
+        self.ports.observer.warn(f"{one.progress.job_id} is not sent: {reason}")
+        return True
 
     async def _intended(self, index: int, job: Job) -> bool:
         """Record that the job is about to be paid for; ``False`` when that would cost more than may be spent."""
@@ -557,14 +602,15 @@ class Steps:
         return sidecar(known, progress, made=made) | origin(job, progress, clip, frame_sha256=sent)
 
     async def _retire_older_clip(self, path: str, progress: Progress) -> None:
-        """Keep the clip of an attempt before a person reopened the job, if it is still there under the clip's name."""
+        """Keep the clip of an earlier attempt, if it is still there under the clip's name."""
         if progress.sha256 is None or progress.size_bytes is None or progress.path != path:
             return
-        clips, number = self.ports.clips, progress.allowance_from or progress.attempt
+        clips = self.ports.clips
         if (await settled(partial(clips.sidecar, path))).get("task_id") == progress.task_id:
             return  # it was missing, and is there again: the part finds it
         size_bytes, sha256 = progress.size_bytes, progress.sha256
         if await settled(partial(clips.check, path, size_bytes=size_bytes, sha256=sha256, full=True)) is None:
+            number = await self.ports.records.ask(partial(saved_as, progress=progress))
             await settled(partial(clips.retire, path, number))
 
     async def _record(self, index: int, *events: Event, timing: Timing | None = None) -> None:

@@ -237,6 +237,9 @@ AT_WORK_ON_EVENTS = (
 DECISIONS_AFTER = (
     f"SELECT seq, {', '.join(Decision._fields)} FROM batchvid.decisions WHERE journal = %s AND seq > %s ORDER BY seq"
 )
+DECISIONS_OF = (
+    f"SELECT {', '.join(Decision._fields)} FROM batchvid.decisions WHERE journal = %s AND job_id = ANY(%s) ORDER BY seq"
+)
 KEEP_DECISION = (
     f"INSERT INTO batchvid.decisions (journal, {', '.join(Decision._fields)})"
     " SELECT journal, job_id, attempt, %s, %s, %s, %s, %s FROM batchvid.attempts"

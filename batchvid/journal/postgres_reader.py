@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.decision import newest
 from batchvid.domain.job import Attempt, Progress, State
 from batchvid.domain.lifecycle import KeptEvent
 from batchvid.domain.reopening import WAKES_S
@@ -24,6 +25,7 @@ from batchvid.journal.postgres_db import (
     ALL_PROGRESS,
     AT_WORK_ON_EVENTS,
     DECISIONS_AFTER,
+    DECISIONS_OF,
     EVENTS_LOCK_SPAN,
     IN_BRIEF,
     MAY_WAKE,
@@ -216,6 +218,12 @@ class PostgresReader(JournalReader):
             newest: int = scalar(self._db, NEWEST_EVENT)
             since = [begun for (begun,) in self._db.execute(AT_WORK_ON_EVENTS)]
         return min((newest - (newest - begun) % EVENTS_LOCK_SPAN for begun in since), default=newest)
+
+    def decisions(self, among: Collection[str] | None = None) -> dict[tuple[str, int], Decision]:
+        """Return what counts of what was decided; of few jobs, only theirs is read."""
+        if among is None or len(among) > ASKED_AT_ONCE:
+            return super().decisions(among)
+        return newest(map(decision_of, self._rows(DECISIONS_OF, list(among))))
 
     def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
         """Return what was decided: who decides waits for who does so at the same time."""

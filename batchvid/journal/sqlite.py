@@ -90,6 +90,7 @@ UPDATE_PROGRESS = (
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)"
+ALL_DECISIONS = f"SELECT {', '.join(Decision._fields)} FROM decisions"
 DECISIONS_AFTER = f"SELECT seq, {', '.join(Decision._fields)} FROM decisions WHERE seq > ? ORDER BY seq"
 INTO_DECISIONS = f"INSERT INTO decisions ({', '.join(Decision._fields)})"
 INSERT_DECISION = (
@@ -315,6 +316,13 @@ class SqliteReader(JournalReader):
         """Return the newest event's number, as one writes only."""
         ((found,),) = self._rows("SELECT coalesce(max(seq), 0) FROM events")
         return int(found)
+
+    def decisions(self, among: Collection[str] | None = None) -> dict[tuple[str, int], Decision]:
+        """Return what counts of what was decided; of few jobs, only theirs is read."""
+        if among is None or len(among) > ASKED_AT_ONCE:
+            return super().decisions(among)
+        query = f"{ALL_DECISIONS} WHERE job_id IN ({', '.join('?' * len(among))}) ORDER BY seq"
+        return decision.newest(map(_decision, self._rows(query, *among)))
 
     def decisions_after(self, seq: int) -> list[tuple[int, Decision]]:
         """Return what was decided, by one after the other."""

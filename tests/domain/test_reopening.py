@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchvid.domain import lifecycle as life
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.job import Job, Progress, State
 from batchvid.domain.limits import InDoubt, Limits, OnChange, RunOptions
-from batchvid.domain.plan import plan
+from batchvid.domain.plan import Action, plan
 from batchvid.domain.reopening import CRASHED, interrupted, reopenings
 
 if TYPE_CHECKING:
@@ -191,3 +192,28 @@ def test_every_opening_is_possible(state: State, options: RunOptions, limits: Li
     assert taken_up.state is not State.SUBMITTING
     again = take_up(taken_up, NOTHING_ASKED, limits)
     assert after(taken_up, again).state is taken_up.state
+
+
+@given(
+    attempt=st.integers(1, 6),
+    allowance_from=st.integers(0, 6),
+    attempts=st.integers(1, 6),
+    about=st.integers(1, 6),
+    verdict=st.sampled_from([None, *Verdict]),
+    state=st.sampled_from(State),
+)
+def test_a_rejection_opens_the_newest_clip_within_the_attempts(
+    *, attempt: int, allowance_from: int, attempts: int, about: int, verdict: Verdict | None, state: State
+) -> None:
+    """Nobody's word grants more attempts, and what was said of another clip opens nothing; a plan shows the same."""
+    known, limits = row(state, attempt=attempt, allowance_from=min(allowance_from, attempt)), Limits(attempts=attempts)
+    decisions = {("kite", about): Decision("kite", about, 0.0, "ada", verdict, note="no")}
+    found = reopenings({"kite": JOB}, [known], options=NOTHING_ASKED, limits=limits, decisions=decisions)
+    is_meant = state is State.DONE and about == attempt and verdict is Verdict.REJECTED
+    is_left = attempt - known.allowance_from < attempts
+    assert found == ({"kite": life.Reopened("rejected: no", by_person=False)} if is_meant and is_left else {})
+    planned = plan([JOB], [known], limits=limits, typical_s=lambda _: 1.0, decisions=decisions).rows[0]
+    assert (planned.action is Action.REJECTED) is is_meant
+    if is_meant:
+        assert planned.submits is is_left
+        assert planned.attempts == max(0, attempts - attempt + known.allowance_from)
