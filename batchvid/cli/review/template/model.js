@@ -40,8 +40,8 @@ function kindOf(job) {
   if (UNDER_WAY.has(job.state)) return "running";
   if (NEED_ATTENTION.has(job.state)) return "attention";
   if (job.state !== "done" || !job.takes.length) return "pending";
-  if (job.takes.some((take) => take.verdict === "approved")) return "approved";
-  return newestTake(job).verdict || "undecided";
+  // What was decided about the newest clip counts; where nobody has, an earlier one that was approved is enough.
+  return newestTake(job).verdict || (job.takes.some((take) => take.verdict === "approved") ? "approved" : "undecided");
 }
 
 // What the next run does about a job whose newest take is rejected; null: it has nothing to do with this take.
