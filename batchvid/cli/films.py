@@ -17,6 +17,7 @@ from batchvid.cli.options import (
     manifest_argument,
     output_option,
     read_journal,
+    read_takes,
 )
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, StorageError
@@ -39,7 +40,7 @@ def films_command(manifest: Path, *, output: str | None, database: str | None, a
     """Join the films whose clips are all there; nothing is sent. A run does the same at its end.
 
     Clips of one kind are joined without loss, others are re-encoded. A film is made again only when one of its
-    clips changed.
+    clips changed. Of several takes of a clip, the approved one is joined.
     """
     from batchvid.cli.output.summary import film_json, film_lines
     from batchvid.domain.film import FilmReport, FilmState, missing
@@ -77,7 +78,10 @@ async def _make(
     from batchvid.engine.films import make_films
 
     interrupts.install()
-    films = make_films(manifest.films, rows, clips, say=complain, is_stopped=lambda: interrupts.code is not None)
+    takes = read_takes(manifest)
+    films = make_films(
+        manifest.films, rows, clips, say=complain, is_stopped=lambda: interrupts.code is not None, takes=takes
+    )
     return [report async for report in films]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
+    from batchvid.domain.takes import Take
     from batchvid.engine.target import Account
     from batchvid.journal.base import JournalReader
     from batchvid.manifest.model import Manifest
@@ -349,6 +350,18 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
+
+
+def read_takes(manifest: Manifest) -> dict[str, list[Take]]:
+    """Read among which takes the manifest's films choose, beside a run if there is one."""
+    from batchvid.engine.takes import takes_of_films
+    from batchvid.storage.output import Output
+
+    journal = journal_of(manifest).read() if manifest.films else None
+    if journal is None:
+        return {}
+    with journal:
+        return takes_of_films(manifest.films, journal, Output.of(manifest).clips)
 
 
 def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:

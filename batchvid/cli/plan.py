@@ -16,6 +16,7 @@ from batchvid.cli.options import (
     manifest_argument,
     output_option,
     read_journal,
+    read_takes,
     safe_names_line,
     warn_of_forgotten,
     warn_of_names,
@@ -107,7 +108,8 @@ def plan_command(manifest: Path, *, rebuy: bool, output: str | None, database: s
         if not active:
             warn_of_forgotten(loaded, journal)
     warn_of_names(loaded, {row.job_id for row in made.rows if row.submits})
-    films = film_reports(loaded.films, read_journal(loaded)[0], Output.of(loaded).clips) if loaded.films else []
+    rows = read_journal(loaded)[0] if loaded.films else {}
+    films = film_reports(loaded.films, rows, Output.of(loaded).clips, takes=read_takes(loaded))
     if as_json:
         for report in films:
             tell(json.dumps({"type": "film", **film_json(report)}))

@@ -20,6 +20,7 @@ from batchvid.cli.options import (
     output_option,
     read_doubts,
     read_journal,
+    read_takes,
     warn_of_forgotten,
     warn_of_names,
 )
@@ -82,7 +83,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
     if manifest.films:
         from batchvid.engine.films import film_reports
 
-        films = film_reports(manifest.films, rows, clips)
+        films = film_reports(manifest.films, rows, clips, takes=read_takes(manifest))
     active = journal_of(manifest).is_held()
     journal = journal_of(manifest).read()
     with journal or nullcontext():

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from batchvid.domain.job import State
+from batchvid.domain.decision import Verdict
+from batchvid.domain.job import Progress, State
+from batchvid.domain.takes import best_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from batchvid.domain.job import Progress
+    from batchvid.domain.takes import Take
 
 
 FILM_FORM = 2
@@ -27,6 +29,8 @@ class Film:
     """The ids of their jobs; one may come more than once."""
     path: str
     """Of the film, relative to the output folder."""
+    takes: tuple[tuple[str, ...], ...] = ()
+    """Of each clip that has more takes, the ids of all of them, its own first."""
 
 
 class FilmState(StrEnum):
@@ -51,6 +55,28 @@ class FilmReport:
     film: Film
     state: FilmState
     reason: str = ""
+
+
+def chosen(film: Film, progress: Mapping[str, Progress], takes: Mapping[str, Sequence[Take]]) -> Mapping[str, Progress]:
+    """Return the rows that a film is made of: with the best of each clip's *takes*, as far as a person decided.
+
+    Where nobody decided anything, it is the clip that the job has now. A film that names several takes of an entry
+    shows just those. While a job's next clip is on its way, only one that is approved stands in for it.
+    """
+    rows = dict(progress)
+    groups = {group[0]: group for group in film.takes if len(set(group).intersection(film.clips)) == 1}
+    for job_id in set(film.clips):
+        ids = groups.get(job_id, (job_id,))
+        found = best_first((take for one in ids for take in takes.get(one, ())), ids)
+        if not found or all(take.decision is None for take in found):
+            continue
+        best, row = found[0], progress.get(job_id)
+        is_there = row is not None and row.state is State.DONE
+        if is_there or best.verdict is Verdict.APPROVED:
+            rows[job_id] = Progress(
+                best.job_id, State.DONE, path=best.path, size_bytes=best.size_bytes, sha256=best.sha256
+            )
+    return rows
 
 
 def missing(film: Film, progress: Mapping[str, Progress]) -> str:

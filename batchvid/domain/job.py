@@ -109,6 +109,8 @@ class Job:
     """The fingerprints that the same texts have in other Unicode forms: what was paid under one is the same content."""
     is_named: bool = field(default=True, kw_only=True)
     """Whether the manifest gives it its id. Where it does not, the id follows from the content."""
+    first_take: str = field(default="", kw_only=True)
+    """Of a further take (``takes: 3``), the id of the first one of its entry; of that one it is empty."""
 
     @property
     def timing_class(self) -> str:

@@ -247,6 +247,7 @@ _JOB: dict[str, Kind] = {
     "where": TEXT,
     "also": many(TEXT),
     "is_named": YES_OR_NO,
+    "first_take": TEXT,
 }
 _CONTINUATION = _JOB | {"continues": TEXT, "at_s": optional(NUMBER)}
 _SAME_ANYWHERE = {"frames": many(FRAME.without("path").kind)}
@@ -254,7 +255,7 @@ JOBS: dict[type[Job], Record[Any]] = {Job: Record(Job, _JOB), Continuation: Reco
 ANYWHERE = {kind: Record(kind, record.told | _SAME_ANYWHERE).without("where") for kind, record in JOBS.items()}
 """What is the same of a job on every machine that reads the manifest: all but where its entry and its frames lie."""
 REOPENED = Record(Reopened, {"reason": TEXT, "by_person": YES_OR_NO})
-FILM = Record(Film, {"id": TEXT, "clips": many(TEXT), "path": PLACE})
+FILM = Record(Film, {"id": TEXT, "clips": many(TEXT), "path": PLACE, "takes": many(many(TEXT))})
 HOOK = Record(Hook, {"env": TEXT})
 """By the name of its variable. A URL that is written out may hold a secret, and is not published."""
 RATE = Record(Rate, {"count": NUMBER, "period_s": NUMBER})

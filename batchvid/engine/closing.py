@@ -22,6 +22,7 @@ from batchvid.domain.job import State
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.films import film_reports, make_films
 from batchvid.engine.run import clip_lines
+from batchvid.engine.takes import takes_of_films
 from batchvid.storage.state import CLIPS_FILE
 from batchvid.storage.threads import settled
 
@@ -58,13 +59,16 @@ async def finish(
     *interrupted* tells the code of the signal that ends this process: for the others, it is the end of nothing.
     """
     rows = await asyncio.to_thread(lambda: {row.job_id: row for row in journal.all_progress()})
+    takes = await asyncio.to_thread(takes_of_films, manifest.films, journal, output.clips)
     if is_last:
-        made = make_films(manifest.films, rows, output.clips, say=say, is_stopped=lambda: interrupted() is not None)
+        made = make_films(
+            manifest.films, rows, output.clips, say=say, is_stopped=lambda: interrupted() is not None, takes=takes
+        )
         films = tuple([report async for report in made])
         await settled(lambda: output.state.write_clips(lambda: clip_lines(manifest, journal)))
         await settled(partial(output.clips.publish, output.state.clips_folder, CLIPS_FILE))
     else:
-        films = tuple(await asyncio.to_thread(film_reports, manifest.films, rows, output.clips))
+        films = tuple(await asyncio.to_thread(partial(film_reports, manifest.films, rows, output.clips, takes=takes)))
     return await asyncio.to_thread(
         _summary,
         manifest,

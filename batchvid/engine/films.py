@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ForeignFileError, StorageError
-from batchvid.domain.film import FilmReport, FilmState, is_film, is_made_of, missing, recipe
+from batchvid.domain.film import FilmReport, FilmState, chosen, is_film, is_made_of, missing, recipe
 from batchvid.domain.job import Frame
 from batchvid.media.frames import picture_of
 from batchvid.media.image_metadata import PNG
@@ -24,14 +24,18 @@ from batchvid.storage.fs import reason
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from batchvid.domain.film import Film
     from batchvid.domain.job import Progress
+    from batchvid.domain.takes import Take
     from batchvid.media.concat import Joined
     from batchvid.storage.base import ClipStore
     from batchvid.storage.output import Output
+
+
+NO_TAKES: Mapping[str, Sequence[Take]] = {}
 
 
 async def make_films(
@@ -41,21 +45,30 @@ async def make_films(
     *,
     say: Callable[[str], None],
     is_stopped: Callable[[], bool],
+    takes: Mapping[str, Sequence[Take]] = NO_TAKES,
 ) -> AsyncIterator[FilmReport]:
     """Yield how each film stands, after making it where that is possible; *progress* is the journal's, by job id.
 
-    Once *is_stopped* says so, nothing more is made, and what is half made goes.
+    *takes* are those among which films choose (`batchvid.engine.takes.takes_of_films`). Once *is_stopped* says so,
+    nothing more is made, and what is half made goes.
     """
     for film in films:
         try:
-            yield await _made(film, progress, clips, say=say, is_stopped=is_stopped)
+            rows = chosen(film, progress, takes)
+            yield await _made(film, rows, clips, say=say, is_stopped=is_stopped)
         except (ForeignFileError, StorageError) as error:
             yield FilmReport(film, FilmState.FAILED, str(error))
 
 
-def film_reports(films: Iterable[Film], progress: Mapping[str, Progress], clips: ClipStore) -> list[FilmReport]:
+def film_reports(
+    films: Iterable[Film],
+    progress: Mapping[str, Progress],
+    clips: ClipStore,
+    *,
+    takes: Mapping[str, Sequence[Take]] = NO_TAKES,
+) -> list[FilmReport]:
     """Return how each film stands, by a look at its sidecar and size: nothing is read of it, made or changed."""
-    return [_seen(film, progress, clips) for film in films]
+    return [_seen(film, chosen(film, progress, takes), clips) for film in films]
 
 
 def _seen(film: Film, progress: Mapping[str, Progress], clips: ClipStore) -> FilmReport:

@@ -31,6 +31,7 @@ from batchvid.engine.recovery import as_they_stand, parted, recover
 from batchvid.engine.scheduler import Scheduler
 from batchvid.engine.stats import Statistics
 from batchvid.engine.steps import Ports
+from batchvid.engine.takes import takes_of_films
 from batchvid.engine.target import journal_of
 from batchvid.engine.workers import InFlightPool, Runner
 from batchvid.journal import orphans
@@ -196,7 +197,7 @@ async def run(context: RunContext) -> Summary:
         shared = dependencies.ids.union(refused, *(film.clips for film in manifest.films))
         known = {row.job_id: row for row in journal.progress_of(shared)}  # the others are read one by one
         waits = list(dependencies.waits(known, held_back=scheduler.tracker.reasons(manifest.jobs)))
-        films = await _films(context, scheduler, known, output.clips)
+        films = await _films(context, scheduler, known, journal, output.clips)
         for row in (rows | closed | known).values():  # a closed one may have been opened again behind a new clip
             statistics.stands(row)
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
@@ -373,7 +374,7 @@ async def _interruptible(runner: Runner, interrupts: Interrupts) -> None:
 
 
 async def _films(
-    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], clips: ClipStore
+    context: RunContext, scheduler: Scheduler, known: Mapping[str, Progress], journal: Journal, clips: ClipStore
 ) -> tuple[FilmReport, ...]:
     """Join what is there to be joined, unless the run was interrupted or the disk is in trouble."""
     interrupts, films = context.interrupts, context.manifest.films
@@ -384,7 +385,8 @@ async def _films(
     def is_stopped() -> bool:
         return stopped or interrupts.code is not None
 
-    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped)
+    takes = await settled(partial(takes_of_films, films, journal, clips))
+    made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped, takes=takes)
     return tuple([report async for report in made])
 
 

@@ -21,6 +21,7 @@ from batchvid.domain.image_fit import Fit, ratio_of
 from batchvid.domain.job import Continuation, Frame, Job
 from batchvid.domain.limits import Limits
 from batchvid.domain.secrecy import is_readable_on_the_way
+from batchvid.domain.takes import takes_by_first
 from batchvid.domain.task import FACTS, FramesTaken
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
@@ -260,6 +261,7 @@ class JobMaker:
         self._known_prices: dict[tuple[str, str | None, str | None], int | None] = {}
         self._contents: dict[str, str] = {}
         self._base = ""
+        self._firsts: dict[tuple[object, ...], str] = {}
         self._unpriced: dict[tuple[str, str | None], tuple[JobSpec, int]] = {}
         self._warned: set[tuple[str, ...]] = set()
         self._continued: dict[str, JobSpec] = {}
@@ -291,7 +293,12 @@ class JobMaker:
         boards = {film: (clips, self._expander.location(spec, "film")) for film, (clips, spec) in self._boards.items()}
         taken = {key: job_id for key, (_, job_id, _) in self._paths.items()}
         spelt = safe if self._safe_names else str
-        return Films(document, self._known(jobs), spelt=spelt, diagnostics=self._diagnostics).all(boards, taken)
+        films = Films(document, self._known(jobs), spelt=spelt, diagnostics=self._diagnostics).all(boards, taken)
+        groups = takes_by_first(jobs)
+        return tuple(
+            dataclasses.replace(film, takes=tuple(groups[one] for one in dict.fromkeys(film.clips) if one in groups))
+            for film in films
+        )
 
     def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Return all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
@@ -337,9 +344,21 @@ class JobMaker:
             return None
         where = self._expander.line(spec)
         job = Job(
-            job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named
-        )
+            job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named,
+            first_take=self._first_of(spec, job_id),
+        )  # fmt: skip
         return job if above is None and not spec.film else self._linked(spec, job)
+
+    def _first_of(self, spec: JobSpec, job_id: str) -> str:
+        """Return the id of the first take of the job that this is a further take of; empty when it is the first."""
+        if spec.id_tells_takes:
+            others = frozenset(one for one in spec.variables.items() if one[0] != "take")
+            first = self._firsts.setdefault((spec.entry, spec.row, spec.part, others), job_id)
+            return "" if first == job_id else first
+        if spec.take == 1:
+            return ""
+        named: str | None = spec.fields.get("id")
+        return self._base if named is None else named
 
     def _judge_size(self, spec: JobSpec, size: str | None) -> None:
         if size is None or not self._is_news("size", size):

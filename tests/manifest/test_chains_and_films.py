@@ -55,6 +55,8 @@ def test_a_film_is_joined_of_the_first_takes(drawn: Desk) -> None:
     manifest = drawn.load("jobs: [{id: walk, prompt: x, takes: 2, film: true, storyboard: [a.png, b.png, c.png]}]")
     assert [job.id for job in manifest.jobs] == ["walk-01", "walk-02", "walk-01-2", "walk-02-2"]
     assert [film.clips for film in manifest.films] == [("walk-01", "walk-02")]
+    assert manifest.films[0].takes == (("walk-01", "walk-01-2"), ("walk-02", "walk-02-2"))
+    assert [job.first_take for job in manifest.jobs] == ["", "", "walk-01", "walk-02"]
 
 
 def test_every_combination_of_a_matrix_is_a_storyboard_with_a_film(drawn: Desk) -> None:

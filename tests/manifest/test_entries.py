@@ -204,6 +204,20 @@ def test_takes_number_the_ids_from_two(desk: Desk) -> None:
     assert second == f"{first}-2"
 
 
+def test_further_takes_tell_the_first_one(desk: Desk) -> None:
+    """However their ids are written, and in a matrix."""
+
+    def firsts(text: str) -> list[str]:
+        return [job.first_take for job in desk.load(text).jobs]
+
+    assert firsts("jobs: [{id: kite, prompt: x, takes: 3}, {id: gull, prompt: x}]") == ["", "kite", "kite", ""]
+    assert firsts("jobs: [{id: 'kite-v{take}', prompt: x, takes: 2}]") == ["", "kite-v1"]
+    first, second = desk.load("jobs: [{prompt: 'a kite, {take}', takes: 2}]").jobs
+    assert (first.first_take, second.first_take) == ("", first.id)
+    text = "jobs: [{id: '{hue}-{take}', prompt: x, takes: 2, matrix: {hue: [red, blue]}}]"
+    assert firsts(text) == ["", "red-1", "", "blue-1"]
+
+
 def test_a_matrix_is_every_combination_in_order(desk: Desk) -> None:
     """The last variable runs fastest; texts, ids, frames and form fields may hold variables."""
     desk.draw("Hue.png")

@@ -23,6 +23,7 @@ from batchvid.engine.films import film_reports
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.posters import FOLDER, Posters, Wanted
+from batchvid.engine.takes import takes_of_films
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import store_settings, without_secrets
 from batchvid.storage.fs import public_mode
@@ -149,9 +150,10 @@ def _kept(manifest: Manifest) -> Kept:
     with journal:
         lost = lost_of(manifest, journal)
         progress = {row.job_id: row for row in as_a_run_finds(journal.all_progress(), lost)}
+        takes = takes_of_films(manifest.films, journal, clips)
         return Kept(
             progress=progress,
-            films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips)],
+            films=[_film(one, clips) for one in film_reports(manifest.films, progress, clips, takes=takes)],
             paid=list(journal.attempts()),
             troubles=list(journal.events(kinds=TROUBLES)),
             differs={one.job_id: one.data.get("differs", ()) for one in journal.events(kinds=[ClipSaved.__name__])},
