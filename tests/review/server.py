@@ -109,7 +109,7 @@ class Served:
 def reviewing(*arguments: str | Path, cwd: Path, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
     """Serve the review page of these manifests as long as the block lasts."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "batchvid", "review", *map(str, arguments), "--json", "--no-open"],
+        [sys.executable, "-m", "batchvid", "review", "--no-open", *map(str, arguments), "--json"],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", **(environment or {})},
         stdout=subprocess.PIPE,

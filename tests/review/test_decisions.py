@@ -191,6 +191,24 @@ def test_people_are_told_how_to_get_there(project: Path) -> None:
     assert process.returncode == 0
 
 
+def test_a_browser_is_given_an_address_that_works_once(project: Path) -> None:
+    """A command line is seen by everybody on the machine; what it holds is used up when the browser has come."""
+    seen = project.parent / "seen"
+    browser = project.parent / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.part && mv {seen}.part {seen}\n', encoding="ascii")
+    browser.chmod(0o755)
+    environment = {"BROWSER": f"{browser} %s"}
+    with reviewing(project.name, "--open", cwd=project.parent, environment=environment) as served:
+        until = time.monotonic() + 20
+        while not seen.exists():
+            assert time.monotonic() < until
+        token = seen.read_text(encoding="ascii").strip().partition("?token=")[2]
+        assert token
+        assert token != served.token
+        assert served.send("GET", f"/?token={token}", {}).status == 200
+        assert served.send("GET", f"/?token={token}", {}).status == 403
+
+
 def test_a_journal_that_cannot_be_read_is_told_on_the_page_and_the_page_goes_on(served: Served, project: Path) -> None:
     """Until it can be read again."""
     state = project.parent / "out" / "night" / ".batchvid"

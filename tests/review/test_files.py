@@ -134,6 +134,13 @@ def test_a_link_in_the_place_of_a_clip_is_not_followed(served: Served, project: 
     assert served.get("/picture/0/1/train-00001").status == 204
 
 
+def test_another_clip_in_its_place_is_not_shown_as_it(served: Served, project: Path) -> None:
+    """A run may have put the next attempt's there a moment ago."""
+    path = project.parent / "out" / "night" / "kite-00000.mp4"
+    path.write_bytes(path.read_bytes() + b"more")
+    assert served.get(CLIP).status == 404
+
+
 def test_a_picture_that_is_missing_is_made(served: Served) -> None:
     """By another process; the page asks again."""
     until = time.monotonic() + 30

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from batchvid.cli.output import advice, text
@@ -19,13 +20,15 @@ from batchvid.domain.records import standing
 from batchvid.domain.results import Money
 from batchvid.domain.text import clean
 from batchvid.engine.polling import PollPlanner
+from batchvid.engine.takes import takes_of
 from batchvid.engine.target import is_rehearsal, journal_of
+from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from batchvid.domain.decision import Decision
-    from batchvid.domain.job import Attempt, Job
+    from batchvid.domain.job import Attempt
     from batchvid.journal.base import JournalReader, JournalStore
     from batchvid.manifest.model import Manifest
 
@@ -50,6 +53,9 @@ class Shown:
     sha256: str
 
 
+NO_CLIPS: Mapping[int, Shown] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What has changed since the look before."""
@@ -58,8 +64,8 @@ class Look:
     """About the manifest as a whole."""
     rows: Mapping[int, str] = field(default_factory=dict)
     """The rows that changed, as JSON, by their place in the manifest."""
-    clips: Mapping[tuple[str, int], Shown] = field(default_factory=dict)
-    """Their clips, by job and attempt."""
+    clips: Mapping[str, Mapping[int, Shown]] = field(default_factory=dict)
+    """Their clips, by job and attempt; also that there are none any more."""
 
 
 class Board:
@@ -71,7 +77,6 @@ class Board:
         self.jobs = {job.id: job for job in manifest.jobs}
         self._number, self._first, self._named = number, first, named
         self._places = {job.id: place for place, job in enumerate(manifest.jobs)}
-        self._groups = groups_of(manifest.jobs)
         self._journal: JournalReader | None = None
         self._seen = self._decided = 0
         self._rows: dict[str, Progress] = {}
@@ -119,7 +124,7 @@ class Board:
         return Look(
             self._head(active=active, since=since),
             {self._places[job_id]: self._row(job_id, active=active) for job_id in ids},
-            {(job_id, attempt): one for job_id in ids for attempt, one in self._takes.get(job_id, {}).items()},
+            {job_id: self._takes.get(job_id, NO_CLIPS) for job_id in ids},
         )
 
     def _begin(self, journal: JournalReader) -> None:
@@ -155,11 +160,22 @@ class Board:
             heard.add(one.job_id)
         return heard
 
-    def _find_takes(self, journal: JournalReader, job_ids: Iterable[str]) -> None:  # noqa: ARG002 it tells of older takes
+    def _find_takes(self, journal: JournalReader, job_ids: Iterable[str]) -> None:
+        """Look which clips of these jobs are there: of most it is the one that the journal names."""
+        several = set()
         for job_id in job_ids:
             row = self._rows.get(job_id)
-            if row is not None and row.state is State.DONE and row.path is not None:
-                self._takes.setdefault(job_id, {})[row.attempt] = Shown(row.path, row.size_bytes or 0, row.sha256 or "")
+            if row is None or not row.attempt:
+                continue
+            if row.attempt > 1 or row.state is not State.DONE:
+                several.add(job_id)
+            else:
+                self._takes[job_id] = {row.attempt: Shown(row.path or "", row.size_bytes or 0, row.sha256 or "")}
+        found = takes_of(several, journal, Output.of(self.manifest).clips) if several else {}
+        for job_id in several:
+            self._takes[job_id] = {
+                one.attempt: Shown(one.path, one.size_bytes, one.sha256) for one in found.get(job_id, ())
+            }
 
     def _submitting(self) -> Iterator[str]:
         return (job_id for job_id, row in self._rows.items() if row.state is State.SUBMITTING)
@@ -221,23 +237,9 @@ class Board:
                 [attempt, one.size_bytes, one.sha256[:VERSION_CHARS], *decision_columns(decided.get(attempt))]
                 for attempt, one in sorted(self._takes.get(job_id, {}).items())
             ],
-            self._first + self._places[self._groups.get(job_id, job_id)],
+            self._first + self._places.get(job.first_take, self._places[job_id]),
         ]
         return json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
-
-
-def groups_of(jobs: Iterable[Job]) -> dict[str, str]:
-    """Return, by job id, the first job with the same content of the same entry, where there are several: its takes."""
-    first: dict[tuple[object, ...], str] = {}
-    found = {}
-    for job in jobs:
-        same: tuple[object, ...] = (job.where, job.prompt, job.model, job.size, job.seconds, job.form, job.frames)
-        if isinstance(job, Continuation):
-            same = (*same, job.continues, job.at_s)
-        leader = first.setdefault(same, job.id)
-        if leader != job.id:
-            found[job.id] = leader
-    return found
 
 
 def decision_columns(decision: Decision | None) -> list[Any]:

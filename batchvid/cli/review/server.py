@@ -159,7 +159,7 @@ class Pages:
         if not (written.isascii() and written.isdigit()) or len(written) > NUMBER_MAX_CHARS:
             raise web.HTTPBadRequest(text="after= is the number of the newest change that is known.")
         await self._wall.look()
-        return web.Response(body=self._wall.rows_after(int(written)), content_type="application/json")
+        return web.Response(body=await self._wall.rows_after(int(written)), content_type="application/json")
 
     async def _clip(self, request: web.Request) -> web.StreamResponse:
         number, attempt, job_id = _asked(request)

@@ -24,7 +24,7 @@ from batchvid.storage.output import Output
 from batchvid.storage.threads import Workers, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from batchvid.cli.review.board import Look, Shown
     from batchvid.cli.review.judge import Asked
@@ -66,7 +66,7 @@ class Wall:
         self._revision = 0
         self._changed: OrderedDict[int, int] = OrderedDict()
         """By place, the newest last: the revision in which a row became what it is."""
-        self._clips: dict[tuple[int, str, int], Shown] = {}
+        self._clips: list[dict[str, Mapping[int, Shown]]] = [{} for _ in self.boards]
         self._heads: list[dict[str, Any]] = [{} for _ in self.boards]
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -107,28 +107,30 @@ class Wall:
             self._rows[first + place] = row
             self._changed[first + place] = self._revision
             self._changed.move_to_end(first + place)
-        for (job_id, attempt), shown in found.clips.items():
-            self._clips[number, job_id, attempt] = shown
+        self._clips[number].update(found.clips)
 
-    def rows_after(self, revision: int) -> bytes:
+    async def rows_after(self, revision: int) -> bytes:
         """Return, as JSON, the rows that changed after *revision* (0: all of them), and how each manifest stands."""
-        rows = []
+        about = {"revision": self._revision, "now": time.time(), "boards": self._heads}
         if 0 < revision <= self._revision:
-            for place in reversed(self._changed):
-                if self._changed[place] <= revision:
-                    break
-                rows.append(self._rows[place])
-        else:
-            rows = [row for row in self._rows if row]
-        about = json.dumps({"revision": self._revision, "now": time.time(), "boards": self._heads})
-        return f'{about[:-1]},"rows":[{",".join(rows)}]}}'.encode("utf-8", "replace")
+            return _joined(about, self._changed_after(revision))
+        rows = self._rows.copy()
+        return await settled(lambda: _joined(about, rows), executor=self.files)  # it may be many megabytes
+
+    def _changed_after(self, revision: int) -> list[str]:
+        rows = []
+        for place in reversed(self._changed):
+            if self._changed[place] <= revision:
+                break
+            rows.append(self._rows[place])
+        return rows
 
     async def decide(self, asked: Asked) -> bytes:
         """Keep a decision, and return it as the page reads it, once it is durable.
 
         Raises as `Judge.keep` does, and ``LookupError`` for a clip that is not on the page.
         """
-        if (asked.board, asked.job_id, asked.attempt) not in self._clips:
+        if self.shown(asked.board, asked.job_id, asked.attempt) is None:
             raise LookupError(asked.job_id)
         judge = self._judges[asked.board]
         kept = await settled(lambda: judge.keep(asked), executor=self._deciding)
@@ -139,7 +141,7 @@ class Wall:
 
     def shown(self, number: int, job_id: str, attempt: int) -> Shown | None:
         """Return the clip of an attempt, ``None`` when the journal names none."""
-        return self._clips.get((number, job_id, attempt))
+        return self._clips[number].get(job_id, {}).get(attempt) if number < len(self.boards) else None
 
     def frame(self, number: int, job_id: str, which: int) -> Frame | None:
         """Return a frame of a job, ``None`` when the manifest names none."""
@@ -147,8 +149,16 @@ class Wall:
         return job.frames[which] if job is not None and which < len(job.frames) else None
 
     def open_clip(self, number: int, shown: Shown) -> tuple[IO[bytes], str]:
-        """Open a clip where it lies, a folder or a bucket; raises `OSError`."""
-        return self._clips_of[number].open(shown.path), "video/mp4"
+        """Open a clip where it lies, a folder or a bucket; raises `OSError`.
+
+        One of another size is not that clip: a run may have put the next attempt's in its place a moment ago.
+        """
+        with ExitStack() as stack:
+            file = stack.enter_context(self._clips_of[number].open(shown.path))
+            if file.seek(0, os.SEEK_END) != shown.size_bytes:
+                raise FileNotFoundError(shown.path)
+            stack.pop_all()
+        return file, "video/mp4"
 
     def open_picture(self, number: int, shown: Shown) -> tuple[IO[bytes], str]:
         """Open the small picture of a clip; raises `OSError` when it is not there yet, and has it made."""
@@ -176,6 +186,10 @@ class Wall:
                     self._wanted[name] = time.monotonic()
                     self._posters[number].want(wanted)
             raise
+
+
+def _joined(about: Mapping[str, Any], rows: Sequence[str]) -> bytes:
+    return f'{json.dumps(about)[:-1]},"rows":[{",".join(filter(None, rows))}]}}'.encode("utf-8", "replace")
 
 
 def _not_waiting(path: str, flags: int) -> int:

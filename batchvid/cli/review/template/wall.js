@@ -22,20 +22,24 @@ function drawBanner() {
 }
 
 function nextRun() {
-  let bought = 0, micros = 0, unpriced = 0, stuck = 0;
+  let bought = 0, unpriced = 0, stuck = 0;
+  const sums = model.boards.map(() => 0);
   for (const job of jobs) {
     if (!job || job.kind !== "rejected") continue;
     const next = again(job, newestTake(job));
     if (!next || next.left <= 0) { stuck += 1; continue; }
     bought += 1;
-    if (next.most === null) unpriced += 1; else micros += next.most;
+    if (next.most === null) unpriced += 1; else sums[job.board] += next.most;
   }
-  return { bought, micros, unpriced, stuck };
+  // A run never spends more than its budget leaves.
+  const lefts = model.boards.map((one) => (one.budget === null ? Infinity : Math.max(0, one.budget - one.spent - one.reserved)));
+  const isCut = sums.some((sum, place) => sum > lefts[place]);
+  return { bought, micros: sums.reduce((all, sum, place) => all + Math.min(sum, lefts[place]), 0), unpriced, stuck, isCut };
 }
 
-function nextRunWords({ bought, micros, unpriced, stuck }) {
+function nextRunWords({ bought, micros, unpriced, stuck, isCut }) {
   if (!bought && !stuck) return "";
-  const cost = unpriced === bought ? "at a price that is not known" : "for at most " + money(micros) + (unpriced ? ` and ${many(unpriced, "price")} not known` : "");
+  const cost = unpriced === bought ? "at a price that is not known" : "for at most " + money(micros) + (isCut ? ", which is what the budget leaves" : "") + (unpriced ? ` and ${many(unpriced, "price")} not known` : "");
   const left = stuck ? `${many(stuck, "rejected job")} ${stuck === 1 ? "has" : "have"} no attempt left` : "";
   return [bought ? `The next run buys ${many(bought, "rejected job")} again, ${cost}` : "", left].filter(Boolean).join("; ") + ".";
 }
@@ -58,8 +62,10 @@ function drawHead() {
     figure("Spent", money(sum("spent")), beside),
     figure("New since you opened it", number(counts.fresh), ""),
     make("div", { class: "next" }, make("dt", {}, "Next run"), make("dd", {}, next.bought ? (next.unpriced === next.bought ? "price not known" : money(next.micros)) : "$0.00", make("small", { id: "next-run" }, nextRunWords(next) || "buys nothing again: no clip is rejected"))));
+  document.title = (counts.undecided ? `(${number(counts.undecided)}) ` : "") + heading;
   drawBanner();
 }
+const heading = document.title;
 
 // ---- what runs now
 let runningNow = [];
