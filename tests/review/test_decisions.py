@@ -171,6 +171,27 @@ def test_a_manifest_that_is_wrong_and_outputs_that_clash_are_told_before_anythin
     assert run_review(project.name, project.name, "--output", "x", cwd=project.parent).returncode == 2
 
 
+def test_who_has_only_rehearsed_is_told_where_that_is(project: Path) -> None:
+    """The page of an empty output explains nothing."""
+    output = project.parent / "out" / "night"
+    (output / ".batchvid" / "sandbox").mkdir()
+    output.rename(project.parent / "out" / "night-sandbox")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchvid", "review", project.name],
+        cwd=project.parent,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+    assert "night-sandbox" in complaints
+    assert f"batchvid review {project.name} --output" in complaints
+
+
 def test_people_are_told_how_to_get_there(project: Path) -> None:
     """The address on standard output, and beside it how a tunnel is made, with the same port on both sides."""
     process = subprocess.Popen(

@@ -80,8 +80,7 @@ def test_a_clip_is_judged_with_keys_alone(browser: Browser, served: Served, proj
         one.wait("(id) => stage.job.id === id && !stage.take.verdict", arg=second)  # it is looked at again
         assert (second, 1) not in decided(project)
         one.press("Escape")
-        assert one.page.locator(".stage-dialog[open]").count() == 0
-        assert one.page.evaluate("document.activeElement.classList.contains('tile')")
+        one.wait("() => !stage.dialog.open && document.activeElement.classList.contains('tile')")
 
 
 def test_a_clip_is_judged_with_a_mouse_alone(browser: Browser, served: Served, project: Path) -> None:
@@ -157,6 +156,25 @@ def test_takes_play_side_by_side_and_in_step(browser: Browser, kites: Path) -> N
         assert one.page.locator(".main video").count() == 1
         assert one.page.locator(".takes-bar .chip").count() == 4
     assert decided(kites)["kite-2", 1].stars == 5
+
+
+def test_of_many_takes_four_are_in_sight_at_once(browser: Browser, tmp_path: Path, make_clip: MakeClip) -> None:
+    """A browser opens six connections to one server, and a decision needs one of them."""
+    (tmp_path / "m.yaml").write_text(f"{HEAD}  - {{id: kite, prompt: A kite., takes: 6}}\n", encoding="utf-8")
+    manifest = write_done(tmp_path / "m.yaml", make_clip(frames=72))
+    names = "[...document.querySelectorAll('.take b')].map((one) => one.textContent)"
+    with reviewing(manifest.name, cwd=tmp_path) as served, tab(browser, served) as one:
+        one.press("j", "t")
+        assert one.page.evaluate(names) == ["kite", "kite-2", "kite-3", "kite-4"]
+        one.page.locator(".takes-bar .chip", has_text="kite-6").click()
+        assert one.page.evaluate(names) == ["kite-5", "kite-6"]
+        one.wait("() => step.isPlaying()")
+        one.decide("4")
+        assert one.page.evaluate(names) == ["kite-5", "kite-6"]
+        one.page.evaluate("step.lead().marked = true")
+        one.page.locator(".take .pick").first.click()
+        assert one.page.evaluate("step.lead().marked")  # a click chooses, and the players go on
+    assert decided(manifest).keys() == {("kite-6", 1)}
 
 
 def test_frames_stand_beside_the_clip(browser: Browser, kites: Path) -> None:

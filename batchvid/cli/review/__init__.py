@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid.cli.options import database_option, json_option, load, manifests_argument, output_option
+from batchvid.cli.output import advice
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.decision import BY_MAX
 from batchvid.domain.errors import Exit
@@ -25,6 +26,8 @@ from batchvid.providers.credentials import has_display
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchvid.manifest.model import Manifest
 
 
 class Name(click.ParamType[str]):
@@ -74,6 +77,10 @@ def review_command(
     if output is not None and len(manifests) > 1:
         raise click.UsageError("--output goes with one manifest: two cannot share an output")
     reviewed = [(load(one, output=output, database=database), str(one)) for one in manifests]
+    for manifest, named in reviewed:
+        if (place := rehearsed(manifest)) is not None:
+            rehearsal = advice.command("review", named, "--output", place)
+            complain(f"nothing was run into {manifest.place} yet; to look at its rehearsal: {rehearsal}")
     listener = listening(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
 
@@ -93,6 +100,15 @@ def review_command(
     except KeyboardInterrupt:
         return Exit.OK
     return Exit.OK
+
+
+def rehearsed(manifest: Manifest) -> str | None:
+    """Return the output of the manifest's rehearsals, where these are all that was run; ``None`` elsewhere."""
+    from batchvid.engine.api import in_rehearsal
+    from batchvid.engine.target import is_rehearsal, journal_of
+
+    rehearsal = in_rehearsal(manifest)
+    return rehearsal.place if is_rehearsal(rehearsal) and not journal_of(manifest).exists() else None
 
 
 def account_name() -> str:

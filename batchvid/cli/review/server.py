@@ -6,6 +6,7 @@ It never sends a paid request, and has no key.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -86,7 +87,12 @@ async def serve(
             await web.SockSite(runner, listener).start()
             address = f"http://{HOST}:{port}{PAGE}?token="
             ready(address + gate.token, address + gate.once())
-            await wall.look()  # before somebody asks: the first one reads everything
+            gc.disable()
+            try:
+                await wall.look()  # before somebody asks: the first one reads everything
+                gc.freeze()  # that lives as long as the server: the collector need not walk it, and hold up everybody
+            finally:
+                gc.enable()
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOOKS_APART_S = 0.5
 """However many tabs ask."""
+ROWS_AT_ONCE = 2000
 FILES_AT_ONCE = 6
 """As many connections as a browser opens."""
 ASKED_AGAIN_AFTER_S = 30.0
@@ -90,7 +91,7 @@ class Wall:
             if time.monotonic() < self._looked_at + LOOKS_APART_S:
                 return
             for number, board in enumerate(self.boards):
-                self._take_up(number, await settled(board.look, executor=self._reading))
+                await self._take_up(number, await settled(board.look, executor=self._reading))
             self._looked_at = time.monotonic()
 
     async def begin(self) -> None:
@@ -98,16 +99,18 @@ class Wall:
         if self._looked_at == float("-inf"):
             await self.look()
 
-    def _take_up(self, number: int, found: Look) -> None:
+    async def _take_up(self, number: int, found: Look) -> None:
+        """Keep what was seen; of many rows in parts, between which others are answered."""
         self._heads[number] = found.head
-        first = found.head["first"]
-        if found.rows:
-            self._revision += 1
-        for place, row in found.rows.items():
+        first, revision = found.head["first"], self._revision + bool(found.rows)
+        for count, (place, row) in enumerate(found.rows.items(), 1):
             self._rows[first + place] = row
-            self._changed[first + place] = self._revision
+            self._changed[first + place] = revision
             self._changed.move_to_end(first + place)
+            if count % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         self._clips[number].update(found.clips)
+        self._revision = revision  # only now: who has this number has all of its rows
 
     async def rows_after(self, revision: int) -> bytes:
         """Return, as JSON, the rows that changed after *revision* (0: all of them), and how each manifest stands."""

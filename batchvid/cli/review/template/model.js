@@ -17,7 +17,7 @@ function readRow(row) {
     id: row[1], board: row[2], state: told.states[row[3]], prompt: row[4], model: row[5], resolved: row[6], asked: row[7],
     frames: row[8], attempt: row[9], highest: row[10], paid: row[11], price: row[12], submittedAt: row[13], took: row[14],
     finishedAt: row[15], reason: row[16], continues: row[17] ? row[17][0] : "", continuesAt: row[17] ? row[17][1] : null,
-    typical: row[18], takes: row[19].map(takeOf), text: null,
+    typical: row[18], takes: row[19].map((one) => Object.assign((known && job.takes.find((take) => take.attempt === one[0])) || {}, takeOf(one))), text: null,
   });
   if (model.isWhole && job.state === "done" && !wasThere) job.isNew = true;
   if (known) return job;

@@ -1,7 +1,7 @@
 // ---- the stage: one clip large, or its takes side by side and in step, with its frames, and what is decided about it
 const stage = { dialog: make("dialog", { class: "stage-dialog", "aria-label": "Clip" }), job: null, take: null, mode: "one", frames: false, writing: null, saving: 0 };
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const DRIFT_S = 0.05;
+const DRIFT_S = 0.05, AT_ONCE = 4;  // a browser opens six connections to one server, and a decision needs one of them
 
 const toast = by("toast");
 function say(words, undoable) {
@@ -178,7 +178,7 @@ function takeTabs(job) {
   const all = takesWith(job);
   if (all.length < 2) return "";
   return make("div", { class: "takes-bar" }, ...all.map((one, place) => make("button", { type: "button", class: "chip", "aria-pressed": String(one.take === stage.take), onclick: pressed(() => chooseTake(one)) }, one.job === job && job.group.length === 1 ? "attempt " + one.take.attempt : takeName(one.job, one.take))),
-    make("button", { type: "button", class: "chip", onclick: pressed(toggleTakes) }, "side by side", make("kbd", {}, "t")));
+    stage.mode === "takes" ? "" : make("button", { type: "button", class: "chip", onclick: pressed(toggleTakes) }, "side by side", make("kbd", {}, "t")));
 }
 
 function drawStage() {
@@ -233,8 +233,14 @@ const step = {
   stop() { cancelAnimationFrame(this.frame); this.videos = []; this.slider = null; },
 };
 
+// Of many takes, those beside which the chosen one stands.
+function takesInSight() {
+  const all = takesWith(stage.job), here = Math.max(0, all.findIndex((one) => one.take === stage.take));
+  return all.slice(here - (here % AT_ONCE), here - (here % AT_ONCE) + AT_ONCE);
+}
+
 function drawTakes(place) {
-  const all = takesWith(stage.job);
+  const all = takesInSight();
   place.classList.add("many");
   const row = make("div", { class: "takes", "data-many": Math.min(4, all.length) });
   for (const one of all) {
@@ -247,14 +253,15 @@ function drawTakes(place) {
   step.slider = make("input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "Where in all takes", oninput: () => step.seek((step.slider.value / 1000) * (step.lead().duration || 0)) });
   step.button = make("button", { type: "button", class: "play", "aria-label": "Play", onclick: pressed(() => step.toggle()) }, "▶");
   step.clock = make("span", { class: "clock" });
-  place.replaceChildren(row, make("div", { class: "in-step" }, step.button, step.slider, step.clock, make("button", { type: "button", class: "chip", onclick: pressed(toggleTakes) }, "one", make("kbd", {}, "t"))));
+  stage.sight = all.map((one) => one.take);
+  place.replaceChildren(row, takesWith(stage.job).length > AT_ONCE ? takeTabs(stage.job) : "", make("div", { class: "in-step" }, step.button, step.slider, step.clock, make("button", { type: "button", class: "chip", onclick: pressed(toggleTakes) }, "one", make("kbd", {}, "t"))));
   const ready = step.videos.map((one) => new Promise((done) => { if (one.readyState >= 3) done(); else for (const name of ["canplay", "error"]) one.addEventListener(name, done, { once: true }); }));
   const these = step.videos;
   Promise.all(ready).then(() => { if (step.videos === these && !calm.matches) step.play(); else step.show(); });
 }
 
 function markTakes() {
-  const all = takesWith(stage.job);
+  const all = takesInSight();
   stage.dialog.querySelectorAll(".take").forEach((figure, place) => {
     const one = all[place];
     if (!one) return;
@@ -270,7 +277,7 @@ function chooseTake(one) {
   const isOther = one.job !== stage.job;
   stage.job = one.job; stage.take = one.take; stage.writing = null;
   if (isOther) remember(one.job);
-  if (stage.mode === "takes") markTakes(); else drawStage();
+  if (stage.mode === "takes" && stage.sight.includes(one.take)) markTakes(); else drawStage();
   drawJudge();
   drawTold();
 }
@@ -333,11 +340,11 @@ function move(by) {
 function refreshStage(changed) {
   const { job } = stage;
   if (!stage.dialog.open || !changed.some((one) => job.group.includes(one))) return;
-  const hadTake = Boolean(stage.take), many = stage.dialog.querySelectorAll(".take").length;
+  const hadTake = Boolean(stage.take), shown = stage.dialog.querySelectorAll(".take").length;
   const attempt = stage.take ? stage.take.attempt : 0;
   stage.take = job.takes.find((one) => one.attempt === attempt) || newestTake(job) || null;
   if (Boolean(stage.take) !== hadTake) { openClip(job); return; }
-  if (stage.mode === "takes" && many !== takesWith(job).length) drawStage(); else markTakes();
+  if (stage.mode === "takes" && shown !== takesInSight().length) drawStage(); else markTakes();
   if (!stage.writing) drawJudge();
   drawTold();
 }

@@ -18,7 +18,7 @@ function drawBanner() {
   const troubles = [model.trouble, ...model.boards.map((one) => (one.trouble ? one.name + ": " + one.trouble : ""))].filter(Boolean);
   by("banner").hidden = !troubles.length;
   if (by("banner").textContent !== troubles.join("\n")) by("banner").textContent = troubles.join("\n");
-  by("live").className = model.trouble ? "off" : "";
+  by("live").className = model.trouble ? "off" : model.boards.some((one) => one.active) ? "on" : "";
 }
 
 function nextRun() {
@@ -60,7 +60,7 @@ function drawHead() {
   const beside = [sum("reserved") ? "+ " + money(sum("reserved")) + " reserved" : "", budgets.length ? "of " + money(budgets.reduce((all, one) => all + one.budget, 0)) : "", sum("unpriced") ? many(sum("unpriced"), "attempt") + " unpriced" : ""].filter(Boolean).join(", ");
   by("figures").replaceChildren(
     figure("Spent", money(sum("spent")), beside),
-    figure("New since you opened it", number(counts.fresh), ""),
+    make("div", { class: "since" }, ...figure("New since you opened it", number(counts.fresh), "").childNodes),
     make("div", { class: "next" }, make("dt", {}, "Next run"), make("dd", {}, next.bought ? (next.unpriced === next.bought ? "price not known" : money(next.micros)) : "$0.00", make("small", { id: "next-run" }, nextRunWords(next) || "buys nothing again: no clip is rejected"))));
   document.title = (counts.undecided ? `(${number(counts.undecided)}) ` : "") + heading;
   drawBanner();
@@ -244,7 +244,7 @@ function takeUp(changed, isFirst) {
     drawHead();
     drawRunning();
     wall.drawChips();
-    wall.change(changed);
+    wall.change(new Set(changed.flatMap((job) => job.group)));  // the others tell how many takes there are
     wall.choose(isFirst);
     refreshStage(changed);
   } else {
