@@ -31,10 +31,12 @@ from batchvid.cli.output.text import count
 from batchvid.cli.retry import confirmed, writing
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
+from batchvid.domain.decision import Decision
 from batchvid.domain.doubts import Adoption, KnownJobs, has_it, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError, StorageError
 from batchvid.domain.task import TASK_ID_MAX, Fault
 from batchvid.domain.text import clean
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -185,6 +187,12 @@ class Adopting:
         at = time.time()
         tasks = {one.job_id: one.task_id for one in wanted}
         rows = list(self.journal.progress_of(tasks))
+        # What was decided was about the clip of the task before: a rejection must not buy this one's clip again.
+        decided = self.journal.decisions(tasks)
+        others = [row for row in rows if row.task_id != tasks[row.job_id] and (row.job_id, row.attempt) in decided]
+        if others:
+            said = [Decision(row.job_id, row.attempt, at, "batchvid adopt") for row in others]
+            journal_of(self.manifest).decide(said)
         try:
             self.journal.record([Change.of(row, (life.TaskAdopted(tasks[row.job_id]), at)) for row in rows])
         except TaskOwnedError as error:  # checked before, under the same lock

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchvid.cli.options import database_option, load, manifest_argument, output_option, read_journal
+from batchvid.cli.options import database_option, load, manifest_argument, output_option, read_decisions, read_journal
 from batchvid.cli.streams import tell
+from batchvid.domain.decision import Verdict
 from batchvid.domain.errors import Exit
-from batchvid.domain.records import EXPORT, records
+from batchvid.domain.job import State
+from batchvid.domain.records import EXPORT, REVIEWED, records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
+    from batchvid.domain.job import Progress
 
-COLUMNS = (*(name for name in EXPORT if name != "continues"), "continues")
+
+ADDED = ("continues", *REVIEWED.values())
+COLUMNS = (*(name for name in EXPORT if name not in ADDED), *ADDED)
 """Of a table, which a new column was added to at its end."""
 ROWS_AT_ONCE = 1000
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
@@ -40,9 +46,12 @@ FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
     show_default=True,
     help="Commas with a line of names first, or one JSON object a line.",
 )
+@click.option("--approved", is_flag=True, help="Only jobs whose clip a person has approved (batchvid approve).")
 @click.option("--safe-cells", is_flag=True, help="Defuse CSV cells that a spreadsheet would take for formulas.")
-def export_command(manifest: Path, *, output: str | None, database: str | None, form: str, safe_cells: bool) -> int:
-    """Write one row a job to standard output: state, task, price, times, file, hash, prompt, frames.
+def export_command(
+    manifest: Path, *, output: str | None, database: str | None, form: str, approved: bool, safe_cells: bool
+) -> int:
+    """Write one row a job to standard output: state, task, price, times, file, hash, prompt, frames, verdict.
 
     A file or pipe gets UTF-8, whatever the locale.
     A prompt may begin with = + - or @, which a spreadsheet takes for a formula: --safe-cells puts a ' before it.
@@ -50,11 +59,18 @@ def export_command(manifest: Path, *, output: str | None, database: str | None, 
     loaded = load(manifest, output=output, database=database)
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the locale's encoding may lack what is in a prompt
-    rows = records(EXPORT, loaded.jobs, read_journal(loaded)[0])
+    progress, decisions = read_journal(loaded)[0], read_decisions(loaded)
+    jobs = [job for job in loaded.jobs if not approved or _is_approved(progress.get(job.id), decisions)]
+    rows = records(EXPORT, jobs, progress, decisions)
     lines = map(json.dumps, rows) if form == "jsonl" else _csv_lines(rows, safe_cells=safe_cells)
     for first in lines:
         tell("\n".join([first, *itertools.islice(lines, ROWS_AT_ONCE - 1)]))
     return Exit.OK
+
+
+def _is_approved(row: Progress | None, decisions: Mapping[tuple[str, int], Decision]) -> bool:
+    found = decisions.get((row.job_id, row.attempt)) if row is not None and row.state is State.DONE else None
+    return found is not None and found.verdict is Verdict.APPROVED
 
 
 def _csv_lines(rows: Iterator[dict[str, Any]], *, safe_cells: bool) -> Iterator[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from datetime import datetime
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Progress
     from batchvid.domain.results import Money
@@ -350,6 +351,22 @@ def read_journal(manifest: Manifest) -> tuple[dict[str, Progress], Money]:
         identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
         rows = {row.job_id: row for row in as_moved(journal.all_progress(), identity)}
         return rows, replace(journal.money(), budget_micros=budget)
+
+
+def read_decisions(manifest: Manifest) -> dict[tuple[str, int], Decision]:
+    """Read what persons decided about clips, by job id and attempt, under the ids that `read_journal` gives."""
+    from batchvid.domain.dependencies import DependencyGraph
+    from batchvid.engine.planning import decided, identity_of
+    from batchvid.storage.output import Output
+
+    journal = journal_of(manifest).read()
+    if journal is None:
+        return {}
+    with journal:
+        if not (found := decided(journal)):
+            return {}
+        identity = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
+        return decided(journal, identity) if identity.moves else found
 
 
 def read_takes(manifest: Manifest) -> dict[str, list[Take]]:

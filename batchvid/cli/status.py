@@ -18,6 +18,7 @@ from batchvid.cli.options import (
     load,
     manifest_argument,
     output_option,
+    read_decisions,
     read_doubts,
     read_journal,
     read_takes,
@@ -30,11 +31,13 @@ from batchvid.cli.output.lines import stats_line
 from batchvid.cli.output.machines import machines_json, machines_lines
 from batchvid.cli.output.summary import film_json, film_lines, money_line
 from batchvid.cli.streams import tell
+from batchvid.domain.decision import Verdict
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
-from batchvid.domain.records import NEED_ATTENTION, STATUS, counts, records, rfc3339, standing, sums
-from batchvid.domain.reopening import CRASHED
+from batchvid.domain.lifecycle import attempts_used
+from batchvid.domain.records import NEED_ATTENTION, STATUS_JSON, counts, records, rfc3339, standing, sums
+from batchvid.domain.reopening import CRASHED, NO_DECISIONS, rejection
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.machines import Machines
@@ -92,14 +96,20 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> None:
             warn_of_forgotten(manifest, journal)
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
     warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
+    decisions = read_decisions(manifest)
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     if as_json:
-        tell(json.dumps(status_object(manifest, rows, money, films=films, missing=lost, machines=machines)))
+        tell(
+            json.dumps(
+                status_object(manifest, rows, money, films=films, missing=lost, machines=machines, decisions=decisions)
+            )
+        )
         return
     doubts = read_doubts(manifest, rows, run_active=active)
     for line in status_text(
-        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts
-    ):
+        manifest, rows, money, named=named, run_active=active, films=films, missing=lost, doubts=doubts,
+        decisions=decisions,
+    ):  # fmt: skip
         tell(line)
     for line in () if machines is None else machines_lines(machines):
         tell(line)
@@ -118,6 +128,7 @@ def status_object(
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
     machines: Machines | None = None,
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
 ) -> dict[str, Any]:
     """Return the one object that ``status --json`` prints; its field names are a promise.
 
@@ -131,7 +142,7 @@ def status_object(
         **({} if manifest.bucket is None else {"state_folder": str(manifest.output)}),
         "counts": counts(by_state),
         "money": sums(_with_budget(money, manifest)),
-        "jobs": list(records(STATUS, manifest.jobs, progress)),
+        "jobs": list(records(STATUS_JSON, manifest.jobs, progress, decisions)),
         "films": [film_json(report) for report in films],
         "missing": sorted(missing),
         **machines_json(machines),
@@ -156,6 +167,7 @@ def status_text(
     films: Sequence[FilmReport] = (),
     missing: Collection[str] = (),
     doubts: Sequence[Doubt] = (),
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
 ) -> Iterator[str]:
     """Yield the status for people: counts, money, what needs attention with the next command, the newest clips.
 
@@ -180,6 +192,7 @@ def status_text(
         yield f"  their journal in {clean(str(manifest.output), 4096)}"
     if missing:
         yield f"  {missing_line(missing)}"
+    yield from review_lines(manifest, known, decisions, shown_name)
     yield from film_lines(films)
     orphans = len(progress.keys() - known.keys())
     if orphans:
@@ -193,6 +206,29 @@ def status_text(
             name = text.job_name(job_id)
             when = rfc3339(row.finished_at) or "time unknown"
             yield f"  {name:<{name_width}}  {clean(row.path or '', 200)}, {text.size(row.size_bytes or 0)}, {when}"
+
+
+def review_lines(
+    manifest: Manifest, known: Mapping[str, Progress], decisions: Mapping[tuple[str, int], Decision], named: str
+) -> Iterator[str]:
+    """Yield how the finished clips were judged, and which rejected ones no run buys again; nothing before a review."""
+    done = [row for row in known.values() if row.state is State.DONE]
+    found = [said for row in done if (said := decisions.get((row.job_id, row.attempt))) is not None]
+    if not found:
+        return
+    verdicts = Counter(said.verdict for said in found)
+    open_ones = len(done) - verdicts[Verdict.APPROVED] - verdicts[Verdict.REJECTED]
+    yield (
+        f"  {verdicts[Verdict.APPROVED]:,} approved, {verdicts[Verdict.REJECTED]:,} rejected, {open_ones:,} to be "
+        "looked at"
+    )
+    rejected = [row for row in done if rejection(row, decisions) is not None]
+    stuck = [row.job_id for row in rejected if attempts_used(row) >= manifest.limits.attempts]
+    if again := len(rejected) - len(stuck):
+        yield f"  {text.count(again, 'rejected clip')} bought again by the next run: {advice.command('plan', named)}"
+    if stuck:
+        names = stuck if len(stuck) <= advice.NAMED_AT_MOST else ["ID"]
+        yield f"  {text.count(len(stuck), 'rejected clip')}, no attempt left: {advice.command('redo', named, *names)}"
 
 
 def needs_person(progress: Mapping[str, Progress], *, run_active: bool = False) -> tuple[NeedsAttention, ...]:

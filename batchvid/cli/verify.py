@@ -21,7 +21,7 @@ from batchvid.cli.options import (
     service_options,
 )
 from batchvid.cli.output.text import count
-from batchvid.cli.streams import tell
+from batchvid.cli.streams import complain, tell
 from batchvid.domain.delivery import differences
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
@@ -65,7 +65,8 @@ def verify_command(
 
     --quick takes seconds for a hundred thousand clips, and finds what is missing or cut off.
 
-    What --repair finds under a clip's name is kept beside it, with the attempt's number.
+    What --repair finds under a clip's name is kept beside it, with the attempt's number. Sidecars that do not tell
+    what was decided about their clips are brought up to date.
     """
     if quick and deep:
         raise click.UsageError("--quick reads nothing, --deep decodes everything: choose one")
@@ -97,6 +98,8 @@ def verify_command(
             tell(json.dumps({"type": "clip", "id": job_id, "wrong": wrong}))
         else:
             tell(f"{job_id}: {wrong}")
+    for line in () if quick else _bring_up_to_date(loaded, held.clips):
+        complain(f"warning: {line}")
     repaired = len(damaged) - len(told)
     differs = {} if quick else _differing(held.clips, [(job, row) for job, row in done if job.id not in told])
     for job_id, others in differs.items():
@@ -108,6 +111,17 @@ def verify_command(
     if told and not repair and not as_json:
         tell(f"Next: {command('verify', str(manifest), '--repair')} downloads them again, free.")
     return Exit.FAILED if told else Exit.OK
+
+
+def _bring_up_to_date(manifest: Manifest, clips: ClipStore) -> list[str]:
+    """Let the sidecars tell what persons decided, where one could not be written then, or was fetched again since."""
+    from batchvid.engine.deciding import bring_up_to_date
+
+    journal = journal_of(manifest).read()
+    if journal is None:
+        return []
+    with journal:
+        return bring_up_to_date(journal, clips)
 
 
 def _keep_replaced(manifest: Manifest, replaced: Sequence[tuple[str, ClipSaved]]) -> None:

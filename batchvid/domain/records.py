@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.dependencies import DependencyGraph, bound
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.limits import MICROS
+from batchvid.domain.reopening import NO_DECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Frame, Job
     from batchvid.domain.results import Money
 
@@ -134,7 +136,11 @@ SIDECAR = (
 )
 CLIP = ("id", *_MADE, "model", "resolved_model", "task_id", "attempt", *_WHEN)
 STATUS = ("id", "state", "attempt", "task_id", "model", "resolved_model", "reason", *_MADE, *_WHEN, "continues")
-EXPORT = (*STATUS, "prompt", "size", "seconds", "first_frame", "last_frame", "where")
+REVIEWED = {"verdict": "verdict", "stars": "stars", "note": "note", "by": "reviewed_by", "at": "reviewed_at"}
+"""What a person decided about a clip, and the names of that in a table."""
+NOT_REVIEWED = dict.fromkeys(REVIEWED)
+EXPORT = (*STATUS, "prompt", "size", "seconds", "first_frame", "last_frame", "where", *REVIEWED.values())
+STATUS_JSON = (*STATUS, "review")
 EVENT = (
     *("type", "at", "id", "event", "state", "parked", "attempt", "task_id", "resolved_model", "reason"),
     *(*_MADE, *_WHEN),
@@ -154,9 +160,15 @@ def record(names: Iterable[str], row: Progress, job: Job | None = None, **others
     return found
 
 
-def records(names: Sequence[str], jobs: Iterable[Job], rows: Mapping[str, Progress]) -> Iterator[dict[str, Any]]:
+def records(
+    names: Sequence[str],
+    jobs: Iterable[Job],
+    rows: Mapping[str, Progress],
+    decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS,
+) -> Iterator[dict[str, Any]]:
     """Yield these fields of each job of a manifest, in its order; a job that the journal does not know is new.
 
+    What a person decided is told of the clip that the job has now; *decisions* are by job id and attempt.
     The price of a job without a paid attempt is what the manifest states. The reason of one that waits for another's
     clip is that clip.
     """
@@ -166,7 +178,12 @@ def records(names: Sequence[str], jobs: Iterable[Job], rows: Mapping[str, Progre
     for job in jobs:
         row = rows.get(job.id, new)
         price = row.price_micros if row.attempt else job.price_micros
-        yield record(names, row, job, reason=waits.get(job.id, row.reason), price=dollars(price))
+        said = review(decisions.get((job.id, row.attempt))) if row.state is State.DONE else None
+        others = {REVIEWED[name]: value for name, value in (said or NOT_REVIEWED).items()}
+        others = {name: value for name, value in others.items() if name in names}
+        if "review" in names:
+            others["review"] = said
+        yield record(names, row, job, reason=waits.get(job.id, row.reason), price=dollars(price), **others)
 
 
 def sidecar(job: Job, row: Progress, *, made: Mapping[Frame, str] | None = None) -> dict[str, Any]:
@@ -205,7 +222,22 @@ def origin(job: Continuation, progress: Progress, clip: Progress | None, *, fram
     }
 
 
-def clip_line(job: Job, row: Progress) -> dict[str, Any]:
-    """Return a clip's line of ``clips.jsonl``."""
+def review(decision: Decision | None) -> dict[str, Any] | None:
+    """Return what a person decided; ``None`` when nobody did."""
+    if decision is None:
+        return None
+    verdict = None if decision.verdict is None else decision.verdict.value
+    return {
+        "verdict": verdict,
+        "stars": decision.stars,
+        "note": decision.note or None,
+        "by": decision.by,
+        "at": rfc3339(decision.at),
+    }
+
+
+def clip_line(job: Job, row: Progress, decision: Decision | None = None) -> dict[str, Any]:
+    """Return a clip's line of ``clips.jsonl``, with what a person decided about it if anybody did."""
     line = {"continues": job.continues} if isinstance(job, Continuation) else {}
-    return line | record(CLIP, row, job)
+    said = {} if decision is None else {"review": review(decision)}
+    return line | record(CLIP, row, job) | said

@@ -392,10 +392,10 @@ async def _films(
 
 def clip_lines(manifest: Manifest, journal: JournalReader) -> Iterator[dict[str, Any]]:
     """Yield one object per clip on disk, in the manifest's order."""
-    jobs = {job.id: job for job in manifest.jobs}
+    jobs, decisions = {job.id: job for job in manifest.jobs}, journal.decisions()
     for row in journal.progress_of(jobs):
         if row.state is State.DONE:
-            yield clip_line(jobs[row.job_id], row)
+            yield clip_line(jobs[row.job_id], row, decisions.get((row.job_id, row.attempt)))
 
 
 async def run_many(contexts: Sequence[RunContext], ended: Ended) -> None:

@@ -217,6 +217,13 @@ class ClipStore(Protocol):
     def rename(self, old: str, new: str, clip: KnownClip) -> Renamed:
         """Rename the clip at *old* to *new*, and its sidecar, which then names the job. It can be repeated."""
 
+    def tell_more(self, path: str, name: str, value: object, *, sha256: str) -> bool:
+        """Set one field of the sidecar of the clip at *path*, or remove it where *value* is ``None``, in one step.
+
+        Returns whether the sidecar tells it now: there is one, and it is of the clip with this hash. One that tells it
+        already is left alone.
+        """
+
     def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""
 

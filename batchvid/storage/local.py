@@ -46,7 +46,7 @@ from batchvid.storage.part import Finisher, LocalPart, is_sidecar, read_sidecar
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from batchvid.storage.base import Accepts
 
@@ -249,6 +249,16 @@ class LocalStore:
         except InTheWayError:
             return Renamed.TAKEN
 
+    def tell_more(self, path: str, name: str, value: object, *, sha256: str) -> bool:
+        """Set one field of the sidecar of the clip at *path*."""
+        names = Names.of(path)
+        with doing(f"write the sidecar of {path}"):
+            try:
+                with folder_below(self._folder, *names.folders) as folder:
+                    return _told_more(folder, names.sidecar, (name, value), sha256=sha256)
+            except FileNotFoundError:
+                return False
+
     def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""
         here = self._folder
@@ -279,6 +289,22 @@ def this_boot() -> str:
         return BOOT_ID.read_text(encoding="ascii").strip() or OWN_BOOT
     except (OSError, ValueError):
         return OWN_BOOT
+
+
+def _told_more(folder: int, sidecar: str, field: tuple[str, object], *, sha256: str) -> bool:
+    told = read_sidecar(folder, sidecar)
+    if told.get("sha256") != sha256:
+        return False
+    if (more := with_field(told, *field)) != told:
+        mode = stat.S_IMODE(os.lstat(sidecar, dir_fd=folder).st_mode)
+        write_whole(folder, sidecar, [json_line(more)], mode=mode, durable=True)
+    return True
+
+
+def with_field(told: Mapping[str, Any], name: str, value: object) -> dict[str, Any]:
+    """Return what a sidecar tells with this field, or without it where *value* is ``None``."""
+    others = {key: kept for key, kept in told.items() if key != name}
+    return others if value is None else {**others, name: value}
 
 
 def _retired(folder: int, names: Names, attempt: int) -> str | None:

@@ -29,7 +29,7 @@ from batchvid.domain.filename import is_plain
 from batchvid.domain.text import nfc
 from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
 from batchvid.storage.fs import PROBE, STATE_FOLDER_MODE, doing, json_line, make_folder, public_mode, refused_name
-from batchvid.storage.local import clip_of, content_trouble, this_boot
+from batchvid.storage.local import clip_of, content_trouble, this_boot, with_field
 from batchvid.storage.objects import SHA256, WAITS_S, Objects, connect
 from batchvid.storage.part import SIDECAR_MAX_BYTES, Finisher, LocalPart, changed_words, foreign_words, remove
 from batchvid.storage.threads import Workers, settled
@@ -252,6 +252,16 @@ class ObjectStore:
         if is_there and source != target:
             self._objects.delete(source)
         return Renamed.DONE
+
+    def tell_more(self, path: str, name: str, value: object, *, sha256: str) -> bool:
+        """Set one field of the sidecar of the clip at *path*."""
+        names = Names.of(path)
+        told = _told(self._objects, names) or {}
+        if told.get("sha256") != sha256:
+            return False
+        if (more := with_field(told, name, value)) != told:
+            _put_sidecar(self._objects, names, more)
+        return True
 
     def respell(self, path: str, clip: KnownClip) -> None:
         """Rename the clip to *path* where a copy has spelt that in another Unicode form."""

@@ -53,6 +53,18 @@ def test_options_of_a_command_and_their_words_are_completed(project: Project, sh
     ]
 
 
+@pytest.mark.parametrize("command", ["approve", "reject", "redo"])
+def test_ids_are_completed_behind_their_manifest(project: Project, command: str) -> None:
+    """Those of the manifest; a broken one has none to offer."""
+    project.manifest("=kite", "gull")
+    assert completed(project, "batchvid", command, "m.yaml", "job") == [("plain", "job-1"), ("plain", "job-2")]
+    assert completed(project, "batchvid", command, "m.yaml", "job-1", "job-2") == [("plain", "job-2")]
+    (project.folder / "m.yaml").write_text("jobs: [", encoding="utf-8")
+    words = {"COMP_WORDS": f"batchvid {command} m.yaml job", "COMP_CWORD": "3"}
+    ran = project.batchvid(_BATCHVID_COMPLETE="bash_complete", **words)
+    assert (ran.code, ran.out.strip(), ran.err) == (0, "", "")
+
+
 @pytest.mark.parametrize("command", ["run", "check", "plan", "status", "retry", "verify", "export", "doctor", "adopt"])
 def test_the_shell_completes_the_path_of_a_manifest(project: Project, command: str) -> None:
     """The program says that a file is wanted, and the shell knows its files best."""

@@ -290,6 +290,17 @@ class MemoryStore:
             self._bucket.delete(source)
         return Renamed.DONE
 
+    def tell_more(self, path: str, name: str, value: object, *, sha256: str) -> bool:
+        """Change a sidecar."""
+        told = self.sidecar(path)
+        if told.get("sha256") != sha256:
+            return False
+        more = {one: kept for one, kept in (told | {name: value}).items() if kept is not None or one != name}
+        if more != told:
+            names = Names.of(path)
+            self._bucket.put(key(names, names.sidecar), json.dumps(more).encode())
+        return True
+
     def respell(self, path: str, clip: KnownClip) -> None:
         """Rename a clip whose name has another Unicode form."""
         found = next((one for one in self._bucket.objects if one != path and nfc(one) == path), None)

@@ -679,6 +679,44 @@ def test_a_trouble_at_any_step_of_a_renaming_is_made_good_by_the_next(
     assert step > 2
 
 
+def test_a_sidecar_tells_more_and_the_clip_stays_what_it_is(world: World, clip: bytes) -> None:
+    """Only that of this very clip, and nobody else's file; a field of nothing is taken away again."""
+    sha256 = known(clip).sha256
+    assert not world.store().tell_more("gone/kite.mp4", "review", {"stars": 5}, sha256=sha256)
+    asyncio.run(save(world.store(), clip))
+    before = json.loads(world.look()["kite.json"])
+    assert world.store().tell_more("kite.mp4", "review", {"stars": 5}, sha256=sha256)
+    assert json.loads(world.look()["kite.json"]) == before | {"review": {"stars": 5}}
+    assert not world.store().tell_more("kite.mp4", "review", {"stars": 1}, sha256="of another clip")
+    assert world.store().sidecar("kite.mp4")["review"] == {"stars": 5}
+    assert world.store().tell_more("kite.mp4", "review", None, sha256=sha256)
+    assert json.loads(world.look()["kite.json"]) == before
+    world.put("kite.json", b'{"sha256": "mine"}')
+    assert not world.store().tell_more("kite.mp4", "review", {"stars": 5}, sha256="mine")
+    assert world.look()["kite.mp4"] == clip
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_a_trouble_at_any_step_leaves_a_whole_sidecar(world: World, clip: bytes, *, kills: bool) -> None:
+    """The old one or the new one."""
+    step, came = 0, True
+    asyncio.run(save(world.store(), clip))
+    before = json.loads(world.look()["kite.json"])
+    while came:
+        step += 1
+        with world.trouble(step, kills=kills) as trouble:
+            try:
+                world.store().tell_more("kite.mp4", "review", {"stars": step}, sha256=known(clip).sha256)
+            except StorageError:
+                assert not kills
+            except Killed:
+                assert kills
+        came = trouble.came
+        told = json.loads(world.look()["kite.json"])
+        assert {**told, "review": None} == {**before, "review": None}, step
+        assert told.get("review") in [None, *({"stars": number} for number in range(1, step + 1))]
+
+
 def test_a_name_that_a_copy_has_spelt_in_another_form_is_found(world: World, clip: bytes) -> None:
     """As a Mac or an archive does; a name that is as the journal has it stays."""
     path = "Tür/café.mp4"
