@@ -24,6 +24,8 @@ class Tab:
 
     page: Page
     origin: str
+    forgives: str | None = None
+    """What the browser may complain of, because the test wants it."""
     troubles: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
@@ -38,7 +40,7 @@ class Tab:
         dialog.dismiss()
 
     def _told(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and not (self.forgives and self.forgives in message.text):
             self.troubles.append(f"{message.type}: {message.text}")
 
     def _requested(self, request: Request) -> None:
@@ -75,14 +77,16 @@ class Tab:
 
 
 @contextmanager
-def tab(browser: Browser, served: Served, *, width: int = 1440, height: int = 900, **more: Any) -> Iterator[Tab]:
+def tab(
+    browser: Browser, served: Served, *, width: int = 1440, height: int = 900, forgives: str | None = None, **more: Any
+) -> Iterator[Tab]:
     """Open the printed address in a new context, and look at the end that nothing went wrong."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, timezone_id="Europe/Berlin", locale="en-GB", **more
     )
     context.set_default_timeout(WAITS_MS)
     try:
-        opened = Tab(context.new_page(), served.origin)
+        opened = Tab(context.new_page(), served.origin, forgives)
         opened.watch()
         opened.page.goto(served.url)
         opened.page.wait_for_selector("html[data-ready]")

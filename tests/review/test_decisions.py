@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import batchvid
-from batchvid.cli.review import account_name
+from batchvid.cli.decide import account_name
 from batchvid.domain.decision import Decision, Verdict
 from batchvid.engine.target import journal_of
 from tests.report.browser import REPOSITORY
@@ -52,6 +52,26 @@ def test_a_decision_is_in_the_journal_when_it_is_confirmed(served: Served, proje
     assert began - 1 <= kept.at <= time.time()
     assert answer.json() == [2, -1, note.strip(), "Ana", round(kept.at, 3)]
     assert row_of(served, "kite-00000")[19][0][3:] == answer.json()
+
+
+def test_the_sidecar_tells_it_too(served: Served, project: Path) -> None:
+    """Soon after the journal has it; all of it when the page ends."""
+    sidecar = project.parent / "out" / "night" / "kite-00000.json"
+    told = batchvid.load(project)
+    sidecar.write_text(json.dumps({"batchvid": 1, "id": "kite-00000", "sha256": sha256_of(told)}), encoding="utf-8")
+    served.decide("kite-00000", {"verdict": "approved", "stars": 4})
+    assert served.end() == 0
+    review = json.loads(sidecar.read_text(encoding="utf-8"))["review"]
+    assert (review["verdict"], review["stars"], review["by"]) == ("approved", 4, "Ana")
+
+
+def sha256_of(manifest: batchvid.Manifest) -> str | None:
+    """Return what the journal says of the first clip."""
+    journal = journal_of(manifest).read()
+    assert journal is not None
+    with journal:
+        row = journal.progress("kite-00000")
+    return None if row is None else row.sha256
 
 
 def test_what_is_not_said_stays_as_it_was_decided(served: Served, project: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pwd
 import shlex
 import signal
 import socket
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchvid.cli.decide import account_name
 from batchvid.cli.options import database_option, json_option, load, manifests_argument, output_option
 from batchvid.cli.output import advice
 from batchvid.cli.streams import complain, tell
@@ -109,14 +108,6 @@ def rehearsed(manifest: Manifest) -> str | None:
 
     rehearsal = in_rehearsal(manifest)
     return rehearsal.place if is_rehearsal(rehearsal) and not journal_of(manifest).exists() else None
-
-
-def account_name() -> str:
-    """Return the name of the user account that this process has."""
-    try:
-        return clean(pwd.getpwuid(os.getuid()).pw_name, BY_MAX)
-    except KeyError:  # a container may give a number to nobody
-        return f"user {os.getuid()}"
 
 
 def _this_machine() -> str:

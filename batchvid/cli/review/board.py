@@ -16,6 +16,7 @@ from batchvid.cli.report.page import PROMPT_SHOWN, STATES, asked
 from batchvid.domain.decision import Verdict
 from batchvid.domain.errors import BatchvidError
 from batchvid.domain.job import Continuation, Progress, State
+from batchvid.domain.limits import OnChange
 from batchvid.domain.records import standing
 from batchvid.domain.results import Money
 from batchvid.domain.text import clean
@@ -197,6 +198,8 @@ class Board:
             "sandbox": is_rehearsal(self.manifest),
             "first": self._first,
             "jobs": len(self._places),
+            "attempts": self.manifest.limits.attempts,
+            "rebuys": self.manifest.limits.on_change is OnChange.REBUY,
             "active": active,
             "since": since,
             "begun": self._journal is not None,

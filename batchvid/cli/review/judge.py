@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from batchvid.cli.streams import complain
 from batchvid.domain.decision import NOTE_MAX, STARS_MAX, Decision, Verdict
 from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.engine.deciding import stale, tell_beside
+from batchvid.engine.takes import takes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchvid.journal.base import JournalReader, JournalStore
+    from batchvid.storage.base import ClipStore
 
 FIELDS = frozenset({"verdict", "stars", "note"})
 KEYS = frozenset({"board", "job", "attempt", "set", "unless"})
@@ -78,10 +83,13 @@ def _is_text(value: str) -> bool:
 
 
 class Judge:
-    """Keeps decisions in one journal; used by one thread, so that two tabs of one page never cross."""
+    """Keeps decisions about the clips of one output.
 
-    def __init__(self, store: JournalStore, *, by: str, now: Callable[[], float] = time.time) -> None:
-        self._store, self._by, self._now = store, by, now
+    `keep` is for one thread, so that two tabs of one page never cross; `tell_beside` is for another one.
+    """
+
+    def __init__(self, store: JournalStore, clips: ClipStore, *, by: str, now: Callable[[], float] = time.time) -> None:
+        self._store, self._clips, self._by, self._now = store, clips, by, now
         self._journal: JournalReader | None = None
 
     def close(self) -> None:
@@ -108,6 +116,18 @@ class Judge:
         )
         self._store.decide([decision])
         return decision
+
+    def tell_beside(self, job_id: str, attempt: int) -> None:
+        """Write into the clip's sidecar what counts now; what cannot be written is a warning, and is not lost."""
+        try:
+            journal = self._store.read()
+            with journal or nullcontext():
+                found = {} if journal is None else takes_of({job_id}, journal, self._clips)
+            warnings = tell_beside([one for one in found.get(job_id, ()) if one.attempt == attempt], self._clips)
+        except BatchvidError as error:
+            warnings = [stale(str(error))]
+        for line in warnings:
+            complain(f"warning: {line}")
 
     def _newest(self, asked: Asked) -> Decision | None:
         if self._journal is None:

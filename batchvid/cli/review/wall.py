@@ -59,10 +59,13 @@ class Wall:
             first += len(manifest.jobs)
         self.files = Workers(FILES_AT_ONCE, "batchvid-review-file")
         self._clips_of = [Output.of(manifest).clips for manifest, _ in reviewed]
-        self._judges = [Judge(board.store, by=by) for board in self.boards]
+        self._judges = [
+            Judge(board.store, clips, by=by) for board, clips in zip(self.boards, self._clips_of, strict=True)
+        ]
         self._posters = [posters_of(manifest) for manifest, _ in reviewed]
         self._reading = Workers(1, "batchvid-review-look")
         self._deciding = Workers(1, "batchvid-review-decide")
+        self._telling = Workers(1, "batchvid-review-sidecar")
         self._rows: list[str] = [""] * first
         self._revision = 0
         self._changed: OrderedDict[int, int] = OrderedDict()
@@ -76,7 +79,7 @@ class Wall:
 
     def close(self) -> None:
         """Let what is under way end, and close everything."""
-        for workers in (self._reading, self._deciding, self.files):
+        for workers in (self._reading, self._deciding, self._telling, self.files):
             workers.shutdown()
         for board, judge, posters in zip(self.boards, self._judges, self._posters, strict=True):
             board.close()
@@ -129,7 +132,7 @@ class Wall:
         return rows
 
     async def decide(self, asked: Asked) -> bytes:
-        """Keep a decision, and return it as the page reads it, once it is durable.
+        """Keep a decision, and return it as the page reads it, once it is durable. Its clip's sidecar follows.
 
         Raises as `Judge.keep` does, and ``LookupError`` for a clip that is not on the page.
         """
@@ -137,6 +140,7 @@ class Wall:
             raise LookupError(asked.job_id)
         judge = self._judges[asked.board]
         kept = await settled(lambda: judge.keep(asked), executor=self._deciding)
+        self._telling.submit(judge.tell_beside, asked.job_id, asked.attempt)
         self._looked_at -= LOOKS_APART_S  # the next one who asks is told of it
         return json.dumps(decision_columns(kept)).encode()
 

@@ -3,7 +3,7 @@ const told = JSON.parse(document.getElementById("told").textContent);
 const VERDICTS = ["", "approved", "rejected"], STARS_MAX = 5, EVERY_MS = 1000, HIDDEN_EVERY_MS = 5000;
 const KINDS = { undecided: "to judge", approved: "approved", rejected: "rejected", running: "running", attention: "needs attention", pending: "pending" };
 const UNDER_WAY = new Set(["running", "ready", "submitting"]), NEED_ATTENTION = new Set(["in_doubt", "failed", "parked"]);
-const jobs = [], byName = new Map(), groups = new Map();
+const jobs = [], byName = new Map(), groups = new Map(), behind = new Map();
 const model = { boards: [], revision: 0, isWhole: false, aheadS: 0, trouble: "" };
 
 const takeOf = (row) => ({ attempt: row[0], bytes: row[1], version: row[2], ...decisionOf(row.slice(3)) });
@@ -27,6 +27,11 @@ function readRow(row) {
   const group = row[20];
   if (!groups.has(group)) groups.set(group, []);
   groups.get(group).push(job);
+  if (job.continues) {
+    const before = nameOf(job.board, job.continues);
+    if (!behind.has(before)) behind.set(before, []);
+    behind.get(before).push(job);
+  }
   job.group = groups.get(group);
   return job;
 }
@@ -48,8 +53,21 @@ function kindOf(job) {
 function again(job, take) {
   if (!isCurrent(job, take)) return null;
   const left = job.highest - job.attempt;
-  return { left, most: job.price < 0 ? null : job.price * Math.max(0, left) };
+  return { left, most: job.price < 0 ? null : job.price * Math.max(0, left), followers: left > 0 ? followersOf(job) : [] };
 }
+// The finished clips that go on from a clip, directly or through others: with it they are bought again, or kept.
+function followersOf(job) {
+  const found = [];
+  for (const one of behind.get(nameOf(job.board, job.id)) || []) {
+    if (one.state !== "done") continue;
+    if (one.kind !== "rejected") found.push(one);
+    found.push(...followersOf(one));
+  }
+  return found;
+}
+const isRebought = (job) => model.boards[job.board].rebuys;
+const mostOf = (job) => (job.price < 0 ? null : job.price * model.boards[job.board].attempts);
+const nextRunOf = (active) => (active ? "The run after the one that is going on" : "The next run");
 function redoCommand(job) { return model.boards[job.board].redo + " " + job.id; }
 
 // ---- addresses: by manifest, attempt and job, and what is there at the end so that a new content has a new one

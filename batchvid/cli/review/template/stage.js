@@ -56,8 +56,12 @@ function bound(job, take) {
   if (!next) return [make("p", { class: "bound" }, take.attempt < job.attempt ? "It is an earlier take: rejecting it buys nothing." : "It is being made again already: rejecting it buys nothing.")];
   const of = `take ${job.attempt + 1} of at most ${job.highest}`;
   if (next.left <= 0) return [make("p", { class: "bound" }, "No attempt is left, so the next run does not buy it again. To buy it again:"), make("p", { class: "command" }, make("code", {}, redoCommand(job)), copyButton(redoCommand(job)))];
-  if (next.most === null) return [make("p", { class: "bound" }, `The next run buys it again, at a price that is not known (${of}).`)];
-  return [make("p", { class: "bound" }, "The next run buys it again: ", make("b", {}, money(job.price)), ` (${of})`, next.left > 1 ? `, for at most ${money(next.most)} in all.` : ".")];
+  const who = nextRunOf(model.boards[job.board].active), others = next.followers, mosts = others.map(mostOf);
+  const price = next.most === null ? [`${who} buys it again, at a price that is not known (${of}).`]
+    : [`${who} buys it again: `, make("b", {}, money(job.price)), ` (${of})`, next.left > 1 ? `, for at most ${money(next.most)} in all.` : "."];
+  const behind = !others.length ? "" : !isRebought(job) ? ` ${many(others.length, "clip")} that goes on from it ${others.length === 1 ? "is" : "are"} kept.`
+    : ` And ${many(others.length, "clip")} that goes on from it, ${mosts.includes(null) ? "at a price that is not known" : "for at most " + money(mosts.reduce((sum, one) => sum + one, 0))}.`;
+  return [make("p", { class: "bound" }, ...price, behind)];
 }
 
 function startWriting(verdict) {

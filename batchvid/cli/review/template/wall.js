@@ -23,25 +23,28 @@ function drawBanner() {
 
 function nextRun() {
   let bought = 0, unpriced = 0, stuck = 0;
-  const sums = model.boards.map(() => 0);
+  const sums = model.boards.map(() => 0), followers = new Set();
+  const add = (job, most) => { bought += 1; if (most === null) unpriced += 1; else sums[job.board] += most; };
   for (const job of jobs) {
     if (!job || job.kind !== "rejected") continue;
     const next = again(job, newestTake(job));
     if (!next || next.left <= 0) { stuck += 1; continue; }
-    bought += 1;
-    if (next.most === null) unpriced += 1; else sums[job.board] += next.most;
+    add(job, next.most);
+    if (isRebought(job)) for (const one of next.followers) followers.add(one);
   }
+  for (const one of followers) add(one, mostOf(one));
   // A run never spends more than its budget leaves.
   const lefts = model.boards.map((one) => (one.budget === null ? Infinity : Math.max(0, one.budget - one.spent - one.reserved)));
   const isCut = sums.some((sum, place) => sum > lefts[place]);
-  return { bought, micros: sums.reduce((all, sum, place) => all + Math.min(sum, lefts[place]), 0), unpriced, stuck, isCut };
+  return { bought, followers: followers.size, micros: sums.reduce((all, sum, place) => all + Math.min(sum, lefts[place]), 0), unpriced, stuck, isCut };
 }
 
-function nextRunWords({ bought, micros, unpriced, stuck, isCut }) {
+function nextRunWords({ bought, followers, micros, unpriced, stuck, isCut }) {
   if (!bought && !stuck) return "";
   const cost = unpriced === bought ? "at a price that is not known" : "for at most " + money(micros) + (isCut ? ", which is what the budget leaves" : "") + (unpriced ? ` and ${many(unpriced, "price")} not known` : "");
   const left = stuck ? `${many(stuck, "rejected job")} ${stuck === 1 ? "has" : "have"} no attempt left` : "";
-  return [bought ? `The next run buys ${many(bought, "rejected job")} again, ${cost}` : "", left].filter(Boolean).join("; ") + ".";
+  const what = many(bought - followers, "rejected job") + (followers ? ` and ${many(followers, "job")} behind` : "");
+  return [bought ? `${nextRunOf(model.boards.some((one) => one.active))} buys ${what} again, ${cost}` : "", left].filter(Boolean).join("; ") + ".";
 }
 
 function figure(label, value, beside) { return make("div", {}, make("dt", {}, label), make("dd", {}, value, beside ? make("small", {}, beside) : "")); }
