@@ -32,6 +32,7 @@ COMMANDS = {
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),
     "frame": ("films", "Take one frame out of a clip, as a PNG."),
+    "collect": ("collect", "Put the approved clips into a folder, named as you like."),
     "export": ("export", "Write one row a job, as CSV or JSON lines."),
     "move-journal": ("move", "Move a journal into a database, or back beside the clips."),
     "cron": ("cron", "Print what starts a run every night; installs nothing."),

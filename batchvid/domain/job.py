@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchvid.domain.image_fit import Fitting
 
 
@@ -111,6 +113,8 @@ class Job:
     """Whether the manifest gives it its id. Where it does not, the id follows from the content."""
     first_take: str = field(default="", kw_only=True)
     """Of a further take (``takes: 3``), the id of the first one of its entry; of that one it is empty."""
+    variables: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    """What its texts were filled in with, where the manifest was read; for names, and no part of what it is."""
 
     @property
     def timing_class(self) -> str:

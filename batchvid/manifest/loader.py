@@ -345,7 +345,7 @@ class JobMaker:
         where = self._expander.line(spec)
         job = Job(
             job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named,
-            first_take=self._first_of(spec, job_id),
+            first_take=self._first_of(spec, job_id), variables=spec.variables,
         )  # fmt: skip
         return job if above is None and not spec.film else self._linked(spec, job)
 
