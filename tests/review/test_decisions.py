@@ -109,6 +109,9 @@ def test_a_page_asks_for_what_has_changed_only(served: Served, project: Path) ->
         assert time.monotonic() < until
     assert [row[1] for row in changed["rows"]] == ["vase-00002"]
     assert changed["rows"][0][19][0][3:7] == [0, 5, "", "Ben"]
+    until = time.monotonic() + 1.2  # two looks
+    while time.monotonic() < until:
+        assert served.rows(changed["revision"])["rows"] == []  # nothing is told twice
     assert len(served.rows(10**9)["rows"]) == 30  # a number of another server's
     assert served.get("/rows?after=-1").status == 400
     assert served.get("/rows?after=x").status == 400

@@ -143,6 +143,8 @@ def test_takes_play_side_by_side_and_in_step(browser: Browser, kites: Path) -> N
         one.wait("() => step.videos.length === 3 && step.videos.every((one) => !one.paused && one.currentTime > 0.3)")
         apart = "Math.max(...step.videos.map((one) => Math.abs(one.currentTime - step.videos[0].currentTime)))"
         assert one.page.evaluate(apart) < 0.25
+        one.page.evaluate("step.seek(0); step.videos[2].currentTime = 1.5")
+        one.page.wait_for_function(f"() => {apart} < 0.1 && step.isPlaying()", timeout=2000)  # it is fetched back
         one.press(" ")
         one.wait("() => step.videos.every((one) => one.paused)")
         one.wait(f"() => {apart} < 0.001")
