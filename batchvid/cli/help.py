@@ -18,6 +18,7 @@ TOPICS = (
     "money",
     "troubles",
     "night",
+    "review",
     "cluster",
     "report",
     "service",

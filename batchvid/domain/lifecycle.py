@@ -25,7 +25,7 @@ ready                 ClipSaved                    done
 done                  ClipMissing                  running; polled for a fresh URL, never bought again
 any state             RefusalsProven               the same; a person found that nothing was billed
 any open state        GaveUp                       failed
-failed, done          Reopened                     pending; a person
+failed, done          Reopened                     pending; a person, or a clip that a person rejected
 ====================  ===========================  =================================================
 """
 
@@ -82,7 +82,7 @@ class TaskAdopted:
 class Reopened:
     """The job may be submitted again; *reason* says who wanted it.
 
-    A person's word grants ``limits.attempts`` again; the rule ``in_doubt: resubmit`` does not.
+    A person's word grants ``limits.attempts`` again; the rule ``in_doubt: resubmit`` and a rejected clip do not.
     """
 
     reason: str

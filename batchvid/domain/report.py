@@ -20,6 +20,7 @@ from batchvid.domain.results import Money
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Job
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.machines import Machines
@@ -247,6 +248,8 @@ class Kept:
     films: Sequence[FilmRow] = ()
     differs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By job id: in what a clip is not what was asked for."""
+    reviews: Mapping[str, Decision] = field(default_factory=dict)
+    """By job id: what a person decided about the clip that the job has now."""
     missing: frozenset[str] = frozenset()
     """The jobs whose clips were saved and are not on disk any more; their rows are under way again."""
     money: Money = field(default_factory=Money)

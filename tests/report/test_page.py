@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from batchvid.cli.report.page import MARK, MARK_WITHIN_BYTES, page
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import KeptEvent
 from batchvid.domain.report import Kept, report
@@ -46,7 +47,7 @@ class Parts(HTMLParser):
 
 def made(text: str, *texts: str) -> str:
     """Return the page of jobs in every place of which stands a text from outside."""
-    jobs, progress, troubles = [], {}, []
+    jobs, progress, troubles, reviews = [], {}, [], {}
     for n, one in enumerate((text, *texts)):
         name = f"j{n}"
         jobs.append(replace(a_job(name, model=one), prompt=one, size=one, form=((one, one),), path=f"{one}.mp4"))
@@ -54,9 +55,10 @@ def made(text: str, *texts: str) -> str:
         progress[name] = Progress(
             name, state, 5, 1, reason=one, resolved_model=one, path=f"{one}.mp4", sha256="0" * 64, size_bytes=1
         )
+        reviews[name] = Decision(name, 1, MADE_AT, one, Verdict.REJECTED, 3, one)
         troubles.append(KeptEvent(1, name, 1, MADE_AT, "TaskFailed", {"reason": one}))
     rendered = page(
-        report(jobs, Kept(progress=progress, troubles=troubles)),
+        report(jobs, Kept(progress=progress, troubles=troubles, reviews=reviews)),
         name=text,
         manifest=text,
         made_at=MADE_AT,

@@ -30,9 +30,10 @@ from batchvid.storage.fs import public_mode
 from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Progress
     from batchvid.domain.lifecycle import Event
@@ -157,11 +158,21 @@ def _kept(manifest: Manifest) -> Kept:
             paid=list(journal.attempts()),
             troubles=list(journal.events(kinds=TROUBLES)),
             differs={one.job_id: one.data.get("differs", ()) for one in journal.events(kinds=[ClipSaved.__name__])},
+            reviews=dict(_of_current(journal.decisions(), progress)),
             pace=journal.pace_changes(),
             missing=frozenset(lost),
             money=replace(journal.money(), budget_micros=manifest.limits.budget_micros),
             machines=journal.machines(),
         )
+
+
+def _of_current(
+    decisions: Mapping[tuple[str, int], Decision], progress: Mapping[str, Progress]
+) -> Iterator[tuple[str, Decision]]:
+    for (job_id, attempt), one in decisions.items():
+        row = progress.get(job_id)
+        if row is not None and row.state is State.DONE and row.attempt == attempt:
+            yield job_id, one
 
 
 def _film(stands: FilmReport, clips: ClipStore) -> FilmRow:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Frame, Job
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.report import ActivityPeriod, Report, Row
@@ -43,6 +44,7 @@ STATES = ORDER[::-1]
 SHOWN_AT_ONCE, LISTED_AT_MOST = 10, 500
 """Jobs that need attention, at the top of the page: those in sight, and with those behind one click."""
 TENTHS_BELOW_S = 9.95
+NOTE_SHOWN = 500
 NOT_AS_ASKED = "not as asked"
 STYLES, SCRIPTS = ("page.css",), ("parts.js", "page.js", "plots.js", "viewer.js", "grid.js", "sheet.js")
 
@@ -212,7 +214,10 @@ class _Strings:
 
 def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[str, Any]:
     strings = _Strings()
-    rows = [_row(row, strings, pictures, differs=_differs(row, report)) for row in report.rows]
+    rows = [
+        [*_row(row, strings, pictures, differs=_differs(row, report)), _review(report.kept.reviews.get(row.job.id))]
+        for row in report.rows
+    ]
     return {
         "madeAt": round(made_at),
         "files": FOLDER,
@@ -251,6 +256,15 @@ def _data(report: Report, pictures: Collection[str], *, made_at: float) -> dict[
             for one in report.models
         ],
     }
+
+
+def _review(decision: Decision | None) -> list[Any] | int:
+    """Return what a person decided: verdict, stars, note, who, when."""
+    if decision is None:
+        return 0
+    verdict = "" if decision.verdict is None else decision.verdict.value
+    stars = -1 if decision.stars is None else decision.stars
+    return [verdict, stars, _shown(decision.note, NOTE_SHOWN), _shown(decision.by, 100), round(decision.at)]
 
 
 def _differs(row: Row, report: Report) -> str:

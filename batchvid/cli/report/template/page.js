@@ -8,7 +8,9 @@ const jobs = data.rows.map((row, place) => ({
   asked: said(row[5]), frames: row[6], attempt: row[7], paid: row[8], submittedAt: row[9], took: row[10],
   finishedAt: row[11], path: row[12], bytes: row[13], poster: row[14], reason: said(row[15]),
   attempts: row[16], troubles: row[17], continues: row[18] ? row[18][0] : "", continuesAt: row[18] ? row[18][1] : null, rank: row[1] < 3 ? row[1] : 3,
+  review: row[19] ? { verdict: row[19][0], stars: row[19][1], note: row[19][2], by: row[19][3], at: row[19][4] } : null,
 }));
+const judged = (review) => [review.verdict, review.stars < 0 ? "" : "★".repeat(review.stars) + "☆".repeat(5 - review.stars)].filter(Boolean).join(" ") || "noted";
 const films = data.films.map(([id, path, duration, parts, state, poster]) => ({
   id, path, duration, parts, state, poster, film: true, prompt: "", reason: state === "done" ? "" : state,
 }));

@@ -18,6 +18,7 @@ function face(job) {
     else box.append(still());
     box.append(make("span", { class: "glyph" }));
     if (job.attempt > 1) box.append(make("span", { class: "tag" }, job.attempt + " attempts"));
+    if (job.review) box.append(make("span", { class: "tag judged v-" + (job.review.verdict || "none"), title: job.review.note }, judged(job.review)));
     if (job.film && job.duration) box.append(make("span", { class: "tag" }, lasting(job.duration)));
   } else {
     box.append(make("div", { class: "said" }, make("b", {}, make("i"), word(job.state)), make("span", {}, job.reason)));
@@ -39,7 +40,7 @@ const sheet = {
   grid: document.getElementById("grid"),
 
   // A clip's text, in lower case, is put together when somebody first looks for something.
-  textOf(job) { return (job.text ??= [job.id, job.prompt, job.model, job.resolved, job.asked, job.reason, job.continues, word(job.state), ...job.frames.filter((_, at) => at % 2 === 0).map(said)].join("\n").toLowerCase()); },
+  textOf(job) { return (job.text ??= [job.id, job.prompt, job.model, job.resolved, job.asked, job.reason, job.continues, word(job.state), job.review ? job.review.verdict + "\n" + job.review.note : "", ...job.frames.filter((_, at) => at % 2 === 0).map(said)].join("\n").toLowerCase()); },
 
   choose() {
     const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);

@@ -72,6 +72,12 @@ function stageOf(job) {
   return stage;
 }
 
+function reviewOf(job) {
+  if (!job.review) return "";
+  const who = "by " + job.review.by + ", " + moment(job.review.at);
+  return make("p", { class: "review v-" + (job.review.verdict || "none") }, make("b", {}, judged(job.review)), job.review.note ? " " + job.review.note : "", make("small", {}, who));
+}
+
 function openClip(job) {
   viewer.open = job;
   const step = (by) => () => stepClip(by), isThere = Boolean(job.path) && job.state === "done";
@@ -80,7 +86,7 @@ function openClip(job) {
     job.film ? "" : make("button", { type: "button", "aria-label": "Next clip (→)", title: "→", onclick: step(1) }, "›"),
     make("button", { type: "button", "aria-label": "Close (Esc)", title: "Esc", onclick: () => viewer.dialog.close() }, "✕"));
   const told = make("div", { class: "told" }, make("h2", {}, job.id),
-    make("p", { class: "state s-" + job.state }, make("i"), word(job.state)), job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job), ...storyOf(job));
+    make("p", { class: "state s-" + job.state }, make("i"), word(job.state)), reviewOf(job), job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job), ...storyOf(job));
   viewer.dialog.replaceChildren(make("div", { class: "view" + (isThere ? "" : " none") }, stageOf(job), told), handles);
   viewer.dialog.setAttribute("aria-label", job.id);
   if (!viewer.dialog.open) viewer.dialog.showModal();
