@@ -361,6 +361,22 @@ def test_the_page_says_when_the_server_is_gone(browser: Browser, served: Served)
         one.wait("() => document.getElementById('toast').textContent.includes('not kept')")
 
 
+def test_a_manifest_that_is_edited_meanwhile_is_told(browser: Browser, kites: Path) -> None:
+    """The page has read it once, and a run reads it again."""
+    with reviewing(kites.name, cwd=kites.parent) as served, tab(browser, served) as one:
+        assert not one.page.locator("#banner").is_visible()
+        kites.write_text(HEAD + JOBS + "  - {id: new, prompt: A new one.}\n", encoding="utf-8")
+        one.wait("() => document.getElementById('banner').textContent.includes('The manifest kites was edited')")
+
+
+def test_what_needs_attention_names_the_command(browser: Browser, served: Served) -> None:
+    """That tells what to do; the page mends nothing."""
+    with tab(browser, served) as one:
+        one.pick("needs attention")
+        one.press("j", " ")
+        assert "batchvid status night.yaml" in one.text(".about .command")
+
+
 def test_a_clip_that_is_gone_says_so(browser: Browser, served: Served, project: Path) -> None:
     """The page goes on."""
     (project.parent / "out" / "night" / "kite-00000.mp4").unlink()

@@ -27,6 +27,7 @@ from batchvid.storage.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt
@@ -87,6 +88,7 @@ class Board:
         self._planner = PollPlanner(manifest.limits.typical_time_s)
         self._money, self._money_at = Money(budget_micros=manifest.limits.budget_micros), float("-inf")
         self._was_active: bool | None = None
+        self._written = _written(manifest.path)
 
     def close(self) -> None:
         """Close the journal; the next look opens it again, and reads all of it."""
@@ -194,6 +196,8 @@ class Board:
         return {
             "name": clean(self.manifest.path.stem, 200),
             "redo": advice.command("redo", self._named),
+            "status": advice.command("status", self._named),
+            "edited": _written(self.manifest.path) != self._written,
             "place": clean(self.manifest.place, 1000),
             "sandbox": is_rehearsal(self.manifest),
             "first": self._first,
@@ -243,6 +247,15 @@ class Board:
             self._first + self._places.get(job.first_take, self._places[job_id]),
         ]
         return json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Return what tells one writing of a file from another; ``None`` when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def decision_columns(decision: Decision | None) -> list[Any]:

@@ -149,6 +149,7 @@ function factsOf(job, take) {
 function drawTold() {
   const { job, take } = stage, place = stage.dialog.querySelector(".about");
   place.replaceChildren(make("h2", {}, job.id), make("p", { class: "state s-" + job.state }, make("i"), word(job.state), job.reason && job.state !== "done" ? ": " + job.reason : ""),
+    job.kind === "attention" ? make("p", { class: "command" }, "What can be done, with the commands for it: ", make("code", {}, model.boards[job.board].status), copyButton(model.boards[job.board].status)) : "",
     job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job, take));
 }
 
@@ -325,7 +326,7 @@ function openClip(job) {
   const handle = (label, key, sign, does) => make("button", { type: "button", "aria-label": `${label} (${key})`, title: key, onclick: pressed(does) }, sign);
   const handles = make("div", { class: "handles" }, handle("Clip before", "k", "‹", () => move(-1)), handle("Next clip", "j", "›", () => move(1)),
     hasFrames(job) && stage.take ? handle("First and last frame", "f", "▭", toggleFrames) : "", handle("Keys", "?", "?", showKeys), handle("Close", "Esc", "✕", () => stage.dialog.close()));
-  stage.dialog.replaceChildren(toast, make("div", { class: "view" + (stage.take ? "" : " none") }, make("div", { class: "stage", tabindex: -1 }), make("div", { class: "told" }, make("div", { class: "judge" }), make("div", { class: "about" }))), handles);
+  stage.dialog.replaceChildren(toast, make("div", { class: "view" + (stage.take ? "" : " none") }, make("div", { class: "stage", role: "group", "aria-label": "Player", tabindex: -1 }), make("div", { class: "told" }, make("div", { class: "judge" }), make("div", { class: "about" }))), handles);
   stage.dialog.setAttribute("aria-label", job.id);
   drawStage();
   drawJudge();

@@ -15,7 +15,8 @@ const counts = { all: 0, fresh: 0 };
 function starText(stars) { return stars < 0 ? "" : "★".repeat(stars) + "☆".repeat(STARS_MAX - stars); }
 
 function drawBanner() {
-  const troubles = [model.trouble, ...model.boards.map((one) => (one.trouble ? one.name + ": " + one.trouble : ""))].filter(Boolean);
+  const troubles = [model.trouble, ...model.boards.map((one) => (one.trouble ? one.name + ": " + one.trouble : "")),
+    ...model.boards.map((one) => (one.edited ? `The manifest ${one.name} was edited since this page was started. Start batchvid review again to see its new jobs and words.` : ""))].filter(Boolean);
   by("banner").hidden = !troubles.length;
   if (by("banner").textContent !== troubles.join("\n")) by("banner").textContent = troubles.join("\n");
   by("live").className = model.trouble ? "off" : model.boards.some((one) => one.active) ? "on" : "";
