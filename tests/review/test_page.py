@@ -313,14 +313,16 @@ def test_nothing_sticks_out_at_any_width(browser: Browser, kites: Path, width: i
         ground = one.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert (ground == "rgb(19, 18, 17)") is (scheme == "dark")
         one.press("j", " ")
-        inside = """() => [...document.querySelectorAll('.stage-dialog button, .stage-dialog video, .bound')]
+        inside = """() => [...document.querySelectorAll('.stage-dialog button, .stage-dialog video, .told p')]
             .every((one) => one.getBoundingClientRect().right <= innerWidth + 1)"""
-        for keys in ("", "t", "t", "r"):
-            one.press(*keys)
+        for keys in ("", "t", "t", "r", "Escape", "jjjf", "r"):
+            for key in [keys] if keys == "Escape" else keys:
+                one.press(key)
             assert one.page.evaluate(inside), keys
-        approve = one.page.locator(".writing .do.rejected").bounding_box()
-        assert approve is not None
-        assert approve["y"] + approve["height"] <= height  # in sight without scrolling
+            if keys == "r":
+                reject = one.page.locator(".writing .do.rejected").bounding_box()
+                assert reject is not None
+                assert reject["y"] + reject["height"] <= height  # in sight without scrolling, also beside frames
 
 
 def test_on_a_phone_a_thumb_is_enough(browser: Browser, kites: Path) -> None:

@@ -72,7 +72,7 @@ function startWriting(verdict) {
   const field = stage.dialog.querySelector(".writing textarea");
   field.focus();
   field.setSelectionRange(field.value.length, field.value.length);
-  field.scrollIntoView({ block: "nearest" });
+  field.parentElement.scrollIntoView({ block: "nearest" });
 }
 
 function stopWriting() { stage.writing = null; drawJudge(); restFocus(); }
@@ -148,9 +148,9 @@ function factsOf(job, take) {
 }
 function drawTold() {
   const { job, take } = stage, place = stage.dialog.querySelector(".about");
-  place.replaceChildren(make("h2", {}, job.id), make("p", { class: "state s-" + job.state }, make("i"), word(job.state), job.reason && job.state !== "done" ? ": " + job.reason : ""),
+  place.replaceChildren(...[make("h2", {}, job.id), take ? make("p", { class: "state s-" + job.state }, make("i"), word(job.state)) : "", take && job.reason && job.state !== "done" ? make("p", { class: "quiet" }, job.reason) : "",
     job.kind === "attention" ? make("p", { class: "command" }, "What can be done, with the commands for it: ", make("code", {}, model.boards[job.board].status), copyButton(model.boards[job.board].status)) : "",
-    job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job, take));
+    job.prompt ? make("p", { class: "prompt" }, job.prompt) : "", factsOf(job, take)].filter(Boolean));
 }
 
 // ---- players
