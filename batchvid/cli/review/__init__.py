@@ -71,12 +71,17 @@ def review_command(
     The printed address holds the key to the page, and works on this machine only. From another one, make a tunnel with
     the printed ssh command, and open the same address there.
     """
+    from batchvid.cli.review.board import Reviewed
     from batchvid.cli.review.server import listening, serve
 
     if output is not None and len(manifests) > 1:
         raise click.UsageError("--output goes with one manifest: two cannot share an output")
-    reviewed = [(load(one, output=output, database=database), str(one)) for one in manifests]
-    for manifest, named in reviewed:
+    reviewed = []
+    for one in manifests:
+        manifest, named = load(one, output=output, database=database), str(one)
+        # Here, while the flags of this manifest are kept: without them a pasted command would work elsewhere.
+        commands = {"redo": advice.command("redo", named), "status": advice.command("status", named)}
+        reviewed.append(Reviewed(manifest, **commands))
         if (place := rehearsed(manifest)) is not None:
             rehearsal = advice.command("review", named, "--output", place)
             complain(f"nothing was run into {manifest.place} yet; to look at its rehearsal: {rehearsal}")

@@ -9,9 +9,9 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchvid.cli.output import advice, text
+from batchvid.cli.output import text
 from batchvid.cli.report.page import PROMPT_SHOWN, STATES, asked
 from batchvid.domain.decision import Verdict
 from batchvid.domain.errors import BatchvidError
@@ -45,6 +45,15 @@ VERSION_CHARS = 12
 TROUBLE_SHOWN = 600
 
 
+class Reviewed(NamedTuple):
+    """What the page is opened for: a manifest, and the commands about it that a person can paste."""
+
+    manifest: Manifest
+    redo: str
+    """An id follows."""
+    status: str
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The clip of one attempt, as the journal names it."""
@@ -73,11 +82,11 @@ class Look:
 class Board:
     """One manifest. `look` is for one thread; what the others are told does not change any more."""
 
-    def __init__(self, manifest: Manifest, *, number: int, first: int, named: str) -> None:
-        self.manifest = manifest
+    def __init__(self, reviewed: Reviewed, *, number: int, first: int) -> None:
+        self.manifest = manifest = reviewed.manifest
         self.store: JournalStore = journal_of(manifest)
         self.jobs = {job.id: job for job in manifest.jobs}
-        self._number, self._first, self._named = number, first, named
+        self._reviewed, self._number, self._first = reviewed, number, first
         self._places = {job.id: place for place, job in enumerate(manifest.jobs)}
         self._journal: JournalReader | None = None
         self._seen = self._decided = 0
@@ -195,8 +204,8 @@ class Board:
         money = self._money
         return {
             "name": clean(self.manifest.path.stem, 200),
-            "redo": advice.command("redo", self._named),
-            "status": advice.command("status", self._named),
+            "redo": self._reviewed.redo,
+            "status": self._reviewed.status,
             "edited": _written(self.manifest.path) != self._written,
             "place": clean(self.manifest.place, 1000),
             "sandbox": is_rehearsal(self.manifest),

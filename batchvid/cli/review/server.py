@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from batchvid.manifest.model import Manifest
+    from batchvid.cli.review.board import Reviewed
 
 
 HOST = "127.0.0.1"
@@ -68,7 +68,7 @@ def listening(port: int) -> socket.socket:
 
 
 async def serve(
-    reviewed: Sequence[tuple[Manifest, str]],
+    reviewed: Sequence[Reviewed],
     listener: socket.socket,
     *,
     by: str,

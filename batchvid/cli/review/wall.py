@@ -26,10 +26,9 @@ from batchvid.storage.threads import Workers, settled
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batchvid.cli.review.board import Look, Shown
+    from batchvid.cli.review.board import Look, Reviewed, Shown
     from batchvid.cli.review.judge import Asked
     from batchvid.domain.job import Frame
-    from batchvid.manifest.model import Manifest
 
 
 LOOKS_APART_S = 0.5
@@ -51,18 +50,18 @@ SIGNATURE_BYTES = 16
 class Wall:
     """All manifests of one page. Its methods are for the event loop; those that open files are for threads."""
 
-    def __init__(self, reviewed: Sequence[tuple[Manifest, str]], *, by: str) -> None:
+    def __init__(self, reviewed: Sequence[Reviewed], *, by: str) -> None:
         self.boards: list[Board] = []
         first = 0
-        for number, (manifest, named) in enumerate(reviewed):
-            self.boards.append(Board(manifest, number=number, first=first, named=named))
-            first += len(manifest.jobs)
+        for number, one in enumerate(reviewed):
+            self.boards.append(Board(one, number=number, first=first))
+            first += len(one.manifest.jobs)
         self.files = Workers(FILES_AT_ONCE, "batchvid-review-file")
-        self._clips_of = [Output.of(manifest).clips for manifest, _ in reviewed]
+        self._clips_of = [Output.of(one.manifest).clips for one in reviewed]
         self._judges = [
             Judge(board.store, clips, by=by) for board, clips in zip(self.boards, self._clips_of, strict=True)
         ]
-        self._posters = [posters_of(manifest) for manifest, _ in reviewed]
+        self._posters = [posters_of(one.manifest) for one in reviewed]
         self._reading = Workers(1, "batchvid-review-look")
         self._deciding = Workers(1, "batchvid-review-decide")
         self._telling = Workers(1, "batchvid-review-sidecar")
