@@ -157,7 +157,10 @@ def decisions_of(
 
 def rows_of(manifest: Manifest) -> dict[str, Progress]:
     """Return what the journal holds of the manifest's jobs; raises `ConfigError` when nothing was ever run."""
-    journal = journal_of(manifest).read()
+    store = journal_of(manifest)
+    if store.exists():
+        store.decide(())  # a journal of an older batchvid is brought up to date
+    journal = store.read()
     if journal is None:
         raise ConfigError(f"nothing was ever run into {manifest.place}: there is no clip to decide about")
     with journal:

@@ -374,7 +374,8 @@ class JournalStore(Protocol):
     def decide(self, decisions: Sequence[Decision]) -> None:
         """Keep what persons decided about clips, all of it or nothing; it is durable when this returns. Blocks.
 
-        Nobody needs the lock for it: a run that writes the journal meanwhile is not disturbed. Raises ValueError for
+        Nobody needs the lock for it: a run that writes the journal meanwhile is not disturbed. A journal of an older
+        batchvid is brought up to date first, also for no decision at all, unless a run has it. Raises ValueError for
         what no journal takes, and for a decision about an attempt that has brought no clip. Raises `StorageError`
         where there is no journal, and `batchvid.domain.errors.ConfigError` for one of another batchvid.
         """

@@ -154,7 +154,7 @@ class SqliteStore(JournalStore):
             if not sqlite_file.refuse_doubtful(self.path):
                 raise StorageError(f"there is no journal {self.path}")
         self._bring_up_to_date()
-        with sqlite_file.beside(self.path) as db, sqlite_file.transaction(db):
+        with sqlite_file.beside(self.path) as db, sqlite_file.transaction(db, is_guest=True):
             for one in decisions:
                 values = [_storable(value) for value in _decision_row(one)]
                 if not db.execute(INSERT_DECISION, (*values, *values[:2])).rowcount:

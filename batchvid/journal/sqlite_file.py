@@ -196,6 +196,7 @@ def migrate(db: sqlite3.Connection) -> None:
 
 BUSY_TIMEOUT_S = 60.0
 """There is one writer of ours, so it is another program that is waited for: a backup, a shell with a transaction."""
+GUEST_LOOKS_AGAIN_S = 0.001
 KEEP = "Do not delete it: it knows what is paid, and without it everything would be paid for again."
 
 ADVICE = {
@@ -321,9 +322,12 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Let all that is written in this block be kept, or nothing."""
-    db.execute("BEGIN IMMEDIATE")
+def transaction(db: sqlite3.Connection, *, is_guest: bool = False) -> Iterator[None]:
+    """Let all that is written in this block be kept, or nothing.
+
+    A *guest* comes between the commits of a run, which may follow closely: it looks more often than SQLite does.
+    """
+    (_begin_between if is_guest else _begin)(db)
     try:
         yield
         db.execute("COMMIT")
@@ -331,6 +335,25 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:  # SQLite itself has rolled back after some errors of the disk
             db.execute("ROLLBACK")
         raise
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+
+
+def _begin_between(db: sqlite3.Connection) -> None:
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    db.execute("PRAGMA busy_timeout = 0")
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(GUEST_LOOKS_AGAIN_S)
+        else:
+            db.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+            return
 
 
 def make_durable(db: sqlite3.Connection, path: Path) -> None:

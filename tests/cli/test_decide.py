@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,6 +96,18 @@ def test_a_person_decides_while_a_run_is_killed(project: Project) -> None:
     assert ran.code == 0, ran
     assert "moved" not in ran.out + ran.err
     assert bought(project) == [2, 2, 1]
+
+
+def test_a_journal_of_an_older_batchvid_is_brought_up_to_date(reviewed: Project) -> None:
+    """Nobody has to run anything for it; its old form is kept."""
+    with closing(sqlite3.connect(reviewed.state / "journal.db")) as db:
+        db.execute("DROP TABLE decisions")
+        db.execute("PRAGMA user_version = 2")
+        db.commit()
+    said = reviewed.batchvid("approve", "m.yaml", "job-1")
+    assert (said.code, said.err) == (0, ""), said
+    assert reviews(reviewed)["job-1"]["verdict"] == "approved"
+    assert (reviewed.state / "journal.db.v2.bak").exists()
 
 
 def test_patterns_name_what_is_done(reviewed: Project) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from batchvid.domain.decision import Verdict
 from batchvid.domain.limits import RunOptions
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.edits import NAMES, Amid, Edit, Entry, How
@@ -44,8 +45,9 @@ DISKS = (
     | st.builds(Effect, st.just("record"), st.integers(1, 8))
     | st.builds(Effect, st.sampled_from(["pwrite", "fsync", "link", "unlink"]), st.integers(1, 8))
 )
+VERDICTS = st.sampled_from([Verdict.REJECTED, Verdict.REJECTED, Verdict.APPROVED, None])
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
-    "attempts": st.sampled_from([1, 2]),
+    "attempts": st.sampled_from([1, 2, 3]),
     "in_flight": st.sampled_from([1, 3]),
     "budget": st.sampled_from(["2.00", "8.00"]),
     "in_doubt": st.sampled_from(["hold", "resubmit"]),
@@ -207,6 +209,17 @@ class Machine(RuleBasedStateMachine):
     def retry(self, *, kinds: list[str]) -> None:
         """Reopen jobs."""
         self.owner.retry(*kinds)
+
+    @rule(which=st.integers(0, 3), verdict=VERDICTS, before=st.sampled_from([0, 0, 0, 1]))
+    def review(self, *, which: int, verdict: Verdict | None, before: int) -> None:
+        """Decide about a clip."""
+        self.owner.review(which, verdict, before=before)
+
+    @rule(at_s=st.sampled_from(MOMENTS_S), which=st.integers(0, 3), verdict=VERDICTS, amid=AMID)
+    def review_during_run(self, *, at_s: float, which: int, verdict: Verdict | None, amid: Amid) -> None:
+        """Run, while somebody decides about a clip."""
+        with self.owner.amid(amid):
+            self.owner.run_and_review(at_s, which, verdict)
 
     @rule()
     def adopt(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,15 @@ from PIL import Image
 from batchvid.cli.adopt import adopt_command
 from batchvid.cli.retry import retry_command
 from batchvid.cli.verify import verify_command
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import BatchvidError, Exit, OutputBusyError
 from batchvid.domain.job import State
+from batchvid.domain.lifecycle import attempts_used
 from batchvid.domain.limits import RunOptions
 from batchvid.engine.api import state_of
 from batchvid.engine.planning import lost_clips
 from batchvid.engine.run import run as run_session
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.manifest import load
 from batchvid.media.images import read_frame
 from batchvid.storage.local import LocalStore
@@ -103,7 +106,7 @@ class Owner:
         manifest = self.manifest()
         rows, jobs = self.bench.rows(), {job.id: job for job in manifest.jobs}
         lost = frozenset(lost_clips(LocalStore(self.bench.folder), rows.values(), rows.keys()))
-        wanted = Wanted(jobs, rows, options, manifest.limits, lost)
+        wanted = Wanted(jobs, rows, options, manifest.limits, lost, self._rejected(rows, manifest.limits.attempts))
         if options.resubmit_in_doubt:
             self._give_up_doubts(wanted.jobs)
         renaming = self.bench.renaming()
@@ -189,6 +192,49 @@ class Owner:
         return summary
 
     # ---- decisions
+
+    def review(self, which: int, verdict: Verdict | None, *, before: int = 0) -> None:
+        """Decide about a clip: of a job's newest attempt, or of one *before*."""
+        rows = [row for row in self.bench.rows().values() if row.attempt > before]
+        if rows:
+            row = rows[which % len(rows)]
+            self._decide(row.job_id, row.attempt - before, verdict)
+
+    def _decide(self, job_id: str, attempt: int, verdict: Verdict | None) -> None:
+        said = Decision(job_id, attempt, self.bench.clock(), "owner", verdict, note="look again")
+        with suppress(ValueError):  # an attempt that brought no clip
+            self._store.decide([said])
+
+    def run_and_review(self, at_s: float, which: int, verdict: Verdict | None) -> Summary | None:
+        """Run; somebody decides meanwhile."""
+
+        def meanwhile() -> None:
+            asyncio.get_running_loop().call_later(at_s, self.review, which, verdict)
+
+        return self.run(meanwhile=meanwhile)
+
+    @property
+    def _store(self) -> SqliteStore:
+        return SqliteStore(self.bench.folder / ".batchvid" / "journal.db")
+
+    def _rejected(self, rows: Mapping[str, Progress], attempts: int) -> frozenset[str]:
+        """Return the jobs whose newest clip is rejected, and that have an attempt left."""
+        journal = self._store.read() if self._has_journal() else None
+        if journal is None:
+            return frozenset()
+        with journal:
+            said = journal.decisions()
+        found = {
+            job_id for (job_id, number), one in said.items() if one.is_rejection and rows[job_id].attempt == number
+        }
+        return frozenset(job_id for job_id in found if attempts_used(rows[job_id]) < attempts)
+
+    def _order_again(self) -> None:
+        """Reject once more what waits for that: it was opened by a rejection that was taken back since."""
+        for row in self.bench.rows().values():
+            if row.state is State.PENDING:
+                for attempt in range(1, row.attempt + 1):
+                    self._decide(row.job_id, attempt, Verdict.REJECTED)
 
     def retry(self, *kinds: str) -> None:
         """Reopen failed, timed-out or in-doubt jobs, by the command."""
@@ -343,6 +389,7 @@ class Owner:
             self.bench.now += 60
             self.clear_away()
             self.adopt()
+            self._order_again()
             self.retry("--in-doubt", "--failed", *(("--timed-out",) if turn else ()))
             calls = len(self.bench.service.calls)
             summary = self.run()

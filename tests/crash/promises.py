@@ -174,6 +174,8 @@ class Wanted:
     limits: Limits
     lost: frozenset[str]
     """Jobs that were done, and whose clips were gone or of another size."""
+    rejected: frozenset[str] = frozenset()
+    """Jobs whose newest clip a person had rejected, with an attempt left."""
 
     def check_purchases(
         self, after: Mapping[str, Progress], moved: Mapping[str, str], *, renaming: Mapping[str, str]
@@ -203,7 +205,8 @@ class Wanted:
         changed = row.fingerprint is not None and row.fingerprint != job.fingerprint
         match row.state:
             case State.DONE:
-                return changed and (self.options.rebuy or self.limits.on_change is OnChange.REBUY)
+                rebuy = self.options.rebuy or self.limits.on_change is OnChange.REBUY
+                return (changed and rebuy) or row.job_id in self.rejected
             case State.FAILED:
                 return self.options.retry_failed or (changed and not row.attempt)
             case State.IN_DOUBT | State.SUBMITTING:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
+from batchvid.journal.sqlite import SqliteStore
 from batchvid.media.images import read_frame
 from batchvid.sandbox.render import tiny_clips
 from tests.crash.fuse import DiskTrouble, Fuse, Kill, wired
@@ -163,3 +165,40 @@ def test_a_disk_that_fails_at_any_effect_loses_no_clip_and_buys_none_twice(
         recover(bench, wanted)
         n += 1
     assert n > 120
+
+
+def rejected(folder: Path, wanted: list[Job]) -> tuple[Bench, set[bytes]]:
+    """Return a bench whose clips are all there and rejected, and the clips."""
+    bench = place(folder)
+    bench.run(wanted, LIMITS)
+    old = {bench.clip(one.path) for one in wanted}
+    said = [Decision(one.id, bench.row(one.id).attempt, bench.wall(), "ada", Verdict.REJECTED) for one in wanted]
+    SqliteStore(bench.folder / ".batchvid" / "journal.db").decide(said)
+    return bench, old
+
+
+@pytest.mark.parametrize("trouble", [Kill, DiskTrouble])
+def test_a_trouble_at_any_effect_of_buying_rejected_clips_buys_none_twice(
+    quick: Path, trouble: type[Kill | DiskTrouble]
+) -> None:
+    """Each is bought once more, and the clip of before is kept, whatever ended the run."""
+    wanted = [job("text"), job("expires")]
+    n, blown = 0, True
+    while blown:
+        n += 1
+        bench, old = rejected(quick / f"again-{n}", wanted)
+        fuse = trouble(n)
+        run_into(fuse, bench, wanted)
+        blown = fuse.blown
+        for _ in range(2):
+            bench.now += 5
+            bench.run(wanted, LIMITS)
+        rows = bench.rows().values()
+        doubtful = {row.job_id for row in rows if row.state is State.IN_DOUBT}
+        assert all(row.state is State.DONE for row in rows if row.job_id not in doubtful), n
+        assert {row.attempt for row in rows} == {2}, n
+        assert set(bench.bought().values()) <= {1, 2}, n
+        assert all(number == 2 for prompt, number in bench.bought().items() if not doubtful), n
+        kept = {path.read_bytes() for path in bench.folder.glob("*.mp4")}
+        assert old <= kept, n
+    assert n > 40
