@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets cluster-demo cluster-faults cluster-storm servers bench bench-quick eta films report-bench screenshot openai-node sdks check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets cluster-demo cluster-faults cluster-storm servers bench bench-quick eta films report-bench review-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ films: $(VENV)/.ready ## Join twelve clips, no two alike, measure the film, and 
 
 report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips opens in Chromium (1 minute)
 	$(BIN)/python -m tests.benchmarks.report
+
+review-bench: $(VENV)/.ready ## Measure how soon 10,000 clips can be judged in Chromium, and how fast a decision is kept (2 minutes)
+	$(BIN)/python -m tests.benchmarks.review
 
 screenshot: $(VENV)/.ready ## Make the README's picture of the report again, from the demo, in Chromium
 	$(BIN)/python -m tests.report.screenshot .github

@@ -30,6 +30,7 @@ COMMANDS = {
     "doubts": ("doubts", "Go through what is in doubt: adopt, buy again, leave."),
     "adopt": ("adopt", "Give an in-doubt job the task that you found on the dashboard."),
     "verify": ("verify", "Check every clip on disk; --repair fetches damaged ones again, without paying."),
+    "review": ("review", "Watch runs and judge their clips, on a live page of this machine."),
     "report": ("report", "Write a page to look at: every clip, the night, the money."),
     "films": ("films", "Join finished clips into the manifest's films."),
     "frame": ("films", "Take one frame out of a clip, as a PNG."),

@@ -47,7 +47,7 @@ def decide(manifest: Manifest, decisions: Sequence[Decision]) -> list[str]:
         with journal or nullcontext():
             found = takes_of({job_id for job_id, _ in about}, journal, clips) if journal is not None else {}
     except StorageError as error:
-        return [_stale(str(error))]
+        return [stale(str(error))]
     takes = [take for ones in found.values() for take in ones if (take.job_id, take.attempt) in about]
     return tell_beside(takes, clips)
 
@@ -59,7 +59,7 @@ def tell_beside(takes: Iterable[Take], clips: ClipStore) -> list[str]:
         try:
             clips.tell_more(take.path, SIDECAR_FIELD, review(take.decision), sha256=take.sha256)
         except StorageError as error:
-            warnings.append(_stale(str(error)))
+            warnings.append(stale(str(error)))
     return warnings
 
 
@@ -70,7 +70,8 @@ def bring_up_to_date(journal: JournalReader, clips: ClipStore) -> list[str]:
     return tell_beside(takes, clips)
 
 
-def _stale(why: str) -> str:
+def stale(why: str) -> str:
+    """Return the warning that a sidecar does not tell what was decided."""
     return f"the decision is kept, and the clip's sidecar does not tell it yet (batchvid verify puts it there): {why}"
 
 

@@ -43,6 +43,14 @@ def terminal_can_draw(environ: Mapping[str, str] | None = None) -> bool:
     return environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
 
 
+def has_display(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a browser that is started here would be seen: a screen is there, and it is not another machine's."""
+    environ = os.environ if environ is None else environ
+    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
+        return False
+    return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
 def environment_proxies() -> dict[str, str]:
     """Return the proxies that the environment names, by scheme, with its exceptions under ``no``."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):

@@ -77,13 +77,15 @@ def _settle(future: Future[T], work: Callable[[], T]) -> None:
         future.set_result(result)
 
 
-async def settled(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+async def settled(
+    work: Callable[[], T], *, undo: Callable[[T], None] | None = None, executor: Executor | None = None
+) -> T:
     """Do *work* in a thread and return its result; when cancelled, only after the work has come to its end.
 
     Nothing may close a file or start again while a thread is still at work on the old one. *undo* takes back
-    a result that nobody will receive.
+    a result that nobody will receive. The thread is one of *executor*, or of the loop's own.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, work)
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -71,8 +71,8 @@ def main() -> int:
     return 0
 
 
-def _report(folder: Path) -> Path:
-    """Return the report of a night of real, if tiny, clips; its pictures are real ones, too."""
+def make_sources(folder: Path) -> tuple[Path, Path]:
+    """Make the clip and the picture of which a night is made: real ones, if tiny."""
     import av  # noqa: PLC0415 heavy
     from PIL import Image  # noqa: PLC0415 as above
 
@@ -88,6 +88,12 @@ def _report(folder: Path) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     Image.radial_gradient("L").resize((400, 225)).convert("RGB").save(picture, "WEBP", quality=72)
+    return clip, picture
+
+
+def _report(folder: Path) -> Path:
+    """Return the report of a night of such clips."""
+    clip, picture = make_sources(folder)
     manifest = write_night(folder, JOBS, clips=[clip], pictures=[picture])
     return Path(batchvid("report", manifest, "--json", cwd=folder)["path"])
 

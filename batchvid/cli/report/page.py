@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchvid.domain.decision import Decision
-    from batchvid.domain.job import Attempt, Frame
+    from batchvid.domain.job import Attempt, Frame, Job
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.report import ActivityPeriod, Report, Row
 
@@ -46,7 +46,7 @@ SHOWN_AT_ONCE, LISTED_AT_MOST = 10, 500
 TENTHS_BELOW_S = 9.95
 NOTE_SHOWN = 500
 NOT_AS_ASKED = "not as asked"
-STYLES, SCRIPTS = ("page.css",), ("page.js", "plots.js", "viewer.js", "sheet.js")
+STYLES, SCRIPTS = ("page.css",), ("parts.js", "page.js", "plots.js", "viewer.js", "grid.js", "sheet.js")
 
 
 def page(
@@ -68,14 +68,14 @@ def page(
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined
     )
-    style, script = _part(*STYLES), _part(*SCRIPTS)
+    style, script = template(*STYLES), template(*SCRIPTS)
     needing = [row for row in report.rows if row.needs_person]
-    rendered = environment.from_string(_part("page.html.j2")).render(
+    rendered = environment.from_string(template("page.html.j2")).render(
         version=__version__,
         policy=policy(style=style, script=script),
         style=style,
         script=script,
-        data=_json(_data(report, pictures, made_at=made_at)),
+        data=embedded(_data(report, pictures, made_at=made_at)),
         name=_shown(name, 200),
         bucket=None if bucket is None else _shown(bucket, 1000),
         report=report,
@@ -100,8 +100,8 @@ def policy(*, style: str, script: str) -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src '{_digest(script)}'",
-            f"style-src '{_digest(style)}'",
+            f"script-src '{digest(script)}'",
+            f"style-src '{digest(style)}'",
             "img-src 'self' file:",
             "media-src 'self' file:",
             "base-uri 'none'",
@@ -110,17 +110,19 @@ def policy(*, style: str, script: str) -> str:
     )
 
 
-def _digest(content: str) -> str:
+def digest(content: str) -> str:
+    """Return how a policy names a script or style that may be in a page."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 @cache
-def _part(*names: str) -> str:
-    folder = files("batchvid.cli.report") / "template"
+def template(*names: str, of: str = "batchvid.cli.report") -> str:
+    """Return these parts of a page, one after the other; *of* is the package that has them."""
+    folder = files(of) / "template"
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _json(value: Any) -> str:
+def embedded(value: Any) -> str:
     """Return *value* as JSON in which no parser of HTML finds a tag, a comment or an entity."""
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
@@ -282,7 +284,7 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str], *, differs: str
         _shown(job.prompt, PROMPT_SHOWN),
         strings.place(_shown(job.model, 200)),
         strings.place(_shown(known.resolved_model or "", 200)),
-        strings.place(_asked(row)),
+        strings.place(asked(row.job)),
         [part for frame in job.frames for part in _frame(frame, strings, pictures)],
         known.attempt,
         row.paid_micros if row.paid_micros is not None else -1,
@@ -299,9 +301,8 @@ def _row(row: Row, strings: _Strings, pictures: Collection[str], *, differs: str
     ]
 
 
-def _asked(row: Row) -> str:
+def asked(job: Job) -> str:
     """Return what else was asked for, as the manifest says it."""
-    job = row.job
     parts = [
         job.size or "",
         f"{job.seconds} s" if job.seconds else "",

@@ -1,5 +1,5 @@
-// ---- the contact sheet: only what is in sight is in the document, however many clips there are
-const CAPTION = 92, OVERSCAN = 2, PRINTED_AT_MOST = 400;
+// ---- the contact sheet
+const PRINTED_AT_MOST = 400;
 const SORTS = {
   "needs attention first": (one, two) => one.rank - two.rank || one.place - two.place,
   "as in the manifest": (one, two) => one.place - two.place,
@@ -35,6 +35,7 @@ function tileOf(job) {
 }
 
 const sheet = {
+  ...virtual,
   shown: jobs, tiles: new Map(), columns: 1, width: 0, height: 0, at: null, text: "", state: null, sort: Object.keys(SORTS)[0],
   grid: document.getElementById("grid"),
 
@@ -49,56 +50,6 @@ const sheet = {
     this.tiles.clear();
     this.layOut();
   },
-
-  layOut() {
-    const wide = this.grid.clientWidth, gap = wide < 560 ? 12 : 18, least = wide < 560 ? 150 : wide < 1000 ? 200 : 236;
-    const portrait = this.tall ? [4, 5] : [16, 9];
-    this.columns = Math.max(1, Math.floor((wide + gap) / (least + gap)));
-    this.gap = gap;
-    this.width = (wide - gap * (this.columns - 1)) / this.columns;
-    this.height = Math.round((this.width * portrait[1]) / portrait[0]) + CAPTION + gap;
-    this.grid.style.setProperty("--shape", portrait.join(" / "));
-    this.grid.style.height = Math.ceil(this.shown.length / this.columns) * this.height + "px";
-    this.empty.hidden = this.shown.length > 0;
-    this.draw(true);
-  },
-
-  draw(moved) {
-    if (this.printing) return; // paper changes the width, and all tiles are to stay
-    const top = -this.grid.getBoundingClientRect().top, rows = Math.ceil(this.shown.length / this.columns);
-    const first = Math.max(0, Math.floor(top / this.height) - OVERSCAN), last = Math.min(rows, Math.ceil((top + innerHeight) / this.height) + OVERSCAN);
-    const wanted = new Set();
-    const fresh = document.createDocumentFragment();
-    for (let place = first * this.columns; place < Math.min(this.shown.length, last * this.columns); place += 1) {
-      const job = this.shown[place];
-      wanted.add(job);
-      let tile = this.tiles.get(job);
-      if (tile && !moved) continue;
-      if (!tile) {
-        tile = tileOf(job);
-        this.tiles.set(job, tile);
-        fresh.append(tile);
-      }
-      tile.style.width = this.width + "px";
-      tile.style.height = this.height - this.gap + "px";
-      tile.style.transform = `translate(${(place % this.columns) * (this.width + this.gap)}px, ${Math.floor(place / this.columns) * this.height}px)`;
-    }
-    for (const [job, tile] of this.tiles) {
-      if (!wanted.has(job) && tile !== document.activeElement) { tile.remove(); this.tiles.delete(job); }
-    }
-    this.grid.append(fresh);
-  },
-
-  moveTo(job) {
-    const place = this.shown.indexOf(job);
-    if (place < 0) return;
-    const top = this.grid.getBoundingClientRect().top + Math.floor(place / this.columns) * this.height;
-    if (top < 90) scrollBy(0, top - 90);
-    else if (top + this.height > innerHeight) scrollBy(0, top + this.height - innerHeight);
-    this.draw(false);
-  },
-
-  focus(job) { this.moveTo(job); const tile = this.tiles.get(job); if (tile) tile.focus({ preventScroll: true }); },
 
   onKey(event) {
     const job = [...this.tiles].find(([, tile]) => tile === document.activeElement)?.[0];
