@@ -32,7 +32,11 @@ RECORDS = [
     spec.LIMITS,
     spec.OPTIONS,
 ]
-NOT_TOLD = {"Hook": {"url"}, "RunOptions": {"moved", "sandbox_speed", "key_file", "ca_file"}}
+NOT_TOLD = {
+    "Hook": {"url"},
+    "Limits": {"auto_submits", "auto_in_flight"},
+    "RunOptions": {"moved", "sandbox_speed", "key_file", "ca_file"},
+}
 """A secret, and what is a machine's own."""
 
 
