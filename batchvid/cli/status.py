@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -218,7 +219,7 @@ def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
     from batchvid.cli.output.live import LiveView, Screen, console_on
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
-    with suppress(KeyboardInterrupt), Watching(manifest, journal_of(manifest)) as watching:
+    with suppress(KeyboardInterrupt), _watching(manifest) as watching:
         if not draws:
             while True:
                 _tell(watching.look(), named, as_json=as_json)
@@ -230,6 +231,12 @@ def _watch(manifest: Manifest, named: str, *, as_json: bool) -> None:
                 time.sleep(WATCH_EVERY_S)
         finally:
             view.close()
+
+
+def _watching(manifest: Manifest) -> Watching:
+    from batchvid.engine.limits_file import learned_of
+
+    return Watching(manifest, journal_of(manifest), learned=partial(learned_of, manifest))
 
 
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
+    from batchvid.domain.learned import Learned
     from batchvid.domain.limits import Rate
     from batchvid.domain.machines import Machines
 
@@ -45,6 +46,8 @@ class Summary:
     """Jobs of the manifest that ``--only`` did not choose; nothing else here counts them."""
     machines: Machines | None = None
     """Which machines took part; ``None`` when the journal is in no database."""
+    learned: Learned | None = None
+    """What is known of the account's limits, where they are found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Snapshot:
     """Measured over the last minute."""
     submit_limit: Rate | None
     downloaded_bytes: int
+    found_out: tuple[str, ...] = ()
+    """The names of the limits that are found out on the way."""
     slowed_to: float = 1.0
     """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
     paused_s: float = 0.0

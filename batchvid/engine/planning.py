@@ -20,6 +20,7 @@ at any point harmless: the next call goes on, nothing is bought and no clip is l
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,10 +28,12 @@ from typing import TYPE_CHECKING
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import State
+from batchvid.domain.learned import expected, expected_words
 from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Plan, plan
 from batchvid.domain.results import Money
+from batchvid.engine.limits_file import learned_of
 from batchvid.engine.polling import PollPlanner
 from batchvid.journal.base import Change
 from batchvid.storage.base import KnownClip, Renamed
@@ -276,7 +279,9 @@ def planned(
     way is no doubt. *lost* is what is wrong with clips that a run would fetch again, by job id. *again*: the jobs that
     the run may open again, each with the event that does it. *only*: the ids that it may submit.
     """
-    limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
+    learned = learned_of(manifest) if manifest.limits.is_auto else None
+    limits = expected(manifest.limits, learned)
+    limits = replace(limits, on_change=OnChange.REBUY) if rebuy else limits
     money, timings, identity = Money(), None, Identity()
     rows: Iterable[Progress] = ()
     if journal is not None:
@@ -293,4 +298,5 @@ def planned(
         manifest.jobs, rows, limits=limits, typical_s=lambda name: planner.of(name).typical_s, identity=identity,
         only=only,
     )  # fmt: skip
+    made = replace(made, reckoned_with=expected_words(manifest.limits, learned, time.time()))
     return made, replace(money, budget_micros=limits.budget_micros)

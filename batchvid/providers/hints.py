@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 TOO_MANY_REQUESTS = 429
 WORDS_READ = 2048
 _ROOM = re.compile(
-    r"(?i)\bconcurren|\bsimultaneous|\bin parallel\b|\bin progress\b|\bin flight\b|\bat once\b"
+    r"(?i)\bconcurren|\bsimultaneous|\bin parallel\b|\bin progress\b|\bin flight\b"
     r"|\b(?:running|pending|queued|unfinished|active) (?:tasks?|jobs?|videos?|generations?)\b|并发|同时"
 )
 _RATE = re.compile(
-    r"(?i)\bper (?:second|sec|minute|min|hour|day)\b|/ ?(?:s|sec|min|minute|h|hour|day)\b|\b(?:rpm|rps|rpd|qps)\b"
+    r"(?i)\bper (?:second|sec|minute|min|hour|day)\b|\d ?/ ?(?:s|sec|min|minute|h|hour|day)\b|\b(?:rpm|rps|rpd|qps)\b"
     r"|每(?:秒|分钟|小时)"
 )
 _LIMIT, _LEFT = ("x-ratelimit-limit-requests",), ("x-ratelimit-remaining-requests", "x-ratelimit-remaining")

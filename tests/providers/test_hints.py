@@ -32,6 +32,7 @@ def refusal(message: str, **headers: str) -> Response:
         ("Rate limit reached for requests per min (RPM)", LimitKind.RATE),
         ("limit: 30/min", LimitKind.RATE),
         ("too many requests", None),
+        ("too many requests at once, see https://example.com/s", None),
         ("", None),
         ("30 per minute and 10 concurrent tasks", None),
     ],

@@ -98,6 +98,7 @@ def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None 
         "unpriced": plan.unpriced,
         "estimated_s": round(plan.wall_s),
         "fits_budget": None if money is None else short_micros(plan, money) <= 0,
+        **({"estimated_with": plan.reckoned_with} if plan.reckoned_with else {}),
     }
 
 
@@ -139,6 +140,7 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "polls": snapshot.polls,
         "downloaded_bytes": snapshot.downloaded_bytes,
         "stopping": snapshot.stopping,
+        **({"auto": list(snapshot.found_out)} if snapshot.found_out else {}),
         **machines_json(snapshot.machines),
     }
 

@@ -215,9 +215,9 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
     limit = snapshot.submit_limit
     allowed = limit.count / limit.period_s * 60 if limit else 0.0
     pace = snapshot.submits_per_min
-    yield lane("submits", pace, allowed, f"{text.per_minute(pace)}/min of {text.rate(limit)}", glyphs)
+    yield lane("submits", pace, allowed, f"{text.per_minute(pace)}/min of {text.pace_limit(snapshot)}", glyphs)
     flying, flying_limit = snapshot.in_flight, snapshot.in_flight_limit
-    yield lane("in flight", flying, flying_limit, f"{flying:,} of {flying_limit:,}", glyphs)
+    yield lane("in flight", flying, flying_limit, f"{flying:,} of {text.room(snapshot)}", glyphs)
     loading, loading_limit = snapshot.downloading, snapshot.downloads_limit
     fetched = f"{loading} of {loading_limit} {glyphs.dot} {text.size(snapshot.downloaded_bytes)}"
     yield lane("downloads", loading, loading_limit, fetched, glyphs)
@@ -334,8 +334,8 @@ def _run(name: str, snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[
     """Yield at most five lines: name and times, the bar, the jobs and the money, and what a person should know."""
     yield edges(Text(clean(name, 200), style="bold"), times(snapshot, glyphs), width)
     yield bar(snapshot, width, glyphs)
-    flying = f"{snapshot.in_flight:,} of {snapshot.in_flight_limit:,} in flight"
-    pace = f"{text.per_minute(snapshot.submits_per_min)}/min of {text.rate(snapshot.submit_limit)}"
+    flying = f"{snapshot.in_flight:,} of {text.room(snapshot)} in flight"
+    pace = f"{text.per_minute(snapshot.submits_per_min)}/min of {text.pace_limit(snapshot)}"
     done = next(counts(snapshot, width, glyphs))
     money = Text(f"{pace} {glyphs.dot} {flying} {glyphs.dot} {money_told(snapshot.money)}", style="dim")
     if done.cell_len + money.cell_len + 2 <= width:

@@ -10,7 +10,7 @@ from batchvid.cli.output.machines import machines_json, took_part_line
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
-from batchvid.domain.records import counts, dollars, rfc3339, sums
+from batchvid.domain.records import counts, dollars, learned_json, rfc3339, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
     yield f"Took {took}: {', '.join(sent)}, {text.size(summary.downloaded_bytes)} downloaded."
+    if summary.learned is not None:
+        yield f"Limits learned: {summary.learned}."
     if summary.machines is not None and summary.machines.took_part:
         yield took_part_line(summary.machines)
     yield f"Clips: {clean(summary.output, 4096)}"
@@ -198,6 +200,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "needs_person": [needs_person_json(job) for job in summary.needs_person],
         "films": [film_json(report) for report in summary.films],
         "exit_code": int(summary.exit_code),
+        **({} if summary.learned is None else {"limits_learned": learned_json(summary.learned)}),
         **machines_json(summary.machines),
     }
 
