@@ -29,8 +29,8 @@ version: 1
 #   key_env: COMETAPI_KEY      # the NAME of the variable that holds your key, never the key
 
 limits:
-  submits: 10/min              # how fast paid requests may go out
-  in_flight: 10                # how many clips may be in the making at once
+  submits: 10/min              # how fast paid requests may go out; auto finds it out
+  in_flight: 10                # how many clips may be in the making at once; or auto
   budget: 5.00                 # what may be spent in all; every model then needs a price
 
 prices:                        # per clip, or per second (0.10/s); ask your service what it charges
