@@ -188,12 +188,11 @@ def test_a_ceiling_is_tried_again_ever_more_rarely() -> None:
 def test_refusals_that_left_before_the_retreat_say_nothing_new() -> None:
     """Several requests may be under way when the first of them is refused."""
     auto = AutoLimits()
-    sent = [auto.sends(in_flight=number, now=float(number)) for number in range(5)]
-    auto.took(sent[0], now=5.0)
-    for one in sent[1:]:
+    auto.begin_with(Learned(Found(60.0, is_met=True), Found(40.0, is_met=True), at=0.0))
+    sent = [auto.sends(in_flight=36 + number, now=float(number)) for number in range(4)]
+    for one in sent:
         auto.refused(one, now=6.0)
-    assert auto.in_flight == 1
-    assert auto.refusals == 4
+    assert (auto.in_flight, auto.refusals) == (36, 4)
 
 
 def test_a_refusal_that_nothing_explains_leaves_the_limits_as_they_are() -> None:
