@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgro
 COMPILE := pip compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets cluster-demo cluster-faults cluster-storm servers bench bench-quick eta films report-bench review-bench screenshot openai-node sdks check format clean
+.PHONY: help setup demo test test-fast lowest lock soak doubts faults buckets cluster-demo cluster-faults cluster-storm servers bench bench-quick eta films auto-bench report-bench review-bench screenshot openai-node sdks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they to
 
 films: $(VENV)/.ready ## Join twelve clips, no two alike, measure the film, and draw its joints (5 seconds)
 	$(BIN)/python -m tests.benchmarks.films
+
+auto-bench: $(VENV)/.ready ## Let `auto` find the hidden limits of accounts, under virtual time, and print what share it got (8 minutes)
+	$(BIN)/python -m tests.benchmarks.auto $(SEEDS)
 
 report-bench: $(VENV)/.ready ## Measure how fast the report of 10,000 clips opens in Chromium (1 minute)
 	$(BIN)/python -m tests.benchmarks.report

@@ -49,6 +49,7 @@ PURE_MODULES = {
         "batchvid.engine.budget",
         "batchvid.engine.account",
         "batchvid.engine.throttle",
+        "batchvid.engine.auto_limits",
         "batchvid.engine.polling",
         "batchvid.engine.eta",
         "batchvid.media.mp4",

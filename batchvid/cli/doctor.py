@@ -117,6 +117,7 @@ async def checkup(
         findings.append(Finding("key", ok=strange is None, text=strange or text))
     except ConfigError as error:
         findings.append(Finding("key", ok=False, text=str(error), exit_code=Exit.CONFIG))
+    findings += _limits(manifest, url, key)
     if manifest is not None:
         findings += [*_output(manifest), *_answers(manifest)]
     if has_key and is_readable_on_the_way(url):
@@ -172,6 +173,23 @@ def _sqlite() -> Finding:
     if sqlite3.sqlite_version_info < SQLITE_SOUND_FROM:
         text += " (safe here: one writer at a time; do not write to the journal with other programs)"
     return Finding("journal", ok=True, text=text)
+
+
+def _limits(manifest: Manifest | None, url: str, key: str) -> list[Finding]:
+    """Return what was learned of the account's limits, where anything was, or where a manifest wants that."""
+    from batchvid.engine.limits_file import limits_file
+
+    file = limits_file(url, key)
+    learned = None if file is None else file.load()
+    if learned is not None:
+        return [Finding("limits", ok=True, text=f"learned: {learned}")]
+    if manifest is None or not manifest.limits.is_auto:
+        return []
+    what = " and ".join(f"{name}: auto" for name in manifest.limits.found_out)
+    if file is None:
+        text = f"{what}, and there is no folder to keep what is learned: set HOME or XDG_STATE_HOME"
+        return [Finding("limits", ok=False, text=text)]
+    return [Finding("limits", ok=True, text=f"{what}; nothing is learned yet, so the next run starts low")]
 
 
 def _output(manifest: Manifest) -> list[Finding]:

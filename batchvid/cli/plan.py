@@ -348,7 +348,8 @@ def _sums(plan: Plan, money: Money | None) -> Iterator[str]:
         deeds.append(f"submit {text.count(plan.submits, 'job')} for {cost_words(cost)}")
     if plan.counts[Action.RUNNING]:
         deeds.append(f"collect {text.count(plan.counts[Action.RUNNING], 'clip')} already paid{more_words(cost)}")
-    yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}."
+    reckoned = f" ({plan.reckoned_with})" if plan.reckoned_with else ""
+    yield f"A run would {' and '.join(deeds)}, in about {text.duration(plan.wall_s)}{reckoned}."
     if money is not None and (short := short_micros(plan, money)) > 0:
         yield f"The budget ({_budget(money)}) is {text.money(short)} short: a run would stop there (exit 7)."
     if money is not None and money.budget_per_day_micros is not None:

@@ -47,6 +47,12 @@ from batchvid.domain.task import ProviderName
 )
 @click.option("--rate", type=click.IntRange(min=1), metavar="N", help="Answer 429 to creates above so many a minute.")
 @click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Answer 429 to creates beside so many tasks.",
+)
+@click.option(
     "--clip",
     type=click.Choice(["full", "tiny"]),
     default="full",
@@ -64,6 +70,7 @@ def sandbox_command(
     faults_help: bool,
     state: Path | None,
     rate: int | None,
+    in_flight: int | None,
     clip: Literal["full", "tiny"],
 ) -> int:
     """Serve the sandbox, which plays the paid service, on this machine only. Nothing is paid.
@@ -86,6 +93,7 @@ def sandbox_command(
         faults_path=faults,
         state_dir=state,
         rate_per_minute=rate,
+        in_flight=in_flight,
         clip=clip,
     )
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -311,7 +312,7 @@ def _watch(manifests: Sequence[Manifest], named: Sequence[str], *, as_json: bool
 
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty() and terminal_can_draw()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        watching = [stack.enter_context(Watching(one, journal_of(one))) for one in manifests]
+        watching = [stack.enter_context(_watching(one)) for one in manifests]
         if not draws:
             while True:
                 _tell([one.look() for one in watching], named, as_json=as_json)
@@ -325,6 +326,12 @@ def _watch(manifests: Sequence[Manifest], named: Sequence[str], *, as_json: bool
                 view.newest = one.look()
             screen.draw()
             time.sleep(WATCH_EVERY_S)
+
+
+def _watching(manifest: Manifest) -> Watching:
+    from batchvid.engine.limits_file import learned_of
+
+    return Watching(manifest, journal_of(manifest), learned=partial(learned_of, manifest))
 
 
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:

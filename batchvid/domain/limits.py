@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 
+IN_FLIGHT_MOST = 10_000
+"""Tasks in flight; where their number is found out, no more are ever tried."""
 MICROS = 1_000_000
 """Money is counted in whole millionths of the currency unit, so that sums are exact."""
 
@@ -63,6 +65,21 @@ class Limits:
     breaker: int = 10
     canary: int = 0
     on_change: OnChange = OnChange.KEEP
+    auto_submits: bool = False
+    """Whether the rate is found out; *submits* is then only the most that is tried, ``None`` is any."""
+    auto_in_flight: bool = False
+    """The same for *in_flight*."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether a limit is found out."""
+        return self.auto_submits or self.auto_in_flight
+
+    @property
+    def found_out(self) -> tuple[str, ...]:
+        """Return the names of the limits that are found out."""
+        named = {"submits": self.auto_submits, "in_flight": self.auto_in_flight}
+        return tuple(name for name, is_auto in named.items() if is_auto)
 
     @property
     def is_bounded(self) -> bool:

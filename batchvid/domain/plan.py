@@ -97,6 +97,8 @@ class Plan:
     """How many of these requests have no known price."""
     wall_s: float
     """Until the last clip, roughly; 0 when there is nothing to wait for."""
+    reckoned_with: str = ""
+    """What that is reckoned with where limits are found out, for people."""
 
     @property
     def is_empty(self) -> bool:

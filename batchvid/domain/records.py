@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.decision import Decision
     from batchvid.domain.job import Frame, Job
+    from batchvid.domain.learned import Learned
     from batchvid.domain.results import Money, Snapshot, Summary
 
 
@@ -45,6 +46,11 @@ AMOUNT_MAX = 10**12
 def dollars(micros: int | None) -> float | None:
     """Return money as a number of currency units; ``None`` stays unknown."""
     return None if micros is None else micros / MICROS
+
+
+def learned_json(learned: Learned) -> dict[str, Any]:
+    """Return what was learned of an account's limits, for programs."""
+    return {**learned.plain(), "at": rfc3339(learned.at)}
 
 
 def rfc3339(at: float | None) -> str | None:

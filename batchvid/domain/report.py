@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.decision import Decision
     from batchvid.domain.job import Attempt, Job
+    from batchvid.domain.learned import Learned
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.machines import Machines
 
@@ -250,6 +251,8 @@ class Kept:
     troubles: Sequence[KeptEvent] = ()
     """The events of `TROUBLES`, in the order in which they happened."""
     pace: Sequence[PaceChange] = ()
+    learned: Learned | None = None
+    """What is known of the account's limits, where they are found out."""
     films: Sequence[FilmRow] = ()
     differs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By job id: in what a clip is not what was asked for."""

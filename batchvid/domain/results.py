@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
+    from batchvid.domain.learned import Learned
     from batchvid.domain.limits import Rate
     from batchvid.domain.machines import Machines
 
@@ -49,6 +50,8 @@ class Summary:
     """Of the *parked* ones, those whose clip waits to be fetched; the others wait for their task."""
     sandbox: bool = False
     """Whether the sandbox stood in for the service, so that nothing was paid."""
+    learned: Learned | None = None
+    """What is known of the account's limits, where they are found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class Snapshot:
     """Measured over the last minute."""
     submit_limit: Rate | None
     downloaded_bytes: int
+    found_out: tuple[str, ...] = ()
+    """The names of the limits that are found out on the way."""
     slowed_to: float = 1.0
     """The share of the allowed pace that is used: 1.0, or less after the service said "too fast"."""
     paused_s: float = 0.0

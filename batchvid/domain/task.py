@@ -122,6 +122,27 @@ class Proof(StrEnum):
     """Nothing does, or the fault is not of a paid request."""
 
 
+class LimitKind(StrEnum):
+    """What a service has limits of."""
+
+    RATE = "rate"
+    """Requests in a time."""
+    ROOM = "room"
+    """Tasks in the making at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHint:
+    """What an answer to a paid request tells of the account's limits, beside what became of the request."""
+
+    kind: LimitKind | None = None
+    """Of a request that was refused as too fast: which limit it met; ``None`` when the words do not say."""
+    per_minute: float | None = None
+    """How many requests a minute may have."""
+    none_left_s: float | None = None
+    """For how long no further request is taken, where the last one was taken just now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One classified failure of a request or a transfer."""

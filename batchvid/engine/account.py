@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.errors import Exit
     from batchvid.domain.limits import Limits
+    from batchvid.engine.auto_limits import AutoLimits
     from batchvid.engine.throttle import Throttle
 
 
@@ -65,10 +66,27 @@ class SharedAccount:
     """Why nobody submits any more."""
     members: list[Member] = field(default_factory=list)
     """Those at work; the one that submitted last stands last."""
+    auto: AutoLimits | None = None
+    """Where limits are found out; *limits* is then only the most that is tried."""
 
     def beside(self, member: Member) -> Iterable[Member]:
         """Yield the others at work."""
         return (one for one in self.members if one is not member)
+
+    @property
+    def tasks(self) -> int:
+        """Count the tasks in flight, and the requests for them, of all."""
+        return sum(one.in_flight for one in self.members)
+
+    def most_in_flight(self, limits: Limits) -> int:
+        """Return how many there may be, where *limits* are those of the account."""
+        found = None if self.auto is None else self.auto.in_flight
+        return limits.in_flight if found is None else found
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the rate of paid requests is found out."""
+        return self.auto is not None and self.auto.per_minute is not None
 
     def submitting(self, member: Member) -> int:
         """Return how many paid requests are under way, of *member* and of the others."""
@@ -82,7 +100,7 @@ class SharedAccount:
         """
         if self.limits is None:
             return True
-        room = self.limits.in_flight - sum(one.in_flight for one in self.members)
+        room = self.most_in_flight(self.limits) - self.tasks
         if room >= len(self.members):
             return True
         behind_us, ahead = False, 0

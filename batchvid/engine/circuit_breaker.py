@@ -309,7 +309,8 @@ class CircuitBreaker:
         is_news = sent_at >= self._refused_at
         if fault.kind is FaultKind.THROTTLED:
             self._paused_by = ""
-            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits)
+            halves = not self.account.finds_rate
+            self.throttle.too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=self._limits, halves=halves)
         else:
             self._paused_by = slowed_by(fault)
             self._away += is_news

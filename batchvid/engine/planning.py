@@ -20,6 +20,7 @@ at any point harmless: the next call goes on, nothing is bought and no clip is l
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -29,10 +30,12 @@ from batchvid.domain.changes import changes
 from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import Continuation, State
+from batchvid.domain.learned import expected, expected_words
 from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Action, plan
 from batchvid.domain.reopening import NO_DECISIONS, is_for_rejection, is_ordered_again
+from batchvid.engine.limits_file import learned_of
 from batchvid.engine.polling import PollPlanner
 from batchvid.engine.spending import money_of
 from batchvid.journal.base import Change
@@ -325,7 +328,9 @@ def planned(
     the run may open again, each with the event that does it; rejected clips are found here. *only*: the ids that it
     may submit.
     """
-    limits = replace(manifest.limits, on_change=OnChange.REBUY) if rebuy else manifest.limits
+    learned = learned_of(manifest) if manifest.limits.is_auto else None
+    limits = expected(manifest.limits, learned)
+    limits = replace(limits, on_change=OnChange.REBUY) if rebuy else limits
     money, timings, identity = money_of(journal, manifest.limits), None, Identity()
     rows: Iterable[Progress] = ()
     decisions: Mapping[tuple[str, int], Decision] = NO_DECISIONS
@@ -346,4 +351,5 @@ def planned(
         manifest.jobs, rows, limits=limits, typical_s=lambda name: planner.of(name).typical_s, identity=identity,
         only=only, decisions=decisions,
     )  # fmt: skip
+    made = replace(made, reckoned_with=expected_words(manifest.limits, learned, time.time()))
     return made, money

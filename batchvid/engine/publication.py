@@ -7,8 +7,6 @@ the other. Then nobody begins more of that, what is begun ends as it began, and 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import socket
 import time
@@ -22,6 +20,7 @@ from batchvid.domain.job import State
 from batchvid.domain.slices import left_to_do
 from batchvid.domain.spec import OPTIONS
 from batchvid.engine.run import take_stock
+from batchvid.engine.target import account_digest
 from batchvid.journal.engine_db import migrate_engine
 from batchvid.journal.ledger import account_number, open_the_brakes
 from batchvid.journal.postgres_db import scalar
@@ -61,8 +60,7 @@ class Begun:
 
 def account_name(account: Account) -> str:
     """Return what tells accounts apart in the database: the address, and a digest of the key that nobody can undo."""
-    digest = hmac.new(account.key.encode(), account.base_url.encode(), hashlib.sha256).hexdigest()
-    return f"{account.base_url} {digest[:16]}"
+    return f"{account.base_url} {account_digest(account.base_url, account.key)}"
 
 
 def publish_manifest(context: RunContext, store: PostgresStore, account: Account, *, replaces: bool) -> Begun:

@@ -15,12 +15,17 @@ from aiolimiter import AsyncLimiter
 
 if TYPE_CHECKING:
     from batchvid.domain.limits import Rate
+    from batchvid.engine.auto_limits import AutoLimits
 
 
 CATCH_UP_S = 0.005
 """Timers of an event loop fire up to a few milliseconds late."""
 ON_THE_WAY_S = 0.005
 """What is evenly spaced here arrives a few milliseconds earlier or later there, and there it is counted."""
+
+
+LOOK_AGAIN_S = 5.0
+"""A pace that is found out may have been raised meanwhile."""
 
 
 class Pacing(Protocol):
@@ -94,6 +99,38 @@ class Pace:
                     owed -= 1
                 self._owed = owed
         self._sent.note(asyncio.get_running_loop().time())
+
+    async def on_time(self) -> None:
+        """Return at once: one process is quick enough between `acquire` and the request."""
+
+    def per_minute(self) -> float:
+        """Return how many requests were let through in the last minute."""
+        return self._sent.count(asyncio.get_running_loop().time())
+
+
+class AutoPace:
+    """The rate limit that is found out on the way; evenly spaced, and in no minute more than was allowed in it."""
+
+    def __init__(self, limits: AutoLimits) -> None:
+        self._limits = limits
+        self._turn = asyncio.Lock()
+        self._sent = LastMinute()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anybody ever has to wait."""
+        return True
+
+    async def acquire(self, *, share: float = 1.0) -> None:
+        """Wait until one more request may be sent; what is allowed may change meanwhile."""
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            waited = False
+            while (at := self._limits.next_at(loop.time(), share=share)) > loop.time():
+                waited = True
+                await asyncio.sleep(min(at - loop.time(), LOOK_AGAIN_S))
+            self._limits.granted(loop.time(), waited=waited)
+        self._sent.note(loop.time())
 
     async def on_time(self) -> None:
         """Return at once: one process is quick enough between `acquire` and the request."""

@@ -26,6 +26,8 @@ from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
 from batchvid.engine.films import make_films, take_still
+from batchvid.engine.limits_file import limits_file_of
+from batchvid.engine.limits_keeper import LimitsKeeper
 from batchvid.engine.planning import planned, take_up_missing
 from batchvid.engine.recovery import as_they_stand, parted, recover
 from batchvid.engine.scheduler import Scheduler
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
     from batchvid.domain.doubts import Doubt
     from batchvid.domain.film import FilmReport
     from batchvid.domain.job import Job, Progress
+    from batchvid.domain.learned import Learned
     from batchvid.domain.lifecycle import Reopened
-    from batchvid.domain.limits import Limits
     from batchvid.engine.context import Interrupts, RunContext
     from batchvid.journal.base import Journal, JournalReader
     from batchvid.manifest.model import Manifest
@@ -107,6 +109,7 @@ def summary_of(
     counts: Mapping[State, int],
     films: tuple[FilmReport, ...],
     elapsed_s: float,
+    learned: Learned | None = None,
 ) -> Summary:
     """Return the end of a run as a value."""
     counts, interrupted = {state: counts[state] for state in State}, context.interrupts.code
@@ -146,6 +149,7 @@ def summary_of(
         not_chosen=len(scheduler.jobs) - sum(counts.values()),
         parked_ready=deferred_ready,
         sandbox=context.is_rehearsal,
+        learned=learned,
     )
 
 
@@ -175,7 +179,7 @@ async def run(context: RunContext) -> Summary:
         taken = take_stock(context, journal, output)
         again, only, refused, dependencies = taken.again, taken.only, taken.refused, taken.dependencies
         rows, closed = parted(journal, taken.jobs.keys(), again=again, whole=dependencies.ids)
-        pool = context.pool or InFlightPool.among([manifest.limits])
+        pool = context.pool or pool_of([context])
         breaker = CircuitBreaker(
             manifest.limits,
             stop_submitting_at=on_clock(options.until_at, now=now, at=context.wall()),
@@ -209,7 +213,10 @@ async def run(context: RunContext) -> Summary:
             statistics.stands(row)
         needing, counts = needing_person(scheduler, statistics, waits, journal), counts_of(scheduler, journal)
         elapsed_s = asyncio.get_running_loop().time() - now
-        summary = summary_of(context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s)
+        summary = summary_of(
+            context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s,
+            learned=pool.learned(context.wall()),
+        )  # fmt: skip
         await settled(lambda: output.state.write_clips(lambda: clip_lines(manifest, journal)))
     try:
         await settled(partial(output.clips.publish, manifest.output, CLIPS_FILE))
@@ -345,6 +352,7 @@ async def _work(
             still_sha256=output.state.frame_sha256,
             submit_pace=pool.submit_pace,
             request_pace=pool.request_pace,
+            keep_limits=pool.keep_limits,
             wall=context.wall,
         )
         runner = Runner(scheduler, ports, pool.runners)
@@ -356,6 +364,10 @@ async def _work(
         try:
             await _interruptible(runner, context.interrupts)
         finally:
+            if pool.keeper is not None:
+                await pool.keeper.keep(at_end=True)
+                if pool.keeper.failed is not None:
+                    context.observer.warn(pool.keeper.failed)
             ports.log.flush()
             if ports.log.failed is not None:
                 context.observer.warn(ports.log.failed)
@@ -409,17 +421,30 @@ def clip_lines(manifest: Manifest, journal: JournalReader) -> Iterator[dict[str,
             yield clip_line(jobs[row.job_id], row, decisions.get((row.job_id, row.attempt)))
 
 
+def pool_of(contexts: Sequence[RunContext]) -> InFlightPool:
+    """Return the account that these runs share. Where its limits are found out, what was learned of them is kept."""
+    pool = InFlightPool.among([context.manifest.limits for context in contexts])
+    auto, first = pool.account.auto, contexts[0]
+    file = None if auto is None else limits_file_of(first.manifest, first.options)
+    if auto is None or file is None:
+        return pool
+    before = file.load()
+    if before is not None:
+        auto.begin_with(before.aged(first.wall()))
+    return replace(pool, keeper=LimitsKeeper(file, auto, before, first.wall))
+
+
 async def run_many(contexts: Sequence[RunContext], ended: Ended) -> None:
     """Do what is left of each manifest, and tell how each ended, by its place in *contexts*.
 
     Those with equal accounts share the pace, the room and the refusals of that account. Those that share an output
     are done one after the other. What keeps one of them from beginning does not stop the others.
     """
-    limits: dict[Hashable, list[Limits]] = {}
+    sharing: dict[Hashable, list[RunContext]] = {}
     accounts = [context.account_id for context in contexts]
     for context, account in zip(contexts, accounts, strict=True):
-        limits.setdefault(account, []).append(context.manifest.limits)
-    shared = {account: InFlightPool.among(of_account) for account, of_account in limits.items()}
+        sharing.setdefault(account, []).append(context)
+    shared = {account: pool_of(of_account) for account, of_account in sharing.items()}
     by_output: dict[object, list[int]] = {}
     for place, context in enumerate(contexts):
         by_output.setdefault(context.manifest.output.resolve(), []).append(place)

@@ -35,9 +35,11 @@ class SharedThrottle(Throttle):
         """When the request left that was last called too fast, and until when nothing is sent for it."""
         self.is_well = False
 
-    def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
+    def too_fast(
+        self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits, halves: bool = True
+    ) -> None:
         """Slow down at once, and have the others told."""
-        super().too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=limits)
+        super().too_fast(fault, sent_at=sent_at, now=now, jitter=jitter, limits=limits, halves=halves)
         self.hit = max(self.hit or (sent_at, 0.0), (sent_at, self.resume_at))
         self.is_well = False
         self._tell()

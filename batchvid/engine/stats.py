@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import StorageError
 from batchvid.domain.job import State
+from batchvid.domain.learned import expected
 from batchvid.domain.limits import Rate
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, UnderWay
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batchvid.domain.job import Job, Progress
+    from batchvid.domain.learned import Learned
     from batchvid.domain.lifecycle import Event
     from batchvid.domain.limits import Limits
     from batchvid.domain.machines import Machines
@@ -121,7 +123,6 @@ class RunStatistics(Statistics):
         super().__init__()
         self._scheduler = scheduler
         self._started = started
-        self._limits = scheduler.account.limits or scheduler.limits
         self._kept = Occupancy(_expected_s(scheduler))
         self._submitted_at = started
         self._submits_seen = 0
@@ -131,6 +132,16 @@ class RunStatistics(Statistics):
         self._with_url_of_another: set[str] = set()
         self._strange_words: set[str] = set()
         self._told_of_renaming = False
+
+    @property
+    def _limits(self) -> Limits:
+        """Return what the account is allowed: where it is found out, what is known now."""
+        account = self._scheduler.account
+        limits, auto = account.limits or self._scheduler.limits, account.auto
+        if auto is None:
+            return limits
+        submits = limits.submits if auto.per_minute is None else Rate(auto.per_minute, MINUTE_S)
+        return replace(limits, submits=submits, in_flight=account.most_in_flight(limits))
 
     def happened(self, event: Event, progress: Progress, *, at: float) -> None:
         """Record an event that was recorded."""
@@ -180,11 +191,12 @@ class RunStatistics(Statistics):
         self._look(now)
         waiting = self._to_submit(now)
         task_s = self._kept.mean_s(self._ages_s(now), flying=scheduler.in_flight)
+        limits = self._limits
         load = Load(
             waiting=waiting,
             flying=scheduler.in_flight,
-            room=self._limits.in_flight,
-            rate=self._rate(now),
+            room=limits.in_flight,
+            rate=self._rate(limits, now),
             task_s=task_s,
             spread=self._kept.spread,
             delayed_s=max(0.0, breaker.submits_resume_at - now),
@@ -228,9 +240,9 @@ class RunStatistics(Statistics):
         some = islice(active.values(), 0, None, 1 + len(active) // AGES_ASKED)
         return [now - one.task_from for one in some if one.progress.state is State.RUNNING]
 
-    def _rate(self, now: float) -> Rate | None:
+    def _rate(self, limits: Limits, now: float) -> Rate | None:
         """Return the pace that may be counted on: the allowed one, or the real one while the service slows it."""
-        account, allowed = self._scheduler.account, self._limits.submits
+        account, allowed = self._scheduler.account, limits.submits
         if account.throttle.share == 1.0 or account.accepted < TELLING or now <= self._started:
             return allowed
         taken = Rate(account.accepted, now - self._started)
@@ -280,7 +292,7 @@ class RunStatistics(Statistics):
         """Return the run as it stands now, which is *at* by the wall clock."""
         scheduler, breaker = self._scheduler, self._scheduler.breaker
         away_s = self._away_s(now)
-        halt = breaker.worst
+        halt, limits = breaker.worst, self._limits
         interrupted = scheduler.draining and not breaker.downloads_stopped
         stopping = "interrupted: requests in flight end, nothing new is sent" if interrupted else None
         return Snapshot(
@@ -290,11 +302,12 @@ class RunStatistics(Statistics):
             elapsed_s=now - self._started,
             eta_s=None if self._is_unknown(now) else self.eta_s(now),
             in_flight=scheduler.in_flight,
-            in_flight_limit=self._limits.in_flight,
+            in_flight_limit=limits.in_flight,
             downloading=scheduler.downloading,
             downloads_limit=scheduler.limits.downloads,
             submits_per_min=submits_per_min,
-            submit_limit=self._limits.submits,
+            submit_limit=limits.submits,
+            found_out=limits.found_out,
             slowed_to=breaker.throttle.share,
             paused_s=max(0.0, breaker.submits_resume_at - now),
             slowed_by=breaker.slowed_by,
@@ -483,6 +496,7 @@ class WatchStatistics(Statistics):
             downloads_limit=limits.downloads,
             submits_per_min=float(len(self._submits)),
             submit_limit=limits.submits,
+            found_out=limits.found_out,
             downloaded_bytes=self.downloaded_bytes,
             active=active,
             newest=self.newest,
@@ -541,11 +555,19 @@ class Watching:
     The first look reads all jobs, and each later one only those to which something has happened since.
     """
 
-    def __init__(self, manifest: Manifest, store: JournalStore, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: JournalStore,
+        *,
+        wall: Callable[[], float] = time.time,
+        learned: Callable[[], Learned | None] = lambda: None,
+    ) -> None:
         self._manifest = manifest
         self._store = store
         self._wall = wall
-        self._statistics = WatchStatistics(manifest.jobs, manifest.limits)
+        self._limits = expected(manifest.limits, learned())
+        self._statistics = WatchStatistics(manifest.jobs, self._limits)
         self._journal: JournalReader | None = None
         self._seen = 0
         self._money = money_of(None, manifest.limits)
@@ -591,7 +613,7 @@ class Watching:
         if journal is None:
             return
         submits = self._statistics.submits
-        self._statistics = WatchStatistics(self._manifest.jobs, self._manifest.limits)
+        self._statistics = WatchStatistics(self._manifest.jobs, self._limits)
         self._statistics.sandbox = journal.meta_get("service") == SANDBOX
         self._statistics.account = self._manifest.base_url, self._manifest.key_env
         recent, self._seen = [], journal.settled()

@@ -46,17 +46,19 @@ from batchvid.journal.base import (
     log_line,
 )
 from batchvid.providers.base import Request, inline_number, source_of
+from batchvid.providers.hints import limit_hint
 from batchvid.storage.download import download
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from batchvid.domain.job import Frame, Job, Progress
     from batchvid.domain.lifecycle import ClipSaved, Event
     from batchvid.domain.task import Created, TaskReport
     from batchvid.engine.answers import AnswerKeeper
+    from batchvid.engine.auto_limits import Sent
     from batchvid.engine.observer import Observer
     from batchvid.engine.policy import Verdict
     from batchvid.engine.rate_limit import Pacing
@@ -207,6 +209,10 @@ class ServicePort(Posts, Gets, Fetches, Protocol):
     """What a run needs of the service."""
 
 
+async def _nothing_to_keep() -> None:
+    """Do nothing: all limits are stated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What touches the world on behalf of a run, and what the service there speaks."""
@@ -226,6 +232,8 @@ class Ports:
     still_sha256: Callable[[str], str | None]
     submit_pace: Pacing
     request_pace: Pacing
+    keep_limits: Callable[[], Awaitable[None]] = _nothing_to_keep
+    """Keep what was found out of the account's limits."""
     may_send: Callable[[], bool] = lambda: True
     """Whether what the journal says of the jobs is still ours to change; asked right before a paid request."""
     wall: Callable[[], float] = time.time
@@ -286,6 +294,7 @@ class Steps:
         if not self.ports.may_send():
             unsent = Fault(FaultKind.UNAVAILABLE, NOT_HEARD_OF, proof=Proof.NOT_SENT)
             return await self._refused(index, unsent, sent=sent, new=new)
+        beside = self._leaves(sent)
         result = await self.ports.service.post(request)
         took_s = self._now() - sent
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
@@ -299,6 +308,7 @@ class Steps:
             await self._unsure(index, life.SubmitUnsure(str(outcome), outcome.raw))
         else:
             wait_s = await self._refused(index, outcome, sent=sent, new=new)
+        self._learn_limits(beside, outcome, result)
         # 5. The first answer is kept for a report. Nothing depends on it.
         await self.ports.answers.created(request, job, result, took_s=took_s)
         return wait_s
@@ -319,6 +329,24 @@ class Steps:
         self.scheduler.hold_back(index, reason)
         self.ports.observer.warn(f"{one.progress.job_id} is not sent: {reason}")
         return True
+
+    def _leaves(self, now: float) -> Sent | None:
+        """Record that a paid request leaves, where limits are found out; its own place in flight is counted already."""
+        account = self.scheduler.account
+        return None if account.auto is None else account.auto.sends(in_flight=account.tasks - 1, now=now)
+
+    def _learn_limits(self, sent: Sent | None, outcome: Created | Fault, result: Response | NoResponse) -> None:
+        """Learn from what became of a paid request how many the account may send. That is on record already."""
+        auto = self.scheduler.account.auto
+        if auto is None or sent is None:
+            return
+        hint, now = limit_hint(result, now=self.ports.wall()), self._now()
+        if not isinstance(outcome, Fault):
+            auto.took(sent, hint, now=now)
+        elif outcome.kind is FaultKind.THROTTLED:
+            auto.refused(sent, hint, now=now)
+        elif outcome.kind is not FaultKind.UNSURE:  # else it may have been taken
+            auto.came_to_nothing(sent)
 
     async def _intended(self, index: int, job: Job) -> bool:
         """Record that the job is about to be paid for; ``False`` when that would cost more than may be spent."""

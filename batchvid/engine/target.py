@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,12 @@ def in_database(manifest: Manifest, address: str | None) -> Manifest:
     ``None`` is what the manifest says: one whose variable is not set stays without, and has no journal to be asked.
     Raises `ConfigError`, which never shows a password, when the address cannot be read.
     """
+    if manifest.limits.is_auto and (address is not None or manifest.database_env):
+        raise ConfigError(
+            f"limits.{manifest.limits.found_out[0]}: auto finds out what one machine may send, and machines "
+            "that share a database share a limit: give numbers, such as submits: 10/min and in_flight: 20 (doctor "
+            "tells what was learned)"
+        )
     if address is None and manifest.database_env:
         address = find_url(manifest.database_env)
     elif address is not None:
@@ -190,6 +197,11 @@ def account_of(manifest: Manifest, options: RunOptions) -> Iterator[Account]:
             yield service_account(manifest, key_file=options.key_file, ca_file=options.ca_file)
         else:
             yield sandbox_account(manifest, stack, speed=options.sandbox_speed)
+
+
+def account_digest(base_url: str, key: str) -> str:
+    """Return a digest of an account's key, at its address, that nobody can undo."""
+    return hmac.new(key.encode(), base_url.encode(), hashlib.sha256).hexdigest()[:DIGEST_CHARS]
 
 
 def key_of(manifest: Manifest, key_file: Path | str | None) -> str:

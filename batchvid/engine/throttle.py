@@ -41,11 +41,17 @@ class Throttle:
         self._slowed_at = float("-inf")
         self._in_a_row = 0
 
-    def too_fast(self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits) -> None:
-        """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause."""
+    def too_fast(
+        self, fault: Fault, *, sent_at: float, now: float, jitter: float, limits: Limits, halves: bool = True
+    ) -> None:
+        """Halve the pace and pause. Answers to requests that left before the last halving only prolong the pause.
+
+        *halves* is false where somebody else sets the pace by what is refused.
+        """
         self.slowed_by = slowed_by(fault)
         if sent_at >= self._slowed_at:
-            self.share = max(SLOWEST, self.share / 2)
+            if halves:
+                self.share = max(SLOWEST, self.share / 2)
             self._slowed_at = now
             self._in_a_row += 1
         wait_s = fault.retry_after_s

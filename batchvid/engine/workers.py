@@ -9,6 +9,7 @@ share a pool: the pace, the room in flight, and what was learned of the account.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain.errors import Exit, StorageError
 from batchvid.domain.records import rfc3339
 from batchvid.engine.account import SharedAccount
-from batchvid.engine.rate_limit import Pace
+from batchvid.engine.auto_limits import AutoLimits
+from batchvid.engine.rate_limit import AutoPace, Pace
 from batchvid.engine.scheduler import Step
 from batchvid.engine.stats import RunStatistics
 from batchvid.engine.steps import Ports, Steps
@@ -26,8 +28,10 @@ from batchvid.journal.event_log import PACE_CHANGED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from batchvid.domain.learned import Learned
     from batchvid.domain.limits import Limits, Rate
     from batchvid.domain.results import Snapshot
+    from batchvid.engine.limits_keeper import LimitsKeeper
     from batchvid.engine.rate_limit import Pacing
     from batchvid.engine.scheduler import Scheduler
 
@@ -212,6 +216,7 @@ class Runner:
                 share = self.scheduler.breaker.throttle.share
                 self.ports.log.append({"at": rfc3339(self.ports.wall()), "event": PACE_CHANGED, "share": share})
             self.ports.log.flush()
+            await self.ports.keep_limits()
             await asyncio.sleep(STATS_EVERY_S)
 
     @staticmethod
@@ -228,18 +233,46 @@ class InFlightPool:
     request_pace: Pacing
     runners: list[Runner] = field(default_factory=list)
     """Those at work."""
+    keeper: LimitsKeeper | None = None
+    """Who keeps what is found out of the account's limits."""
+
+    def learned(self, at: float) -> Learned | None:
+        """Return what is known of the account's limits, where they are found out."""
+        if self.account.auto is None:
+            return None
+        learned, before = self.account.auto.learned(at), None if self.keeper is None else self.keeper.before
+        return before if learned is None else learned.after(before)
+
+    async def keep_limits(self) -> None:
+        """Keep what is new of them."""
+        if self.keeper is not None:
+            await self.keeper.keep()
 
     @classmethod
     def among(cls, limits: Sequence[Limits]) -> InFlightPool:
-        """Return what runs with these limits share: the strictest of each holds for all of them together."""
+        """Return what runs with these limits share: the strictest of each holds for all of them together.
+
+        A limit is found out where none of them states it.
+        """
         common = replace(
             limits[0],
             submits=strictest(one.submits for one in limits),
             requests=strictest(one.requests for one in limits),
             in_flight=min(one.in_flight for one in limits),
+            auto_submits=all(one.auto_submits for one in limits),
+            auto_in_flight=all(one.auto_in_flight for one in limits),
         )
         account = SharedAccount(Throttle(), common if len(limits) > 1 else None)
-        return cls(account, Pace(common.submits), Pace(common.requests))
+        if not (common.auto_submits or common.auto_in_flight):
+            return cls(account, Pace(common.submits), Pace(common.requests))
+        account.limits = common
+        account.auto = auto = AutoLimits(
+            finds_rate=common.auto_submits,
+            finds_room=common.auto_in_flight,
+            most_per_minute=math.inf if common.submits is None else 60 * common.submits.per_s,
+            most_in_flight=common.in_flight,
+        )
+        return cls(account, AutoPace(auto) if common.auto_submits else Pace(common.submits), Pace(common.requests))
 
     @contextmanager
     def joined(self, runner: Runner) -> Iterator[None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.image_fit import Fit
-from batchvid.domain.limits import InDoubt, OnChange
+from batchvid.domain.limits import IN_FLIGHT_MOST, InDoubt, OnChange
 from batchvid.domain.notice import When
 from batchvid.domain.task import FramesTaken, ProviderName, ProxyUse
 from batchvid.manifest import values
@@ -291,6 +291,11 @@ def _count(lowest: int, highest: int) -> Kind:
     return Kind(values.between(lowest, highest), {"maximum": highest, "minimum": lowest, "type": "integer"})
 
 
+def _count_or_auto(lowest: int, highest: int) -> Kind:
+    number = {"maximum": highest, "minimum": lowest, "type": "integer"}
+    return Kind(values.count_or_auto(lowest, highest), {"anyOf": [number, {"enum": [values.AUTO]}]})
+
+
 def _one_of(words: type[StrEnum]) -> Kind:
     return Kind(values.word_of(words), {"enum": [str(word) for word in words]})
 
@@ -343,6 +348,11 @@ TIMES = _shaped(
 )
 RATE = _shaped(
     values.rate, r"^([0-9]+(\.[0-9]+)?\s*/\s*(s|min|h)|unlimited)$", "write such as 10/min, 5/s, 100/h or unlimited"
+)
+AUTO_RATE = _shaped(
+    values.rate_or_auto,
+    rf"^([0-9]+(\.[0-9]+)?\s*/\s*(s|min|h)|unlimited|{values.AUTO})$",
+    "write such as 10/min, 5/s, 100/h, auto or unlimited",
 )
 MOMENT = Kind(values.moment_s, {"minLength": 2, "pattern": r"^-?([0-9.]+m)?([0-9.]+s)?$", "type": "string"})
 HOOK = Kind(values.hook, {"pattern": r"^(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9+.-]*://\S+)$", "type": "string"})
@@ -420,9 +430,19 @@ SERVICE = Section(
 LIMITS = Section(
     "LimitsSection",
     "The ``limits`` section.",
-    Key("submits", RATE, "Rate of paid requests, evenly spaced: N/s, N/min, N/h or unlimited."),
+    Key(
+        "submits",
+        AUTO_RATE,
+        "Rate of paid requests, evenly spaced: N/s, N/min, N/h, unlimited, or auto (found out by what is refused).",
+        fields=("submits", "auto_submits"),
+    ),
     Key("requests", RATE, "Rate of all other API calls: N/s, N/min, N/h or unlimited."),
-    Key("in_flight", _count(1, 10_000), "Tasks submitted and not yet finished, at most."),
+    Key(
+        "in_flight",
+        _count_or_auto(1, IN_FLIGHT_MOST),
+        "Tasks submitted and not yet finished, at most: a number, or auto (found out by what is refused).",
+        fields=("in_flight", "auto_in_flight"),
+    ),
     Key("downloads", _count(1, 64), "Downloads at once."),
     Key("attempts", _count(1, 20), "Paid attempts of a job when the service says that the task failed."),
     Key(

@@ -30,8 +30,8 @@ version: 1
 #   key_env: COMETAPI_KEY      # the NAME of the variable that holds your key (from cometapi.com/console), never the key
 
 limits:
-  submits: 10/min              # how fast paid requests may go out
-  in_flight: 10                # how many clips may be in the making at once
+  submits: 10/min              # how fast paid requests may go out; auto finds it out
+  in_flight: 10                # how many clips may be in the making at once; or auto
   budget: 5.00                 # what may be spent in all; every model then needs a price
   # budget_per_day: 2.00       # what may be spent on one day
 

@@ -290,20 +290,43 @@ def duration_range(value: object) -> DurationRange:
     return found
 
 
-def rate(value: object) -> Rate | None:
-    """Return the rate of ``10/min``, ``5/s`` or ``100/h``; ``None`` for ``unlimited``."""
+def rate(value: object, *, more: str = "") -> Rate | None:
+    """Return the rate of ``10/min``, ``5/s`` or ``100/h``; ``None`` for ``unlimited``. *more* may be written, too."""
     text = written(value)
     if text == "unlimited":
         return None
     found = _RATE.fullmatch(text)
     if not found:
-        raise ValueError(f"{shown(text)} is not a rate: write such as 10/min, 5/s, 100/h or unlimited")
+        raise ValueError(f"{shown(text)} is not a rate: write such as 10/min, 5/s, 100/h{more} or unlimited")
     count = float(found[1])
     if not (count <= MAX_RATE and count * 3600 >= MIN_RATE_PER_H * _RATE_UNITS_S[found[2]]):
         raise ValueError(
             f"{shown(text)} is out of bounds: write at least {MIN_RATE_PER_H}/h, at most {MAX_RATE:.0f}, or unlimited"
         )
     return Rate(count, _RATE_UNITS_S[found[2]])
+
+
+AUTO = "auto"
+"""In place of a limit that is found out."""
+
+
+def rate_or_auto(value: object) -> tuple[Rate | None, bool]:
+    """Return the rate, and whether it is found out: ``auto``, tried up to any."""
+    return (None, True) if value == AUTO else (rate(value, more=f", {AUTO}"), False)
+
+
+def count_or_auto(lowest: int, highest: int) -> Callable[[object], tuple[int, bool]]:
+    """Return the reader of a whole number between two bounds, or of ``auto``, which is tried up to the highest."""
+    read = between(lowest, highest)
+
+    def count(value: object) -> tuple[int, bool]:
+        if value == AUTO:
+            return highest, True
+        if isinstance(value, str) and value.strip().isalpha():
+            raise ValueError(f"{shown(value)} is no number: write one from {lowest} to {highest}, or {AUTO}")
+        return read(value), False
+
+    return count
 
 
 # ---- money

@@ -304,7 +304,11 @@ def flat(status: int, code: str | None, message: str) -> Reply:
 
 
 def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
-    """Return the refusal; *detail* is the key sent, the seconds to wait, the task, its stage, or method and path."""
+    """Return the refusal.
+
+    *detail* is the key sent, the seconds to wait, how many tasks may be in the making, the task, its stage, or method
+    and path.
+    """
     with_id = f"(request id: {request_id})"
     match why:
         case Refusal.TOO_LARGE:
@@ -315,9 +319,14 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             return nested(405, "Method Not Allowed", kind="invalid_request_error", code="method_not_allowed")
         case Refusal.UNAUTHORIZED:
             return nested(401, f"invalid token {with_id}")
-        case Refusal.THROTTLED:
-            text = f"too many requests, try again in {detail}s {with_id}"
-            return nested(429, text, code="rate_limit_exceeded", headers={"retry-after": detail})
+        case Refusal.THROTTLED | Refusal.CROWDED | Refusal.BUSY:
+            told = {
+                Refusal.THROTTLED: f"too many requests, try again in {detail}s",
+                Refusal.CROWDED: f"too many concurrent tasks, at most {detail} at once",
+            }
+            headers = {"retry-after": detail} if why is Refusal.THROTTLED else None
+            text = f"{told.get(why, 'too many requests')} {with_id}"
+            return nested(429, text, code="rate_limit_exceeded", headers=headers)
         case Refusal.UNKNOWN:
             return flat(400, "task_not_exist", "task_not_exist")
         case Refusal.NO_CONTENT:

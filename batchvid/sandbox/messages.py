@@ -149,6 +149,8 @@ class Refusal(StrEnum):
     WRONG_METHOD = "the path has no such method"
     UNAUTHORIZED = "the key is wrong"
     THROTTLED = "too many creates within a minute"
+    CROWDED = "too many tasks in the making"
+    BUSY = "too many of something that the service does not name"
     UNKNOWN = "there is no such task"
     NO_CONTENT = "there is no such task, and so no clip"
     UNFINISHED = "there is no clip yet"

@@ -387,7 +387,11 @@ def asset(clip: bytes, request: Request) -> tuple[bytes, str] | Reply:
 
 
 def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
-    """Return the refusal; *detail* is the key sent, the seconds to wait, the task, its stage, or method and path."""
+    """Return the refusal.
+
+    *detail* is the key sent, the seconds to wait, how many tasks may be in the making, the task, its stage, or method
+    and path.
+    """
     headers = {"x-request-id": f"req_{request_id}"}
     not_ready = "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
     match why:
@@ -402,6 +406,11 @@ def refusal(why: Refusal, detail: str, *, request_id: str) -> Reply:
             text = f"Rate limit reached for requests per min (RPM). Please try again in {detail}s."
             headers["retry-after"] = detail
             return error(429, text, code="rate_limit_exceeded", kind="requests", headers=headers)
+        case Refusal.CROWDED:
+            text = f"Too many concurrent videos: at most {detail} may be in progress. Wait until one has ended."
+            return error(429, text, code="rate_limit_exceeded", kind="requests", headers=headers)
+        case Refusal.BUSY:
+            return error(429, "Too many requests.", code="rate_limit_exceeded", kind="requests", headers=headers)
     status, text = {
         Refusal.TOO_LARGE: (413, "Maximum content size limit exceeded."),
         Refusal.UNREADABLE: (400, "We could not read the body of your request."),

@@ -22,7 +22,7 @@ FILE: Schema = {"type": "string", "format": "binary"}
 """A file of a form."""
 EVERYWHERE = (Refusal.UNREADABLE, Refusal.TOO_LARGE)
 REFUSALS: Mapping[Call, Sequence[Refusal]] = {
-    Call.CREATE: (Refusal.THROTTLED,),
+    Call.CREATE: (Refusal.THROTTLED, Refusal.CROWDED),
     Call.POLL: (Refusal.UNKNOWN,),
     Call.CONTENT: (Refusal.NO_CONTENT, Refusal.UNFINISHED),
     Call.DELETE: (Refusal.UNKNOWN, Refusal.UNDELETABLE),

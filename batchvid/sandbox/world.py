@@ -125,6 +125,10 @@ class Terms:
     """How many times faster than the service clips are made."""
     rate_per_minute: int | None = None
     """How many creates it takes within any minute; above that it answers 429."""
+    in_flight: int | None = None
+    """How many tasks it has in the making at once; above that it answers 429."""
+    tells_limits: bool = True
+    """Whether such an answer says which limit was met, and how long to wait; else both sound alike."""
     grace_s: float = 0.0
     """How long a fresh id is not found yet."""
     url_life_s: float = 3600.0
@@ -194,6 +198,7 @@ class World:
         self._memory = memory
         self._frames: dict[str, bytes] = {}
         self._recent: deque[float] = deque()
+        self._open: list[Task] = []
         self._answered = 0
         own = (("/_sandbox/ledger", self.ledger, LEDGER), ("/_sandbox/health", self.health, HEALTH))
         pages = (*own, ("/openapi.json", self.document, {"type": "object"}))
@@ -336,6 +341,7 @@ class World:
                     raise ConfigError(f"{text}; use another folder, or remove it")
                 known |= {"model": model, "frame_hashes": tuple(line["frame_hashes"])}
                 self.tasks[line["task_id"]] = Task(**known)
+                self._open.append(self.tasks[line["task_id"]])
                 self._frames.update(frames)
             case "failed":
                 self.tasks[line["task_id"]].fail = line["reason"]
@@ -389,15 +395,24 @@ class World:
         return self.refusal(Refusal.UNAUTHORIZED, _key_of(request))
 
     def _throttled(self, now: float) -> Reply | None:
-        rate = self.terms.rate_per_minute
-        if rate is None:
-            return None
+        """Refuse what is above a limit; what is refused counts for none."""
+        rate, most = self.terms.rate_per_minute, self.terms.in_flight
         while self._recent and self._recent[0] <= now - MINUTE_S:
             self._recent.popleft()
-        if len(self._recent) < rate:
-            self._recent.append(now)
-            return None
-        return self.refusal(Refusal.THROTTLED, str(math.ceil(self._recent[0] + MINUTE_S - now)))
+        if most is not None and self._making(now) >= most:
+            return self.refusal(Refusal.CROWDED, str(most)) if self.terms.tells_limits else self.refusal(Refusal.BUSY)
+        if rate is not None and len(self._recent) >= rate:
+            if not self.terms.tells_limits:
+                return self.refusal(Refusal.BUSY)
+            return self.refusal(Refusal.THROTTLED, str(math.ceil(self._recent[-rate] + MINUTE_S - now)))
+        self._recent.append(now)
+        return None
+
+    def _making(self, now: float) -> int:
+        """Count the tasks that have not ended."""
+        ended = {Stage.DONE, Stage.FAILED}
+        self._open = [task for task in self._open if not task.deleted and self._stage(task, now) not in ended]
+        return len(self._open)
 
     def _request_id(self) -> str:
         self._answered += 1
@@ -448,6 +463,7 @@ class World:
                 self._memory.keep_frame(sha256, data)
         self._keep({**asdict(task), "model": task.model.alias, "type": "task"})
         self.tasks[task.task_id] = task
+        self._open.append(task)
         self._made(task)
         return task
 

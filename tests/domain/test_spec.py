@@ -36,6 +36,7 @@ NOT_TOLD = {
     "Job": {"variables"},
     "Continuation": {"variables"},
     "Hook": {"url", "when"},
+    "Limits": {"auto_submits", "auto_in_flight"},
     "RunOptions": {"moved", "sandbox_speed", "key_file", "ca_file"},
 }
 """A secret, what only the run that watches tells, and what is a machine's own: names are made where the manifest is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -201,6 +202,41 @@ def test_a_create_above_the_rate_is_refused_until_the_minute_has_passed(make_sce
     scene.now += 1
     assert scene.create(**GOOD).status == 200
     assert len(scene.world.ledger()["creates"]) == 3
+
+
+@pytest.mark.parametrize("provider", ["cometapi", "openai"])
+def test_a_create_beside_as_many_tasks_as_may_be_is_refused_until_one_has_ended(
+    make_scene: MakeScene, provider: str
+) -> None:
+    """The words say which limit it was, no time to wait is named, and a refused create counts for nothing."""
+    scene = make_scene(in_flight=2, rate_per_minute=3, provider=provider)
+    good = GOOD if provider == "cometapi" else {"prompt": "A kite.", "model": "sora-2"}
+    assert [scene.create(**good).status for _ in range(2)] == [200, 200]
+    ends_at = min(task.created_at + task.took_s for task in scene.world.tasks.values())
+    for _ in range(5):
+        reply = scene.create(**good)
+        assert (reply.status, "retry-after" in reply.headers) == (429, False)
+        assert b"oncurrent" in reply.body
+    scene.now = ends_at - 0.1
+    assert scene.create(**good).status == 429
+    scene.now = ends_at
+    assert scene.create(**good).status == 200
+    assert len(scene.world.ledger()["creates"]) == 3
+
+
+@pytest.mark.parametrize("provider", ["cometapi", "openai"])
+def test_a_service_that_does_not_tell_its_limits_says_the_same_of_both(make_scene: MakeScene, provider: str) -> None:
+    """Neither words nor headers tell a rate from a number of tasks."""
+    said = []
+    good = GOOD if provider == "cometapi" else {"prompt": "A kite.", "model": "sora-2"}
+    for rate, room in ((1, None), (None, 1)):
+        scene = make_scene(rate_per_minute=rate, in_flight=room, tells_limits=False, provider=provider)
+        assert scene.create(**good).status == 200
+        reply = scene.create(**good)
+        assert reply.status == 429
+        said.append((sorted(reply.headers), re.sub(rb"request id: \w+", b"", reply.body)))
+    assert said[0] == said[1]
+    assert "retry-after" not in said[0][0]
 
 
 def test_an_unknown_id_is_answered_flat_on_a_poll_and_404_on_content(scene: Scene) -> None:

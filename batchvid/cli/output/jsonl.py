@@ -98,6 +98,7 @@ def plan_sums_json(plan: Plan, money: Money | None = None, *, cost: Cost | None 
         "unpriced": plan.unpriced,
         "estimated_s": round(plan.wall_s),
         "fits_budget": None if money is None else max(short_micros(plan, money), short_today_micros(plan, money)) <= 0,
+        **({"estimated_with": plan.reckoned_with} if plan.reckoned_with else {}),
     }
 
 
@@ -148,6 +149,7 @@ def stats_json(snapshot: Snapshot) -> dict[str, Any]:
         "away_s": _number(snapshot.away_s),
         "away_because": snapshot.away_because or None,
         "sandbox": snapshot.sandbox,
+        **({"auto": list(snapshot.found_out)} if snapshot.found_out else {}),
         **machines_json(snapshot.machines),
     }
 

@@ -146,8 +146,8 @@ def stats_line(snapshot: Snapshot) -> str:
     """Return how the run stands, as one line."""
     parts = [
         text.state_counts(standings(snapshot)) or "no jobs",
-        f"{snapshot.in_flight} of {snapshot.in_flight_limit} in flight",
-        f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.rate(snapshot.submit_limit)})",
+        f"{snapshot.in_flight} of {text.room(snapshot)} in flight",
+        f"{text.per_minute(snapshot.submits_per_min)} submits/min (limit {text.pace_limit(snapshot)})",
         money_line(snapshot.money),
         f"{text.duration(snapshot.elapsed_s)} elapsed" if snapshot.active else "no run is active",
     ]

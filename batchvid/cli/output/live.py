@@ -297,13 +297,13 @@ def _limits_told(snapshot: Snapshot, glyphs: Glyphs) -> list[Text]:
 
 def limits_told(snapshot: Snapshot, glyphs: Glyphs) -> str:
     """Return the limits and how much of them is used, in a few words: the one place for views without bars."""
-    flying = f"{snapshot.in_flight:,} of {snapshot.in_flight_limit:,} in flight"
+    flying = f"{snapshot.in_flight:,} of {text.room(snapshot)} in flight"
     return f"{pace_told(snapshot)} {glyphs.dot} {flying}"
 
 
 def pace_told(snapshot: Snapshot) -> str:
     """Return at which pace jobs are submitted, and the limit."""
-    return f"{text.per_minute(snapshot.submits_per_min)}/min of {text.rate(snapshot.submit_limit)}"
+    return f"{text.per_minute(snapshot.submits_per_min)}/min of {text.pace_limit(snapshot)}"
 
 
 def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
@@ -314,7 +314,7 @@ def _lanes(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Text]:
     allowed = limit.count / limit.period_s * 60 if limit else 0.0
     yield lane("submits", snapshot.submits_per_min, allowed, pace_told(snapshot), glyphs)
     flying, flying_limit = snapshot.in_flight, snapshot.in_flight_limit
-    yield lane("in flight", flying, flying_limit, f"{flying:,} of {flying_limit:,}", glyphs)
+    yield lane("in flight", flying, flying_limit, f"{flying:,} of {text.room(snapshot)}", glyphs)
     loading, loading_limit = snapshot.downloading, snapshot.downloads_limit
     fetched = f"{loading} of {loading_limit} {glyphs.dot} {text.size(snapshot.downloaded_bytes)}"
     yield lane("downloads", loading, loading_limit, fetched, glyphs)

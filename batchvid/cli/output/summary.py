@@ -9,7 +9,7 @@ from batchvid.cli.output.machines import machines_json, took_part_line
 from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
-from batchvid.domain.records import DEFERRED, counts, dollars, rfc3339, standings, sums
+from batchvid.domain.records import DEFERRED, counts, dollars, learned_json, rfc3339, standings, sums
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     sent = [text.count(summary.submits, "submit"), text.count(summary.polls, "poll")]
     took = text.duration(summary.elapsed_s)
     yield f"Took {took}: {', '.join(sent)}, {text.size(summary.downloaded_bytes)} downloaded."
+    if summary.learned is not None:
+        yield f"Limits learned: {summary.learned}."
     if summary.machines is not None and summary.machines.took_part:
         yield took_part_line(summary.machines)
     yield f"Clips: {clean(summary.output, 4096)}"
@@ -208,6 +210,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "exit_code": int(summary.exit_code),
         "standings": standings(summary),
         "sandbox": summary.sandbox,
+        **({} if summary.learned is None else {"limits_learned": learned_json(summary.learned)}),
         **machines_json(summary.machines),
     }
 

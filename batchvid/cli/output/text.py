@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.limits import Rate
     from batchvid.domain.plan import Cost
+    from batchvid.domain.results import Snapshot
 
 
 ID_SHOWN = 100
@@ -78,6 +79,20 @@ def rate(allowed: Rate | None) -> str:
     if allowed.period_s in units:
         return f"{allowed.count:g}/{units[allowed.period_s]}"
     return f"{allowed.count / allowed.period_s * 60:.3g}/min"
+
+
+def pace_limit(snapshot: Snapshot) -> str:
+    """Return the rate of paid requests that is allowed now, and whether it is found out: ``28/min (auto)``."""
+    return rate(snapshot.submit_limit) + _auto("submits", snapshot)
+
+
+def room(snapshot: Snapshot) -> str:
+    """Return how many tasks may be in flight now, and whether that is found out: ``11 (auto)``."""
+    return f"{snapshot.in_flight_limit:,}" + _auto("in_flight", snapshot)
+
+
+def _auto(name: str, snapshot: Snapshot) -> str:
+    return " (auto)" if name in snapshot.found_out else ""
 
 
 def per_minute(number: float) -> str:

@@ -19,6 +19,7 @@ from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import DEFERRED
 from batchvid.domain.report import TROUBLES, FilmRow, Kept, report
 from batchvid.engine.films import film_reports
+from batchvid.engine.limits_file import learned_of
 from batchvid.engine.observer import Observer
 from batchvid.engine.planning import as_a_run_finds, lost_of
 from batchvid.engine.posters import FOLDER, Posters, Wanted
@@ -160,6 +161,7 @@ def _kept(manifest: Manifest) -> Kept:
             differs={one.job_id: one.data.get("differs", ()) for one in journal.events(kinds=[ClipSaved.__name__])},
             reviews=dict(_of_current(journal.decisions(), progress)),
             pace=journal.pace_changes(),
+            learned=learned_of(manifest),
             missing=frozenset(lost),
             money=money_of(journal, manifest.limits),
             machines=journal.machines(),

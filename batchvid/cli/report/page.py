@@ -164,6 +164,9 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
             f"{machines.took_part:,}",
             f"revision {machines.revision}, {done if machines.over == slices else left}",
         )
+    if (learned := report.kept.learned) is not None:
+        limits, _, when = str(learned).partition(", on ")
+        yield "Limits learned", limits, f"on {when}"
     if others := sum(bool(_differs(row, report)) for row in report.rows):
         yield "Not as asked", text.count(others, "clip"), f"search for “{NOT_AS_ASKED}”"
 
