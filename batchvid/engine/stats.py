@@ -382,6 +382,7 @@ def in_all(runs: Sequence[Snapshot]) -> Snapshot:
         submit_limit=None
         if None in rates
         else Rate(sum(rate.per_s for rate in rates if rate is not None) * 60.0, 60.0),
+        found_out=tuple(dict.fromkeys(name for one in shared for name in one.found_out)),
         downloaded_bytes=sum(one.downloaded_bytes for one in runs),
         slowed_to=slowed.slowed_to,
         paused_s=slowed.paused_s,
