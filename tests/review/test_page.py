@@ -363,6 +363,14 @@ def test_the_page_says_when_the_server_is_gone(browser: Browser, served: Served)
         one.wait("() => document.getElementById('toast').textContent.includes('not kept')")
 
 
+def test_the_rows_are_asked_for_once_and_early(browser: Browser, served: Served) -> None:
+    """With the page, and not when its script runs; what a browser was told to load before, it uses."""
+    with tab(browser, served) as one:
+        asked = "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('after=0')).length"
+        one.wait("() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('after=1'))")
+        assert one.page.evaluate(asked) == 1
+
+
 def test_a_manifest_that_is_edited_meanwhile_is_told(browser: Browser, kites: Path) -> None:
     """The page has read it once, and a run reads it again."""
     with reviewing(kites.name, cwd=kites.parent) as served, tab(browser, served) as one:

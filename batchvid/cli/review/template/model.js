@@ -6,21 +6,27 @@ const UNDER_WAY = new Set(["running", "ready", "submitting"]), NEED_ATTENTION = 
 const jobs = [], byName = new Map(), groups = new Map(), behind = new Map();
 const model = { boards: [], revision: 0, isWhole: false, aheadS: 0, trouble: "" };
 
-const takeOf = (row) => ({ attempt: row[0], bytes: row[1], version: row[2], ...decisionOf(row.slice(3)) });
+const takeOf = (row) => ({ attempt: row[0], bytes: row[1], version: row[2], verdict: VERDICTS[row[3]], stars: row[4], note: row[5], by: row[6], at: row[7] });
 const decisionOf = (row) => ({ verdict: VERDICTS[row[0]], stars: row[1], note: row[2], by: row[3], at: row[4] });
 const nameOf = (board, id) => board + "/" + id;
 
+const fieldsOf = (row, takes) => ({
+  place: row[0], id: row[1], board: row[2], state: told.states[row[3]], prompt: row[4], model: row[5], resolved: row[6], asked: row[7],
+  frames: row[8], attempt: row[9], highest: row[10], paid: row[11], price: row[12], submittedAt: row[13], took: row[14],
+  finishedAt: row[15], reason: row[16], continues: row[17] ? row[17][0] : "", continuesAt: row[17] ? row[17][1] : null,
+  typical: row[18], takes, text: null,
+});
+
 function readRow(row) {
-  const place = row[0], known = jobs[place], job = known || { place, isNew: false };
-  const wasThere = job.state === "done";
-  Object.assign(job, {
-    id: row[1], board: row[2], state: told.states[row[3]], prompt: row[4], model: row[5], resolved: row[6], asked: row[7],
-    frames: row[8], attempt: row[9], highest: row[10], paid: row[11], price: row[12], submittedAt: row[13], took: row[14],
-    finishedAt: row[15], reason: row[16], continues: row[17] ? row[17][0] : "", continuesAt: row[17] ? row[17][1] : null,
-    typical: row[18], takes: row[19].map((one) => Object.assign((known && job.takes.find((take) => take.attempt === one[0])) || {}, takeOf(one))), text: null,
-  });
-  if (model.isWhole && job.state === "done" && !wasThere) job.isNew = true;
-  if (known) return job;
+  const place = row[0], known = jobs[place];
+  if (known) {
+    const had = known.takes.length ? newestTake(known).attempt : 0;
+    Object.assign(known, fieldsOf(row, row[19].map((one) => Object.assign(known.takes.find((take) => take.attempt === one[0]) || {}, takeOf(one)))));
+    if (known.state === "done" && known.takes.length && newestTake(known).attempt > had) known.isNew = true;
+    return known;
+  }
+  const job = fieldsOf(row, row[19].map(takeOf));
+  job.isNew = model.isWhole && job.state === "done";
   jobs[place] = job;
   byName.set(nameOf(job.board, job.id), job);
   // Takes that the manifest asks for are jobs of one entry: kite, kite-2, kite-3. They are looked at together.
@@ -80,7 +86,7 @@ const frameUrl = (job, which) => address("frame", job, which, encodeURIComponent
 const serverNow = () => Date.now() / 1000 + model.aheadS;
 
 async function ask(path, options) {
-  const answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
+  const answer = await fetch(path, { credentials: "same-origin", ...options });  // no answer may be kept: the server says so
   if (answer.status === 403) throw new Error("This page's key is not valid any more: open the address that batchvid review printed.");
   const found = await answer.json();
   if (!answer.ok) throw new Error(found.trouble || "The server could not do that.");
