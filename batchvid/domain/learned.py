@@ -31,8 +31,8 @@ class Found:
     """Whether the service has refused more than this; else it may well take more."""
 
     def __str__(self) -> str:
-        """Return it for people: ``28``, or ``28 or more``."""
-        return f"{self.value:g}{'' if self.is_met else ' or more'}"
+        """Return it for people: ``28``, or ``at least 28``."""
+        return f"{'' if self.is_met else 'at least '}{self.value:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ AUTO = Limits(submits=None, in_flight=10_000, auto_submits=True, auto_in_flight=
 
 def test_it_is_told_in_words() -> None:
     """A limit that was never met may be higher."""
-    assert str(LEARNED) == "28/min, 11 or more in flight, on 2026-11-27, 3 nights"
+    assert str(LEARNED) == "28/min, at least 11 in flight, on 2026-11-27, 3 nights"
 
 
 @given(FOUND, FOUND, st.floats(1, 1e11), st.integers(1, 10_000))
@@ -62,7 +62,7 @@ def test_times_are_reckoned_with_what_is_known() -> None:
     assert expected_words(Limits(), LEARNED, AT) == ""
     known = expected(AUTO, LEARNED)
     assert (known.submits, known.in_flight) == (Rate(28.0, 60.0), 11)
-    assert "28/min, 11 or more in flight" in expected_words(AUTO, LEARNED, AT)
+    assert "28/min, at least 11 in flight" in expected_words(AUTO, LEARNED, AT)
     unknown = expected(AUTO, None)
     assert (unknown.submits, unknown.in_flight) == (Limits().submits, Limits().in_flight)
     assert "nothing is learned yet" in expected_words(AUTO, None, AT)
