@@ -254,6 +254,8 @@ class Witnesses:
 
     def __init__(self) -> None:
         self.found: list[Found] = []
+        self.reviews: dict[str, object] = {}
+        """What sidecars tell of decisions, by the task of the clip."""
         self.claims: dict[str, set[str]] = defaultdict(set)
         """The jobs that the log names for each task."""
         self._of_job: dict[str, list[Found]] = defaultdict(list)
@@ -284,6 +286,8 @@ class Witnesses:
         one = self._by_task(line.get("id"), line.get("attempt"), line.get("task_id"))
         if one is None:
             return
+        if line.get("review") is not None and one.task_id is not None:
+            self.reviews.setdefault(one.task_id, line["review"])
         one.job_id = str(line["id"])  # it is newer than what the log says
         one.succeeded = True
         one.clip = one.clip or _clip(line, path)

@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.decision import NOTE_MAX, Decision, Verdict, check
 from batchvid.domain.dependencies import DependencyGraph, bound
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.limits import MICROS
-from batchvid.domain.reopening import NO_DECISIONS
+from batchvid.domain.reopening import NO_DECISIONS, REJECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batchvid.domain.decision import Decision
     from batchvid.domain.job import Frame, Job
     from batchvid.domain.results import Money
 
@@ -155,6 +155,8 @@ def record(names: Iterable[str], row: Progress, job: Job | None = None, **others
             found[name] = others[name]
         elif job is not None and name in JOB:
             found[name] = JOB[name](job)
+        elif name in REVIEWED.values():
+            found[name] = None  # nobody decided anything
         else:
             found[name] = ROW[name](row)
     return found
@@ -234,6 +236,28 @@ def review(decision: Decision | None) -> dict[str, Any] | None:
         "by": decision.by,
         "at": rfc3339(decision.at),
     }
+
+
+def reviewed(told: object, *, job_id: str, attempt: int) -> Decision | None:
+    """Return the decision that a sidecar's `review` tells of this attempt; ``None`` for what is none.
+
+    A rejection comes back as a note only: what was bought because of it may be known to nobody any more, and must not
+    be bought twice.
+    """
+    if not isinstance(told, dict):
+        return None
+    verdict, stars, note = told.get("verdict"), told.get("stars"), told.get("note") or ""
+    at, by = moment(told.get("at")), told.get("by")
+    if at is None or not isinstance(note, str) or not isinstance(by, str):
+        return None
+    is_approved = verdict == Verdict.APPROVED
+    text = note if verdict != Verdict.REJECTED else f"{REJECTED}: {note}"[:NOTE_MAX]
+    found = Decision(job_id, attempt, at, by, Verdict.APPROVED if is_approved else None, stars, text)
+    try:
+        check([found])
+    except ValueError:
+        return None
+    return None if found.says_nothing else found
 
 
 def clip_line(job: Job, row: Progress, decision: Decision | None = None) -> dict[str, Any]:

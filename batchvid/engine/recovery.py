@@ -27,8 +27,9 @@ from batchvid.domain.history import (
     contested,
     needs_look,
 )
-from batchvid.domain.job import Progress, State
+from batchvid.domain.job import Outcome, Progress, State
 from batchvid.domain.lifecycle import IllegalEventError, SubmitUnsure, TaskAdopted
+from batchvid.domain.records import reviewed
 from batchvid.domain.reopening import interrupted
 from batchvid.domain.text import clean
 from batchvid.engine.belonging import claim, claim_bucket
@@ -270,8 +271,8 @@ def take_back(
     """
     if journal.is_sealed:
         return
-    aside = set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]"))
-    told = list(_retellings(journal, output, jobs, aside=aside, at=at))
+    aside, found = set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]")), witnesses(output)
+    told = list(_retellings(journal, output, jobs, found, aside=aside, at=at))
     contradictions = [one for one in told if isinstance(one, ContradictionError)]
     if contradictions and not leave_aside:
         raise StorageError(_contradicted(journal, contradictions))
@@ -282,9 +283,28 @@ def take_back(
         journal.meta_set(LEFT_ASIDE, json.dumps(sorted(aside | {one.task_id for one in contradictions})))
         for one in contradictions:
             warn(f"left aside as you said: {one}")
+    _take_back_reviews(journal, found, warn)
     journal.seal()
     for line in _tidings([one for _, one in _kept(told)], "were taken back in"):
         warn(line)
+
+
+def _take_back_reviews(journal: Journal, found: Witnesses, warn: Callable[[str], None]) -> None:
+    """Let the journal have what sidecars tell of decisions about clips of which it knows no decision at all."""
+    if not found.reviews:
+        return
+    known = {(one.job_id, one.attempt) for _, one in journal.decisions_after(0)}
+    paid = [
+        one
+        for one in journal.attempts()
+        if one.task_id in found.reviews and one.outcome is Outcome.SUCCEEDED and (one.job_id, one.attempt) not in known
+    ]
+    told = [reviewed(found.reviews[one.task_id or ""], job_id=one.job_id, attempt=one.attempt) for one in paid]
+    decisions = [one for one in told if one is not None]
+    journal.take_over_decisions(decisions)
+    if decisions:
+        what = "decision about a clip was" if len(decisions) == 1 else "decisions about clips were"
+        warn(f"{len(decisions):,} {what} taken back in from the sidecars; a rejection only as a note: reject again")
 
 
 class Forgotten(NamedTuple):
@@ -303,7 +323,7 @@ def forgotten(journal: JournalReader | None, output: Output, *, jobs: Mapping[st
     if journal is not None and journal.is_sealed:
         return Forgotten([], is_refused=False)
     aside = set() if journal is None else set(json.loads(journal.meta_get(LEFT_ASIDE) or "[]"))
-    told = list(_retellings(journal, output, jobs, aside=aside, at=at))
+    told = list(_retellings(journal, output, jobs, witnesses(output), aside=aside, at=at))
     contradictions = [one for one in told if isinstance(one, ContradictionError)]
     lines = [f"a run refuses to begin: {one}" for one in contradictions]
     lines += _tidings([one for _, one in _kept(told)], "are taken back in by the next run")
@@ -314,10 +334,15 @@ Told = tuple[Progress, Retelling] | ContradictionError
 
 
 def _retellings(
-    journal: JournalReader | None, output: Output, jobs: Mapping[str, Job], *, aside: Collection[str], at: float
+    journal: JournalReader | None,
+    output: Output,
+    jobs: Mapping[str, Job],
+    found: Witnesses,
+    *,
+    aside: Collection[str],
+    at: float,
 ) -> Iterator[Told]:
     """Yield what is to be retold, job by job: the row as it is and the retelling, or what contradicts it."""
-    found = witnesses(output)
     if not found.found:
         return
     known, by_job, open_rows, starts, held = _what_is_known(journal, found, jobs)

@@ -333,6 +333,9 @@ class Journal(JournalReader, Protocol):
         Raises `StorageError` when it does not hold just the same then. Timings count as measured *at*.
         """
 
+    def take_over_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions that something beside the journal tells, as `JournalStore.decide` does."""
+
     def seal(self) -> None:
         """Note that the journal was compared with all that lies beside it, so that nothing outside knows more."""
 

@@ -360,6 +360,12 @@ class PostgresJournal(PostgresReader, Journal):
     def _remark(self, key: str, value: str) -> None:
         self._db.execute(KEEP_REMARK, (self._number, key, value))
 
+    def take_over_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions that something beside the journal tells."""
+        decision.check(decisions)
+        with self._store.database.translated():
+            keep_decisions(self._db, self._number, decisions)
+
     def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:
         """Take over all that *source* holds, in one transaction."""
 

@@ -155,10 +155,7 @@ class SqliteStore(JournalStore):
                 raise StorageError(f"there is no journal {self.path}")
         self._bring_up_to_date()
         with sqlite_file.beside(self.path) as db, sqlite_file.transaction(db, is_guest=True):
-            for one in decisions:
-                values = [_storable(value) for value in _decision_row(one)]
-                if not db.execute(INSERT_DECISION, (*values, *values[:2])).rowcount:
-                    raise decision.unknown(one)
+            _keep_decisions(db, decisions)
 
     def _bring_up_to_date(self) -> None:
         """Migrate a journal of an older batchvid, unless a run has it."""
@@ -492,6 +489,12 @@ class SqliteJournal(SqliteReader, Journal):
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
         )
 
+    def take_over_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions that something beside the journal tells."""
+        decision.check(decisions)
+        with self._transaction():
+            _keep_decisions(self._db, decisions)
+
     def fill(self, source: JournalReader, *, remarks: Mapping[str, str], at: float) -> None:
         """Take over all that *source* holds, in one transaction."""
         events = ((one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data)) for one in source.events())
@@ -594,6 +597,13 @@ class SqliteJournal(SqliteReader, Journal):
             return self._db.execute(statement, values).rowcount
         except UnicodeEncodeError:
             return self._db.execute(statement, tuple(map(_storable, values))).rowcount
+
+
+def _keep_decisions(db: sqlite3.Connection, decisions: Sequence[Decision]) -> None:
+    for one in decisions:
+        values = [_storable(value) for value in _decision_row(one)]
+        if not db.execute(INSERT_DECISION, (*values, *values[:2])).rowcount:
+            raise decision.unknown(one)
 
 
 def _storable(value: Any) -> Any:

@@ -169,6 +169,23 @@ def test_verify_brings_a_stale_sidecar_up_to_date(reviewed: Project) -> None:
     assert sidecar(reviewed, "job-1.json")["review"]["verdict"] == "approved"
 
 
+def test_a_lost_journal_learns_of_reviews_and_buys_nothing_for_them(reviewed: Project) -> None:
+    """Approvals, stars and notes come back; a rejection does not, because what it led to may be lost as well."""
+    reviewed.batchvid("approve", "m.yaml", "job-1", "--stars", "4", "--note", "nice", "--by", "ada")
+    reviewed.batchvid("reject", "m.yaml", "job-2", "--note", "six fingers")
+    for path in reviewed.state.glob("journal.db*"):
+        path.unlink()
+    ran = reviewed.batchvid("run", "m.yaml", "--no-report")
+    assert ran.code == 0, ran
+    assert "2 decisions about clips were taken back in from the sidecars" in ran.out
+    found = reviews(reviewed)
+    assert (found["job-1"]["verdict"], found["job-1"]["stars"], found["job-1"]["by"]) == ("approved", 4, "ada")
+    assert (found["job-2"]["verdict"], found["job-2"]["note"]) == (None, "rejected: six fingers")
+    again = reviewed.batchvid("run", "m.yaml", "--no-report")
+    assert "taken back" not in again.out
+    assert bought(reviewed) == [1, 1, 1]
+
+
 def test_redo_tells_the_price_keeps_the_old_clip_and_is_refused_beside_a_run(reviewed: Project) -> None:
     """Also where no attempt is left."""
     for bought_by_now in (2, 2):

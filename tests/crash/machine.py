@@ -215,9 +215,9 @@ class Machine(RuleBasedStateMachine):
         """Decide about a clip."""
         self.owner.review(which, verdict, before=before)
 
-    @rule(at_s=st.sampled_from(MOMENTS_S), which=st.integers(0, 3), verdict=VERDICTS, amid=AMID)
+    @rule(at_s=st.sampled_from(MOMENTS_S[1:]), which=st.integers(0, 3), verdict=VERDICTS, amid=AMID)
     def review_during_run(self, *, at_s: float, which: int, verdict: Verdict | None, amid: Amid) -> None:
-        """Run, while somebody decides about a clip."""
+        """Run, while somebody decides about a clip; not before the run has looked what is decided."""
         with self.owner.amid(amid):
             self.owner.run_and_review(at_s, which, verdict)
 

@@ -325,6 +325,10 @@ class MemoryJournal(MemoryReader, Journal):
             [one for _, one in source.decisions_after(0)],
         )
 
+    def take_over_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keep them as all others."""
+        self._store.decide(decisions)
+
     def seal(self) -> None:
         """Do nothing: it is sealed."""
 

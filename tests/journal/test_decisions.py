@@ -109,6 +109,15 @@ def test_what_makes_no_sense_is_refused_with_all_beside_it(
     assert journal.decisions_after(0) == []
 
 
+def test_what_lies_beside_a_journal_may_tell_of_decisions(journal: Journal) -> None:
+    """The session that has the journal takes them over, as the others."""
+    saved(journal)
+    journal.take_over_decisions([NO, YES])
+    assert journal.decisions() == {("kite", 1): YES}
+    with pytest.raises(ValueError, match="no clip"):
+        journal.take_over_decisions([NO._replace(attempt=2)])
+
+
 def test_there_must_be_a_journal(store: JournalStore) -> None:
     """A person who looks at nothing decides nothing."""
     with pytest.raises(StorageError, match="there is no journal"):

@@ -134,6 +134,7 @@ def test_plan_json_has_a_line_a_job_and_one_with_the_sums() -> None:
             "in_doubt": 1,
             "failed": 1,
             "done": 1,
+            "rejected": 0,
             "moved": 0,
             "orphaned": 1,
         },

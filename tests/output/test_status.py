@@ -59,6 +59,7 @@ def test_the_status_object_is_exactly_the_promised_one(manifest: Manifest) -> No
         "submitted_at": "2026-03-12T09:00:00Z",
         "finished_at": "2026-03-12T09:01:35Z",
         "continues": None,
+        "review": None,
     }
     assert [job["id"] for job in jobs] == ["kite", "dawn", "walk-01"]
     assert jobs[2] == dict.fromkeys(jobs[0]) | {
