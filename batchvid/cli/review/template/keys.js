@@ -57,4 +57,6 @@ function startKeys() {
 
 // The key of the address is in a cookie by now, and leaves the address bar.
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+// Who comes back to the tab is told at once what has happened meanwhile.
+addEventListener("visibilitychange", () => { if (!document.hidden && follow.wake) follow.wake(); });
 follow();
