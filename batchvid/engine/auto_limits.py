@@ -46,7 +46,7 @@ UNTRIED = 2
 SOON = 8
 """Accepted requests, after which a ceiling is tried again that may not be one."""
 LATER, LATEST = 200, 1600
-"""The same for one that is certain: twice as many each time that it was confirmed."""
+"""The same for one that is certain: twice as many each second time that it was confirmed."""
 FEW = 0.0075
 """Of all paid requests: more refusals than this are not asked for."""
 NEAR = 0.8
@@ -104,7 +104,7 @@ class Bound:
     def patience(self) -> int:
         """Return after how many accepted requests the ceiling is tried again."""
         if self.is_sure:
-            return min(LATEST, LATER << max(0, self.confirmed - 1))
+            return min(LATEST, LATER << max(0, self.confirmed - 1) // 2)
         return min(LATER, SOON << max(0, self.doubts - 1))
 
     @property
