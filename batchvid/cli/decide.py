@@ -67,12 +67,16 @@ def deciding_options(command: Callable[..., int]) -> Callable[..., int]:
 
 @click.command("approve")
 @manifest_argument
-@ids_argument
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=completed_ids)
+@click.option(
+    "--undecided", is_flag=True, help="Only clips without a verdict; without ID all of them, as after the rejections."
+)
 @deciding_options
 def approve_command(
     manifest: Path,
     ids: tuple[str, ...],
     *,
+    undecided: bool,
     attempt: int | None,
     stars: int | None,
     note: str,
@@ -87,9 +91,16 @@ def approve_command(
     ID may be a pattern, such as 'kite-*': then all its finished jobs are meant. What is decided replaces what was
     decided about the same clip before, stars and note included.
     """
+    if not ids and not undecided:
+        raise click.UsageError("name job ids or patterns, or --undecided for all clips without a verdict")
+    if undecided and (clear or attempt is not None):
+        raise click.UsageError("--undecided means the clips that jobs have now: leave out --clear and --attempt")
     loaded = load(manifest, output=output, database=database)
     verdict = None if clear else Verdict.APPROVED
-    made = decisions_of(loaded, ids, verdict, attempt=attempt, stars=stars, note=note, by=by)
+    made = decisions_of(loaded, ids or ("*",), verdict, attempt=attempt, stars=stars, note=note, by=by)
+    if undecided and not (made := without_verdict(loaded, made)):
+        tell("every finished clip has a verdict: nothing was changed")
+        return Exit.OK
     return _decide(loaded, str(manifest), made, as_json=as_json)
 
 
@@ -153,6 +164,15 @@ def decisions_of(
             raise click.UsageError(f"job {job_id!r} is {_stands(row)}: only a clip that is there can be judged")
         found.append(Decision(job_id, attempt or row.attempt, at, who, verdict, stars, note))
     return found
+
+
+def without_verdict(manifest: Manifest, made: Sequence[Decision]) -> list[Decision]:
+    """Return those of the decisions that are about clips which nobody has approved or rejected."""
+    journal = journal_of(manifest).read()
+    with journal or nullcontext():
+        known = {} if journal is None else journal.decisions({one.job_id for one in made})
+    judged = {about for about, one in known.items() if one.verdict is not None}
+    return [one for one in made if (one.job_id, one.attempt) not in judged]
 
 
 def rows_of(manifest: Manifest) -> dict[str, Progress]:
@@ -220,7 +240,9 @@ def follow_lines(found: Consequences, typed: str, *, is_held: bool) -> Iterator[
     if bought:
         when = "The run after the one that is going on" if is_held else "The next run"
         behind = f", {len(found.followers):,} of them behind another" if found.followers else ""
-        yield f"{when} buys {count(bought, 'job')} again{behind}, for {cost_words(found.cost)}: {command('run', typed)}"
+        more = f"; with those rejected before {found.in_all:,} jobs" if found.in_all > bought else ""
+        told = f"{count(bought, 'job')} again{behind}, for {cost_words(found.cost)}{more}"
+        yield f"{when} buys {told}: {command('run', typed)}"
     if found.kept:
         yield f"{count(len(found.kept), 'clip')} that goes on from one of these is kept: {_listed(found.kept)}"
     if found.stuck:

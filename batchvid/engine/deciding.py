@@ -89,6 +89,8 @@ class Consequences:
     """Rejected jobs without an attempt left, among those that were asked about."""
     cost: Cost
     """Of what is bought, within what the budget has left."""
+    in_all: int
+    """How many jobs the next run buys again because a person rejected their clips, and behind those."""
 
 
 def consequences(manifest: Manifest, journal: JournalReader, ids: Collection[str]) -> Consequences:
@@ -107,4 +109,8 @@ def consequences(manifest: Manifest, journal: JournalReader, ids: Collection[str
         kept=tuple(row.job_id for row in followers if not row.submits),
         stuck=tuple(row.job_id for row in rejected if not row.submits),
         cost=cost_of([Purchase(row.again_micros, row.attempts) for row in bought], left=left_micros(money)),
+        in_all=len(
+            {row.job_id for row in made.rows if row.action is Action.REJECTED and row.submits}
+            | {row.job_id for row in bought}
+        ),
     )

@@ -127,6 +127,23 @@ def test_patterns_name_what_is_done(reviewed: Project) -> None:
     assert "no clip of an attempt 7" in reviewed.batchvid("approve", "m.yaml", "job-1", "--attempt", "7").err
 
 
+def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
+    """What was rejected before stays rejected, and the sum of it is told with each further rejection."""
+    reviewed.batchvid("reject", "m.yaml", "job-1", "--note", "six fingers")
+    said = reviewed.batchvid("reject", "m.yaml", "job-3", "--note", "no boat")
+    assert "buys 1 job again, for $0.40 at most; with those rejected before 2 jobs: batchvid run m.yaml" in said.out, (
+        said
+    )
+    said = reviewed.batchvid("approve", "m.yaml", "--undecided", "--stars", "3")
+    assert (said.code, said.out) == (0, "Approved 1 clip: job-2\n"), said
+    assert {name: told["verdict"] for name, told in reviews(reviewed).items()} == {
+        "job-1": "rejected", "job-2": "approved", "job-3": "rejected"
+    }  # fmt: skip
+    again = reviewed.batchvid("approve", "m.yaml", "--undecided")
+    assert (again.code, again.out) == (0, "every finished clip has a verdict: nothing was changed\n"), again
+    assert reviewed.batchvid("approve", "m.yaml").code == 2
+
+
 def test_only_a_clip_that_is_there_can_be_judged(project: Project) -> None:
     """Not a job that failed, nor one that was never run."""
     project.manifest("doomed", attempts="1")
