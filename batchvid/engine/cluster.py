@@ -21,7 +21,6 @@ from batchvid.engine.account import StopReason
 from batchvid.engine.belonging import ID, check_shared
 from batchvid.engine.publication import account_name, publish_manifest
 from batchvid.engine.published import OpenManifest, Surroundings
-from batchvid.engine.rate_limit import Pace
 from batchvid.engine.shared_account import SharedThrottle, WorkerAccount
 from batchvid.engine.shared_pace import SharedPace, SubmitPace
 from batchvid.engine.stats import Watching
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from batchvid.engine.context import Interrupts, RunContext
     from batchvid.engine.observer import Observer
     from batchvid.engine.publication import Begun
-    from batchvid.engine.rate_limit import Pacing
     from batchvid.engine.run import Ended
     from batchvid.journal.ledger import Closing
     from batchvid.journal.orphans import Orphan
@@ -103,7 +101,12 @@ class Cluster:
         self._ledger = self._own_ledger()
         self._sources: dict[str, bytes] = {}
         self._sources_lock = Lock()
-        self._limits: dict[int, list[Limits]] = {}
+        self._limits: dict[int, Limits] = {}
+        """By revision."""
+        self._live: dict[int, frozenset[int]] = {}
+        """By account, the revisions whose limits it keeps to."""
+        self._paces: dict[int, tuple[SharedPace, SharedPace]] = {}
+        """By account, those of paid requests and of all others."""
         self._stack = AsyncExitStack()
 
     async def work(self, *, awaited: Collection[int] = ()) -> tuple[Exit, str]:
@@ -121,6 +124,7 @@ class Cluster:
             interrupts=self._interrupts,
             open_manifest=self._open,
             close_manifest=self._close,
+            heed=self._heed,
             is_over=partial(self._are_over, awaited) if awaited else None,
             note=self._note,
             warn=self._warn,
@@ -162,7 +166,10 @@ class Cluster:
             )
         if service.unused_proxy:
             observer.warn(service.unused_proxy)
-        account, pool = self._account(worker, revision.account, manifest.limits)
+        self._limits[number] = manifest.limits
+        live = await worker.ask(partial(self._ledger.live, revision.account))
+        await self._heed(worker, revision.account, live | {number})
+        account, pool = worker.accounts[revision.account], worker.pools[revision.account]
         store = self._store(manifest, journal)
         opened = OpenManifest(
             revision=number,
@@ -193,44 +200,51 @@ class Cluster:
     def _store(self, manifest: Manifest, journal: str) -> PostgresStore:
         return PostgresStore(self._database, journal, (manifest.home or manifest.output) / STATE_FOLDER)
 
-    def _account(self, worker: Worker, number: int, limits: Limits) -> tuple[WorkerAccount, InFlightPool]:
-        """Return the account of a manifest; the strictest limits of all that are open hold for it."""
-        known = self._limits.setdefault(number, [])
-        known.append(limits)
+    async def _heed(self, worker: Worker, number: int, live: frozenset[int]) -> None:
+        """Keep to the strictest limits of these revisions of an account, whoever has published them."""
+        if live == self._live.get(number) or not live:
+            return
+        for one in live - self._limits.keys():
+            revision, _, _ = await worker.ask(partial(self._ledger.revision, one))
+            self._limits[one] = self._manifest(revision).limits
+        self._live[number] = live
+        known = [self._limits[one] for one in sorted(live)]
         common = replace(
-            limits,
+            known[0],
             submits=strictest(one.submits for one in known),
             requests=strictest(one.requests for one in known),
             in_flight=min(one.in_flight for one in known),
         )
-        if number not in worker.accounts:
-            throttle = SharedThrottle(worker.tell)
-            account = WorkerAccount(
-                throttle,
-                replace(common, in_flight=0),
-                number=number,
-                shared_throttle=throttle,
-                may_send=worker.may_send,
-            )
-            worker.accounts[number] = account
-            worker.pools[number] = InFlightPool(
-                account,
-                self._pace(account, "submits", common),
-                self._pace(account, "requests", common),
-            )
-        account = worker.accounts[number]
-        account.in_flight_limit = common.in_flight
-        worker.tell()
-        return account, worker.pools[number]
+        account = worker.accounts.get(number) or self._account(worker, number, common)
+        for pace, rate in zip(self._paces[number], (common.submits, common.requests), strict=True):
+            pace.limit(rate)
+        if account.limits is not None:
+            account.limits = replace(common, in_flight=account.limits.in_flight)
+        if account.in_flight_limit != common.in_flight:
+            account.in_flight_limit = common.in_flight
+            worker.tell()
 
-    def _pace(self, account: WorkerAccount, kind: str, limits: Limits) -> Pacing:
-        rate = limits.submits if kind == "submits" else limits.requests
-        if rate is None:
-            return Pace(None)
-        port = PostgresPace(self._database, account.number, kind)
-        made = SubmitPace(rate, port, at_hand=account.can_submit) if kind == "submits" else SharedPace(rate, port)
-        self._stack.push_async_callback(made.close)
-        return made
+    def _account(self, worker: Worker, number: int, limits: Limits) -> WorkerAccount:
+        """Make an account known that has no seats yet: the next heartbeat asks for some."""
+        throttle = SharedThrottle(worker.tell)
+        account = WorkerAccount(
+            throttle,
+            replace(limits, in_flight=0),
+            number=number,
+            shared_throttle=throttle,
+            may_send=worker.may_send,
+        )
+        submits = SubmitPace(
+            limits.submits, PostgresPace(self._database, number, "submits"), at_hand=account.can_submit
+        )
+        requests = SharedPace(limits.requests, PostgresPace(self._database, number, "requests"))
+        for pace in (submits, requests):
+            self._stack.push_async_callback(pace.close)
+        self._paces[number] = submits, requests
+        worker.accounts[number] = account
+        worker.pools[number] = InFlightPool(account, submits, requests)
+        worker.tell()
+        return account
 
     def _read_frame(self, frame: Frame) -> bytes:
         """Return the bytes to send of a frame. Blocks; called in several threads.

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from batchvid.domain.errors import StorageError
+from batchvid.domain.limits import Rate
 from batchvid.domain.slots import Asked, BlockSize, OtherClock, Spacing, thinned, unbroken
 from batchvid.engine.rate_limit import LastMinute
 from batchvid.storage.threads import Workers
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from batchvid.domain.limits import Rate
     from batchvid.domain.slots import Dealt
 
 AHEAD_S = 3.0
@@ -51,6 +51,8 @@ GIVEN_UP_AFTER_S = 2.0
 """Who got ready and was not seen for so long will send nothing: there was no turn for it after all."""
 PUT_BACK_FROM_S = 0.5
 """A slot that is worth so much time is given back when nobody wants it."""
+UNLIMITED = Rate(1000, 1)
+"""Stands in where there is no limit, and nobody waits for a slot."""
 
 
 class SlotPort(Protocol):
@@ -77,16 +79,17 @@ class Slot(NamedTuple):
 class SharedPace:
     """One rate limit of an account, as one process of many sees it. To be made inside a running event loop.
 
-    `acquire` returns when a request may leave, and it has to leave then. *at_hand* tells how many requests wait for
-    their turn; more slots than that are not taken from the others.
+    `acquire` returns when a request may leave, and it has to leave then. A *rate* of ``None`` is no limit. *at_hand*
+    tells how many requests wait for their turn; more slots than that are not taken from the others.
     """
 
-    def __init__(self, rate: Rate, port: SlotPort, *, at_hand: Callable[[], int] | None = None) -> None:
+    def __init__(self, rate: Rate | None, port: SlotPort, *, at_hand: Callable[[], int] | None = None) -> None:
+        self._rate = rate
         self._port = port
         self._at_hand = at_hand
         self._thread = Workers(1, "batchvid-pace")
         self._loop = asyncio.get_running_loop()
-        self._spacing = Spacing.of(rate)
+        self._spacing = Spacing.of(rate or UNLIMITED)
         self._size = BlockSize(self._spacing.gap_s)
         self._clock = OtherClock()
         self._slots: deque[Slot] = deque()
@@ -108,8 +111,19 @@ class SharedPace:
 
     @property
     def is_limited(self) -> bool:
-        """Whether anybody ever has to wait."""
-        return True
+        """Whether anybody has to wait, as long as the limit is this one."""
+        return self._rate is not None
+
+    def limit(self, rate: Rate | None) -> None:
+        """Keep to this rate from now on, with what is held as well; who waits goes by it, too."""
+        if rate == self._rate:
+            return
+        before, self._rate = self._spacing.gap_s if self._rate else 0.0, rate
+        self._spacing = Spacing.of(rate or UNLIMITED)
+        self._size = BlockSize(self._spacing.gap_s)
+        if before and rate is not None and self._spacing.gap_s > before:
+            self._slots = deque(thinned(self._slots, before / self._spacing.gap_s))
+        self._wake()
 
     async def acquire(self, *, share: float = 1.0) -> None:
         """Wait until one more request may leave; raises `StorageError` when the database is away for long."""
@@ -154,6 +168,9 @@ class SharedPace:
         """Wait for the earliest slot that nobody has taken, and return exactly then."""
         while True:
             slot = await self._taken()
+            if slot is None:
+                self._sent.note(self._loop.time())
+                return
             try:
                 await asyncio.sleep(slot.at - self._loop.time())
             except asyncio.CancelledError:
@@ -165,10 +182,13 @@ class SharedPace:
                 self._sent.note(now)
                 return
 
-    async def _taken(self) -> Slot:
+    async def _taken(self) -> Slot | None:
+        """Wait for a slot and take it; ``None`` where none is needed."""
         self._empty_handed += 1
         try:
             while True:
+                if self._rate is None:
+                    return None
                 self._look(self._loop.time())
                 if self._slots:
                     return self._slots.popleft()
@@ -319,7 +339,7 @@ class SubmitPace(SharedPace):
     to get ready is learned.
     """
 
-    def __init__(self, rate: Rate, port: SlotPort, *, at_hand: Callable[[], int] | None = None) -> None:
+    def __init__(self, rate: Rate | None, port: SlotPort, *, at_hand: Callable[[], int] | None = None) -> None:
         super().__init__(rate, port, at_hand=at_hand)
         self._lead_s = LEAD_FIRST_S
         self._not_ready = 0
@@ -334,7 +354,7 @@ class SubmitPace(SharedPace):
         self._getting_ready.pop(asyncio.current_task(), None)
         self._not_ready += 1
         try:
-            while True:
+            while self._rate is not None:
                 now = self._loop.time()
                 self._look(now)
                 begins_at = self._begins_at(now)

@@ -99,6 +99,7 @@ class Worker:
         interrupts: Interrupts,
         open_manifest: Callable[[Worker, int], Awaitable[OpenManifest]],
         close_manifest: Callable[[Worker, Closing], Awaitable[None]],
+        heed: Callable[[Worker, int, frozenset[int]], Awaitable[None]],
         is_over: Callable[[], bool] | None,
         note: Callable[[str], None],
         warn: Callable[[str], None],
@@ -111,6 +112,8 @@ class Worker:
         self._interrupts = interrupts
         self._open_manifest = open_manifest
         self._close_manifest = close_manifest
+        self._heed = heed
+        """Keeps to the limits of these revisions of an account."""
         self._is_over = is_over
         self._note = note
         self._warn = warn
@@ -342,6 +345,7 @@ class Worker:
         self._alive_until = began + self._dead_s - MARGIN_S
         for number, standing in heard.standings.items():
             self._follow(number, standing, told[number])
+            await self._heed(self, number, heard.live[number])
         for one in heard.takeovers:
             self._warn(taken_over(one))
         if heard.takeovers:

@@ -182,6 +182,8 @@ class Heard:
     """What was taken from other workers since the last heartbeat."""
     ended: frozenset[int]
     """The revisions that are closed."""
+    live: dict[int, frozenset[int]]
+    """By account, the revisions that are not: the strictest of their limits hold for it."""
     outdated: str = ""
     """Why this worker is too old for the tables. It lives on while it drains, so that nobody takes over what it has."""
 
@@ -276,9 +278,10 @@ class Ledger:
             )
             over = frozenset(number for (number,) in ended)
             found = {one.account: self._stand(db, one) for one in sorted(reports, key=lambda one: one.account)}
+            live = _live(db, found)
             too_old = outdated(db, self._database)
         self._heard_at = since_boot()
-        return Heard(found, frozenset(lost), takeovers, over, too_old)
+        return Heard(found, frozenset(lost), takeovers, over, live, too_old)
 
     def _may_judge(self) -> bool:
         """Whether this worker has listened for long enough, without a pause, to tell that another one is dead.
@@ -494,6 +497,11 @@ class Ledger:
             account = scalar(db, "SELECT name FROM batchvid.accounts WHERE account = %s", found.account)
             return found, journal, account
 
+    def live(self, account: int) -> frozenset[int]:
+        """Return the revisions of an account that are not closed."""
+        with self._transaction() as db:
+            return _live(db, [account])[account]
+
     def polls(self, revision: int) -> int:
         """Return how many polls all workers have sent for a revision."""
         with self._transaction() as db:
@@ -673,3 +681,13 @@ def open_the_brakes(db: Connection, journal: int, account: int, budget: int | No
             " THEN '--max-cost' ELSE 'the budget' END WHERE journal = %(journal)s",
             {"journal": journal, "budget": budget, "cost": max_cost},
         )
+
+
+def _live(db: Connection, accounts: Iterable[int]) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {number: set() for number in accounts}
+    rows = db.execute(
+        "SELECT account, revision FROM batchvid.revisions WHERE ended_at IS NULL AND account = ANY(%s)", (list(found),)
+    )
+    for account, revision in rows:
+        found[account].add(revision)
+    return {account: frozenset(revisions) for account, revisions in found.items()}

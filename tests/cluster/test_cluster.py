@@ -14,6 +14,7 @@ import pytest
 
 from batchvid.domain.errors import Exit
 from tests.cluster.invariants import broken
+from tests.cluster.lab import most_in_any_second
 from tests.cluster.world import PRICE
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("cluster")
 
 DEAD_S = 3
+HEARD_WITHIN_S = 1.5
+"""A heartbeat later every worker knows of a manifest that was published."""
 QUICKLY = ("--dead-time", f"{DEAD_S}s")
 
 
@@ -82,6 +85,26 @@ def test_two_publishers_and_their_workers_never_go_over_the_budget(make_world: C
     assert world.number("SELECT count(*) FROM batchvid.revisions") == 1
     assert len(world.creates()) == 20
     assert broken(world.evidence(is_over=False)) == {}
+
+
+def test_the_strictest_of_two_manifests_of_an_account_holds_while_both_are_live(
+    make_world: Callable[..., World],
+) -> None:
+    """Whichever was published first, and for the workers of both; once the stricter one is over, the other goes on."""
+    world = make_world(store="folder")
+    world.sandbox()
+    world.manifest(150, submits="15/s")
+    world.manifest(12, name="slow", submits="2/s")
+    run = world.run(*QUICKLY, on="host-1")
+    world.until(lambda: len(world.creates()) >= 15, what="the first one is at work")
+    slow = world.run(*QUICKLY, name="slow", on="host-2")
+    assert (slow.wait().code, run.wait().code) == (Exit.OK, Exit.OK), slow.text + run.text
+    of_slow = [line["at"] for line in world.creates("slow")]
+    of_both = sorted(line["at"] for name in ("m", "slow") for line in world.creates(name))
+    from_s, to_s = of_slow[0] + HEARD_WITHIN_S, of_slow[-1]
+    assert most_in_any_second([at for at in of_both if from_s <= at <= to_s]) <= 3
+    assert most_in_any_second([at for at in of_both if at > to_s]) > 6
+    assert broken(world.evidence()) == {}
 
 
 def test_a_slice_that_comes_twice_is_not_done_beside_itself(make_world: Callable[..., World]) -> None:

@@ -204,6 +204,27 @@ def test_a_lower_share_slows_at_once(database: Database) -> None:
     assert run_with(database, Rate(50, 1), use, SharedPace) > 9 * 0.08 - 0.02
 
 
+@pytest.mark.parametrize("kind", [SharedPace, SubmitPace])
+def test_another_limit_holds_at_once(database: Database, kind: type[SharedPace]) -> None:
+    """For what is held, for what is asked for, and for who waits already."""
+
+    async def use(pace: SharedPace) -> tuple[float, bool]:
+        await moments_of(25, pace)
+        pace.limit(Rate(10, 1))
+        slowly = await moments_of(10, pace)
+        pace.limit(Rate(1, 3600))
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            waits = group.create_task(moments_of(2, pace))
+            await asyncio.sleep(BUSY_S)
+            was_waiting = not waits.done()
+            pace.limit(None)
+            await moments_of(1000, pace)
+        return slowly[-1] - slowly[0], was_waiting
+
+    slow_s, was_waiting = run_with(database, Rate(50, 1), use, kind)
+    assert (slow_s > 0.8, was_waiting) == (True, True)
+
+
 @pytest.mark.parametrize("wrong_s", [3600, -3600])
 def test_a_clock_that_was_set_stops_nobody(database: Database, wrong_s: float) -> None:
     """The next slot an hour ahead, or an hour ago: neither a wait of an hour nor a burst."""
