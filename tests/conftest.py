@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import av
 import pytest
@@ -12,13 +14,11 @@ from hypothesis import settings
 
 from tests import forked, postgres
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
-os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # what stands in a developer's own config file is nobody's test
 # An example's time says how busy the machine is, not what is wrong.
+os.environ["XDG_CONFIG_HOME"] = str(Path(tempfile.gettempdir(), "batchvid-tests-config"))
+"""What stands in a developer's own config file is nobody's test. Chromium keeps things there, too."""
 
 
 class MakeClip(Protocol):

@@ -108,7 +108,7 @@ def test_the_status_in_json_has_the_promised_fields_and_no_others(finished: Proj
     assert found["output"] == str(finished.out)
     assert found["counts"] == dict.fromkeys(STATES, 0) | {"done": 2, "failed": 1, "in_doubt": 1}
     assert found["money"] == {"spent": 1.2, "reserved": 0.4, "unproven": 0.0, "budget": 9.0}
-    assert [list(job) for job in found["jobs"]] == [[*JOB_FIELDS, "continues"]] * 4
+    assert [list(job) for job in found["jobs"]] == [[*JOB_FIELDS, "continues", "review"]] * 4
     kite, _, doomed, unsure = found["jobs"]
     assert (kite["id"], kite["state"], kite["path"], kite["price"]) == ("job-1", "done", "job-1.mp4", 0.4)
     assert kite["size_bytes"] == (finished.out / "job-1.mp4").stat().st_size
@@ -150,6 +150,7 @@ def test_an_export_has_one_row_a_job_with_its_prompt(finished: Project) -> None:
     """Both forms hold the same."""
     rows = list(csv.DictReader(io.StringIO(finished.batchvid("export", "m.yaml").out)))
     columns = ["prompt", "size", "seconds", "first_frame", "last_frame", "where", "continues"]
+    columns += ["verdict", "stars", "note", "reviewed_by", "reviewed_at"]
     assert list(rows[0]) == [*JOB_FIELDS, *columns]
     assert [row["state"] for row in rows] == ["done", "done", "failed", "in_doubt"]
     assert rows[0]["prompt"].startswith("=kite")

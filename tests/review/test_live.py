@@ -84,7 +84,7 @@ def test_two_reviewers_beside_a_run(browser: Browser, tmp_path: Path) -> None:
             assert ben.page.evaluate("(id) => byName.get('0/' + id).takes[0].by", name) == "Ana"
         ana.wait("() => counts.undecided === 7 && counts.running === 0")
         assert ana.page.evaluate("counts.fresh") == 8
-        assert "no run is under way" in ana.text("#live")
+        ana.wait("() => document.querySelector('#live').textContent.includes('no run is under way')")
         ben.pick("to judge")
         rejected = ben.names()[0]
         ben.page.evaluate("(id) => openClip(byName.get('0/' + id))", rejected)
