@@ -14,8 +14,8 @@ from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.lifecycle import SubmitRefused, SubmitStarted
-from batchvid.domain.limits import OnChange
+from batchvid.domain.lifecycle import SubmitRefused, SubmitStarted, SubmitUnsure
+from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.domain.plan import Action
 from batchvid.engine.planning import planned
 from batchvid.journal.sqlite import SqliteStore
@@ -187,6 +187,42 @@ def test_a_refused_request_is_not_sent_again_when_the_rejection_is_taken_back(ma
     decide(bench, "job-01", attempt=1)
     assert bench.run(jobs(1)).exit_code is Exit.OK
     assert len(bench.creates) == 2
+
+
+@pytest.mark.parametrize("next_run", [False, True])
+def test_a_doubt_is_not_bought_again_when_the_rejection_is_taken_back(
+    make_bench: MakeBench,
+    next_run: bool,  # noqa: FBT001 a table
+) -> None:
+    """Whether the manifest buys doubts again at once, or the run ended before it could."""
+    resubmit = replace(THRICE, in_doubt=InDoubt.RESUBMIT)
+    bench = make_bench(clips=each_another())
+    bench.run(jobs(1), resubmit)
+    bench.script({"on": "create", "times": 1, "reset": "after-effect"})
+    decide(bench, "job-01")
+    if next_run:
+        bench.run(jobs(1), THRICE)
+        decide(bench, "job-01", verdict=YES, attempt=1)
+        bench.run(jobs(1), resubmit)
+    else:
+        back = at_first(bench, SubmitUnsure, lambda: decide(bench, "job-01", verdict=YES, attempt=1))
+        bench.run(jobs(1), resubmit, meanwhile=back, checked=False)
+    assert len(bench.creates) == 2
+    decide(bench, "job-01", attempt=1)
+    bench.run(jobs(1), resubmit, checked=False)
+    assert len(bench.creates) == 3
+
+
+def test_what_a_person_opens_is_bought_whatever_was_decided(make_bench: MakeBench) -> None:
+    """The doubt behind a rejection that was taken back, by ``--resubmit-in-doubt``."""
+    bench = make_bench(clips=each_another())
+    bench.run(jobs(1), THRICE)
+    bench.script({"on": "create", "times": 1, "reset": "after-effect"})
+    decide(bench, "job-01")
+    bench.run(jobs(1), THRICE)
+    decide(bench, "job-01", verdict=YES, attempt=1)
+    bench.run(jobs(1), THRICE, resubmit_in_doubt=True, checked=False)
+    assert len(bench.creates) == 3
 
 
 def test_a_clip_that_is_rejected_during_a_run_is_bought_by_the_next_one(make_bench: MakeBench) -> None:
