@@ -317,6 +317,24 @@ def test_what_goes_on_from_a_rejected_clip_follows_on_change(make_bench: MakeBen
         assert bench.row("dive") == link
 
 
+def test_a_link_that_failed_unpaid_is_counted_behind_the_new_clip(make_bench: MakeBench) -> None:
+    """It is sent again behind a new clip, for which it has another content; the plan and the question know that."""
+    bad = {"error": {"message": "bad", "code": "x", "type": "invalid_request_error"}}
+    bench = make_bench({"on": "create", "prompt": "*dive*", "status": 400, "body": bad}, clips=each_another())
+    wanted = [job("kite"), after("kite", "dive"), after("dive", "land")]
+    bench.run(wanted, checked=False)
+    assert (bench.row("dive").state, len(bench.creates)) == (State.FAILED, 1)
+    decide(bench, "kite")
+    row = plan_of(bench, wanted)["dive"]
+    assert (row.action, row.submits, row.attempts, row.price_micros) == (Action.CHANGED, True, 2, PRICE)
+    assert row.reason == "after kite; failed before, nothing was paid, and its content is new"
+    bench.script()
+    planned_for = [row.job_id for row in plan_of(bench, wanted).values() if row.submits]
+    bench.run(wanted, checked=False)
+    assert len(bench.creates) == 1 + len(planned_for) == 4
+    assert not [row for row in plan_of(bench, wanted).values() if row.submits]
+
+
 def test_a_rejected_link_goes_on_from_the_clip_that_is_made_with_it(make_bench: MakeBench) -> None:
     """Both are rejected: the second waits for the new first."""
     bench = make_bench(clips=each_another())
