@@ -175,7 +175,7 @@ def taken_back(journal: Journal, *, progress: Progress, reopening: Sequence[life
     A refused request, a task that failed, or a doubt that the manifest buys again, leaves the job open although it was
     opened for a rejection. What a person opened since is wanted whatever was decided.
     """
-    told = [(progress.attempt, one.reason, one.by_person) for one in reopening]
+    told: list[tuple[int, Any, bool]] = [(progress.attempt, one.reason, one.by_person) for one in reopening]
     if not told or not (is_for_rejection(told[0][1]) or told[0][2]):
         events = journal.events(progress.job_id, kinds=["Reopened", "ClipSaved"], newest_first=True)
         since = takewhile(lambda one: one.kind == "Reopened", events)
