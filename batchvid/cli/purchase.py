@@ -72,9 +72,10 @@ def accepted(
         return list(manifests)
     for one in manifests:
         as_run(one, options)  # what keeps it from beginning is told before a person is asked
-    offers = [
-        _offer(one, name, options) for one, name in zip(manifests, named, strict=True) if not _is_held_by_another(one)
-    ]
+    if all(map(_is_held_by_another, manifests)):
+        return list(manifests)
+    # The output of one among them may be free again once the person has answered: it is part of the question.
+    offers = [_offer(one, name, options) for one, name in zip(manifests, named, strict=True)]
     cost = cost_together([(one.plan, one.money) for one in offers], **_bounds(options))
     unpriced = unbounded(offers, options)
     if not cost.jobs and not unpriced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchvid.storage.state import hold
 from tests.cli.test_doubts import on_a_terminal
 
 if TYPE_CHECKING:
@@ -112,6 +113,22 @@ def test_several_manifests_are_one_question(project: Project) -> None:
     assert "m.yaml: submits 2 jobs for $0.80, at most $0.50 by what may be spent" in ran[1]
     assert "n.yaml: submits 1 job for $0.40, at most $0.80 with second attempts" in ran[1]
     assert "Together: 3 jobs for $1.20, at most $1.30 by what may be spent" in ran[1]
+    assert project.creates() == {}
+
+
+def test_a_manifest_whose_output_is_held_is_part_of_the_question(project: Project) -> None:
+    """The other run may be over before the person answers; where every one is held, nobody is asked."""
+    project.manifest("kite")
+    project.manifest("wave", "foam", name="n.yaml")
+    with hold(project.folder / "out" / "n"):
+        ran = on_a_terminal(
+            project, "run", "m.yaml", "n.yaml", "--no-report", answers=[("Submit these 3 jobs? [y/N]", "n")]
+        )
+        assert ran[0] == 5, ran
+        assert "n.yaml: submits 2 jobs for $0.80, at most $1.60 with second attempts" in ran[1]
+        code, shown = on_a_terminal(project, "run", "n.yaml", "--no-report", answers=[])
+        assert code == 75, shown
+        assert "[y/N]" not in shown
     assert project.creates() == {}
 
 
