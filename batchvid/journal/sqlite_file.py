@@ -53,6 +53,7 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.reopening import rejection
 from batchvid.domain.text import clean
 from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, sync_folder, write_whole
 
@@ -583,7 +584,11 @@ def question(journal: JournalReader, wanted: Collection[str], *, path: Path, was
 def _is_work_left(journal: JournalReader, wanted: Collection[str]) -> bool:
     if next(journal.open_progress(), None) is not None:
         return True
-    return not journal.states().keys() >= set(wanted)
+    if not journal.states().keys() >= set(wanted):
+        return True
+    decisions = journal.decisions()  # a rejected clip is bought again
+    ids = sorted({job_id for (job_id, _), one in decisions.items() if one.is_rejection})
+    return any(rejection(row, decisions) is not None for row in journal.progress_of(ids))
 
 
 def _remembered(journal: JournalReader) -> Home | None:
