@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from batchvid.storage.state import hold
 from tests.cli.test_doubts import on_a_terminal
 
@@ -114,6 +116,17 @@ def test_several_manifests_are_one_question(project: Project) -> None:
     assert "n.yaml: submits 1 job for $0.40, at most $0.80 with second attempts" in ran[1]
     assert "Together: 3 jobs for $1.20, at most $1.30 by what may be spent" in ran[1]
     assert project.creates() == {}
+
+
+@pytest.mark.parametrize(("what", "flag"), [("doomed", "--retry-failed"), ("unsure", "--resubmit-in-doubt")])
+def test_a_renamed_job_that_is_opened_again_is_part_of_the_question(project: Project, what: str, flag: str) -> None:
+    """The run moves it to its new id first, and then opens it."""
+    path = project.manifest(what, "kite", attempts="1")
+    project.batchvid("run", "m.yaml", "--no-report")
+    path.write_text(path.read_text().replace("job-1", "renamed"))
+    most = "m.yaml: submits 1 job for $0.40 at most"
+    ran = on_a_terminal(project, "run", "m.yaml", flag, "--no-report", answers=[("Submit this job? [y/N]", "n")])
+    assert (ran[0], most in ran[1]) == (5, True), ran
 
 
 def test_a_manifest_whose_output_is_held_is_part_of_the_question(project: Project) -> None:
