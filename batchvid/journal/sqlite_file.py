@@ -436,6 +436,8 @@ def beside(path: Path) -> Iterator[sqlite3.Connection]:
             refuse_older(db, path)
             make_durable(db, path)
             yield db
+            if not _is_there(path, file):
+                raise StorageError(f"the journal {path} was moved away just now, and not all may be kept: do it again")
             told = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('clean', 'session')"))
             holds = holds and told.get("clean") == "1" and told.get("session") == found.get("session") is not None
             if holds:
@@ -443,8 +445,15 @@ def beside(path: Path) -> Iterator[sqlite3.Connection]:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where somebody reads just now, the seal does not hold
         finally:
             db.close()
-        if holds and identity(path) == file:
+        if holds and _is_there(path, file):
             seal(path, service=found.get("service"), session=found["session"])
+
+
+def _is_there(path: Path, file: tuple[int, int]) -> bool:
+    """Whether this very file is still at *path*."""
+    with suppress(FileNotFoundError):
+        return identity(path) == file
+    return False
 
 
 @contextmanager
