@@ -190,8 +190,8 @@ def _offer(manifest: Manifest, named: str, options: RunOptions) -> Offer:
     """Return what a run would do, as far as that can be read without holding the output."""
     from batchvid.domain.dependencies import DependencyGraph
     from batchvid.domain.identity import NOBODY
-    from batchvid.domain.reopening import reopenings
-    from batchvid.engine.planning import as_moved, identity_of, planned
+    from batchvid.domain.reopening import reopenings, reopens_done
+    from batchvid.engine.planning import as_moved, identity_of, lost_of, planned
     from batchvid.storage.output import Output
 
     jobs = {job.id: job for job in manifest.jobs}
@@ -209,7 +209,11 @@ def _offer(manifest: Manifest, named: str, options: RunOptions) -> Offer:
             found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
             rows = as_moved(journal.progress_in_brief(), found)  # the run moves them first, and then opens them
         again = reopenings(chosen, rows, options=options, limits=manifest.limits)
-        made, money = planned(manifest, journal, rebuy=options.rebuy, again=again, only=only)
+        lost: dict[str, str] = {}
+        if reopens_done(options, manifest.limits) and DependencyGraph(manifest.jobs):
+            # A clip that is fetched again may have other bytes: then what goes on from it has another content.
+            lost = {job_id: why for job_id, why in lost_of(manifest, journal).items() if job_id not in again}
+        made, money = planned(manifest, journal, rebuy=options.rebuy, lost=lost, again=again, only=only)
         bought = {row.job_id for row in made.rows if row.submits}
         resembling = frozenset(new for new, _ in found.resembling if new in bought)
     return Offer(manifest, named, made, money, resembling, unread)

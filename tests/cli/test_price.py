@@ -129,6 +129,18 @@ def test_a_renamed_job_that_is_opened_again_is_part_of_the_question(project: Pro
     assert (ran[0], most in ran[1]) == (5, True), ran
 
 
+def test_what_goes_on_from_a_clip_that_is_fetched_again_is_part_of_the_question(project: Project) -> None:
+    """Where what changed is bought again: the service may send the clip with other bytes."""
+    path = project.manifest("=kite", "gull", on_change="rebuy")
+    path.write_text(path.read_text().replace("{id: job-2,", "{id: job-2, continues: job-1,"))
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    (project.out / "job-1.mp4").unlink()
+    ran = on_a_terminal(project, "run", "m.yaml", "--no-report", answers=[("Submit this job? [y/N]", "n")])
+    assert ran[0] == 5, ran
+    assert "job-1 is made again; bought again (on_change: rebuy)" in ran[1]
+    assert set(project.creates().values()) == {1}
+
+
 def test_a_manifest_whose_output_is_held_is_part_of_the_question(project: Project) -> None:
     """The other run may be over before the person answers; where every one is held, nobody is asked."""
     project.manifest("kite")
