@@ -61,7 +61,7 @@ def collect_command(
     What is there already stays; a clip that is not approved any more is taken away again. A file that this command did
     not put there, or that was changed since, is never touched: it is told, and the exit code is 8.
     """
-    from batchvid.engine.collecting import Became, Folder, approved, names_of
+    from batchvid.engine.collecting import Became, Folder, approved, names_of, not_there
 
     loaded = load(manifest, output=output, database=database)
     clips, into = Output.of(loaded).clips, folder.absolute()
@@ -75,7 +75,8 @@ def collect_command(
         raise ConfigError(f"nothing was ever run into {loaded.place}: there is nothing to collect")
     with journal:
         takes = approved(loaded, journal, clips)
-    target = Folder(into, loaded.place, clips, loaded.output if link else None)
+        only_here = not_there(loaded, journal, takes)
+    target = Folder(into, loaded.place, clips, loaded.output if link else None, only_here)
     counts = dict.fromkeys(Became, 0)
     for one in target.collect(takes, names_of(takes, loaded.jobs, named)):
         counts[one.became] += 1

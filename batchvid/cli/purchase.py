@@ -25,6 +25,7 @@ from batchvid.engine.target import as_run, journal_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from batchvid.domain.job import Progress
     from batchvid.domain.limits import RunOptions
     from batchvid.domain.plan import Cost, Plan, PlanRow
     from batchvid.domain.results import Money
@@ -72,9 +73,10 @@ def accepted(
         return list(manifests)
     for one in manifests:
         as_run(one, options)  # what keeps it from beginning is told before a person is asked
-    offers = [
-        _offer(one, name, options) for one, name in zip(manifests, named, strict=True) if not _is_held_by_another(one)
-    ]
+    if all(map(_is_held_by_another, manifests)):
+        return list(manifests)
+    # The output of one among them may be free again once the person has answered: it is part of the question.
+    offers = [_offer(one, name, options) for one, name in zip(manifests, named, strict=True)]
     cost = cost_together([(one.plan, one.money) for one in offers], **_bounds(options))
     unpriced = unbounded(offers, options)
     if not cost.jobs and not unpriced:
@@ -188,8 +190,9 @@ def unbounded(offers: Sequence[Offer], options: RunOptions) -> int:
 def _offer(manifest: Manifest, named: str, options: RunOptions) -> Offer:
     """Return what a run would do, as far as that can be read without holding the output."""
     from batchvid.domain.dependencies import DependencyGraph
-    from batchvid.domain.reopening import reopenings
-    from batchvid.engine.planning import identity_of, planned
+    from batchvid.domain.identity import NOBODY
+    from batchvid.domain.reopening import reopenings, reopens_done
+    from batchvid.engine.planning import as_moved, identity_of, lost_of, planned
     from batchvid.storage.output import Output
 
     jobs = {job.id: job for job in manifest.jobs}
@@ -201,14 +204,19 @@ def _offer(manifest: Manifest, named: str, options: RunOptions) -> Offer:
     except BatchvidError as error:  # one of an older batchvid, which the run migrates; of any other the run tells
         journal, unread = None, str(error)
     with journal or nullcontext():
-        rows = () if journal is None else journal.progress_in_brief()
-        again = reopenings(chosen, rows, options=options, limits=manifest.limits)
-        made, money = planned(manifest, journal, rebuy=options.rebuy, again=again, only=only)
-        resembling: frozenset[str] = frozenset()
+        found = NOBODY
+        rows: Iterator[Progress] = iter(())
         if journal is not None:
             found = identity_of(manifest.jobs, DependencyGraph(manifest.jobs), journal, Output.of(manifest).clips)
-            bought = {row.job_id for row in made.rows if row.submits}
-            resembling = frozenset(new for new, _ in found.resembling if new in bought)
+            rows = as_moved(journal.progress_in_brief(), found)  # the run moves them first, and then opens them
+        again = reopenings(chosen, rows, options=options, limits=manifest.limits)
+        lost: dict[str, str] = {}
+        if reopens_done(options, manifest.limits) and DependencyGraph(manifest.jobs):
+            # A clip that is fetched again may have other bytes: then what goes on from it has another content.
+            lost = {job_id: why for job_id, why in lost_of(manifest, journal).items() if job_id not in again}
+        made, money = planned(manifest, journal, rebuy=options.rebuy, lost=lost, again=again, only=only)
+        bought = {row.job_id for row in made.rows if row.submits}
+        resembling = frozenset(new for new, _ in found.resembling if new in bought)
     return Offer(manifest, named, made, money, resembling, unread)
 
 

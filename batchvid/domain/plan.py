@@ -123,11 +123,17 @@ def plan(
     and attempt.
     """
     dependencies = DependencyGraph(jobs)
-    rows, orphans = _standings(jobs, progress, limits, in_chains=dependencies.ids, decisions=decisions)
+    kept: dict[str, Progress] = {}
+    rows, orphans = _standings(jobs, progress, limits, in_chains=dependencies.ids, kept=kept, decisions=decisions)
     if only is not None:
         rows = [row if row.job_id in only else _sent_by_no_one(row) for row in rows]
     for index in dependencies.in_order():
-        rows[index] = _behind(rows[index], jobs[index], rows[dependencies.parent[index]], limits)
+        job, above = jobs[index], rows[dependencies.parent[index]]
+        known = kept.get(job.id) if only is None or job.id in only else None
+        if known is not None and known.state is State.FAILED and not known.attempt and _comes(above):
+            rows[index] = _reopened_behind(rows[index], job, above, limits)
+        else:
+            rows[index] = _behind(rows[index], job, above, limits)
     _tell_identity(rows, identity)
     waits = [
         typical_s(job.timing_class)
@@ -160,16 +166,16 @@ def _standings(
     limits: Limits,
     *,
     in_chains: Collection[str],
+    kept: dict[str, Progress],
     decisions: Mapping[tuple[str, int], Decision],
 ) -> tuple[list[PlanRow], list[PlanRow]]:
     """Return the row of each job by itself, in the order of *jobs*, and those of the orphans.
 
-    Only the progress of jobs *in_chains* is kept meanwhile: all that a journal holds would fill a small machine.
+    Only the progress of jobs *in_chains* is *kept*: all that a journal holds would fill a small machine.
     """
     job_of = {job.id: job for job in jobs}
     found: dict[str, PlanRow] = {}
     orphans = []
-    kept: dict[str, Progress] = {}
     for known in progress:
         job = job_of.get(known.job_id)
         if job is None:
@@ -197,7 +203,7 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
     """Return the row of a job that continues another, seen with what would become of that other."""
     if above.state is State.DONE and not above.submits:
         return row
-    comes = above.submits or above.action is Action.RUNNING
+    comes = _comes(above)
     if row.state is State.DONE and not row.submits:
         if not comes:
             return row
@@ -217,6 +223,19 @@ def _behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
         _sent_by_no_one(row),
         reason=f"waits for {above.job_id}, which {WAITED_FOR.get(above.action, 'cannot come either')}",
     )
+
+
+def _comes(above: PlanRow) -> bool:
+    """Whether a run may make the clip that others go on from."""
+    return above.submits or above.action is Action.RUNNING
+
+
+def _reopened_behind(row: PlanRow, job: Job, above: PlanRow, limits: Limits) -> PlanRow:
+    """Return the row of a job that failed before anything was paid, and has another content behind a new clip."""
+    return replace(
+        row, action=Action.CHANGED, submits=True, reason=_joined(f"after {above.job_id}", FAILED_UNPAID),
+        price_micros=job.price_micros, attempts=limits.attempts,
+    )  # fmt: skip
 
 
 def _tell_identity(rows: list[PlanRow], identity: Identity) -> None:
@@ -308,7 +327,7 @@ def _standing(known: Progress, job: Job, limits: Limits) -> tuple[Action, bool, 
             since = "changed since it was submitted; collected as it was" if changed else ""
             return Action.RUNNING, False, _joined("deferred by the last run" if known.parked else "", since, why)
         case State.FAILED if changed and known.attempt == 0:
-            return Action.CHANGED, True, "failed before, nothing was paid, and its content is new"
+            return Action.CHANGED, True, FAILED_UNPAID
         case State.FAILED:
             return Action.FAILED, False, _joined(why, "its content has changed since" if changed else "")
         case State.DONE if changed and limits.on_change is OnChange.REBUY:
@@ -319,6 +338,7 @@ def _standing(known: Progress, job: Job, limits: Limits) -> tuple[Action, bool, 
             return Action.DONE, False, ""
 
 
+FAILED_UNPAID = "failed before, nothing was paid, and its content is new"
 WAITED_FOR = {
     Action.FAILED: "failed",
     Action.IN_DOUBT: "is in doubt",

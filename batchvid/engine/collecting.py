@@ -84,6 +84,16 @@ def approved(manifest: Manifest, journal: JournalReader, clips: ClipStore) -> li
     return [take for job_id in ids for take in found.get(job_id, ()) if take.verdict is Verdict.APPROVED]
 
 
+def not_there(manifest: Manifest, journal: JournalReader, takes: Sequence[Take]) -> frozenset[tuple[str, int]]:
+    """Return the approved clips that are not among the *takes*, because they are not in the output, by job and attempt.
+
+    What was collected of them may be all that is left of a paid clip.
+    """
+    ids, found = {job.id for job in manifest.jobs}, {(take.job_id, take.attempt) for take in takes}
+    liked = {about for about, one in journal.decisions().items() if one.verdict is Verdict.APPROVED}
+    return frozenset(about for about in liked - found if about[0] in ids)
+
+
 def names_of(takes: Sequence[Take], jobs: Sequence[Job], template: Template) -> list[str]:
     """Return the name of each take, by the template; raises `ConfigError` where two would have one name."""
     by_id, groups = {job.id: job for job in jobs}, takes_by_first(jobs)
@@ -121,6 +131,8 @@ class Folder:
     clips: ClipStore
     source: Path | None
     """Where the clips lie, to be linked; ``None``: they are copied."""
+    only_here: frozenset[tuple[str, int]] = frozenset()
+    """The approved clips that the output has no more, by job and attempt: what was collected of them stays."""
 
     def collect(self, takes: Sequence[Take], names: Sequence[str]) -> Iterator[Collected]:
         """Put these takes there under these names, and remove what was put there and is not among them. Blocks.
@@ -212,6 +224,9 @@ class Folder:
                 found = _status(folder, file)
                 if found is None:
                     return None
+                if (told.get("id"), told.get("attempt")) in self.only_here:
+                    listed[name] = told
+                    return Collected(name, Became.REFUSED, None, "its clip is not in the output any more: it stays")
                 if told.get("file") != _mark(found):
                     return Collected(name, Became.REFUSED, None, "it was changed since it was collected, and stays")
                 os.unlink(file, dir_fd=folder)

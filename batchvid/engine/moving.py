@@ -41,7 +41,7 @@ from batchvid.storage.state import drop_owner, set_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from batchvid.journal.base import Journal, JournalStore
+    from batchvid.journal.base import Journal, JournalReader, JournalStore
     from batchvid.journal.postgres import PostgresStore
     from batchvid.journal.sqlite import SqliteStore
     from batchvid.manifest.model import Manifest
@@ -68,7 +68,8 @@ def move_into_database(manifest: Manifest, *, note: Callable[[str], None]) -> in
             owner = owner_record(manifest, number)
             jobs = _fill(target, journal, before=partial(set_owner, manifest.output, owner))
         _take_along(Output.of(here).state, Output.of(manifest).state)
-        source.put_away()
+        with source.put_away().read() or nullcontext() as moved:
+            _carry_decisions(moved, target)
     return jobs
 
 
@@ -95,6 +96,8 @@ def move_back(manifest: Manifest, *, note: Callable[[str], None]) -> int:
                 late = [one for one in late if journal.owner_of_task(one.task_id) is None]
                 _take_along(Output.of(manifest).state, Output.of(here).state, late)
                 journal.meta_set(MOVED_TO, str(target.path))
+                source.await_decisions()
+                _carry_decisions(journal, target)
         drop_owner(manifest.output)
     return jobs
 
@@ -158,6 +161,16 @@ def _fill(target: JournalStore, source: Journal, *, before: Callable[[], None] =
             copy.fill(source, remarks=remarks, at=time.time())
         copy.seal()
         return sum(copy.counts().values())
+
+
+def _carry_decisions(source: JournalReader | None, target: JournalStore) -> None:
+    """Keep in *target* what was decided while the journal was copied: who decides needs no lock of the output."""
+    with target.read() or nullcontext() as copy:
+        if source is None or copy is None:
+            return
+        told, known = ([one for _, one in journal.decisions_after(0)] for journal in (source, copy))
+    if len(told) > len(known) and told[: len(known)] == known:
+        target.decide(told[len(known) :])
 
 
 def _take_along(source: StateFolder, target: StateFolder, late: Iterable[Orphan] = ()) -> None:

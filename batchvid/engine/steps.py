@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urljoin
 
@@ -173,14 +174,15 @@ NOT_HEARD_OF = "this worker was not heard of for too long, so another one may ha
 def taken_back(journal: Journal, *, progress: Progress, reopening: Sequence[life.Reopened]) -> int | None:
     """Return the attempt whose clip was rejected, wherefore the job is open, and is not any more; ``None``: go on.
 
-    A refused request, or a task that failed, leaves the job pending although it was opened for a rejection.
+    A refused request, a task that failed, or a doubt that the manifest buys again, leaves the job open although it was
+    opened for a rejection. What a person opened since is wanted whatever was decided.
     """
-    attempt, reason = progress.attempt, reopening[0].reason if reopening else None
-    if reason is None:
-        last = next(journal.events(progress.job_id, kinds=["Reopened", "ClipSaved"], newest_first=True), None)
-        if last is None or last.kind != "Reopened":
-            return None
-        attempt, reason = last.attempt, last.data.get("reason")
+    told: list[tuple[int, Any, bool]] = [(progress.attempt, one.reason, one.by_person) for one in reopening]
+    if not told or not (is_for_rejection(told[0][1]) or told[0][2]):
+        events = journal.events(progress.job_id, kinds=["Reopened", "ClipSaved"], newest_first=True)
+        since = takewhile(lambda one: one.kind == "Reopened", events)
+        told += [(one.attempt, one.data.get("reason"), one.data.get("by_person", True)) for one in since]
+    attempt, reason, _ = next((one for one in told if is_for_rejection(one[1]) or one[2]), (0, None, False))
     if not is_for_rejection(reason):
         return None
     found = journal.decisions([progress.job_id]).get((progress.job_id, attempt))

@@ -72,6 +72,7 @@ from batchvid.journal.postgres_db import (
     keep_timeline,
     migrate,
     newest_version,
+    one_who_decides,
     progress_row,
     refuse_moved,
     refuse_older,
@@ -195,9 +196,19 @@ class PostgresStore(Place, JournalStore):
             check_server(db, self.database)
             refuse_older(check_version(db, self.database), self)
             number = self._existing(db)
-            refuse_moved(db, number, self)
             check_timeline(db, self.database, keeps=False)
-            keep_decisions(db, number, decisions)
+            with one_who_decides(db, number):
+                refuse_moved(db, number, self)
+                keep_decisions(db, number, decisions)
+
+    def await_decisions(self) -> None:
+        """Wait for who decides just now. Whoever begins later finds where the journal is then."""
+        with (
+            closing(self.database.connect()) as db,
+            self.database.translated(),
+            one_who_decides(db, self._existing(db)),
+        ):
+            pass
 
     def is_current(self, db: Connection) -> bool:
         """Whether the journal is there, in tables of this version."""

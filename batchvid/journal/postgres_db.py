@@ -523,17 +523,23 @@ def decision_of(row: Sequence[Any]) -> Decision:
     return Decision(job_id, attempt, at, by, None if verdict is None else Verdict(verdict), stars, note)
 
 
-def keep_decisions(db: Connection, number: int, decisions: Sequence[Decision]) -> None:
-    """Keep what persons decided, all of it or nothing; who decides about the same journal comes before or after.
+@contextmanager
+def one_who_decides(db: Connection, number: int) -> Iterator[None]:
+    """Hold a transaction in which nobody else decides about this journal: others come before or after it.
 
     So a smaller number is never committed later.
     """
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(f"decisions {number}")])
-        for one in decisions:
-            job_id, attempt, *said = decision_row(one)
-            if not db.execute(KEEP_DECISION, (*said, number, job_id, attempt)).rowcount:
-                raise unknown(one)
+        yield
+
+
+def keep_decisions(db: Connection, number: int, decisions: Sequence[Decision]) -> None:
+    """Keep what persons decided, all of it or nothing, within `one_who_decides`."""
+    for one in decisions:
+        job_id, attempt, *said = decision_row(one)
+        if not db.execute(KEEP_DECISION, (*said, number, job_id, attempt)).rowcount:
+            raise unknown(one)
 
 
 def copy_rows(db: Connection, number: int, source: JournalReader, *, at: float) -> None:

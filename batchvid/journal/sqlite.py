@@ -172,11 +172,13 @@ class SqliteStore(JournalStore):
                 "over"
             ) from None
 
-    def put_away(self) -> None:
-        """Rename the file of a closed journal, so that nothing goes on with it."""
+    def put_away(self) -> SqliteStore:
+        """Rename the file of a closed journal, so that nothing goes on with it; return it as it is then."""
+        there = self.path.with_name(MOVED_FILE)
         with doing(f"rename {self.path}"):
-            self.path.rename(self.path.with_name(MOVED_FILE))
-            sync_folder(self.path.parent)
+            self.path.rename(there)
+            sync_folder(there.parent)
+        return SqliteStore(there)
 
     def read(self) -> SqliteReader | None:
         """Open the journal for reading; ``None`` when there is none."""

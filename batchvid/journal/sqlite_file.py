@@ -53,6 +53,7 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.reopening import rejection
 from batchvid.domain.text import clean
 from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, sync_folder, write_whole
 
@@ -458,6 +459,8 @@ def beside(path: Path) -> Iterator[sqlite3.Connection]:
             refuse_older(db, path)
             make_durable(db, path)
             yield db
+            if not _is_there(path, file):
+                raise StorageError(f"the journal {path} was moved away just now, and not all may be kept: do it again")
             told = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('clean', 'session')"))
             holds = holds and told.get("clean") == "1" and told.get("session") == found.get("session") is not None
             if holds:
@@ -465,8 +468,15 @@ def beside(path: Path) -> Iterator[sqlite3.Connection]:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where somebody reads just now, the seal does not hold
         finally:
             db.close()
-        if holds and identity(path) == file:
+        if holds and _is_there(path, file):
             seal(path, service=found.get("service"), session=found["session"])
+
+
+def _is_there(path: Path, file: tuple[int, int]) -> bool:
+    """Whether this very file is still at *path*."""
+    with suppress(FileNotFoundError):
+        return identity(path) == file
+    return False
 
 
 @contextmanager
@@ -606,7 +616,11 @@ def question(journal: JournalReader, wanted: Collection[str], *, path: Path, was
 def _is_work_left(journal: JournalReader, wanted: Collection[str]) -> bool:
     if next(journal.open_progress(), None) is not None:
         return True
-    return not journal.states().keys() >= set(wanted)
+    if not journal.states().keys() >= set(wanted):
+        return True
+    decisions = journal.decisions()  # a rejected clip is bought again
+    ids = sorted({job_id for (job_id, _), one in decisions.items() if one.is_rejection})
+    return any(rejection(row, decisions) is not None for row in journal.progress_of(ids))
 
 
 def _remembered(journal: JournalReader) -> Home | None:

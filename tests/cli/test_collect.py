@@ -84,6 +84,24 @@ def test_nobody_elses_file_is_touched(reviewed: Project) -> None:
     assert collect(reviewed).code == 0
 
 
+@pytest.mark.parametrize("how", [(), ("--link",)])
+def test_the_last_copy_of_a_paid_clip_stays(reviewed: Project, how: tuple[str, ...]) -> None:
+    """An earlier attempt is approved and collected, and then its clip is deleted from the output."""
+    reviewed.batchvid("reject", "m.yaml", "job-2", "--note", "no")
+    reviewed.batchvid("run", "m.yaml", "--no-report")
+    reviewed.batchvid("approve", "m.yaml", "job-2", "--attempt", "1")
+    assert collect(reviewed, *how).code == 0
+    final = reviewed.folder / "final"
+    (reviewed.out / "job-2.attempt-1.mp4").unlink()
+    for _ in range(2):
+        found = collect(reviewed, *how)
+        assert (found.code, found.err) == (8, "job-2.mp4: its clip is not in the output any more: it stays\n"), found
+        assert names(final) == ["job-1.mp4", "job-2.mp4", "job-3.mp4"]
+    reviewed.batchvid("approve", "m.yaml", "job-2", "--attempt", "1", "--clear")
+    assert collect(reviewed, *how).code == 0
+    assert names(final) == ["job-1.mp4", "job-3.mp4"]
+
+
 def test_two_outputs_share_a_folder(reviewed: Project) -> None:
     """What another one has collected is not taken away."""
     collect(reviewed, "--name", "a/{id}.mp4")

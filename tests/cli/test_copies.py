@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,28 @@ def test_a_person_says_that_the_copy_is_the_one_that_goes_on(project: Project) -
     assert before <= 4
     assert set(project.creates().values()) == {1}
     assert project.batchvid("run", "m.yaml", "--no-report", "--output", COPY).code == moved.code
+
+
+def test_a_rejected_clip_is_left_to_do_for_both_copies(project: Project) -> None:
+    """The run was killed when all was done; both copies would buy the clip again."""
+    project.manifest("kite", "endless")
+    run = project.start("run", "m.yaml", "--no-report")
+    read_until(run, "saved")
+    run.kill()
+    ended(run)
+    project.manifest("kite")
+    with closing(sqlite3.connect(project.state / "journal.db")) as db, db:
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.executescript(
+            "DELETE FROM events WHERE job_id = 'job-2'; DELETE FROM attempts WHERE job_id = 'job-2';"
+            "DELETE FROM jobs WHERE job_id = 'job-2'"
+        )
+    assert project.batchvid("reject", "m.yaml", "job-1", "--note", "six fingers").code == 0
+    shutil.copytree(project.out, project.folder / COPY)
+    copy = project.batchvid("run", "m.yaml", "--no-report", "--output", COPY)
+    assert (copy.code, "was copied or moved here" in copy.err) == (8, True), copy
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    assert sum(number for prompt, number in project.creates().items() if "kite" in prompt) == 2
 
 
 def test_a_terminal_is_asked(project: Project) -> None:

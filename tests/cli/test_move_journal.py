@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import batchvid
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import ConfigError
 from batchvid.engine import moving
 from batchvid.engine.belonging import claim
-from batchvid.engine.target import journal_of
+from batchvid.engine.target import journal_in_database, journal_of
 from batchvid.journal.postgres_db import Database, scalar
+from batchvid.journal.sqlite import SqliteStore
 from tests.cli.project import ended, read_until
 
 if TYPE_CHECKING:
@@ -137,6 +139,33 @@ def test_a_move_that_is_cut_off_is_done_again(
     assert (moved.code, "moved the journal with 3 jobs" in moved.out) == (0, True), moved
     assert project.batchvid("run", "m.yaml", *([] if back else flags)).code == 4
     assert (project.states() if back else states_in(project, url)) == STATES
+    assert project.creates() == paid
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_what_is_decided_meanwhile_goes_along(
+    project: Project, url: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rejection that is taken back just then must not buy the clip again."""
+    paid, back = ran_beside(project), way == "back"
+    monkeypatch.setenv("HOME", str(project.folder))
+    manifest = batchvid.load(project.folder / "m.yaml", base_url=project.service.api, database=url)
+    done_id = next(job_id for job_id, state in project.states().items() if state == "done")
+    assert project.batchvid("reject", "m.yaml", done_id, "--note", "no").code == 0
+    flags = ["--database", url]
+    if back:
+        moving.move_into_database(manifest, note=lambda _: None)
+    take_along = moving._take_along
+
+    def decide_too(*given: Any) -> None:
+        take_along(*given)
+        store = journal_in_database(manifest) if back else SqliteStore(project.state / "journal.db")
+        store.decide([Decision(done_id, 1, 1_800_000_000.0, "ada", Verdict.APPROVED)])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "_take_along", decide_too)
+        (moving.move_back if back else moving.move_into_database)(manifest, note=lambda _: None)
+    assert project.batchvid("run", "m.yaml", *([] if back else flags)).code == 4
     assert project.creates() == paid
 
 

@@ -6,6 +6,9 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
+from batchvid.storage.state import hold
 from tests.cli.test_doubts import on_a_terminal
 
 if TYPE_CHECKING:
@@ -114,6 +117,45 @@ def test_several_manifests_are_one_question(project: Project) -> None:
     assert "m.yaml: submits 2 jobs for $0.80, at most $0.50 by what may be spent" in ran[1]
     assert "n.yaml: submits 1 job for $0.40, at most $0.80 with second attempts" in ran[1]
     assert "Together: 3 jobs for $1.20, at most $1.30 by what may be spent" in ran[1]
+    assert project.creates() == {}
+
+
+@pytest.mark.parametrize(("what", "flag"), [("doomed", "--retry-failed"), ("unsure", "--resubmit-in-doubt")])
+def test_a_renamed_job_that_is_opened_again_is_part_of_the_question(project: Project, what: str, flag: str) -> None:
+    """The run moves it to its new id first, and then opens it."""
+    path = project.manifest(what, "kite", attempts="1")
+    project.batchvid("run", "m.yaml", "--no-report")
+    path.write_text(path.read_text().replace("job-1", "renamed"))
+    most = "m.yaml: submits 1 job for $0.40 at most"
+    ran = on_a_terminal(project, "run", "m.yaml", flag, "--no-report", answers=[("Submit this job? [y/N]", "n")])
+    assert (ran[0], most in ran[1]) == (5, True), ran
+
+
+def test_what_goes_on_from_a_clip_that_is_fetched_again_is_part_of_the_question(project: Project) -> None:
+    """Where what changed is bought again: the service may send the clip with other bytes."""
+    path = project.manifest("=kite", "gull", on_change="rebuy")
+    path.write_text(path.read_text().replace("{id: job-2,", "{id: job-2, continues: job-1,"))
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    (project.out / "job-1.mp4").unlink()
+    ran = on_a_terminal(project, "run", "m.yaml", "--no-report", answers=[("Submit this job? [y/N]", "n")])
+    assert ran[0] == 5, ran
+    assert "job-1 is made again; bought again (on_change: rebuy)" in ran[1]
+    assert set(project.creates().values()) == {1}
+
+
+def test_a_manifest_whose_output_is_held_is_part_of_the_question(project: Project) -> None:
+    """The other run may be over before the person answers; where every one is held, nobody is asked."""
+    project.manifest("kite")
+    project.manifest("wave", "foam", name="n.yaml")
+    with hold(project.folder / "out" / "n"):
+        ran = on_a_terminal(
+            project, "run", "m.yaml", "n.yaml", "--no-report", answers=[("Submit these 3 jobs? [y/N]", "n")]
+        )
+        assert ran[0] == 5, ran
+        assert "n.yaml: submits 2 jobs for $0.80, at most $1.60 with second attempts" in ran[1]
+        code, shown = on_a_terminal(project, "run", "n.yaml", "--no-report", answers=[])
+        assert code == 75, shown
+        assert "[y/N]" not in shown
     assert project.creates() == {}
 
 

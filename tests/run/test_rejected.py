@@ -14,8 +14,8 @@ from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.dependencies import bound
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
-from batchvid.domain.lifecycle import SubmitRefused, SubmitStarted
-from batchvid.domain.limits import OnChange
+from batchvid.domain.lifecycle import SubmitRefused, SubmitStarted, SubmitUnsure
+from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.domain.plan import Action
 from batchvid.engine.planning import planned
 from batchvid.journal.sqlite import SqliteStore
@@ -189,6 +189,42 @@ def test_a_refused_request_is_not_sent_again_when_the_rejection_is_taken_back(ma
     assert len(bench.creates) == 2
 
 
+@pytest.mark.parametrize("next_run", [False, True])
+def test_a_doubt_is_not_bought_again_when_the_rejection_is_taken_back(
+    make_bench: MakeBench,
+    next_run: bool,  # noqa: FBT001 a table
+) -> None:
+    """Whether the manifest buys doubts again at once, or the run ended before it could."""
+    resubmit = replace(THRICE, in_doubt=InDoubt.RESUBMIT)
+    bench = make_bench(clips=each_another())
+    bench.run(jobs(1), resubmit)
+    bench.script({"on": "create", "times": 1, "reset": "after-effect"})
+    decide(bench, "job-01")
+    if next_run:
+        bench.run(jobs(1), THRICE)
+        decide(bench, "job-01", verdict=YES, attempt=1)
+        bench.run(jobs(1), resubmit)
+    else:
+        back = at_first(bench, SubmitUnsure, lambda: decide(bench, "job-01", verdict=YES, attempt=1))
+        bench.run(jobs(1), resubmit, meanwhile=back, checked=False)
+    assert len(bench.creates) == 2
+    decide(bench, "job-01", attempt=1)
+    bench.run(jobs(1), resubmit, checked=False)
+    assert len(bench.creates) == 3
+
+
+def test_what_a_person_opens_is_bought_whatever_was_decided(make_bench: MakeBench) -> None:
+    """The doubt behind a rejection that was taken back, by ``--resubmit-in-doubt``."""
+    bench = make_bench(clips=each_another())
+    bench.run(jobs(1), THRICE)
+    bench.script({"on": "create", "times": 1, "reset": "after-effect"})
+    decide(bench, "job-01")
+    bench.run(jobs(1), THRICE)
+    decide(bench, "job-01", verdict=YES, attempt=1)
+    bench.run(jobs(1), THRICE, resubmit_in_doubt=True, checked=False)
+    assert len(bench.creates) == 3
+
+
 def test_a_clip_that_is_rejected_during_a_run_is_bought_by_the_next_one(make_bench: MakeBench) -> None:
     """What a run does is what its plan said."""
     bench = make_bench()
@@ -279,6 +315,24 @@ def test_what_goes_on_from_a_rejected_clip_follows_on_change(make_bench: MakeBen
     assert len(bench.creates) == 3 + rebuy
     if not rebuy:
         assert bench.row("dive") == link
+
+
+def test_a_link_that_failed_unpaid_is_counted_behind_the_new_clip(make_bench: MakeBench) -> None:
+    """It is sent again behind a new clip, for which it has another content; the plan and the question know that."""
+    bad = {"error": {"message": "bad", "code": "x", "type": "invalid_request_error"}}
+    bench = make_bench({"on": "create", "prompt": "*dive*", "status": 400, "body": bad}, clips=each_another())
+    wanted = [job("kite"), after("kite", "dive"), after("dive", "land")]
+    bench.run(wanted, checked=False)
+    assert (bench.row("dive").state, len(bench.creates)) == (State.FAILED, 1)
+    decide(bench, "kite")
+    row = plan_of(bench, wanted)["dive"]
+    assert (row.action, row.submits, row.attempts, row.price_micros) == (Action.CHANGED, True, 2, PRICE)
+    assert row.reason == "after kite; failed before, nothing was paid, and its content is new"
+    bench.script()
+    planned_for = [row.job_id for row in plan_of(bench, wanted).values() if row.submits]
+    bench.run(wanted, checked=False)
+    assert len(bench.creates) == 1 + len(planned_for) == 4
+    assert not [row for row in plan_of(bench, wanted).values() if row.submits]
 
 
 def test_a_rejected_link_goes_on_from_the_clip_that_is_made_with_it(make_bench: MakeBench) -> None:
