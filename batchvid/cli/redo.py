@@ -19,8 +19,10 @@ from batchvid.domain.job import State
 from batchvid.domain.plan import left_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from batchvid.domain.job import Job
     from batchvid.domain.limits import Limits
     from batchvid.journal.base import Journal
 
@@ -47,6 +49,7 @@ def redo_command(manifest: Path, ids: tuple[str, ...], *, yes: bool, output: str
             stands = "new" if job_id not in rows else word(rows[job_id].state)
             if stands != State.DONE:
                 raise click.UsageError(f"job {job_id!r} is {stands}: only a finished clip can be made once more")
+        _refuse_too_dear([jobs[job_id] for job_id in chosen], journal, loaded.limits)
         cost = cost_in(journal, [jobs[job_id] for job_id in chosen], loaded.limits)
         tell(
             f"{count(len(chosen), 'clip')} would be made once more, for {cost_words(cost)}"
@@ -65,9 +68,23 @@ def redo_command(manifest: Path, ids: tuple[str, ...], *, yes: bool, output: str
     return Exit.OK
 
 
+def _refuse_too_dear(jobs: Sequence[Job], journal: Journal, limits: Limits) -> None:
+    """Raise ``click.UsageError`` for more than the budget can pay: such a job would stay open for ever."""
+    left, price = _left_micros(journal, limits), sum(job.price_micros or 0 for job in jobs)
+    if left is not None and price > left:
+        raise click.UsageError(
+            f"nothing was changed: {count(len(jobs), 'clip')} would cost {money(price)}, and {money(left)} of the "
+            "budget is left: raise limits.budget, or name fewer"
+        )
+
+
 def _left(journal: Journal, limits: Limits) -> str:
-    left = left_micros(replace(journal.money(), budget_micros=limits.budget_micros))
+    left = _left_micros(journal, limits)
     return "" if left is None else f" ({money(left)} of the budget is left)"
+
+
+def _left_micros(journal: Journal, limits: Limits) -> int | None:
+    return left_micros(replace(journal.money(), budget_micros=limits.budget_micros))
 
 
 REASON = "batchvid redo"

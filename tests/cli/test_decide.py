@@ -230,6 +230,16 @@ def test_redo_tells_the_price_keeps_the_old_clip_and_is_refused_beside_a_run(rev
     ended(run)
 
 
+def test_redo_opens_nothing_that_the_budget_cannot_pay(reviewed: Project) -> None:
+    """Such a job would be pending for ever, although its clip is there."""
+    path = reviewed.folder / "m.yaml"
+    path.write_text(path.read_text("utf-8").replace("budget: 9.0", "budget: 1.7"), encoding="utf-8")
+    said = reviewed.batchvid("redo", "m.yaml", "job-*", "--yes")
+    assert (said.code, "3 clips would cost $1.20, and $0.50 of the budget is left" in said.err) == (2, True), said
+    assert set(reviewed.states().values()) == {"done"}
+    assert reviewed.batchvid("redo", "m.yaml", "job-2", "--yes").code == 0
+
+
 def test_another_task_of_an_attempt_is_another_clip(reviewed: Project) -> None:
     """Whoever adopts one takes back what was decided about the clip before: it must not be bought again."""
     reviewed.batchvid("reject", "m.yaml", "job-1", "--note", "no")
