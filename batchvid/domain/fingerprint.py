@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,12 +44,39 @@ def fingerprint(text_fields: Iterable[tuple[str, str]], frame_hashes: Iterable[s
     Each part is preceded by its length, so that no two different requests
     can run together into the same bytes.
     """
-    parts = [b"batchvid-fingerprint-1\n"]
-    for name, value in sorted(text_fields):
-        key, text = name.encode(), value.encode()
-        parts.append(b"%d:%b%d:%b" % (len(key), key, len(text), text))
-    parts.extend(b"frame:" + frame.encode() for frame in frame_hashes)
+    parts = [
+        _BEGINNING,
+        *(_part(name) + _part(value) for name, value in sorted(text_fields)),
+        *map(_frame, frame_hashes),
+    ]
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+_BEGINNING = b"batchvid-fingerprint-1\n"
+
+
+def _part(text: str) -> bytes:
+    data = text.encode()
+    return b"%d:%b" % (len(data), data)
+
+
+def _frame(frame_hash: str) -> bytes:
+    return b"frame:" + frame_hash.encode()
+
+
+def _of_plain(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str]) -> str:
+    """Return the same `fingerprint` quicker, where most requests differ in their first field alone: the prompt."""
+    (name, value), *others = text_fields
+    before, behind = _around(name, tuple(others), tuple(frame_hashes))
+    return hashlib.sha256(before + _part(value) + behind).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _around(name: str, others: tuple[tuple[str, str], ...], frame_hashes: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return what is hashed before the value of the field *name*, which no other has, and what behind it."""
+    before = [_BEGINNING, *(_part(key) + _part(value) for key, value in sorted(others) if key < name), _part(name)]
+    behind = [*(_part(key) + _part(value) for key, value in sorted(others) if key > name), *map(_frame, frame_hashes)]
+    return b"".join(before), b"".join(behind)
 
 
 def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -57,8 +85,11 @@ def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str])
     Texts were once sent as they were written. What was paid then is the same content still, whether it was written
     as *text_fields* are now or in NFD throughout.
     """
-    if all(value.isascii() for _, value in text_fields):
-        return fingerprint(text_fields, frame_hashes), ()
+    for _, value in text_fields:
+        if not value.isascii():
+            break
+    else:
+        return _of_plain(text_fields, frame_hashes), ()
     composed, decomposed = (
         [(name, unicodedata.normalize(form, value)) for name, value in text_fields] for form in ("NFC", "NFD")
     )
