@@ -220,7 +220,9 @@ def _spans(lines: Sequence[str], number: int) -> Iterator[tuple[int, int]]:
         stop = last.start() if last else len(line.rstrip("\r"))
         brackets = len(line[one.end() : stop]) - len(line[one.end() : stop].rstrip("]} \t"))
         spans += [(one.end(), stop - inside) for inside in range(brackets, -1, -1)]
-    yield from ((begin, end) for begin, end in spans if line[begin] not in "{[" or _BRACES_AND_MORE.match(line, begin))
+    for begin, end in spans:
+        if begin < min(end, len(line)) and (line[begin] not in "{[" or _BRACES_AND_MORE.match(line, begin)):
+            yield begin, end
 
 
 def _end(lines: Sequence[str], number: int, *, column: int) -> int:

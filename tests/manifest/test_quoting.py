@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchvid.manifest.quoting import quoted
@@ -243,6 +243,7 @@ def test_what_is_quoted_reads_as_what_it_was(text: str) -> None:
     assert Document(f"a: {written}", name="x").tree == {"a": text}
 
 
+@example("{\n#")
 @given(st.text("ab:#'\"[]{}&*!|>%@`,-? \n\\", min_size=1, max_size=60))
 def test_whatever_is_written_there_is_a_manifest_or_a_mistake(text: str) -> None:
     """No input is a bug."""
