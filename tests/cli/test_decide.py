@@ -176,6 +176,20 @@ def test_what_was_decided_is_told_everywhere_and_taken_back(reviewed: Project) -
     assert "approved" not in reviewed.batchvid("status", "m.yaml").out
 
 
+def test_an_approved_clip_is_exported_without_the_one_that_it_continues(project: Project) -> None:
+    """The clip before it may have been rejected since: that is another row, and the table is whole all the same."""
+    manifest = project.manifest("kite", "dive", budget="9.00")
+    manifest.write_text(manifest.read_text("utf-8").replace("{id: job-2,", "{id: job-2, continues: job-1,"), "utf-8")
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    assert project.batchvid("approve", "m.yaml", "job-2").code == 0
+    assert project.batchvid("reject", "m.yaml", "job-1", "--note", "dark").code == 0
+    for form in ("csv", "jsonl"):
+        ran = project.batchvid("export", "m.yaml", "--approved", "--format", form)
+        assert (ran.code, ran.err) == (0, ""), ran
+        assert "job-2.mp4" in ran.out
+        assert "job-1.mp4" not in ran.out
+
+
 def test_verify_brings_a_stale_sidecar_up_to_date(reviewed: Project) -> None:
     """One that could not be written when the person decided is a warning, and the decision is kept."""
     path = reviewed.out / "job-1.json"
