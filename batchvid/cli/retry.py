@@ -76,9 +76,10 @@ def confirmed(question: str) -> bool:
     try:
         return click.confirm(question, default=False, err=True)
     except click.Abort:
-        if sys.stdin is not None and sys.stdin.isatty():
-            raise
         complain("")  # ends the line of the question
+        if sys.stdin is not None and sys.stdin.isatty():
+            complain("nothing was changed")
+            raise
         raise click.UsageError("not a terminal: add --yes") from None
 
 
