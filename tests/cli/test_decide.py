@@ -131,7 +131,7 @@ def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
     """What was rejected before stays rejected, and the sum of it is told with each further rejection."""
     reviewed.batchvid("reject", "m.yaml", "job-1", "--note", "six fingers")
     said = reviewed.batchvid("reject", "m.yaml", "job-3", "--note", "no boat")
-    assert "buys 1 job again, for $0.40 at most; with those rejected before 2 jobs: batchvid run m.yaml" in said.out, (
+    assert "buys 1 job again, for $0.40 at most; 2 jobs with those rejected before: batchvid run m.yaml" in said.out, (
         said
     )
     said = reviewed.batchvid("approve", "m.yaml", "--undecided", "--stars", "3")
