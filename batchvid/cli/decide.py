@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import database_option, json_option, load, manifest_argument, output_option
+from batchvid.cli.options import database_option, json_option, load, manifest_argument, never_run, output_option
 from batchvid.cli.output.advice import NAMED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, job_name, word
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.decision import STARS_MAX, Decision, Verdict
-from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import matching
 from batchvid.domain.records import dollars, review
@@ -182,7 +182,7 @@ def rows_of(manifest: Manifest) -> dict[str, Progress]:
         store.decide(())  # a journal of an older batchvid is brought up to date
     journal = store.read()
     if journal is None:
-        raise ConfigError(f"nothing was ever run into {manifest.place}: there is no clip to decide about")
+        raise never_run(manifest, "there is no clip to decide about")
     with journal:
         return {row.job_id: row for row in journal.progress_of([job.id for job in manifest.jobs])}
 

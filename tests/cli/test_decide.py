@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,19 @@ def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
     again = reviewed.batchvid("approve", "m.yaml", "--undecided")
     assert (again.code, again.out) == (0, "every finished clip has a verdict: nothing was changed\n"), again
     assert reviewed.batchvid("approve", "m.yaml").code == 2
+
+
+def test_after_a_rehearsal_alone_its_output_is_named(project: Project) -> None:
+    """Who rehearses first looks at those clips; the flag that is told works as it stands."""
+    project.manifest("kite")
+    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--no-report").code == 0
+    for command in (("approve", "m.yaml", "job-1"), ("redo", "m.yaml", "job-1", "-y"), ("collect", "m.yaml", "final")):
+        never = project.batchvid(*command)
+        assert never.code == 78, never
+        flags = shlex.split(never.err.partition("its rehearsal is another output: add ")[2])
+        assert flags[0] == "--output", never
+        ran = project.batchvid(*command, *flags)
+        assert ran.code == 0, ran
 
 
 def test_only_a_clip_that_is_there_can_be_judged(project: Project) -> None:
