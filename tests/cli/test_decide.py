@@ -145,6 +145,15 @@ def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
     assert reviewed.batchvid("approve", "m.yaml").code == 2
 
 
+def test_a_rejection_without_money_left_is_no_bound_of_nothing(project: Project) -> None:
+    """It said "buys 1 job again, for $0.40, at most $0.00", which no run does."""
+    project.manifest("kite", budget="0.40")
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    said = project.batchvid("reject", "m.yaml", "job-1", "--note", "x")
+    assert "again, for $0.40, of which nothing may be spent: batchvid run m.yaml" in said.out, said
+    assert "$0.40, of which nothing may be spent" in project.batchvid("plan", "m.yaml").out
+
+
 def test_after_a_rehearsal_alone_its_output_is_named(project: Project) -> None:
     """Who rehearses first looks at those clips; the flag that is told works as it stands."""
     project.manifest("kite")
