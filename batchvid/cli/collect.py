@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import database_option, json_option, load, manifest_argument, output_option
+from batchvid.cli.options import database_option, json_option, load, manifest_argument, never_run, output_option
 from batchvid.cli.output.text import count
 from batchvid.cli.streams import complain, tell
-from batchvid.domain.errors import ConfigError, Exit
+from batchvid.domain.errors import Exit
 from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
 from batchvid.manifest.templates import file_name
@@ -72,7 +72,7 @@ def collect_command(
     named = _template(template)
     journal = journal_of(loaded).read()
     if journal is None:
-        raise ConfigError(f"nothing was ever run into {loaded.place}: there is nothing to collect")
+        raise never_run(loaded, "there is nothing to collect")
     with journal:
         takes = approved(loaded, journal, clips)
         only_here = not_there(loaded, journal, takes)

@@ -69,8 +69,12 @@ def config_lines(config: Config) -> Iterator[str]:
     yield f"{path}: {text.count(len(config.profiles), 'profile')}"
     for name, layer in config.profiles.items():
         mark = " (of manifests that name none)" if name == config.default else ""
-        told = [f"{key} {clean(str(value), SHOWN)}" for key, value in _told(layer).items() if value]
-        yield f"  {clean(name, SHOWN)}{mark}: {', '.join(told) or 'empty'}"
+        told = [f"{key} {clean(_words(value), SHOWN)}" for key, value in _told(layer).items() if value]
+        yield f"  {clean(name, SHOWN)}{mark}: {'; '.join(told) or 'empty'}"
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def config_json(config: Config) -> dict[str, Any]:

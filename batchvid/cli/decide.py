@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import database_option, json_option, load, manifest_argument, output_option
+from batchvid.cli.options import database_option, json_option, load, manifest_argument, never_run, output_option
 from batchvid.cli.output.advice import NAMED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, job_name, word
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.decision import STARS_MAX, Decision, Verdict
-from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import matching
 from batchvid.domain.records import dollars, review
@@ -53,7 +53,7 @@ attempt_option = click.option(
     help="Decide about the clip of this paid attempt, kept beside. The default is the clip that the job has now.",
 )
 stars_option = click.option("--stars", type=click.IntRange(0, STARS_MAX), help="How good it is.")
-note_option = click.option("--note", default="", metavar="TEXT", help="Why, for people; a rejection shows it.")
+note_option = click.option("--note", default="", metavar="TEXT", help="Why, for people; reject needs it.")
 by_option = click.option("--by", metavar="NAME", help="Who decides. The default is the name of the user account.")
 clear_option = click.option("--clear", is_flag=True, help="Take back what was decided, with stars and note.")
 
@@ -182,7 +182,7 @@ def rows_of(manifest: Manifest) -> dict[str, Progress]:
         store.decide(())  # a journal of an older batchvid is brought up to date
     journal = store.read()
     if journal is None:
-        raise ConfigError(f"nothing was ever run into {manifest.place}: there is no clip to decide about")
+        raise never_run(manifest, "there is no clip to decide about")
     with journal:
         return {row.job_id: row for row in journal.progress_of([job.id for job in manifest.jobs])}
 
@@ -240,7 +240,7 @@ def follow_lines(found: Consequences, typed: str, *, is_held: bool) -> Iterator[
     if bought:
         when = "The run after the one that is going on" if is_held else "The next run"
         behind = f", {len(found.followers):,} of them behind another" if found.followers else ""
-        more = f"; with those rejected before {found.in_all:,} jobs" if found.in_all > bought else ""
+        more = f"; {found.in_all:,} jobs with those rejected before" if found.in_all > bought else ""
         told = f"{count(bought, 'job')} again{behind}, for {cost_words(found.cost)}{more}"
         yield f"{when} buys {told}: {command('run', typed)}"
     if found.kept:

@@ -60,8 +60,9 @@ def export_command(
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the locale's encoding may lack what is in a prompt
     progress, decisions = read_journal(loaded)[0], read_decisions(loaded)
-    jobs = [job for job in loaded.jobs if not approved or _is_approved(progress.get(job.id), decisions)]
-    rows = records(EXPORT, jobs, progress, decisions)
+    told = {job.id for job in loaded.jobs if not approved or _is_approved(progress.get(job.id), decisions)}
+    # All jobs go in: one that continues another is told only beside that other, whatever was decided about it.
+    rows = (row for row in records(EXPORT, loaded.jobs, progress, decisions) if row["id"] in told)
     lines = map(json.dumps, rows) if form == "jsonl" else _csv_lines(rows, safe_cells=safe_cells)
     for first in lines:
         tell("\n".join([first, *itertools.islice(lines, ROWS_AT_ONCE - 1)]))

@@ -32,14 +32,18 @@ ID_MAX, WHEN_CHARS, PRICE_CHARS = 40, 19, 7
 UNDER_WAY = frozenset({State.RUNNING, State.READY})
 WRITTEN = {"deferred": DEFERRED, "in-doubt": State.IN_DOUBT}
 """What people write for a state, beside its own name."""
+SAID = ("done", "ready", "running", "submitting", "pending", "deferred", "failed", "in_doubt")
 
 
 class _StateName(click.Choice[str]):
-    """A state by its name, with its other spellings."""
+    """A state by its name, with its other spellings; said as people write it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name that the states have here."""
-        return super().convert(WRITTEN.get(str(value).lower(), value), param, ctx)
+        name = WRITTEN.get(str(value).lower(), str(value).lower())
+        if name not in self.choices:
+            self.fail(f"{value!r} is no state: write {', '.join(SAID[:-1])} or {SAID[-1]}", param, ctx)
+        return super().convert(name, param, ctx)
 
 
 @click.command("list")
@@ -50,7 +54,7 @@ class _StateName(click.Choice[str]):
     type=_StateName([*(str(name) for name in ORDER)], case_sensitive=False),
     metavar="STATE",
     multiple=True,
-    help="Only jobs that are done, ready, running, submitting, pending, deferred, failed or in_doubt; may be repeated.",
+    help=f"Only jobs that are {', '.join(SAID[:-1])} or {SAID[-1]}; may be repeated.",
 )
 @click.option("--only", metavar="GLOB", multiple=True, help="Only jobs whose id matches, such as 'kite*'.")
 @output_option

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import time
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -281,6 +282,22 @@ dead_time_option = click.option(
     envvar=f"{PREFIX}DEAD_TIME",
     help="Take over what a worker has that was not heard of for so long; the same on all machines.",
 )
+
+
+def rehearsed(manifest: Manifest) -> str | None:
+    """Return the output of the manifest's rehearsals, where these are all that was run; ``None`` elsewhere."""
+    from batchvid.engine.api import in_rehearsal
+    from batchvid.engine.target import is_rehearsal
+
+    rehearsal = in_rehearsal(manifest)
+    return rehearsal.place if is_rehearsal(rehearsal) and not journal_of(manifest).exists() else None
+
+
+def never_run(manifest: Manifest, so: str) -> ConfigError:
+    """Return what is raised where nothing was ever run, and *so* cannot be done; a rehearsal that is there is named."""
+    place = rehearsed(manifest)
+    more = "" if place is None else f"; its rehearsal is another output: add --output {shlex.quote(place)}"
+    return ConfigError(f"nothing was ever run into {manifest.place}: {so}{more}")
 
 
 def load(

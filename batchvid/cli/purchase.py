@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batchvid.manifest.model import Manifest
 
 
+NOT_BEGUN = "batchvid: not begun, and nothing was sent"
 ROWS_SHOWN = 8
 """Jobs of a manifest that get a line before the question; ``batchvid plan`` lists them all."""
 REASON_SHOWN = 160
@@ -83,7 +84,11 @@ def accepted(
         return list(manifests)
     for line in offer_lines(offers, cost, options):
         complain(line)
-    return _answered(list(manifests), offers, cost, unpriced)
+    try:
+        return _answered(list(manifests), offers, cost, unpriced)
+    except click.Abort:
+        complain(f"\n{NOT_BEGUN}")  # on a line of its own, not behind the question
+        raise
 
 
 def is_at_terminal() -> bool:

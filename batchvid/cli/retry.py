@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchvid.cli.options import database_option, load, manifest_argument, output_option
+from batchvid.cli.options import database_option, load, manifest_argument, never_run, output_option
 from batchvid.cli.output.advice import LISTED_AT_MOST, command
 from batchvid.cli.output.text import cost_words, count, why, word
 from batchvid.cli.streams import complain, tell
 from batchvid.domain import lifecycle as life
-from batchvid.domain.errors import ConfigError, Exit, OutputBusyError
+from batchvid.domain.errors import Exit, OutputBusyError
 from batchvid.domain.job import State
 from batchvid.domain.plan import cost_again, left_micros
 from batchvid.domain.records import DEFERRED, standing
@@ -45,7 +45,7 @@ def writing(manifest: Manifest) -> Iterator[Journal]:
 
     store = journal_of(manifest)
     if not store.exists():
-        raise ConfigError(f"nothing was ever run into {manifest.place}: no job can be reopened or adopted")
+        raise never_run(manifest, "no job can be reopened or adopted")
     output, at = Output.of(manifest), time.time()
     refused = None
     with store.lock(), store.open(service=None) as journal:
@@ -76,9 +76,10 @@ def confirmed(question: str) -> bool:
     try:
         return click.confirm(question, default=False, err=True)
     except click.Abort:
-        if sys.stdin is not None and sys.stdin.isatty():
-            raise
         complain("")  # ends the line of the question
+        if sys.stdin is not None and sys.stdin.isatty():
+            complain("nothing was changed")
+            raise
         raise click.UsageError("not a terminal: add --yes") from None
 
 

@@ -22,7 +22,7 @@ from batchvid.cli.options import (
     service_options,
     window_end,
 )
-from batchvid.cli.purchase import accepted
+from batchvid.cli.purchase import NOT_BEGUN, accepted
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError, Exit
 from batchvid.engine.target import SANDBOX_SPEED
@@ -218,7 +218,7 @@ def run_command(
         wanted = accepted(loaded, names, options, yes=yes, as_json=as_json)
         if wanted is None:
             ending.add(Exit.STOPPED, "not begun: it was not accepted")
-            complain("batchvid: not begun, and nothing was sent")
+            complain(NOT_BEGUN)
             return ending.code
         if held_back := sum(len(one.jobs) for one in loaded) - sum(len(one.jobs) for one in wanted):
             ending.add(Exit.STOPPED, f"held back, as was wished: {held_back}")

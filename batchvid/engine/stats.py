@@ -568,7 +568,7 @@ class Watching:
         self._store = store
         self._wall = wall
         self._limits = expected(manifest.limits, learned())
-        self._statistics = WatchStatistics(manifest.jobs, self._limits)
+        self._statistics = self._fresh()
         self._journal: JournalReader | None = None
         self._seen = 0
         self._money = money_of(None, manifest.limits)
@@ -609,14 +609,19 @@ class Watching:
             at=at, run_since=since, money=self._money, timings=self._timings, machines=self._machines
         )
 
+    def _fresh(self) -> WatchStatistics:
+        """Return what counts from the beginning; also of what was never run, the account is known."""
+        made = WatchStatistics(self._manifest.jobs, self._limits)
+        made.account = self._manifest.base_url, self._manifest.key_env
+        return made
+
     def _begin(self, at: float) -> None:
         journal = self._journal = self._store.read()
         if journal is None:
             return
         submits = self._statistics.submits
-        self._statistics = WatchStatistics(self._manifest.jobs, self._limits)
+        self._statistics = self._fresh()
         self._statistics.sandbox = journal.meta_get("service") == SANDBOX
-        self._statistics.account = self._manifest.base_url, self._manifest.key_env
         recent, self._seen = [], journal.settled()
         for event in journal.events(newest_first=True):
             if event.at < at - MINUTE_S:

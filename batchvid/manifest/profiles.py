@@ -44,9 +44,13 @@ class Config:
         if name is None or name == NO_PROFILE:
             return None
         if name not in self.profiles:
-            where = "there is no config file, as HOME is not set" if self.path is None else f"{self.path} has none"
             known = f"; it has {', '.join(self.profiles)}" if self.profiles else ""
-            raise ConfigError(f"there is no profile {name!r}: {where} of that name{known}")
+            where = f"{self.path} has none of that name{known}"
+            if self.path is None:
+                where = "there is no config file, as HOME is not set"
+            elif not self.path.exists():
+                where = f"there is no {self.path}; batchvid config shows what it could hold"
+            raise ConfigError(f"there is no profile {name!r}: {where}")
         return name
 
 

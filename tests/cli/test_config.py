@@ -129,7 +129,7 @@ def test_a_profile_that_is_not_there_is_never_passed_over(project: Project, more
     flags = () if more else ("--profile", "studio")
     ran = project.batchvid("run", "m.yaml", *flags)
     assert ran.code == 78, ran
-    assert "there is no profile 'studio'" in ran.err
+    assert f"there is no profile 'studio': there is no {project.folder}/.config/batchvid/config.yaml" in ran.err
     without = project.batchvid("run", "m.yaml", *flags, HOME=None)
     assert (without.code, "HOME is not set" in without.err) == (78, True), without
 
@@ -141,8 +141,8 @@ def test_what_stands_in_it_is_shown(project: Project) -> None:
     assert "It could hold:" in project.batchvid("config").out
     configured(project, STUDIO.format(api="https://gateway.example/v1"))
     shown = project.batchvid("config").out
-    assert "house (of manifests that name none): prices ['veo3-fast']" in shown
-    assert "studio: base_url https://gateway.example/v1, key_env STUDIO_KEY" in shown
+    assert "house (of manifests that name none): prices veo3-fast" in shown
+    assert "studio: base_url https://gateway.example/v1; key_env STUDIO_KEY" in shown
     assert project.batchvid("config", "--show").out == where.read_text("utf-8")
     told = json.loads(project.batchvid("config", "--json").out)
     assert (told["profile"], told["exists"], list(told["profiles"])) == ("house", True, ["house", "studio"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
     """What was rejected before stays rejected, and the sum of it is told with each further rejection."""
     reviewed.batchvid("reject", "m.yaml", "job-1", "--note", "six fingers")
     said = reviewed.batchvid("reject", "m.yaml", "job-3", "--note", "no boat")
-    assert "buys 1 job again, for $0.40 at most; with those rejected before 2 jobs: batchvid run m.yaml" in said.out, (
+    assert "buys 1 job again, for $0.40 at most; 2 jobs with those rejected before: batchvid run m.yaml" in said.out, (
         said
     )
     said = reviewed.batchvid("approve", "m.yaml", "--undecided", "--stars", "3")
@@ -142,6 +143,28 @@ def test_all_that_nobody_has_judged_is_approved(reviewed: Project) -> None:
     again = reviewed.batchvid("approve", "m.yaml", "--undecided")
     assert (again.code, again.out) == (0, "every finished clip has a verdict: nothing was changed\n"), again
     assert reviewed.batchvid("approve", "m.yaml").code == 2
+
+
+def test_a_rejection_without_money_left_is_no_bound_of_nothing(project: Project) -> None:
+    """It said "buys 1 job again, for $0.40, at most $0.00", which no run does."""
+    project.manifest("kite", budget="0.40")
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    said = project.batchvid("reject", "m.yaml", "job-1", "--note", "x")
+    assert "again, for $0.40, of which nothing may be spent: batchvid run m.yaml" in said.out, said
+    assert "$0.40, of which nothing may be spent" in project.batchvid("plan", "m.yaml").out
+
+
+def test_after_a_rehearsal_alone_its_output_is_named(project: Project) -> None:
+    """Who rehearses first looks at those clips; the flag that is told works as it stands."""
+    project.manifest("kite")
+    assert project.batchvid("run", "m.yaml", "--sandbox", "--sandbox-speed", "400", "--no-report").code == 0
+    for command in (("approve", "m.yaml", "job-1"), ("redo", "m.yaml", "job-1", "-y"), ("collect", "m.yaml", "final")):
+        never = project.batchvid(*command)
+        assert never.code == 78, never
+        flags = shlex.split(never.err.partition("its rehearsal is another output: add ")[2])
+        assert flags[0] == "--output", never
+        ran = project.batchvid(*command, *flags)
+        assert ran.code == 0, ran
 
 
 def test_only_a_clip_that_is_there_can_be_judged(project: Project) -> None:
@@ -174,6 +197,20 @@ def test_what_was_decided_is_told_everywhere_and_taken_back(reviewed: Project) -
     assert reviews(reviewed)["job-1"] is None
     assert "review" not in sidecar(reviewed, "job-1.json")
     assert "approved" not in reviewed.batchvid("status", "m.yaml").out
+
+
+def test_an_approved_clip_is_exported_without_the_one_that_it_continues(project: Project) -> None:
+    """The clip before it may have been rejected since: that is another row, and the table is whole all the same."""
+    manifest = project.manifest("kite", "dive", budget="9.00")
+    manifest.write_text(manifest.read_text("utf-8").replace("{id: job-2,", "{id: job-2, continues: job-1,"), "utf-8")
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    assert project.batchvid("approve", "m.yaml", "job-2").code == 0
+    assert project.batchvid("reject", "m.yaml", "job-1", "--note", "dark").code == 0
+    for form in ("csv", "jsonl"):
+        ran = project.batchvid("export", "m.yaml", "--approved", "--format", form)
+        assert (ran.code, ran.err) == (0, ""), ran
+        assert "job-2.mp4" in ran.out
+        assert "job-1.mp4" not in ran.out
 
 
 def test_verify_brings_a_stale_sidecar_up_to_date(reviewed: Project) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchvid.storage.state import hold
-from tests.cli.test_doubts import on_a_terminal
+from tests.cli.test_doubts import CTRL_C, on_a_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +85,17 @@ def test_a_terminal_shows_what_is_bought_and_asks_once(project: Project) -> None
     code, shown = on_a_terminal(project, "run", "m.yaml", answers=[("Submit these 2 jobs? [y/N]", "y")])
     assert code == 0, shown
     assert sum(project.creates().values()) == 3
+
+
+@pytest.mark.parametrize("answer", [CTRL_C, "\x04"])
+def test_ctrl_c_and_the_end_of_the_input_at_the_question_send_nothing_and_say_so(project: Project, answer: str) -> None:
+    """On a line of its own: a shell's next prompt must not stand behind the question."""
+    project.manifest("kite")
+    code, shown = on_a_terminal(project, "run", "m.yaml", answers=[("Submit this job? [y/N]: ", answer)])
+    assert code == 130, shown
+    assert shown.endswith("\nbatchvid: not begun, and nothing was sent\r\n"), shown
+    assert project.creates() == {}
+    assert not project.out.exists()
 
 
 def test_a_terminal_is_not_asked_without_reason(project: Project) -> None:

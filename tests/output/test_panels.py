@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console, Group
 
+import batchvid
 from batchvid.cli.output.live import FINE, PLAIN, LiveView, Screen, panels
 from batchvid.cli.output.picture import console_on
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.limits import Rate
 from batchvid.domain.results import Money
-from batchvid.engine.stats import in_all
+from batchvid.engine.stats import Watching, in_all
+from batchvid.engine.target import journal_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from batchvid.domain.results import Snapshot, Summary
 
 
@@ -57,6 +61,19 @@ def test_runs_of_one_account_share_its_limits(snapshot: Snapshot) -> None:
     assert (beside.submits_per_min, beside.submit_limit) == (9.6, Rate(10, 60)), "who watches counts for each"
     apart = in_all([one, replace(other, account=8)])
     assert (apart.in_flight_limit, apart.submit_limit) == (40, Rate(20, 60))
+
+
+def test_what_was_never_run_shares_the_limits_of_its_account_too(tmp_path: Path) -> None:
+    """Who watches two manifests before their first run is not promised twice of what the account may do."""
+    looks = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text("jobs: [{id: kite, prompt: A kite.}]\n", encoding="utf-8")
+        manifest = batchvid.load(path)
+        with Watching(manifest, journal_of(manifest)) as watching:
+            looks.append(watching.look())
+    total = in_all(looks)
+    assert (total.in_flight_limit, total.submit_limit) == (20, Rate(10, 60))
 
 
 def test_a_total_knows_no_more_than_its_parts(snapshot: Snapshot) -> None:

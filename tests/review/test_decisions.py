@@ -21,6 +21,7 @@ from tests.report.nights import write_night
 from tests.review.server import reviewing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import MakeClip
@@ -266,3 +267,29 @@ def test_a_journal_that_cannot_be_read_is_told_on_the_page_and_the_page_goes_on(
     assert answer.json()["trouble"]
     journal.write_bytes(kept)
     assert json.loads(served.get("/rows?after=0").body)["rows"]
+
+
+def test_a_journal_that_is_away_is_told_and_found_again(served: Served, project: Path) -> None:
+    """What was open could be read for ever: a disk that is gone must not look like a quiet night."""
+    state = project.parent / "out" / "night" / ".batchvid"
+    (state / "sandbox").mkdir()
+    assert (served.rows()["boards"][0]["trouble"], served.rows()["boards"][0]["begun"]) == ("", True)
+    told(served, lambda board: board["sandbox"])
+    state.rename(state.with_name("away"))
+    board = told(served, lambda board: board["trouble"])
+    assert "is not there any more" in board["trouble"]
+    assert (board["begun"], board["sandbox"]) == (True, True)
+    state.with_name("away").rename(state)
+    told(served, lambda board: not board["trouble"])
+    assert served.decide("kite-00000", {"stars": 1}).status == 200
+
+
+def told(served: Served, is_so: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Return what the page is told of the first manifest as soon as it is so."""
+    until = time.monotonic() + 20
+    while True:
+        board: dict[str, Any] = served.rows(after=0)["boards"][0]
+        if is_so(board):
+            return board
+        assert time.monotonic() < until, board
+        time.sleep(0.1)

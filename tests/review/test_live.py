@@ -89,7 +89,7 @@ def test_two_reviewers_beside_a_run(browser: Browser, tmp_path: Path) -> None:
         rejected = ben.names()[0]
         ben.page.evaluate("(id) => openClip(byName.get('0/' + id))", rejected)
         ben.press("r")
-        assert "$0.40 (take 2 of at most 2)" in ben.text(".bound")
+        assert "$0.40 (attempt 2 of at most 2)" in ben.text(".bound")
         ben.page.keyboard.type("another river")
         ben.decide("Enter")
         for one in (ana, ana_too):

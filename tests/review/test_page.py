@@ -66,7 +66,7 @@ def test_a_clip_is_judged_with_keys_alone(browser: Browser, served: Served, proj
         assert decided(project)[first, 1][4:6] == (Verdict.APPROVED, 4)
         one.wait("(id) => stage.job.id === id", arg=second)  # what is judged makes room for the next
         one.press("r")
-        assert "The next run buys it again: $0.40 (take 2 of at most 2)." in one.text(".bound")
+        assert "The next run buys it again: $0.40 (attempt 2 of at most 2)." in one.text(".bound")
         one.page.keyboard.type("a leaf, not a kite")
         one.press("Escape")
         assert one.page.locator("textarea").count() == 0
@@ -216,10 +216,15 @@ def test_a_player_seeks_by_asking_for_a_part(browser: Browser, served: Served) -
         (
             2,
             "",
-            "at a price that is not known (take 2 of at most 2)",
+            "at a price that is not known (attempt 2 of at most 2)",
             "1 rejected job again, at a price that is not known",
         ),
-        (4, "0.40", "$0.40 (take 2 of at most 4), for at most $1.20 in all", "1 rejected job again, for at most $1.20"),
+        (
+            4,
+            "0.40",
+            "$0.40 (attempt 2 of at most 4), for at most $1.20 in all",
+            "1 rejected job again, for at most $1.20",
+        ),
     ],
 )
 def test_what_rejecting_costs_is_said_before_it_is_sent(  # noqa: PLR0917 a table
@@ -240,6 +245,20 @@ def test_what_rejecting_costs_is_said_before_it_is_sent(  # noqa: PLR0917 a tabl
             assert f"batchvid redo {manifest.name} --output {output[1]} kite" in told
         one.decide("Enter")
         one.wait("(words) => document.getElementById('next-run').textContent.includes(words)", arg=sum_words)
+
+
+def test_a_rejection_that_the_budget_does_not_cover_promises_no_clip(
+    browser: Browser, tmp_path: Path, make_clip: MakeClip
+) -> None:
+    """The next run would submit nothing and end with exit 7: that is said before, with what is missing."""
+    text = f"{HEAD.replace('attempts: 2', 'attempts: 2, budget: 0.50')}  - {{id: kite, prompt: A kite.}}\n"
+    (tmp_path / "m.yaml").write_text(text, encoding="utf-8")
+    manifest = write_done(tmp_path / "m.yaml", make_clip(frames=24))
+    with reviewing(manifest.name, cwd=tmp_path) as served, tab(browser, served) as one:
+        one.press("j", "r")
+        assert "costs $0.40 (attempt 2 of at most 2), and the budget leaves $0.10: no run buys it" in one.text(".bound")
+        one.decide("Enter")
+        one.wait("() => document.getElementById('next-run').textContent.includes('which is what the budget leaves')")
 
 
 @pytest.mark.parametrize(

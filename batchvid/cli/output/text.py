@@ -172,6 +172,8 @@ def cost_words(cost: Cost) -> str:
     if cost.at_most_micros is None:  # the price of a task that is under way, should it be bought again
         return known
     most = money(cost.at_most_micros)
+    if cost.is_cut and not cost.at_most_micros:
+        return f"{known}, of which nothing may be spent"
     if cost.is_cut:
         return f"{known}, at most {most} by what may be spent"
     return f"{known} at most" if cost.at_most_micros == cost.price_micros else f"{known}, at most {most} {_with(cost)}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid.cli.decide import account_name
-from batchvid.cli.options import database_option, json_option, load, manifests_argument, output_option
+from batchvid.cli.options import database_option, json_option, load, manifests_argument, output_option, rehearsed
 from batchvid.cli.output import advice
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.decision import BY_MAX
@@ -25,8 +25,6 @@ from batchvid.providers.credentials import has_display
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from batchvid.manifest.model import Manifest
 
 
 class Name(click.ParamType[str]):
@@ -104,15 +102,6 @@ def review_command(
     except KeyboardInterrupt:
         return Exit.OK
     return Exit.OK
-
-
-def rehearsed(manifest: Manifest) -> str | None:
-    """Return the output of the manifest's rehearsals, where these are all that was run; ``None`` elsewhere."""
-    from batchvid.engine.api import in_rehearsal
-    from batchvid.engine.target import is_rehearsal, journal_of
-
-    rehearsal = in_rehearsal(manifest)
-    return rehearsal.place if is_rehearsal(rehearsal) and not journal_of(manifest).exists() else None
 
 
 def _this_machine() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchvid.cli.output import text
 from batchvid.cli.report.page import PROMPT_SHOWN, STATES, asked
 from batchvid.domain.decision import Verdict
-from batchvid.domain.errors import BatchvidError
+from batchvid.domain.errors import BatchvidError, StorageError
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.limits import OnChange
 from batchvid.domain.records import standing
@@ -97,6 +97,7 @@ class Board:
         self._planner = PollPlanner(manifest.limits.typical_time_s)
         self._money, self._money_at = Money(budget_micros=manifest.limits.budget_micros), float("-inf")
         self._was_active: bool | None = None
+        self._is_begun = self._is_rehearsal = False
         self._written = _written(manifest.path)
 
     def close(self) -> None:
@@ -114,12 +115,17 @@ class Board:
             return Look(self._head(active=False) | {"trouble": clean(str(error), TROUBLE_SHOWN)})
 
     def _look(self) -> Look:
+        # A journal that is open can be read for ever, also where its folder was moved, or its disk is away. Whether
+        # a database is there, each question to it says.
+        if self._is_begun and not self.manifest.database and not self.store.exists():
+            raise StorageError(f"the journal in {self.manifest.place} is not there any more; what is shown is older")
         # Who holds the lock is asked first: a run that ends in between has recorded all that is read after it.
         since = self.store.held_since()
         active = since is not None
         begins = self._journal is None
         if begins:
             self._journal = self.store.read()
+            self._is_begun = self._is_begun or self._journal is not None
         changed: Iterable[str]
         if self._journal is None:
             changed = self._places if self._was_active is None else ()
@@ -202,20 +208,21 @@ class Board:
 
     def _head(self, *, active: bool, since: float | None = None) -> dict[str, Any]:
         money = self._money
+        self._is_rehearsal = self._is_rehearsal or is_rehearsal(self.manifest)  # stays one where its folder is away
         return {
             "name": clean(self.manifest.path.stem, 200),
             "redo": self._reviewed.redo,
             "status": self._reviewed.status,
             "edited": _written(self.manifest.path) != self._written,
             "place": clean(self.manifest.place, 1000),
-            "sandbox": is_rehearsal(self.manifest),
+            "sandbox": self._is_rehearsal,
             "first": self._first,
             "jobs": len(self._places),
             "attempts": self.manifest.limits.attempts,
             "rebuys": self.manifest.limits.on_change is OnChange.REBUY,
             "active": active,
             "since": since,
-            "begun": self._journal is not None,
+            "begun": self._is_begun,
             "spent": money.spent_micros,
             "reserved": money.reserved_micros,
             "budget": money.budget_micros,

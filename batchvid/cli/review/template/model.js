@@ -71,6 +71,7 @@ function followersOf(job) {
   }
   return found;
 }
+const leftOf = (board) => (board.budget === null ? Infinity : Math.max(0, board.budget - board.spent - board.reserved));
 const isRebought = (job) => model.boards[job.board].rebuys;
 const mostOf = (job) => (job.price < 0 ? null : job.price * model.boards[job.board].attempts);
 const nextRunOf = (active) => (active ? "The run after the one that is going on" : "The next run");

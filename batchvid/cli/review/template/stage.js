@@ -54,8 +54,10 @@ async function undo() {
 function bound(job, take) {
   const next = again(job, take);
   if (!next) return [make("p", { class: "bound" }, take.attempt < job.attempt ? "It is an earlier take: rejecting it buys nothing." : "It is being made again already: rejecting it buys nothing.")];
-  const of = `take ${job.attempt + 1} of at most ${job.highest}`;
+  const of = `attempt ${job.attempt + 1} of at most ${job.highest}`;
   if (next.left <= 0) return [make("p", { class: "bound" }, "No attempt is left, so the next run does not buy it again. To buy it again:"), make("p", { class: "command" }, make("code", {}, redoCommand(job)), copyButton(redoCommand(job)))];
+  const budgetLeaves = leftOf(model.boards[job.board]);
+  if (next.most !== null && job.price > budgetLeaves) return [make("p", { class: "bound" }, `The next take costs ${money(job.price)} (${of}), and the budget leaves ${money(budgetLeaves)}: no run buys it before limits.budget is raised.`)];
   const who = nextRunOf(model.boards[job.board].active), others = next.followers, mosts = others.map(mostOf);
   const price = next.most === null ? [`${who} buys it again, at a price that is not known (${of}).`]
     : [`${who} buys it again: `, make("b", {}, money(job.price)), ` (${of})`, next.left > 1 ? `, for at most ${money(next.most)} in all.` : "."];

@@ -35,7 +35,7 @@ function nextRun() {
   }
   for (const one of followers) add(one, mostOf(one));
   // A run never spends more than its budget leaves.
-  const lefts = model.boards.map((one) => (one.budget === null ? Infinity : Math.max(0, one.budget - one.spent - one.reserved)));
+  const lefts = model.boards.map(leftOf);
   const isCut = sums.some((sum, place) => sum > lefts[place]);
   return { bought, followers: followers.size, micros: sums.reduce((all, sum, place) => all + Math.min(sum, lefts[place]), 0), unpriced, stuck, isCut };
 }
