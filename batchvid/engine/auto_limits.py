@@ -5,9 +5,10 @@ Two things may be limited: how many paid requests a minute takes, and how many t
 
 * It starts low. While nothing is refused, each accepted request that used all of it raises it by one. For the rate
   that doubles it within a minute; of the tasks in flight never more than one is beyond what was taken before.
-* A refusal shows the limit exactly: so many were taken, and one more was not. It is the ceiling then. Refusals in a row
-  mean that the limit was lowered, and take away a part each time.
-* Above a ceiling one more is tried again, ever more rarely, and while refusals stay few. If it is taken, the limit was
+* A refusal shows the limit exactly: so many were taken, and one more was not. It is the ceiling then.
+* Refusals in a row of no more than was taken before mean that a limit was lowered. Each halves the bound, and so holds
+  back what follows, until enough tasks have ended or enough of the minute is over. Then it grows as at the start.
+* Above a ceiling one more is tried every few minutes, and while refusals stay few. If it is taken, the limit was
   raised, and the bound grows as at the start.
 
 A refusal does not say which of the two it was for, unless the service's words do. It is the one of which more was asked
@@ -37,18 +38,18 @@ FIRST_IN_FLIGHT = 2
 MINUTE_S = 60.0
 WINDOW_S = 61.0
 """In which no more is sent than a minute may have: requests are evenly spaced here, and not when they arrive."""
-RETREAT = 0.7
-"""What is left of a bound after each refusal in a row but the first ones."""
-CHANCE = 2
+RETREAT = 0.5
+"""What is left of a bound after each refusal in a row but the first."""
+CHANCE = 1
 """So many refusals in a row may be chance: a task may have ended before anybody knows, and leave room for one more."""
 UNTRIED = 2
 """Times what was taken: more is not allowed before it was tried."""
-SOON = 8
-"""Accepted requests, after which a ceiling is tried again that may not be one."""
-LATER, LATEST = 200, 1600
-"""The same for one that is certain: twice as many each second time that it was confirmed."""
-FEW = 0.0075
-"""Of all paid requests: more refusals than this are not asked for."""
+SOON, LATER = 8, 200
+"""Accepted requests, after which a ceiling is tried again that may not be one: twice as many each time."""
+AGAIN_S = 420.0
+"""After which a certain ceiling is tried again, at the earliest."""
+FEW = 0.009
+"""Refusals that each accepted request pays for; a certain ceiling is tried when one is paid for."""
 NEAR = 0.8
 """Of a bound: a refusal below that, alone, is about something else."""
 AS_NEAR = 0.05
@@ -79,10 +80,10 @@ class Bound:
         self.taken = 0
         self.ceiling: int | None = None
         self.is_sure = False
-        self.confirmed = 0
         self.doubts = 0
         """How often in a row it may have been the other limit that was met."""
-        self._last: int | None = None
+        self._before: tuple[float, int, int | None, bool] | None = None
+        """What it was before it was cut."""
         self.was_used = False
         """Whether anything was learned of it: one that was never in the way was not tried."""
 
@@ -92,20 +93,16 @@ class Bound:
         self.allowed = min(self._most, value)
         self.taken = value
         if known.is_met:
-            self.ceiling = self._last = value
-            self.is_sure, self.confirmed = True, 1
+            self.ceiling, self.is_sure = value, True
 
     @property
     def frontier(self) -> int:
         """Return how many are known to be taken."""
         return max(self.taken, self.ceiling or 0)
 
-    @property
-    def patience(self) -> int:
-        """Return after how many accepted requests the ceiling is tried again."""
-        if self.is_sure:
-            return min(LATEST, LATER << max(0, self.confirmed - 1) // 2)
-        return min(LATER, SOON << max(0, self.doubts - 1))
+    def is_new(self, number: int) -> bool:
+        """Whether so many were hardly taken before; after a cut nothing is new."""
+        return self.taken > 0 and (number > self.frontier or (self.ceiling is None and number >= self.allowed))
 
     @property
     def found(self) -> Found | None:
@@ -122,36 +119,47 @@ class Bound:
         self.was_used = self.was_used or used_up
         if self.ceiling is not None and number > self.ceiling:
             self.ceiling, self.is_sure = None, False
-        if used_up and (self.ceiling is None or self.allowed < self.ceiling):
-            self.allowed = min(self._most, self.allowed + 1, UNTRIED * self.taken + FIRST_PER_MINUTE)
+        top = UNTRIED * self.taken + FIRST_PER_MINUTE if self.ceiling is None else self.ceiling
+        if used_up and self.allowed < min(self._most, top):
+            self.allowed += 1
 
     def refused(self, taken: int, *, is_sure: bool, in_a_row: int) -> None:
         """Learn that one more than *taken* was refused."""
         self.was_used = True
-        part, is_near = max(1, int(self.allowed * RETREAT)), taken + 1 >= NEAR * self.frontier
-        ceiling, goes_on = max(1, taken), in_a_row > CHANCE
-        if goes_on or not is_near:
-            ceiling = min(ceiling, part) if is_near else part
-            self.is_sure, self.doubts = False, 0
-        elif is_sure:
-            is_again = self._last is not None and abs(ceiling - self._last) <= max(1.0, self._last / 10)
-            self.confirmed = self.confirmed + 1 if is_again else 1
-            self.is_sure, self.doubts, self._last = True, 0, ceiling
-        else:
-            self.is_sure, self.doubts = False, self.doubts + 1
-        self.ceiling = ceiling
-        self.allowed = min(self.allowed, ceiling)
-        if goes_on or is_sure:  # else it may be for the other limit, and what was taken was taken
-            self.taken = min(self.taken, ceiling)
+        is_near = taken + 1 >= NEAR * self.frontier
+        if in_a_row > CHANCE or not is_near:
+            self._cut(max(1, taken if is_near else self.allowed))
+            return
+        self.ceiling, self.is_sure = max(1, taken), is_sure
+        self.doubts = 0 if is_sure else self.doubts + 1
+        self.allowed = min(self.allowed, self.ceiling)
+        if is_sure:  # else it may be for the other limit, and what was taken was taken
+            self.taken = min(self.taken, self.ceiling)
+
+    def _cut(self, most: float) -> None:
+        """Begin again at a part of it, *most* at most: the limit was lowered, and nobody knows how far."""
+        if self.taken:
+            self._before = (self.allowed, self.taken, self.ceiling, self.is_sure)
+        self.allowed = min(most, max(1, int(self.allowed * RETREAT)))
+        self.taken, self.ceiling, self.is_sure, self.doubts = 0, None, False, 0
+
+    def acquit(self) -> None:
+        """Take back the cuts since the last request was taken: they were for the other limit."""
+        if not self.taken and self._before is not None:
+            self.allowed, self.taken, self.ceiling, self.is_sure = self._before
 
     def told(self, limit: int) -> None:
         """Go by the service's own word: never above it."""
         self._most = min(self._most, limit)
         self.allowed = min(self.allowed, self._most)
 
-    def is_due(self, accepted: int) -> bool:
-        """Whether the ceiling is to be tried again, so many accepted requests after the last refusal."""
-        return self.ceiling is not None and self.ceiling < self._most and accepted >= self.patience
+    def is_due(self, accepted: int, waited_s: float, *, is_paid: bool) -> bool:
+        """Whether the ceiling is to be tried again, so many accepted requests and so long after the last refusal."""
+        if self.ceiling is None or self.ceiling >= self._most:
+            return False
+        if self.is_sure:
+            return is_paid and waited_s >= AGAIN_S
+        return accepted >= min(LATER, SOON << max(0, self.doubts - 1))
 
 
 class AutoLimits:
@@ -176,7 +184,10 @@ class AutoLimits:
         """Raised with everything that is worth keeping."""
         self._since = SOON
         """Accepted since the last refusal."""
+        self._paid = 0.0
+        """How many refusals the accepted requests have paid for that were not met yet: one at most is saved up."""
         self._in_a_row = 0
+        """Refusals since one was accepted, of no more than was taken before."""
         self._retreated_at = float("-inf")
         self._window: deque[Sent] = deque()
         self._granted_at = float("-inf")
@@ -186,9 +197,12 @@ class AutoLimits:
 
     def begin_with(self, known: Learned | None) -> None:
         """Begin near what is known already; before anything is sent."""
-        if known is not None and self.rate is not None and known.per_minute is not None:
+        if known is None:
+            return
+        self._paid = -1.0  # what was learned is trusted at first
+        if self.rate is not None and known.per_minute is not None:
             self.rate.begin_with(known.per_minute)
-        if known is not None and self.room is not None and known.in_flight is not None:
+        if self.room is not None and known.in_flight is not None:
             self.room.begin_with(known.in_flight)
 
     # ---- what is allowed
@@ -237,6 +251,7 @@ class AutoLimits:
     def took(self, sent: Sent, hint: LimitHint | None = None, *, now: float) -> None:
         """Learn from a request that was accepted."""
         self.accepted += 1
+        self._paid = min(1.0, self._paid + FEW)
         self._since += 1
         if sent.at >= self._retreated_at:
             self._in_a_row = 0
@@ -246,18 +261,21 @@ class AutoLimits:
         if self.rate is not None:
             self.rate.took(sent.in_minute + 1, used_up=sent.waited)
         self._heed(hint, now=now)
-        self._try_again(sent)
+        self._try_again(sent, now=now)
         self.version += self._state() != before
 
     def refused(self, sent: Sent, hint: LimitHint | None = None, *, now: float) -> None:
         """Learn from a request that was refused as too fast; one that left before the last retreat says nothing new."""
         self.refusals += 1
+        self._paid -= 1.0
         self._drop(sent)
         self._heed(hint, now=now)
         if sent.at < self._retreated_at:
             return
-        self._in_a_row += 1
-        blamed, is_sure = self._blamed(sent, None if hint is None else hint.kind)
+        kind = None if hint is None else hint.kind
+        asked = self._asked(sent, kind)
+        self._in_a_row += not any(bound.is_new(number) for bound, number in asked)
+        blamed, is_sure = self._blamed(sent, asked) if kind is None else ([bound for bound, _ in asked], True)
         for bound in blamed:
             taken = sent.in_flight if bound is self.room else sent.in_minute
             bound.refused(taken, is_sure=is_sure, in_a_row=self._in_a_row)
@@ -278,16 +296,20 @@ class AutoLimits:
             return None
         return Learned(rate, room, at)
 
-    def _blamed(self, sent: Sent, kind: LimitKind | None) -> tuple[Sequence[Bound], bool]:
+    def _asked(self, sent: Sent, kind: LimitKind | None) -> list[tuple[Bound, int]]:
+        """Return each limit that a request may have met, and its number there; *kind* is what the service says."""
+        asked = (self.rate, sent.in_minute + 1, LimitKind.RATE), (self.room, sent.in_flight + 1, LimitKind.ROOM)
+        return [(bound, number) for bound, number, its in asked if bound is not None and kind in {None, its}]
+
+    def _blamed(self, sent: Sent, asked: Sequence[tuple[Bound, int]]) -> tuple[Sequence[Bound], bool]:
         """Return which limits a refusal was for, as far as can be told, and whether that is certain."""
         rate, room = self.rate, self.room
-        if kind is not None:
-            told = rate if kind is LimitKind.RATE else room
-            return ([], False) if told is None else ([told], True)
         if self._in_a_row > CHANCE:  # it was the other one, or both, or the account was cut down
-            return [bound for bound in (rate, room) if bound is not None], False
-        asked = [(rate, sent.in_minute + 1), (room, sent.in_flight + 1)]
-        reached = [(bound, number / max(1, bound.frontier)) for bound, number in asked if bound is not None]
+            if rate is not None and room is not None and sent.in_minute < FIRST_PER_MINUTE:
+                rate.acquit()
+                return [room], False
+            return [bound for bound, _ in asked], False
+        reached = [(bound, number / max(1, bound.frontier)) for bound, number in asked]
         found = [bound for bound, share in reached if share > 1.0]
         if len(found) > 1 and room is not None and sent.in_minute < FIRST_PER_MINUTE:
             return [room], True
@@ -306,14 +328,12 @@ class AutoLimits:
         if hint.none_left_s is not None:
             self._resume_at = max(self._resume_at, now + hint.none_left_s)
 
-    def _try_again(self, sent: Sent) -> None:
+    def _try_again(self, sent: Sent, *, now: float) -> None:
         """Choose the ceiling above which one more may be tried: that of the limit that is in the way just now."""
         bound = self.room if sent.fills_room else self.rate if sent.waited else None
         if self._tried is not None and self._tried.ceiling is None:
             self._tried = None
-        if bound is None or not bound.is_due(self._since):
-            return
-        if not bound.is_sure or self.refusals + 1 <= FEW * self.accepted:
+        if bound is not None and bound.is_due(self._since, now - self._retreated_at, is_paid=self._paid >= 1.0):
             self._tried = bound
 
     def _drop(self, sent: Sent) -> None:

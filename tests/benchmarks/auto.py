@@ -2,7 +2,8 @@
 
 The sandbox's world hides its limits; in half of the scenes its 429 does not even say which of the two was met. A run
 that is told the numbers is what is possible. Shown are the clips of each hour as a part of that, and the refusals for
-each 100 paid requests, over the seeds.
+each 100 paid requests, over the seeds. Where limits change, the hours are those after the change, and each seed has
+another moment for it: how soon a raised limit is found depends on when one more was last tried.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ HOURS = 2
 RATES, ROOMS = (6, 30, 120), (3, 10, 40)
 MODEL = "veo3"
 """Its tasks take 90 s."""
+STEP_S = 1300.0
+"""The moment of a change in one seed and in the next."""
 WANTED = (0.90, 0.95)
 """Of the possible clips, in the first hour and then."""
 FEW = 0.01
@@ -43,13 +46,13 @@ AUTO = Limits(
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The limits of an account, and what they are from a moment on."""
+    """The limits of an account, and what they are from a moment on; hours are counted from there, or from the start."""
 
     per_minute: int
     in_flight: int
     tells: bool = False
     then: tuple[int, int] | None = None
-    changes_at_s: float = HOUR_S
+    changes_at_s: float = 0.0
 
     def __str__(self) -> str:
         """Return it for people."""
@@ -82,7 +85,8 @@ class Seen:
 def ran(scene: Scene, limits: Limits, *, seed: int, hours: int = HOURS) -> Seen:
     """Run as many jobs as the limits could ever let through, and return what came of it."""
     most = [(scene.per_minute, scene.in_flight), *([scene.then] if scene.then else [])]
-    number = 20 + int(max(min(60 * rate, 60 * room) for rate, room in most) * hours)
+    ends_at_s = scene.changes_at_s + hours * HOUR_S
+    number = 20 + int(max(min(60 * rate, 60 * room) for rate, room in most) * ends_at_s / HOUR_S)
     seen = Seen()
     with TemporaryDirectory(prefix="batchvid-auto-") as folder:
         bench = Bench(
@@ -100,8 +104,8 @@ def ran(scene: Scene, limits: Limits, *, seed: int, hours: int = HOURS) -> Seen:
             bench.world.terms = replace(bench.world.terms, rate_per_minute=rate, in_flight=room)
 
         def note(_job_id: str, event: Event) -> None:
-            at_s = bench.wall() - began
-            if isinstance(event, ClipSaved) and at_s < hours * HOUR_S:
+            at_s = bench.wall() - began - scene.changes_at_s
+            if isinstance(event, ClipSaved) and 0 <= at_s < hours * HOUR_S:
                 seen.clips[int(at_s / HOUR_S)] += 1
             elif isinstance(event, SubmitRefused):
                 seen.refused_at_s.append(at_s)
@@ -111,10 +115,12 @@ def ran(scene: Scene, limits: Limits, *, seed: int, hours: int = HOURS) -> Seen:
             if scene.then is not None:
                 asyncio.get_running_loop().call_later(scene.changes_at_s, change)
 
-        until_at = began + hours * HOUR_S
+        until_at = began + ends_at_s
         bench.run(jobs(number, model=MODEL), limits, meanwhile=meanwhile, options=RunOptions(until_at=until_at))
         for line in bench.creates:
-            seen.creates[min(hours - 1, int((line["at"] - began) / HOUR_S))] += 1
+            at_s = line["at"] - began - scene.changes_at_s
+            if at_s >= 0:
+                seen.creates[min(hours - 1, int(at_s / HOUR_S))] += 1
         assert set(bench.bought().values()) <= {1}, "a clip was paid twice"
     return seen
 
@@ -140,6 +146,8 @@ def possible(case: tuple[int, int, int]) -> list[int]:
 def found(case: tuple[Scene, int]) -> Seen:
     """Return what came of a run that has to find them out."""
     scene, seed = case
+    if scene.then is not None:
+        scene = replace(scene, changes_at_s=HOUR_S + seed * STEP_S % HOUR_S)
     return ran(scene, AUTO, seed=seed)
 
 
@@ -159,7 +167,7 @@ def main() -> int:
     titles = {
         SCENES[0]: "The 429 does not say which limit was met:",
         SCENES[len(SCENES) // 2]: "It does:",
-        CHANGES[0]: "The limits change after an hour:",
+        CHANGES[0]: "The limits change; the hour after that, and the next:",
     }
     scenes: list[Scene] = SCENES + CHANGES
     missed: list[str] = []
@@ -174,9 +182,10 @@ def main() -> int:
                 say(titles[scene])
             told_hours = []
             for hour, wanted in enumerate(WANTED):
-                rate, room = scene.then if scene.then is not None and hour else (scene.per_minute, scene.in_flight)
+                rate, room = scene.then or (scene.per_minute, scene.in_flight)
                 shares = [
-                    seen.clips[hour] / most[rate, room, seed][hour] for seen, seed in zip(of_seeds, seeds, strict=True)
+                    seen.clips[hour] / most[rate, room, seed][1 if scene.then else hour]
+                    for seen, seed in zip(of_seeds, seeds, strict=True)
                 ]
                 refused = [seen.refused(hour) / seen.creates[hour] for seen in of_seeds]
                 told_hours.append(f"hour {hour + 1}: {spread(shares)}  {spread(refused, digits=2)}")
