@@ -50,6 +50,8 @@ AGAIN_S = 420.0
 """After which a certain ceiling is tried again, at the earliest."""
 FEW = 0.009
 """Refusals that each accepted request pays for; a certain ceiling is tried when one is paid for."""
+LEAST_PAID = -5.0
+"""More is not owed, or what was found wrongly in bad times would stay for hours."""
 NEAR = 0.8
 """Of a bound: a refusal below that, alone, is about something else."""
 AS_NEAR = 0.05
@@ -267,7 +269,7 @@ class AutoLimits:
     def refused(self, sent: Sent, hint: LimitHint | None = None, *, now: float) -> None:
         """Learn from a request that was refused as too fast; one that left before the last retreat says nothing new."""
         self.refusals += 1
-        self._paid -= 1.0
+        self._paid = max(LEAST_PAID, self._paid - 1.0)
         self._drop(sent)
         self._heed(hint, now=now)
         if sent.at < self._retreated_at:
@@ -275,7 +277,7 @@ class AutoLimits:
         kind = None if hint is None else hint.kind
         asked = self._asked(sent, kind)
         self._in_a_row += not any(bound.is_new(number) for bound, number in asked)
-        blamed, is_sure = self._blamed(sent, asked) if kind is None else ([bound for bound, _ in asked], True)
+        blamed, is_sure = self._blamed(asked) if kind is None else ([bound for bound, _ in asked], True)
         for bound in blamed:
             taken = sent.in_flight if bound is self.room else sent.in_minute
             bound.refused(taken, is_sure=is_sure, in_a_row=self._in_a_row)
@@ -299,20 +301,19 @@ class AutoLimits:
     def _asked(self, sent: Sent, kind: LimitKind | None) -> list[tuple[Bound, int]]:
         """Return each limit that a request may have met, and its number there; *kind* is what the service says."""
         asked = (self.rate, sent.in_minute + 1, LimitKind.RATE), (self.room, sent.in_flight + 1, LimitKind.ROOM)
+        if kind is None and self.room is not None and sent.in_minute < FIRST_PER_MINUTE:
+            kind = LimitKind.ROOM
         return [(bound, number) for bound, number, its in asked if bound is not None and kind in {None, its}]
 
-    def _blamed(self, sent: Sent, asked: Sequence[tuple[Bound, int]]) -> tuple[Sequence[Bound], bool]:
+    def _blamed(self, asked: Sequence[tuple[Bound, int]]) -> tuple[Sequence[Bound], bool]:
         """Return which limits a refusal was for, as far as can be told, and whether that is certain."""
-        rate, room = self.rate, self.room
         if self._in_a_row > CHANCE:  # it was the other one, or both, or the account was cut down
-            if rate is not None and room is not None and sent.in_minute < FIRST_PER_MINUTE:
-                rate.acquit()
-                return [room], False
-            return [bound for bound, _ in asked], False
+            bounds = [bound for bound, _ in asked]
+            if self.rate is not None and self.rate not in bounds:
+                self.rate.acquit()
+            return bounds, False
         reached = [(bound, number / max(1, bound.frontier)) for bound, number in asked]
         found = [bound for bound, share in reached if share > 1.0]
-        if len(found) > 1 and room is not None and sent.in_minute < FIRST_PER_MINUTE:
-            return [room], True
         if not found:
             nearest = max(share for _, share in reached)
             least = 0.0 if self._since < SOON else NEAR  # it goes on: then it is a limit, and was lowered

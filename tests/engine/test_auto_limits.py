@@ -231,6 +231,21 @@ def test_a_refusal_that_nothing_explains_leaves_the_limits_as_they_are() -> None
     assert auto.in_flight == 20
 
 
+def test_a_slow_minute_is_never_taken_for_the_limit_of_the_rate() -> None:
+    """After a pause few requests are in the minute, and the refusal of one more is about the tasks in flight."""
+    auto = AutoLimits()
+    auto.begin_with(Learned(Found(60.0, is_met=True), Found(40.0, is_met=True), at=0.0))
+    for number in range(8):
+        auto.took(auto.sends(in_flight=30 + number, now=float(number)), now=number + 0.4)
+    for at, in_flight in ((8.0, 39), (10.0, 38)):
+        auto.refused(auto.sends(in_flight=in_flight, now=at), now=at + 1)
+    assert (auto.per_minute, auto.in_flight) == (30, 19)
+    for at in (100.0, 110.0):
+        auto.took(auto.sends(in_flight=18, now=at), now=at + 1)
+    auto.refused(auto.sends(in_flight=18, now=120.0), now=121.0)
+    assert (auto.per_minute, auto.in_flight) == (30, 18)
+
+
 def test_a_stated_limit_is_left_alone() -> None:
     """Only what is found out is learned of."""
     auto = AutoLimits(finds_rate=False)
