@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,12 @@ settings.load_profile("patient")
 # An example's time says how busy the machine is, not what is wrong.
 os.environ["XDG_CONFIG_HOME"] = str(Path(tempfile.gettempdir(), "batchvid-tests-config"))
 """What stands in a developer's own config file is nobody's test. Chromium keeps things there, too."""
+
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background job: programs would be deaf to Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class MakeClip(Protocol):
