@@ -324,7 +324,7 @@ def may_be_nobody() -> bool:
     ("options", "home", "code", "words"),
     [
         ((), {}, 2, "this user has no home folder where the key could be: name its file with --api-key-file"),
-        ((), {"HOME": "/nonexistent"}, 2, "name its file with --api-key-file"),
+        ((), {"HOME": "/nonexistent-home"}, 2, "name its file with --api-key-file"),
         (("--api-key-file", "key"), {}, 0, "--api-key-file /"),
         (("--systemd",), {}, 0, "\nUser=12345\n"),
         (("--systemd",), {"LOGNAME": "me"}, 0, "\nUser=me\n"),
