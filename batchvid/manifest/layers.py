@@ -1,16 +1,19 @@
 """What manifests share: the sections that a manifest has itself, laid over those of the files that it includes.
 
 The manifest wins key by key, also of ``vars`` and ``form``, a later file of the list over an earlier one, and a file
-over what it includes. What stands for a model under ``prices``, and ``notify``, is taken as a whole. A mistake is told
-in the file in which it is. Paths of frames in it are relative to the manifest, as those of the manifest itself.
+over what it includes. What stands for a model under ``prices``, and ``notify``, is taken as a whole. What is said of
+one service is not taken for another: who names another ``base_url`` or ``provider`` takes no key from below.
+A mistake is told in the file in which it is. Paths of frames in it are relative to the manifest, as those of the
+manifest itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.task import FACTS
 from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.files import is_address
 from batchvid.manifest.schema import DEFAULTS, INCLUDED, LIMITS, SERVICE, what
@@ -30,6 +33,9 @@ SHARED = {"defaults": DEFAULTS, "limits": LIMITS, "service": SERVICE}
 """The sections that are laid over each other key by key."""
 WITHIN = {"vars", "form"}
 """The keys of ``defaults`` that are, too."""
+OF_ANY_SERVICE = frozenset({"proxy"})
+OF_ITS_KIND = frozenset({"proxy", "provider", "frames"})
+"""The keys of ``service`` that stand for others too: of one that is named, and where none is named."""
 
 
 @dataclass(slots=True)
@@ -49,6 +55,7 @@ class Layer:
 
     def over(self, lower: Layer) -> Layer:
         """Return this layer laid over another one."""
+        lower = lower.below(self.sections["service"])
         sections = {name: lower.sections[name] | self.sections[name] for name in SHARED}
         below, above = lower.sections["defaults"], self.sections["defaults"]
         for key in below.keys() & above.keys() & WITHIN:
@@ -64,6 +71,18 @@ class Layer:
             lower.notify if self.notify is None else self.notify,
             lower.sources | self.sources,
             [*self.files, *lower.files],
+        )
+
+    def below(self, service: Mapping[str, Any]) -> Layer:
+        """Return the layer without what is of another service than this one, above all its key."""
+        own = self.sections["service"]
+        kind = own.get("provider", SERVICE.defaults["provider"])
+        address, other = own.get("base_url", FACTS[kind].base_url), service.get("base_url")
+        if other in {None, address} and service.get("provider", kind) == kind:
+            return self
+        kept = OF_ANY_SERVICE if "base_url" in own else OF_ITS_KIND
+        return replace(
+            self, sections=self.sections | {"service": {key: value for key, value in own.items() if key in kept}}
         )
 
     def _hidden(self, name: str, lower: Layer) -> frozenset[str]:

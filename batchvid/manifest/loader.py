@@ -115,7 +115,7 @@ def _load(
     diagnostics.add_all(mistakes, document)
     shared = layers_of(document, head, absolute, diagnostics)
     if (profile := config.chosen(profile, head.get("profile"))) is not None:
-        shared = shared.over(config.profiles[profile])
+        shared = shared.over(config.profiles[profile].below({"base_url": base_url}))
     limits = shared.sections["limits"]
     service = _service(document, shared, diagnostics, base_url=base_url)
     template, safe_names = None, head.get("safe_names", HEAD.defaults["safe_names"])

@@ -159,3 +159,17 @@ def test_the_line_for_cron_names_the_profile(project: Project) -> None:
     bare(project, more="profile: studio")
     (project.folder / "n.yaml").write_text("jobs: [{prompt: A kite}]\n", encoding="utf-8")
     assert project.batchvid("cron", "m.yaml", "n.yaml", *night).code == 2
+
+
+def test_the_key_of_a_profile_is_told_to_no_other_service(project: Project) -> None:
+    """Neither to one that the manifest names nor to one of the call: the service's own variable is asked for."""
+    configured(project, STUDIO.format(api="https://studio.example/v1"))
+    other = "https://other.example/v1"
+    bare(project)
+    asked = project.batchvid(
+        "run", "m.yaml", "--profile", "studio", "--base-url", other, STUDIO_KEY=KEY, COMETAPI_KEY=None
+    )
+    bare(project, more=f"profile: studio\nservice: {{base_url: {other}}}")
+    named = project.batchvid("run", "m.yaml", STUDIO_KEY=KEY, COMETAPI_KEY=None, BATCHVID_BASE_URL=None)
+    for ran in (asked, named):
+        assert (ran.code, "COMETAPI_KEY" in ran.err, "STUDIO_KEY" in ran.err) == (78, True, False), ran

@@ -162,3 +162,26 @@ def test_depth_and_number_are_bounded(desk: Desk) -> None:
     (line,) = desk.complaints("{include: [many.yaml, many.yaml], jobs: [{prompt: A}]}")
     assert f"is one file too many: {FILES_AT_MOST} are included at most" in line
     assert desk.load("{include: [leaf.yaml, leaf.yaml], jobs: [{prompt: A}]}").jobs[0].size == "16x9"
+
+
+@pytest.mark.parametrize(
+    ("below", "written", "expected"),
+    [
+        ("base_url: https://studio.example/v1, key_env: STUDIO_KEY", "", "https://studio.example/v1 STUDIO_KEY"),
+        ("base_url: https://studio.example/v1, key_env: STUDIO_KEY", "base_url: https://studio.example/v1",
+         "https://studio.example/v1 STUDIO_KEY"),
+        ("base_url: https://studio.example/v1, key_env: STUDIO_KEY", "base_url: https://other.example/v1",
+         "https://other.example/v1 COMETAPI_KEY"),
+        ("key_env: STUDIO_KEY", "base_url: https://other.example/v1", "https://other.example/v1 COMETAPI_KEY"),
+        ("provider: openai, key_env: STUDIO_KEY", "base_url: https://other.example/v1", "https://other.example/v1 "),
+        ("base_url: https://studio.example/v1, key_env: STUDIO_KEY", "provider: openai",
+         "https://api.openai.com/v1 OPENAI_API_KEY"),
+        ("key_env: STUDIO_KEY, proxy: env", "base_url: https://api.cometapi.com/v1",
+         "https://api.cometapi.com/v1 STUDIO_KEY"),
+    ],
+)  # fmt: skip
+def test_the_key_of_a_shared_service_is_for_no_other(desk: Desk, below: str, written: str, expected: str) -> None:
+    """A manifest that names another address would tell it a key that somebody pays for."""
+    desk.write("shared.yaml", f"service: {{{below}}}\n")
+    found = desk.load(f"{{include: [shared.yaml], service: {{{written}}}, jobs: [{{id: a, prompt: A}}]}}")
+    assert f"{found.base_url} {found.key_env}" == expected
