@@ -77,7 +77,7 @@ class Bound:
     """One limit: what is allowed now, what was taken, and the ceiling, above which a request was refused."""
 
     def __init__(self, first: int, *, most: float = math.inf) -> None:
-        self._most = most
+        self._stated = self._most = most
         self.allowed = min(most, first)
         self.taken = 0
         self.ceiling: int | None = None
@@ -151,8 +151,8 @@ class Bound:
             self.allowed, self.taken, self.ceiling, self.is_sure = self._before
 
     def told(self, limit: int) -> None:
-        """Go by the service's own word: never above it."""
-        self._most = min(self._most, limit)
+        """Go by the service's own word: never above it, until it says another one."""
+        self._most = min(self._stated, limit)
         self.allowed = min(self.allowed, self._most)
 
     def is_due(self, accepted: int, waited_s: float, *, is_paid: bool) -> bool:
@@ -262,7 +262,7 @@ class AutoLimits:
             self.room.took(sent.in_flight + 1, used_up=sent.fills_room)
         if self.rate is not None:
             self.rate.took(sent.in_minute + 1, used_up=sent.waited)
-        self._heed(hint, now=now)
+        self._heed(hint, now=now, is_taken=True)
         self._try_again(sent, now=now)
         self.version += self._state() != before
 
@@ -271,7 +271,7 @@ class AutoLimits:
         self.refusals += 1
         self._paid = max(LEAST_PAID, self._paid - 1.0)
         self._drop(sent)
-        self._heed(hint, now=now)
+        self._heed(hint, now=now, is_taken=False)
         if sent.at < self._retreated_at:
             return
         kind = None if hint is None else hint.kind
@@ -320,11 +320,14 @@ class AutoLimits:
             found = [bound for bound, share in reached if share >= max(least, nearest - AS_NEAR)]
         return found, len(found) == 1
 
-    def _heed(self, hint: LimitHint | None, *, now: float) -> None:
-        """Go by what the service says of its rate."""
+    def _heed(self, hint: LimitHint | None, *, now: float, is_taken: bool) -> None:
+        """Go by what the service says of its rate.
+
+        A number counts where the request was taken: what was refused may have been by a gateway, with its own number.
+        """
         if hint is None or self.rate is None:
             return
-        if hint.per_minute is not None and hint.per_minute >= 1:
+        if is_taken and hint.per_minute is not None and hint.per_minute >= 1:
             self.rate.told(int(hint.per_minute))
         if hint.none_left_s is not None:
             self._resume_at = max(self._resume_at, now + hint.none_left_s)

@@ -270,6 +270,22 @@ def test_no_more_is_tried_than_the_manifest_or_the_service_states() -> None:
     assert auto.next_at(2.0) == 31.0
 
 
+def test_a_number_in_a_refusal_is_nobodys_word_and_a_newer_one_counts() -> None:
+    """A gateway that refuses has limits of its own; and a service may state another number later."""
+    auto = AutoLimits(most_per_minute=20)
+    auto.refused(auto.sends(in_flight=0, now=0.0), LimitHint(per_minute=1.0), now=1.0)
+    for number, limit in enumerate((1.0, 100.0)):
+        for more in range(60):
+            now = 100.0 + 1000 * number + 10 * more
+            auto.granted(now, waited=True)
+            auto.took(auto.sends(in_flight=0, now=now), LimitHint(per_minute=limit), now=now + 1)
+        assert (auto.per_minute or 0) <= 1 if limit == 1.0 else (auto.per_minute or 0) > 1
+    fresh = AutoLimits()
+    fresh.refused(fresh.sends(in_flight=0, now=0.0), LimitHint(per_minute=1.0), now=1.0)
+    fresh.took(fresh.sends(in_flight=0, now=60.0), None, now=61.0)
+    assert (fresh.per_minute or 0) > 1
+
+
 def test_what_was_learned_is_where_the_next_night_begins() -> None:
     """Without a refusal, as long as the limits are the same."""
     first = Account(AutoLimits(), per_minute=30, in_flight=10)
