@@ -44,6 +44,11 @@ class Rate:
         return self.count / self.period_s
 
 
+def strictest(rates: Iterable[Rate | None]) -> Rate | None:
+    """Return the slowest rate; ``None`` is no limit."""
+    return min((rate for rate in rates if rate is not None), key=lambda rate: rate.per_s, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The manifest's ``limits``; ``None`` for a rate or the budget means unlimited."""

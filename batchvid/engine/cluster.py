@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchvid import __version__
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError, StoreAwayError
+from batchvid.domain.limits import strictest
 from batchvid.domain.machines import DEAD_S
 from batchvid.domain.results import worst
 from batchvid.domain.spec import OPTIONS
@@ -26,7 +27,7 @@ from batchvid.engine.shared_pace import SharedPace, SubmitPace
 from batchvid.engine.stats import Watching
 from batchvid.engine.target import homes, in_database, journal_of, service_account
 from batchvid.engine.worker import Worker
-from batchvid.engine.workers import InFlightPool, strictest
+from batchvid.engine.workers import InFlightPool
 from batchvid.journal import orphans
 from batchvid.journal.bell import Bell
 from batchvid.journal.engine_db import make_ready

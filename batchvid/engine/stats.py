@@ -15,7 +15,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import StorageError
 from batchvid.domain.job import State
 from batchvid.domain.learned import expected
-from batchvid.domain.limits import Rate
+from batchvid.domain.limits import Rate, strictest
 from batchvid.domain.reopening import CRASHED
 from batchvid.domain.results import Money, NeedsAttention, NewClip, Snapshot, UnderWay
 from batchvid.engine.eta import Load, Occupancy, remaining_s
@@ -363,7 +363,7 @@ def in_all(runs: Sequence[Snapshot]) -> Snapshot:
     paces = [
         one for of_account in by_account.values() for one in of_account[: 1 if of_account[0].is_shared_pace else None]
     ]
-    rates = [one.submit_limit for one in shared]
+    rates = [strictest(one.submit_limit for one in ones) for ones in by_account.values()]
     etas, bounds = [one.eta_s for one in at_work], [one.at_most_s for one in at_work]
     stops = {one.stopping for one in at_work}
     away = max(runs, key=lambda one: one.away_s or 0.0)
@@ -375,7 +375,7 @@ def in_all(runs: Sequence[Snapshot]) -> Snapshot:
         elapsed_s=max(one.elapsed_s for one in runs),
         eta_s=None if None in etas else max((eta for eta in etas if eta is not None), default=None),
         in_flight=sum(one.in_flight for one in runs),
-        in_flight_limit=sum(one.in_flight_limit for one in shared),
+        in_flight_limit=sum(min(one.in_flight_limit for one in ones) for ones in by_account.values()),
         downloading=sum(one.downloading for one in runs),
         downloads_limit=sum(one.downloads_limit for one in runs),
         submits_per_min=sum(one.submits_per_min for one in paces),

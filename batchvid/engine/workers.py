@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.limits import strictest
 from batchvid.domain.records import rfc3339
 from batchvid.engine.account import SharedAccount
 from batchvid.engine.auto_limits import AutoLimits
@@ -26,10 +27,10 @@ from batchvid.engine.throttle import Throttle
 from batchvid.journal.event_log import PACE_CHANGED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from batchvid.domain.learned import Learned
-    from batchvid.domain.limits import Limits, Rate
+    from batchvid.domain.limits import Limits
     from batchvid.domain.results import Snapshot
     from batchvid.engine.limits_keeper import LimitsKeeper
     from batchvid.engine.rate_limit import Pacing
@@ -286,8 +287,3 @@ class InFlightPool:
             self.runners.remove(runner)
             for other in self.runners:
                 other.ring()
-
-
-def strictest(rates: Iterable[Rate | None]) -> Rate | None:
-    """Return the slowest rate; ``None`` is no limit."""
-    return min((rate for rate in rates if rate is not None), key=lambda rate: rate.per_s, default=None)

@@ -59,6 +59,8 @@ def test_runs_of_one_account_share_its_limits(snapshot: Snapshot) -> None:
     assert (total.submits_per_min, total.submit_limit) == (4.8, Rate(10, 60))
     beside = in_all([replace(run, is_shared_pace=False) for run in (one, other)])
     assert (beside.submits_per_min, beside.submit_limit) == (9.6, Rate(10, 60)), "who watches counts for each"
+    stricter = in_all([one, replace(other, in_flight_limit=6, submit_limit=Rate(2, 60))])
+    assert (stricter.in_flight_limit, stricter.submit_limit) == (6, Rate(2, 60)), "whichever is named first"
     apart = in_all([one, replace(other, account=8)])
     assert (apart.in_flight_limit, apart.submit_limit) == (40, Rate(20, 60))
 
