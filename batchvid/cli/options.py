@@ -265,6 +265,23 @@ DURATION = Written("8h", _duration)
 """``8h`` or ``1h30m``, in seconds."""
 DEAD_TIME = Written("10s", _dead_time)
 """In seconds."""
+until_option = click.option(
+    "--until",
+    type=MOMENT,
+    metavar="06:00",
+    envvar=f"{PREFIX}UNTIL",
+    show_envvar=True,
+    help="Stop submitting at this time of day (local), collect what is paid, and exit.",
+)
+for_option = click.option(
+    "--for",
+    "for_s",
+    type=DURATION,
+    metavar="8h",
+    envvar=f"{PREFIX}FOR",
+    show_envvar=True,
+    help="Stop submitting after so long, collect what is paid, and exit.",
+)
 SPEED = Written("N", _speed)
 """How many times as fast as the service the sandbox is."""
 CLIP_MOMENT = Written("-0.2s", _clip_moment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.errors import Exit
 from batchvid.domain.job import State
 from batchvid.domain.plan import left_micros
+from batchvid.engine.spending import money_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def _left(journal: Journal, limits: Limits) -> str:
 
 
 def _left_micros(journal: Journal, limits: Limits) -> int | None:
-    return left_micros(replace(journal.money(), budget_micros=limits.budget_micros))
+    return left_micros(money_of(journal, limits))
 
 
 REASON = "batchvid redo"

@@ -10,16 +10,16 @@ import click
 
 from batchvid.cli.options import (
     AMOUNT,
-    DURATION,
-    MOMENT,
     SPEED,
     database_option,
     dead_time_option,
+    for_option,
     json_option,
     load,
     manifests_argument,
     output_option,
     service_options,
+    until_option,
     window_end,
 )
 from batchvid.cli.purchase import NOT_BEGUN, accepted
@@ -34,23 +34,8 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @manifests_argument
-@click.option(
-    "--until",
-    type=MOMENT,
-    metavar="06:00",
-    envvar=f"{PREFIX}UNTIL",
-    show_envvar=True,
-    help="Stop submitting at this time of day (local), collect what is paid, and exit.",
-)
-@click.option(
-    "--for",
-    "for_s",
-    type=DURATION,
-    metavar="8h",
-    envvar=f"{PREFIX}FOR",
-    show_envvar=True,
-    help="Stop submitting after so long, collect what is paid, and exit.",
-)
+@until_option
+@for_option
 @click.option(
     "--max-cost",
     type=AMOUNT,

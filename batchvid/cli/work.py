@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from batchvid.cli.options import (
-    DURATION,
-    MOMENT,
     ca_file_option,
     database_option,
     dead_time_option,
+    for_option,
     json_option,
     key_file_option,
+    until_option,
     window_end,
 )
 from batchvid.cli.streams import complain
@@ -35,23 +35,8 @@ if TYPE_CHECKING:
 
 @click.command("work")
 @database_option
-@click.option(
-    "--until",
-    type=MOMENT,
-    metavar="06:00",
-    envvar=f"{PREFIX}UNTIL",
-    show_envvar=True,
-    help="Stop submitting at this time of day (local), collect what is paid, and exit.",
-)
-@click.option(
-    "--for",
-    "for_s",
-    type=DURATION,
-    metavar="8h",
-    envvar=f"{PREFIX}FOR",
-    show_envvar=True,
-    help="Stop submitting after so long, collect what is paid, and exit.",
-)
+@until_option
+@for_option
 @click.option("--once", is_flag=True, help="Exit when nothing is left to do, instead of waiting for more.")
 @dead_time_option
 @key_file_option

@@ -62,7 +62,7 @@ class OtherClock:
     """Another machine's clock as it is seen from here: what all readings leave possible.
 
     A reading proves that theirs - here lies between theirs - received and theirs - sent. A reading that contradicts
-    the earlier ones says that their clock was set anew, and counts alone.
+    the earlier ones says that their clock was set, and counts alone.
     """
 
     def __init__(self) -> None:
