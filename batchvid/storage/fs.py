@@ -12,12 +12,13 @@ import re
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from batchvid.domain.errors import InTheWayError, StorageError, TooManyFilesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
 
 
 STATE_FOLDER = ".batchvid"
@@ -224,22 +225,52 @@ def write_whole(
     *durable*: also after a power loss at any moment from now on. *never_torn*: after a power loss all of it is there,
     or nothing, which is less, because it leaves the sync of the folder to the caller.
     """
-    clear(folder, name)
-    temporary = _temporary(name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(temporary, flags, mode, dir_fd=folder), "wb") as file:
+    with Aside(folder, name, mode=mode) as aside:
+        with open(aside.descriptor, "wb", closefd=False) as file:
             file.writelines(chunks)
-            file.flush()
-            if durable or never_torn:
-                os.fsync(file.fileno())
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
+        if durable or never_torn:
+            os.fsync(aside.descriptor)
+        aside.put()
     if durable:
         os.fsync(folder)
+
+
+class Aside:
+    """A new file beside the *name* which it is going to have; it goes with the block unless it was put there.
+
+    Whoever looks at the name sees the old file, or all of the new one. Raises `OSError`.
+    """
+
+    def __init__(self, folder: int, name: str, *, mode: int) -> None:
+        self._folder, self._name, self._is_put = folder, name, False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(_temporary(name), flags, mode, dir_fd=folder)
+        except FileExistsError:
+            clear(folder, name)
+            self.descriptor = os.open(_temporary(name), flags, mode, dir_fd=folder)
+
+    def write(self, data: bytes) -> None:
+        """Append all of *data*."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self.descriptor, rest) :]
+
+    def put(self) -> None:
+        """Give it the name, in place of what has it; whether it is durable is the caller's affair."""
+        os.rename(_temporary(self._name), self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._is_put = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.descriptor)
+        if not self._is_put:
+            with suppress(OSError):
+                os.unlink(_temporary(self._name), dir_fd=self._folder)
 
 
 def clear(folder: int, name: str) -> None:

@@ -340,7 +340,9 @@ class ObjectPart(LocalPart):
             return await settled(lambda: self._sent(sidecar, rest))
 
     def _sent(self, sidecar: Mapping[str, object], rest: bytes) -> Saved:
-        saved, record, replaced = self._checked(sidecar, rest)
+        complete = self._complete(rest)
+        self._sync()
+        saved, record, replaced = self._record(complete, sidecar)
         folder, names = self._folder, self._names
         self._note.write(folder, names.note)
         _put_sidecar(self._objects, names, record)

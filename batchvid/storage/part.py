@@ -4,10 +4,13 @@ A crash between any two of these leaves either a part that can be taken up, or a
 
 1. The note beside the part (``.part.meta``) says what the next bytes are.
 2. The bytes are appended, and hashed in the thread that writes them.
-3. `LocalPart.commit`: the box walk, and the fsync of the bytes.
-4. The sidecar says what the clip is, and vouches for the part from now on.
+3. `LocalPart.commit`: the box walk. The sidecar is written beside its name. The fsync of both.
+4. The sidecar, which says what the clip is, gets its name, and vouches for the part from now on.
 5. The part gets the clip's name, never in place of something else.
-6. The fsync of the folder; clips that end together share it. Then the note goes.
+6. The fsync of the folder. Then the note goes.
+
+Clips that end together take each step together: what they wait for on the disk is under way for all of them at once,
+and one fsync of a folder is enough.
 
 A film takes the same steps. It may replace an older one, so its sidecar tells of both, and is durable before step 5.
 
@@ -22,12 +25,15 @@ import hashlib
 import io
 import os
 import stat
+from collections.abc import Generator, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiofiles.threadpool import wrap
 
@@ -37,6 +43,7 @@ from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
+    Aside,
     doing,
     exists,
     json_line,
@@ -50,7 +57,7 @@ from batchvid.storage.fs import (
 from batchvid.storage.threads import Batcher, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from batchvid.media.mp4 import Clip
     from batchvid.storage.base import Accepts
@@ -109,28 +116,29 @@ class Note:
 
 GROUP_MAX = 16
 """Clips in one turn of a thread: some milliseconds of work, after which the first of them waits no longer."""
-AT_ONCE = 2
-"""While one thread waits for the disk, another prepares what it waits for next."""
+AT_ONCE = 8
+"""A disk takes many syncs in the time of one, when they come together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named(Generic[T]):
-    """What was made of a file that has its name, in a folder that is still to be synced."""
+class Durable(NamedTuple):
+    """What has to be durable before the next step."""
 
-    result: T
-    folder: int
-    """A descriptor of the folder."""
-    place: Hashable
-    """The same for all files in that folder."""
-    then: Callable[[], None]
-    """What is left to be done once the name is durable."""
+    descriptor: int
+    folder: Hashable = None
+    """The same for all who want the same folder; ``None``: a file."""
+
+
+Steps = Generator[Sequence[Durable], Sequence[OSError | None], T]
+"""Work on the disk. It yields what must be durable before its next step, and is sent what went wrong with each."""
 
 
 class Finisher:
     """Does the work of one output's parts on the disk. To be used in one event loop."""
 
     def __init__(self) -> None:
-        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
+        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(
+            _all_done, most=GROUP_MAX, at_once=AT_ONCE, executor=ThreadPoolExecutor(AT_ONCE, "batchvid-files")
+        )
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do *work* in a thread and return its result; a cancelled caller waits for its end first."""
@@ -142,28 +150,53 @@ class Finisher:
         done: T = result
         return done
 
-    async def name(self, work: Callable[[], Named[T]]) -> T:
-        """Do *work*, sync the folder of what it named, and return the result; a cancellation waits as in `do`."""
-        result: Any = await self.do(work)
-        named: T = result
-        return named
+    async def follow(self, steps: Steps[T]) -> T:
+        """Do *steps* as `do` does, each together with those of others, and return their result."""
+        result: Any = await self.do(lambda: steps)
+        done: T = result
+        return done
 
 
 def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
     results = [_done(work) for work in works]
-    folders = {one.place: one.folder for one in results if isinstance(one, Named)}
-    troubles = {place: _done(partial(os.fsync, folder)) for place, folder in folders.items()}
-    for number, one in enumerate(results):
-        if isinstance(one, Named):
-            results[number] = troubles[one.place] or _done(one.then) or one.result
+    going = {number: steps for number, steps in enumerate(results) if isinstance(steps, GeneratorType)}
+    told: dict[int, Sequence[OSError | None] | None] = dict.fromkeys(going)
+    while going:
+        wanted: dict[int, Sequence[Durable]] = {}
+        for number, steps in going.items():
+            try:
+                wanted[number] = steps.send(told[number])
+            except StopIteration as end:
+                results[number] = end.value
+            except OWN_TROUBLE as error:
+                results[number] = error
+        troubles = _synced([one for some in wanted.values() for one in some])
+        told = {number: [troubles[one] for one in some] for number, some in wanted.items()}
+        going = {number: going[number] for number in wanted}
     return results
+
+
+OWN_TROUBLE = (OSError, BatchvidError, NotAClip)
+"""It goes to whoever wanted the work done; the others' goes on."""
 
 
 def _done(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except (OSError, BatchvidError, NotAClip) as error:  # it goes to whoever wanted it done; the others' work goes on
+    except OWN_TROUBLE as error:
         return error
+
+
+def _synced(durables: Sequence[Durable]) -> dict[Durable, OSError | None]:
+    """Make all of them durable; return what went wrong with each."""
+    files = [one for one in durables if one.folder is None]
+    if len(files) > 1 and hasattr(os, "posix_fadvise"):
+        for one in files:  # the disk begins with all of them, and is not asked for one after the other
+            with suppress(OSError):
+                os.posix_fadvise(one.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    folders = {one.folder: one for one in durables if one.folder is not None}
+    troubles = {one: _done(partial(os.fsync, one.descriptor)) for one in (*files, *folders.values())}
+    return {one: troubles[folders.get(one.folder, one)] for one in durables}
 
 
 HASH_BLOCK_BYTES = 1024 * 1024
@@ -246,6 +279,7 @@ class LocalPart:
         self._note = Note(source, boot)
         self._note_is_due = False
         self._on_disk: Note | None = None
+        self._may_have_note = False
         self._folder = -1
         self._file: HashingFile | None = None
 
@@ -272,6 +306,7 @@ class LocalPart:
 
     def open(self) -> None:
         """Resume what is there of the same source. Blocks."""
+        self._may_have_note = True
         with doing(f"open {self._path}.part"):
             folder = open_folder(self._root, *self._names.folders, create=True)
             try:
@@ -332,6 +367,7 @@ class LocalPart:
         try:
             file = self._begin()
             if self._note_is_due:
+                self._may_have_note = True
                 self._note.write(self._folder, self._names.note)
                 self._on_disk, self._note_is_due = self._note, False
             if block:
@@ -378,28 +414,46 @@ class LocalPart:
         something else has the clip's name; the part is kept, and is `complete` at the next try.
         """
         with doing(f"finish {self._path}.part"):
-            return await self._finisher.name(lambda: self._commit(sidecar, rest))
+            return await self._finisher.follow(self._commit(sidecar, rest))
 
-    def _commit(self, sidecar: Mapping[str, object], rest: bytes) -> Named[Saved]:
-        saved, record, replaced = self._checked(sidecar, rest)
-        folder, names = self._folder, self._names
-        durable = self._replaces is not None
-        write_whole(folder, names.sidecar, [json_line(record)], mode=self._mode, durable=durable, never_torn=True)
+    def _commit(self, sidecar: Mapping[str, object], rest: bytes) -> Steps[Saved]:
+        saved, record, replaced = self._record(self._complete(rest), sidecar)
+        file, folder, names = self._begin(), self._folder, self._names
+        here = Durable(folder, (self._root, names.folders))
+        with Aside(folder, names.sidecar, mode=self._mode) as aside:
+            aside.write(json_line(record))
+            lost, torn = yield Durable(file.fileno()), Durable(aside.descriptor)
+            if lost is not None:
+                self._drop_unsynced()
+            if trouble := lost or torn:
+                raise trouble
+            aside.put()
+        if self._replaces is not None:
+            (trouble,) = yield (here,)
+            if trouble is not None:
+                raise trouble
         if replaced is not None:
             os.rename(names.part, names.clip, src_dir_fd=folder, dst_dir_fd=folder)
         else:
             self._place()
-        return Named(saved, folder, (self._root, names.folders), self._let_go)
+        (trouble,) = yield (here,)
+        if trouble is not None:
+            raise trouble
+        self._let_go()
+        return saved
 
-    def _checked(self, sidecar: Mapping[str, object], rest: bytes) -> tuple[Saved, dict[str, object], str | None]:
-        """Append *rest*; return what the clip is, all that its sidecar tells, and the SHA-256 of what it replaces."""
+    def _complete(self, rest: bytes) -> Saved:
+        """Append *rest*, and return what the clip is."""
         self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
         self._append(rest)
         file = self._begin()
         saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file))
         os.fchmod(file.fileno(), self._mode)
-        self._sync(file)
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
+        return saved
+
+    def _record(self, saved: Saved, sidecar: Mapping[str, object]) -> tuple[Saved, dict[str, object], str | None]:
+        """Return what is saved, all that the sidecar tells of it, and the SHA-256 of what the clip replaces."""
         record: dict[str, object] = {SIDECAR_MARK: SIDECAR_FORM, **sidecar}
         replaced = None
         if self._replaces is not None:
@@ -434,7 +488,8 @@ class LocalPart:
 
     def _let_go(self) -> None:
         """Do what is left to do once the clip's name is durable."""
-        remove(self._folder, self._names.note)
+        if self._may_have_note:
+            remove(self._folder, self._names.note)
         self.close_now()
 
     def _probed(self, file: HashingFile) -> Clip:
@@ -446,15 +501,18 @@ class LocalPart:
             remove(self._folder, self._names.note)
             raise NotAClip(f"{error} (kept as {self._bad})") from None
 
-    def _sync(self, file: HashingFile) -> None:
+    def _sync(self) -> None:
         try:
-            os.fsync(file.fileno())
+            os.fsync(self._begin().fileno())
         except OSError:
-            # The kernel may have dropped the pages that it could not write: a second fsync would
-            # succeed and prove nothing. The clip is fetched again.
-            with suppress(OSError):
-                self._restart()
+            self._drop_unsynced()
             raise
+
+    def _drop_unsynced(self) -> None:
+        """Drop what the kernel could not write: a second fsync would succeed and prove nothing. It is fetched again."""
+        self._note = replace(self._note, validator=None, size_bytes=None, sha256=None)
+        with suppress(OSError):
+            self._restart()
 
     def _refuse_foreign(self) -> None:
         """Keep the part for a later try when something that is not batchvid's has one of the two names."""
@@ -465,6 +523,7 @@ class LocalPart:
             foreign = names.clip
         else:
             return
+        self._sync()  # before the note vouches for it
         self._note.write(folder, names.note)
         raise ForeignFileError(foreign_words(self._path, foreign))
 

@@ -10,7 +10,7 @@ import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,15 +18,13 @@ from batchvid.domain.errors import ForeignFileError, StorageError, TooManyFilesE
 from batchvid.media.mp4 import NotAClip
 from batchvid.storage import fs as fs_module
 from batchvid.storage import part as part_module
-from batchvid.storage.base import KnownClip, Renamed
+from batchvid.storage.base import KnownClip, Renamed, Saved
 from batchvid.storage.fs import open_folder, place
 from batchvid.storage.local import LocalStore
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from batchvid.storage.base import Saved
 
     MakeClip = Callable[..., bytes]
 
@@ -62,6 +60,11 @@ async def save(store: LocalStore, data: bytes, *, path: str = "kite.mp4", source
 def names(store: LocalStore) -> set[str]:
     """Return the names in the output folder, without the state folder."""
     return {path.name for path in store._folder.iterdir()} - {".batchvid"}
+
+
+def file_of(descriptor: int) -> str:
+    """Return the name of an open file or folder."""
+    return Path(f"/proc/self/fd/{descriptor}").readlink().name
 
 
 def open_descriptors() -> int:
@@ -178,6 +181,84 @@ def test_a_clip_of_one_block_takes_the_place_of_an_old_part(store: LocalStore, c
     asyncio.run(save_at_once(store, clip))
     assert names(store) == {"kite.mp4", "kite.json"}
     assert (store._folder / "kite.mp4").read_bytes() == clip
+
+
+def test_clips_that_end_together_share_nothing_but_the_disk(
+    store: LocalStore, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is no clip, a person's file is in the way of one, and the disk loses one: the others are saved."""
+    (store._folder / "taken.mp4").write_bytes(b"a person's")
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if file_of(descriptor) == "lost.mp4.part":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    data = {"kite.mp4": clip, "short.mp4": clip[:-5], "taken.mp4": clip, "lost.mp4": clip, "sub/kite.mp4": clip}
+
+    async def together() -> list[Saved | BaseException]:
+        saving = (save_at_once(store, data[path], path=path, source=path) for path in data)
+        return await asyncio.gather(*saving, return_exceptions=True)
+
+    first, short, taken, lost, last = asyncio.run(together())
+    assert isinstance(first, Saved)
+    assert isinstance(last, Saved)
+    assert [type(one) for one in (short, taken, lost)] == [NotAClip, ForeignFileError, StorageError]
+    left = {"kite.mp4", "kite.json", "short.mp4.bad", "taken.mp4", "taken.mp4.part", "taken.mp4.part.meta", "sub"}
+    assert names(store) == left
+    assert {one.name for one in (store._folder / "sub").iterdir()} == {"kite.mp4", "kite.json"}
+
+
+def test_no_name_is_given_before_what_it_stands_for_is_durable(
+    store: LocalStore, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the power fails: a sidecar or a clip under its name is whole, and the folder is synced last."""
+    synced: list[str] = []
+    moments: list[tuple[str, set[str]]] = []
+    real_sync, real_rename, real_link = os.fsync, os.rename, os.link
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        synced.append(file_of(descriptor))
+
+    def rename(source: str, target: str, **folders: int) -> None:
+        moments.append((target, set(synced)))
+        real_rename(source, target, **folders)
+
+    def link(source: str, target: str, **options: Any) -> None:
+        moments.append((target, set(synced)))
+        real_link(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "link", link)
+    asyncio.run(save_at_once(store, clip))
+    files = {"kite.mp4.part", ".kite.json.new"}
+    assert moments == [("kite.json", files), ("kite.mp4", files)]
+    assert synced[-1] == store._folder.name
+    assert synced.count(store._folder.name) == 1
+
+
+def test_a_sidecar_that_the_disk_loses_costs_no_bytes_of_the_clip(
+    store: LocalStore, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are durable, and stay for the next try; nothing has a final name."""
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if file_of(descriptor) == ".kite.json.new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(StorageError, match="input/output error"):
+        asyncio.run(save_at_once(store, clip))
+    assert names(store) == {"kite.mp4.part"}
+    monkeypatch.setattr(os, "fsync", real)
+    asyncio.run(save_at_once(store, clip))
+    assert names(store) == {"kite.mp4", "kite.json"}
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
