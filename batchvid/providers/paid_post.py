@@ -20,8 +20,8 @@ import asyncio
 import socket
 import ssl
 from base64 import b64encode
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohappyeyeballs
 import h11
@@ -30,6 +30,7 @@ from batchvid.providers.response import ANSWER_MAX_BYTES, LostAt, NoResponse, Re
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
 
     from yarl import URL
 
@@ -80,12 +81,10 @@ async def send_once(
         return NoResponse(error.lost, str(error))
     except TimeoutError:
         return NoResponse(LostAt.CONNECT_TIMEOUT)
-    try:
+    with closing(line), _Watch(line) as watch:
         if tls is None:
-            await _ready(line, read=True, write=False, within_s=UNASKED_S)
-        return await _Exchange(line, url, headers, body).outcome()
-    finally:
-        line.close()
+            await watch.changed(within_s=UNASKED_S)
+        return await _Exchange(line, watch, url, headers, body).outcome()
 
 
 class NotConnectedError(Exception):
@@ -157,43 +156,69 @@ async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
 
 async def _encrypted(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
     line = tls.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
-    while True:
+    with ExitStack() as stack:
+        stack.callback(line.close)
+        watch = stack.enter_context(_Watch(line))
+        while True:
+            try:
+                line.do_handshake()
+            except ssl.SSLWantReadError:
+                await watch.changed(within_s=CONNECT_TIMEOUT_S)
+            except ssl.SSLWantWriteError:
+                await watch.changed(or_takes_more=True, within_s=CONNECT_TIMEOUT_S)
+            else:
+                break
+        watch.end()
+        stack.pop_all()
+    return line
+
+
+class _Watch:
+    """Hears from the system of one socket, for as long as the block lasts."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._loop, self._number = asyncio.get_running_loop(), line.fileno()
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def changed(self, *, within_s: float, or_takes_more: bool = False) -> None:
+        """Wait until bytes have arrived or the connection has ended, or it takes more, or the time is over."""
+        self._waiting = self._loop.create_future()
+        timer = self._loop.call_later(within_s, self._wake)
+        if or_takes_more:
+            self._loop.add_writer(self._number, self._wake)
         try:
-            line.do_handshake()
-        except ssl.SSLWantReadError:
-            await _ready(line, read=True, write=False, within_s=CONNECT_TIMEOUT_S)
-        except ssl.SSLWantWriteError:
-            await _ready(line, read=False, write=True, within_s=CONNECT_TIMEOUT_S)
-        except BaseException:  # whatever it was, the socket is closed, and it is raised again
-            line.close()
-            raise
-        else:
-            return line
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
+            if or_takes_more:
+                self._loop.remove_writer(self._number)
 
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
-async def _ready(line: socket.socket, *, read: bool, write: bool, within_s: float) -> None:
-    """Wait until the system can give or take bytes, or the time is over."""
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    number = line.fileno()
-    if read:
-        loop.add_reader(number, changed.set)
-    if write:
-        loop.add_writer(number, changed.set)
-    try:
-        async with asyncio.timeout(within_s):
-            await changed.wait()
-    except TimeoutError:
-        pass
-    finally:
-        loop.remove_reader(number)
-        loop.remove_writer(number)
+    def end(self) -> None:
+        """Hear no more."""
+        self._loop.remove_reader(self._number)
+
+    def __enter__(self) -> Self:
+        self._loop.add_reader(self._number, self._wake)  # what is there already is told at each turn of the loop
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
 
 
 class _Exchange:
     """One request and its answer on one connection."""
 
-    def __init__(self, line: socket.socket, url: URL, headers: Mapping[str, str], body: Sequence[bytes]) -> None:
-        self._line = line
+    def __init__(
+        self, line: socket.socket, watch: _Watch, url: URL, headers: Mapping[str, str], body: Sequence[bytes]
+    ) -> None:
+        self._line, self._watch = line, watch
         block = TLS_BLOCK if isinstance(line, ssl.SSLSocket) else PLAIN_BLOCK
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
         self._unsent = _blocks(_request(self._http, url, headers, body), block)
@@ -205,6 +230,8 @@ class _Exchange:
         self._can_send = True
         self._wants_read = False
         """Whether TLS cannot send before something has arrived."""
+        self._is_full = False
+        """Whether the system takes no more just now."""
         self._has_more = False
         """Whether the last turn ended before everything was read."""
         self._head: h11.Response | None = None
@@ -225,9 +252,11 @@ class _Exchange:
                 still_s = 0.0
             if whole_s >= CREATE_TIMEOUT_S or still_s >= self._patience_s():
                 return self._given_up()
+            if self._has_more or (self._is_sending and not self._is_full):
+                await asyncio.sleep(0)  # others have their turn, and what has arrived meanwhile is read first
+                continue
             began = clock()
-            within_s = 0.0 if self._has_more else LISTENED_S
-            await _ready(self._line, read=True, write=self._is_sending, within_s=within_s)
+            await self._watch.changed(within_s=LISTENED_S, or_takes_more=self._is_sending)
             waited_s = min(LISTENED_S, clock() - began)
             whole_s, still_s = whole_s + waited_s, still_s + waited_s
 
@@ -295,13 +324,15 @@ class _Exchange:
 
     def _sent(self) -> bool:
         """Hand the system as much as it takes, until an answer has begun; whether it took something."""
-        sent = 0
+        sent, self._is_full = 0, False
         while self._is_sending and sent < TURN_BYTES:
             try:
                 taken = self._line.send(self._next or b"")
             except BlockingIOError:
+                self._is_full = True
                 break
             except ssl.SSLWantWriteError:
+                self._is_full = True
                 self._body_begun = self._body_begun or self._blocks_left > 0  # a part of the record may have left
                 break
             except ssl.SSLWantReadError:
