@@ -200,7 +200,7 @@ def sync_folder(path: Path) -> None:
 def open_regular(folder: int, name: str, flags: int, *, mode: int = 0) -> int:
     """Return a descriptor of a regular file, without following a link and without waiting; raises `OSError`."""
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if not flags & os.O_EXCL and not stat.S_ISREG(os.fstat(descriptor).st_mode):  # what was just made is one
         os.close(descriptor)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
     return descriptor

@@ -116,7 +116,7 @@ class Note:
 
 GROUP_MAX = 16
 """Clips in one turn of a thread: some milliseconds of work, after which the first of them waits no longer."""
-AT_ONCE = 8
+AT_ONCE = 4
 """A disk takes many syncs in the time of one, when they come together."""
 
 
@@ -447,7 +447,7 @@ class LocalPart:
         self._note_is_due = False  # it would say less than the sidecar does, a moment earlier
         self._append(rest)
         file = self._begin()
-        saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file))
+        saved = Saved(self._path, file.size_bytes, file.sha256.hexdigest(), self._probed(file, rest))
         os.fchmod(file.fileno(), self._mode)
         self._note = replace(self._note, size_bytes=saved.size_bytes, sha256=saved.sha256)
         return saved
@@ -492,9 +492,10 @@ class LocalPart:
             remove(self._folder, self._names.note)
         self.close_now()
 
-    def _probed(self, file: HashingFile) -> Clip:
+    def _probed(self, file: HashingFile, rest: bytes) -> Clip:
+        is_at_hand = len(rest) == file.size_bytes
         try:
-            return probe(file.size_bytes, file.content)
+            return probe(file.size_bytes, partial(_between, rest) if is_at_hand else file.content)
         except NotAClip as error:
             with suppress(FileNotFoundError):
                 os.rename(self._names.part, self._names.bad, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -559,6 +560,10 @@ class LocalPart:
     async def _settled(self, verb: str, work: Callable[[], T]) -> T:
         with doing(f"{verb} {self._path}.part"):
             return await self._finisher.do(work)
+
+
+def _between(data: bytes, offset: int, length: int) -> bytes:
+    return data[offset : offset + length]
 
 
 def _created(folder: int, names: Names) -> HashingFile:
