@@ -64,6 +64,8 @@ ASIDE = "/"
 
 STATES = {state.value: state for state in State}
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+UNDER_WAY = {State.SUBMITTING, State.RUNNING, State.READY}
+"""More is soon recorded of the attempts of such jobs."""
 ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM jobs"
 BRIEF = ", ".join("NULL" if name in IN_NO_PLAN else name for name in Progress._fields)
 IN_BRIEF = f"{ALL_PROGRESS} WHERE state != 'done' UNION ALL SELECT {BRIEF} FROM jobs WHERE state = 'done'"
@@ -89,7 +91,10 @@ UPDATE_PROGRESS = (
 )
 """It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
 INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
-INSERT_EVENT = "INSERT INTO events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)"
+EVENT_WIDTH, EVENT_PLACES = 5, "(?, ?, ?, ?, ?)"
+INSERT_EVENT = f"INSERT INTO events (job_id, attempt, at, kind, data) VALUES {EVENT_PLACES}"
+EVENTS_AT_ONCE = 100
+"""In one statement: fewer values than SQLite takes."""
 ALL_DECISIONS = f"SELECT {', '.join(Decision._fields)} FROM decisions"
 DECISIONS_AFTER = f"SELECT seq, {', '.join(Decision._fields)} FROM decisions WHERE seq > ? ORDER BY seq"
 INTO_DECISIONS = f"INSERT INTO decisions ({', '.join(Decision._fields)})"
@@ -371,6 +376,8 @@ class SqliteJournal(SqliteReader, Journal):
         self._was_clean = True
         """Whether its last session had ended properly."""
         self._is_sealed = False
+        self._at_work: dict[str, Attempt] = {}
+        """By job id, the newest attempt of what is under way, as the table has it: nobody else changes that."""
 
     @property
     def is_sealed(self) -> bool:
@@ -446,15 +453,27 @@ class SqliteJournal(SqliteReader, Journal):
         with sqlite_file.translated(self.path):
             if sqlite_file.identity(self.path) != self._identity:
                 raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
-        with self._transaction():
-            for change in changes:
-                self._put_down(change)
-            lines = [line for change in changes for line in self._write(change)]
+        try:
+            with self._transaction():
+                for change in changes:
+                    self._put_down(change)
+                lines, events = [], []
+                for change in changes:
+                    for attempt, event, at in self._write(change):
+                        job_id = change.before.job_id
+                        events += [job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))]
+                        lines.append(log_line(job_id, attempt, event, at=at))
+                self._add_events(events)
+                self._note([change.timing for change in changes if change.timing is not None])
+        except BaseException:  # whatever it was, nothing of it is in the tables, and it is raised again
+            self._at_work.clear()
+            raise
         self.log.keep(lines)
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
         """Set other ids for jobs, all in one transaction."""
         lines = []
+        self._at_work.clear()
         with self._transaction():
             self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction
             for old, new in moves:
@@ -540,11 +559,12 @@ class SqliteJournal(SqliteReader, Journal):
         """Forget the task of an attempt that is given another one, so that two jobs can exchange theirs in a record."""
         for attempt, event, _ in numbered(change):
             if isinstance(event, TaskAdopted):
+                self._at_work.pop(change.before.job_id, None)
                 here = (change.before.job_id, attempt)
                 self._execute("UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
 
-    def _write(self, change: Change) -> list[dict[str, Any]]:
-        """Write *change*, and return its events as lines of the event log."""
+    def _write(self, change: Change) -> list[tuple[int, Event, float]]:
+        """Write what *change* makes of the job and its attempts; return its events, which are still to be added."""
         before, (job_id, *row) = change.before, _row(change.after)
         if before.version:
             moved = self._execute(UPDATE_PROGRESS, (*row, job_id, before.version))
@@ -552,48 +572,62 @@ class SqliteJournal(SqliteReader, Journal):
             moved = self._execute(INSERT_PROGRESS, (job_id, *row))
         if not moved:
             raise StaleProgressError(f"job {before.job_id!r} is no longer at version {before.version}")
-        lines = []
-        for attempt, event, at in numbered(change):
+        events = list(numbered(change))
+        for attempt, event, at in events:
             self._follow(job_id, attempt, event, at=at)
-            kept = (job_id, attempt, at, type(event).__name__, json.dumps(event_data(event)))
-            self._execute(INSERT_EVENT, kept)
-            lines.append(log_line(job_id, attempt, event, at=at))
-        if change.timing:
-            self._note(change.timing)
-        return lines
+        if change.after.state not in UNDER_WAY:
+            self._at_work.pop(job_id, None)
+        return events
 
     def _follow(self, job_id: str, number: int, event: Event, *, at: float) -> None:
         """Store what *event* makes of the attempt that it is about."""
-        here = (job_id, number)
-        row = self._db.execute(f"{ALL_ATTEMPTS} WHERE job_id = ? AND attempt = ?", here).fetchone()
-        before = None if row is None else _attempt(row)
+        before = self._attempt(job_id, number)
         after = followed(before, event, job_id=job_id, number=number, at=at)
         if after == before:
             return
+        here = (job_id, number)
+        self._at_work.pop(job_id, None)
         if after is None:
             self._db.execute("DELETE FROM attempts WHERE job_id = ? AND attempt = ?", here)
             return
-        values = _attempt_row(after)
-        if row is None:
-            self._execute(INSERT_ATTEMPT, values)
-            return
-        changed = {name: new for name, old, new in zip(Attempt._fields, row, values, strict=True) if new != old}
-        self._refuse_second_owner(changed.get("task_id"))
-        columns = ", ".join(f"{name} = ?" for name in changed)
-        query = f"UPDATE attempts SET {columns} WHERE job_id = ? AND attempt = ?"
-        self._execute(query, (*changed.values(), *here))
+        if before is None:
+            self._execute(INSERT_ATTEMPT, _attempt_row(after))
+        else:
+            old, new = _attempt_row(before), _attempt_row(after)
+            changed = {name: value for name, was, value in zip(Attempt._fields, old, new, strict=True) if value != was}
+            self._refuse_second_owner(changed.get("task_id"))
+            columns = ", ".join(f"{name} = ?" for name in changed)
+            query = f"UPDATE attempts SET {columns} WHERE job_id = ? AND attempt = ?"
+            self._execute(query, (*changed.values(), *here))
+        self._at_work[job_id] = after
+
+    def _attempt(self, job_id: str, number: int) -> Attempt | None:
+        """Return an attempt as the table has it."""
+        found = self._at_work.get(job_id)
+        if found is not None and found.attempt == number:
+            return found
+        row = self._db.execute(f"{ALL_ATTEMPTS} WHERE job_id = ? AND attempt = ?", (job_id, number)).fetchone()
+        return None if row is None else _attempt(row)
+
+    def _add_events(self, values: Sequence[Any]) -> None:
+        """Add events, five *values* each, by few statements: at each of them another thread may have its turn."""
+        for start in range(0, len(values), EVENTS_AT_ONCE * EVENT_WIDTH):
+            some = tuple(values[start : start + EVENTS_AT_ONCE * EVENT_WIDTH])
+            self._execute(INSERT_EVENT + f", {EVENT_PLACES}" * (len(some) // EVENT_WIDTH - 1), some)
 
     def _refuse_second_owner(self, task_id: Any) -> None:
         if task_id is not None and (owner := self.owner_of_task(task_id)) is not None:
             raise TaskOwnedError(task_id, owner)
 
-    def _note(self, timing: Timing) -> None:
-        self._db.execute(INSERT_TIMING, (timing.timing_class, timing.took_s, timing.at))
-        self._db.execute(
-            "DELETE FROM timings WHERE timing_class = ? AND seq <="
-            " (SELECT seq FROM timings WHERE timing_class = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-            (timing.timing_class, timing.timing_class, TIMINGS_KEPT),
-        )
+    def _note(self, timings: Sequence[Timing]) -> None:
+        for one in timings:
+            self._db.execute(INSERT_TIMING, (one.timing_class, one.took_s, one.at))
+        for name in dict.fromkeys(one.timing_class for one in timings):
+            self._db.execute(
+                "DELETE FROM timings WHERE timing_class = ? AND seq <="
+                " (SELECT seq FROM timings WHERE timing_class = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+                (name, name, TIMINGS_KEPT),
+            )
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
         r"""Run *statement* and return how many rows it changed.

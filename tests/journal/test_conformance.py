@@ -318,6 +318,19 @@ def test_one_bad_change_takes_its_whole_group_back(life: Life, other: Life, jour
     other.goes(STARTED)
 
 
+def test_what_a_group_lost_is_kept_when_it_is_recorded_again(life: Life, other: Life, journal: Journal) -> None:
+    """The id of a paid task goes to its attempt at the second time, too: nothing of the first counts as kept."""
+    life.goes(STARTED)
+    accepted = life.change(ACCEPTED)
+    with pytest.raises(StaleProgressError):
+        journal.record([accepted, Change.of(Progress.fresh("ghost")._replace(version=3), (STARTED, 1.0))])
+    assert [(one.task_id, one.outcome) for one in journal.attempts("kite")] == [(None, Outcome.OPEN)]
+    journal.record([accepted])
+    assert [one.task_id for one in journal.attempts("kite")] == [ACCEPTED.task_id]
+    assert journal.owner_of_task(ACCEPTED.task_id) == "kite"
+    other.goes(STARTED)
+
+
 # ---- attempts, and the tasks that they own
 
 
