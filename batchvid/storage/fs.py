@@ -217,6 +217,13 @@ def leave_room(descriptor: int, size_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def begin_to_write(descriptor: int, offset: int = 0, length: int = 0) -> None:
+    """Have the system write this stretch of a file (``0``: to its end) to the disk now, without waiting for it."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+
 def write_whole(
     folder: int, name: str, chunks: Iterable[bytes], *, mode: int, durable: bool, never_torn: bool = False
 ) -> None:

@@ -44,6 +44,7 @@ from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     Aside,
+    begin_to_write,
     doing,
     exists,
     json_line,
@@ -190,16 +191,17 @@ def _done(work: Callable[[], Any]) -> Any:
 def _synced(durables: Sequence[Durable]) -> dict[Durable, OSError | None]:
     """Make all of them durable; return what went wrong with each."""
     files = [one for one in durables if one.folder is None]
-    if len(files) > 1 and hasattr(os, "posix_fadvise"):
+    if len(files) > 1:
         for one in files:  # the disk begins with all of them, and is not asked for one after the other
-            with suppress(OSError):
-                os.posix_fadvise(one.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            begin_to_write(one.descriptor)
     folders = {one.folder: one for one in durables if one.folder is not None}
     troubles = {one: _done(partial(os.fsync, one.descriptor)) for one in (*files, *folders.values())}
     return {one: troubles[folders.get(one.folder, one)] for one in durables}
 
 
 HASH_BLOCK_BYTES = 1024 * 1024
+WRITTEN_EARLY_BYTES = 1024 * 1024
+"""So much of a clip goes to the disk while the rest still arrives, and need not be waited for at the end."""
 
 
 class HashingFile(io.FileIO):
@@ -209,6 +211,7 @@ class HashingFile(io.FileIO):
         super().__init__(descriptor, "r+b")
         self.sha256 = hashlib.sha256()
         self.size_bytes = 0
+        self._begun_bytes = 0
         # A cancelled write goes on in its thread: closing waits, or the bytes could land in another file
         # that was given the same descriptor.
         self._busy = Lock()
@@ -223,12 +226,15 @@ class HashingFile(io.FileIO):
                 self.sha256.update(rest[:written])
                 self.size_bytes += written
                 rest = rest[written:]
+            if self.size_bytes - self._begun_bytes >= WRITTEN_EARLY_BYTES:
+                begin_to_write(self.fileno(), self._begun_bytes, self.size_bytes - self._begun_bytes)
+                self._begun_bytes = self.size_bytes
         return len(block)
 
     def take_up(self, size_bytes: int) -> None:
         """Count the first *size_bytes*, which are there already, as written."""
         self.sha256 = hashlib.sha256()
-        self.size_bytes = 0
+        self.size_bytes = self._begun_bytes = 0
         while self.size_bytes < size_bytes:
             block = self.content(self.size_bytes, min(HASH_BLOCK_BYTES, size_bytes - self.size_bytes))
             if not block:
