@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from batchvid.engine.scheduler import Scheduler
 
 
-SUBMIT_WORKERS = 16
+SUBMIT_WORKERS = 32
 POLL_WORKERS = 24
 """With the downloads, not more than the service's connections."""
 STATS_EVERY_S = 0.25
