@@ -341,15 +341,41 @@ def _clips(place: str, payload: Any, skipped: Collection[str]) -> Iterator[tuple
             waiting.extend((depth, unlikely, says, f"{where}[{n}]", one) for n, one in enumerate(value[:NODES_MAX]))
         elif isinstance(value, dict) and where not in skipped and depth <= DEPTH_MAX:
             for name, one in value.items():
-                words = pieces(name)
-                if is_aside(name):
+                field = _field(name) if len(name) <= NAME_MAX else _judged(name)
+                if field is None:
                     continue
-                inner = Says.PLACE if words & CLIP_WORDS or plain(name) == "failreason" else says
-                inner = min(inner, Says.URL) if words & ON_ITS_DISK else inner
-                is_best = bool(words & BEST) or {"without", "watermark"} <= words
-                is_last = unlikely >= LAST or bool(words & LESS_LIKELY and not is_best)
-                doubt = 0 if is_best else min(unlikely % LAST, 1 if words & LIKELY else UNLIKELY)
+                inner = Says.PLACE if field.says_place else says
+                inner = min(inner, Says.URL) if field.is_on_its_disk else inner
+                is_last = unlikely >= LAST or (field.is_less_likely and not field.is_best)
+                doubt = 0 if field.is_best else min(unlikely % LAST, 1 if field.is_likely else UNLIKELY)
                 waiting.append((depth + 1, doubt + LAST * is_last, inner, f"{where}.{name}" if where else name, one))
+
+
+class _Field(NamedTuple):
+    """What the name of a field says of a clip in it."""
+
+    says_place: bool
+    is_on_its_disk: bool
+    is_best: bool
+    is_less_likely: bool
+    is_likely: bool
+
+
+def _judged(name: str) -> _Field | None:
+    """Return what a field's name says; ``None``: that what it holds is not the clip."""
+    if is_aside(name):
+        return None
+    words = pieces(name)
+    return _Field(
+        says_place=bool(words & CLIP_WORDS) or plain(name) == "failreason",
+        is_on_its_disk=bool(words & ON_ITS_DISK),
+        is_best=bool(words & BEST) or {"without", "watermark"} <= words,
+        is_less_likely=bool(words & LESS_LIKELY),
+        is_likely=bool(words & LIKELY),
+    )
+
+
+_field = lru_cache(NAMES_KEPT)(_judged)
 
 
 UNLIKELY, OWN_PATH, LAST = 2, 4, 100
