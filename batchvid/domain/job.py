@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,6 +124,51 @@ class Job:
     def has_changed(self, paid: str | None) -> bool:
         """Whether it is another content than that of the fingerprint *paid*; never while either is unknown."""
         return paid is not None and paid != self.fingerprint != "" and paid not in self.also
+
+
+class _Draft:
+    """What becomes a job once all of its slots are filled."""
+
+    __slots__ = Job.__slots__
+
+
+def plain_job(
+    id: str,  # noqa: A002 the name of the field
+    prompt: str,
+    *,
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    price_micros: int | None,
+    path: str,
+    fingerprint: str,
+    where: str,
+    variables: Mapping[str, str],
+) -> Job:
+    """Return the `Job` with these values, and the defaults for all others: without frames and further text fields.
+
+    It is made in a fifth of the time, which counts with a hundred thousand of them: a frozen dataclass fills each of
+    its slots by a call. This fills them while the class still lets it.
+    """
+    made: Any = _Draft()
+    made.id = id
+    made.prompt = prompt
+    made.model = model
+    made.size = size
+    made.seconds = seconds
+    made.form = ()
+    made.frames = ()
+    made.price_micros = price_micros
+    made.path = path
+    made.fingerprint = fingerprint
+    made.where = where
+    made.also = ()
+    made.is_named = True
+    made.first_take = ""
+    made.variables = variables
+    made.__class__ = Job
+    found: Job = made
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,13 +285,14 @@ class Document:
             raise _at(event, "a second document (---) begins here: a file holds one")
         return tree
 
-    def _tree(  # noqa: C901, PLR0912 one flat loop, without recursion: a call per event would double the time
+    def _tree(  # noqa: C901, PLR0912, PLR0915 one flat loop, without recursion: a call per event would double the time
         self, read: Callable[[], Any]
     ) -> Any:
         outer: list[tuple[Any, str | None, str | None, int]] = []
         top: list[Any] = []
         box: Any = top
         key: str | None = None
+        keys: dict[str, str] = {}  # what is read as a key, as it is once: a hundred thousand jobs share a few
         value: Any
         nodes = 0
         while True:
@@ -300,6 +301,11 @@ class Document:
             kind = type(event)
             if kind is ScalarEvent:
                 value = event.value
+                if key is None and value in keys and type(box) is Map and not (event.tag or event.anchor):
+                    key = keys[value]
+                    if key in box:
+                        self._tell_twice(event, key)
+                    continue
                 if event.implicit[0]:
                     for what, matches in _RESOLVERS.get(value[:1], ()):
                         if matches(value):
@@ -335,11 +341,16 @@ class Document:
                 box.append(value)
             elif key is None:
                 key = nfc(value) if type(value) is str else _odd_key(event, value)
+                if kind is ScalarEvent:
+                    keys[event.value] = key
                 if key in box:
-                    self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
+                    self._tell_twice(event, key)
             else:
                 box[key] = value
                 key = None
+
+    def _tell_twice(self, event: Any, key: str) -> None:
+        self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
 
     def _tell_tag(self, event: Any) -> None:
         told = "tags (!…) are not read: remove it, and quote what should be text"
