@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from batchvid.cli.options import (
 from batchvid.cli.output import text
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.image_fit import ratio_of
 from batchvid.domain.text import clean
 from batchvid.manifest.references import suits
@@ -88,7 +88,7 @@ def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json:
     return Exit.OK
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FrameUse:
     """One file, as the jobs of one size use it."""
 

@@ -28,6 +28,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchvid.domain.dependencies import DependencyGraph, as_it_stands
+from batchvid.domain.frozen import frozen
 from batchvid.domain.identity import NOBODY, advice
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import attempts_used
@@ -60,7 +61,7 @@ class Action(StrEnum):
     ORPHANED = "orphaned"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanRow:
     """One job of a plan."""
 
@@ -256,7 +257,12 @@ def _moved(row: PlanRow, move: Move) -> PlanRow:
 
 
 def _row(job: Job, known: Progress | None, limits: Limits, decisions: Mapping[tuple[str, int], Decision]) -> PlanRow:
-    if known is not None and (why := rejection(known, decisions)) is not None and not _is_rebought(job, known, limits):
+    if (
+        known is not None
+        and decisions
+        and (why := rejection(known, decisions)) is not None
+        and not _is_rebought(job, known, limits)
+    ):
         return _rejected(job, known, limits, why)
     if known is not None and known.state is State.DONE and not job.has_changed(known.fingerprint):
         paid_micros = known.price_micros if known.attempt else None  # most jobs of a long night are found like this
@@ -360,7 +366,7 @@ def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Purchase:
     """One job that may be bought."""
 
@@ -372,7 +378,7 @@ class Purchase:
     """Whether the run submits it in any case, and not only when the task that is under way fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """What some jobs cost together."""
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode, urlsafe_b64encode
-from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import without_escapes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def bare(text: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """One key, and every form in which it is looked for. Its repr shows nothing of it."""
 
@@ -149,7 +149,7 @@ def is_public(address: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllowedHosts:
     """Hosts that a person has named, at which clips may be wherever they lead."""
 

@@ -10,9 +10,9 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.schema import ROW
@@ -50,7 +50,7 @@ _NOT_WORKED_OUT = "is what a spreadsheet writes where it could not work out a ce
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rows:
     """The rows of one table, or the pairs of one folder."""
 

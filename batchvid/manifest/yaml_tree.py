@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -30,6 +29,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
 from batchvid.manifest.quoting import advice, cut_off, in_quotes
 
@@ -77,7 +77,7 @@ _RESOLVERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plain:
     """An unquoted word that YAML takes for something else than text."""
 

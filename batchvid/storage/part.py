@@ -29,10 +29,9 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofiles.threadpool import wrap
-
 from batchvid.domain.delivery import differences
 from batchvid.domain.errors import BatchvidError, ForeignFileError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
 from batchvid.storage.fs import (
@@ -47,13 +46,13 @@ from batchvid.storage.fs import (
     read_json,
     write_whole,
 )
-from batchvid.storage.threads import Batcher, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from batchvid.media.mp4 import Clip
     from batchvid.storage.base import Accepts
+    from batchvid.storage.threads import Batcher
 
 
 T = TypeVar("T")
@@ -62,7 +61,7 @@ NOTE_MAX_BYTES = 64 * 1024
 SIDECAR_MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """What stands beside a part: where its bytes come from, and what it became when it was complete."""
 
@@ -130,6 +129,8 @@ class Finisher:
     """Does the work of one output's parts on the disk. To be used in one event loop."""
 
     def __init__(self) -> None:
+        from batchvid.storage.threads import Batcher
+
         self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
 
     async def do(self, work: Callable[[], T]) -> T:
@@ -319,6 +320,8 @@ class LocalPart:
         if self._file is None or self._note_is_due:
             await self._settled("write", lambda: self._append(block))
             return
+        from aiofiles.threadpool import wrap
+
         with doing(f"write {self._path}.part"):
             try:
                 await wrap(self._file).write(block)
@@ -356,6 +359,8 @@ class LocalPart:
 
     async def fill(self, make: Callable[[Path], T], *, size_bytes: int) -> T:
         """Let *make* write the whole part, in a thread, and count what it wrote."""
+        from batchvid.storage.threads import settled
+
         await self.restart()
         with doing(f"write {self._path}.part"):
             return await settled(lambda: self._filled(make, size_bytes))
