@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchvid.domain.frozen import frozen
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batchvid.domain.image_fit import Fitting
 
@@ -41,7 +43,7 @@ class State(StrEnum):
         return self in {State.SUBMITTING, State.RUNNING}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """A first or last frame: a file, and what is done to its picture before it goes out.
 
@@ -229,6 +231,15 @@ class Progress(NamedTuple):
     def fresh(job_id: str) -> Progress:
         """Return the progress of a job that nothing has happened to."""
         return Progress(job_id)
+
+    @staticmethod
+    def done(job_id: str) -> Progress:
+        """Return what a sum needs of a job that is done; a journal may have a hundred thousand of them."""
+        return _made(Progress, (job_id, *_DONE[1:]))
+
+
+_made: Callable[[type[Progress], tuple[Any, ...]], Progress] = tuple.__new__
+_DONE = Progress("", State.DONE)
 
 
 class Outcome(StrEnum):
