@@ -48,8 +48,9 @@ FieldKey = str | tuple[str, str]
 """A field that a template may fill in: its name, or ``form`` and the name of the form field."""
 
 
-Origin = tuple[int, "Rows | None", int]
-"""Where a spec is from: the place of its entry, the rows of that, and its row in them."""
+Origin = int
+"""Where a spec is from, as one number: its entry and, in the lower half, its row from 1. A million of them are kept."""
+_ROW_BITS = 32
 
 
 class JobSpec(NamedTuple):
@@ -74,7 +75,7 @@ class JobSpec(NamedTuple):
     @property
     def origin(self) -> Origin:
         """Where it is from: all that need be kept of it to name it in a message."""
-        return self[:3]
+        return (self.entry << _ROW_BITS) + self.row + 1
 
 
 class Expander:
@@ -96,6 +97,8 @@ class Expander:
         self._folder = folder
         self._entries: list[Any] = document.tree["jobs"]
         self._variables: dict[str, str] = defaults.get("vars", {})
+        self._of_plain = {**self._variables, "take": "1"}
+        """The variables of plain entries, which make one job each."""
         self._defaults = {key: value for key, value in defaults.items() if key != "vars"}
         self._are_variables_known = "vars" not in broken_defaults
         self._broken_defaults = broken_defaults
@@ -105,12 +108,13 @@ class Expander:
         self._disk = Disk()
         self._unused: list[Unused] = []
         self._jobs = 0
+        self._rows_of: dict[int, Rows] = {}
         texts = [*self._defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
     def specs(self) -> Iterator[JobSpec]:
         """Yield every spec of every entry, in order; what is wrong is added to the diagnostics."""
-        simple, defaults, variables = self._simple, self._defaults, {**self._variables, "take": "1"}
+        simple, defaults, variables = self._simple, self._defaults, self._of_plain
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
                 self._jobs += 1
@@ -155,8 +159,14 @@ class Expander:
 
     def named(self, origin: Origin) -> str:
         """Return in words where a spec is from."""
-        spec = JobSpec(*origin, {}, _NOTHING, {})
+        entry, row = origin >> _ROW_BITS, (origin & ((1 << _ROW_BITS) - 1)) - 1
+        spec = JobSpec(entry, self._rows_of.get(entry) if row >= 0 else None, row, {}, _NOTHING, {})
         return f"{self.place(spec).where} ({self.line(spec)})"
+
+    def let_go(self, spec: JobSpec) -> None:
+        """Forget the texts of a plain entry that has become a job: of a million, they fill as much as the jobs do."""
+        if spec.variables is self._of_plain and not self._document.shares_values:
+            self._entries[spec.entry].clear()
 
     def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):
@@ -171,6 +181,7 @@ class Expander:
         if "from" not in given and "pairs" not in given:
             yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
+            self._rows_of[index] = rows
             broken |= self._judge_columns(index, given, rows)
             plain = PlainRows(self._defaults, given, self._variables) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
@@ -404,7 +415,7 @@ class PlainRows:
             shape = self._shapes[columns] = self._shape(columns)
         if shape is None or not all(map(_is_plain_text, row.values())):
             return None
-        variables: dict[str, str] = {**self._variables, **row, "take": "1"}
+        variables: dict[str, str] = {**self._variables, **row, "take": "1"} if self._variables else row
         fields = shape.fixed.copy()
         for key in shape.literal:
             fields[key] = row[key]
@@ -413,6 +424,8 @@ class PlainRows:
                 fields[key] = template.render(variables)
         except UnknownVariableError:
             return None
+        if variables is row:  # which nothing reads again: a million further dicts would take 200 MB
+            row["take"] = "1"
         return fields, variables, shape.id_tells_takes
 
     def _shape(self, columns: tuple[str, ...]) -> _Shape | None:

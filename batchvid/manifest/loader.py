@@ -333,7 +333,7 @@ class JobMaker:
 
         What `_job` says once of a kind is said already, and what it looks up is known.
         """
-        entry, rows, row, fields, broken, variables, take, id_tells_takes, _, _ = spec
+        _, _, _, fields, broken, variables, take, id_tells_takes, _, _ = spec
         get = fields.get
         kind = self._kinds.get((get("model"), get("size"), get("seconds"), len(fields)))
         if kind is None or broken or take != 1 or id_tells_takes:
@@ -344,7 +344,8 @@ class JobMaker:
         key = job_id.lower()
         if key in self._ids:
             return None
-        self._ids[job_id if key == job_id else key] = entry, rows, row
+        self._ids[job_id if key == job_id else key] = spec.origin
+        self._expander.let_go(spec)
         model, size, seconds, price, fingerprint_of = kind
         return plain_job(
             job_id, prompt, model=model, size=size, seconds=seconds, price_micros=price, path=job_id + ".mp4",
@@ -463,20 +464,21 @@ class JobMaker:
         if not ID.fullmatch(job_id):
             self._diagnostics.add(self._expander.location(spec, "id"), f"{shown(job_id)} {NO_ID}")
             return False
-        holder = self._ids.setdefault(job_id.lower(), origin := spec.origin)
-        if holder is not origin:
+        if (holder := self._ids.get(key := job_id.lower())) is not None:
             named = self._expander.named(holder)
             text = f"{shown(job_id)} is the id of {named} too: ids are unique, without regard to case"
             self._diagnostics.add(self._expander.location(spec, "id"), text)
-        return holder is origin
+            return False
+        self._ids[key] = spec.origin
+        return True
 
     def _derived_id(self, spec: JobSpec, prompt: str, content: str) -> str | None:
         """Return the id of a job that was given none: it follows from the content, and so survives re-ordering."""
         if spec.take == 1:
             self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
         job_id = _id_of_take(spec, self._base)
-        holder = self._ids.setdefault(job_id.lower(), origin := spec.origin)
-        if holder is origin:
+        if (holder := self._ids.get(key := job_id.lower())) is None:
+            self._ids[key] = spec.origin
             self._contents[job_id] = content
             return job_id
         if self._contents.get(job_id) == content:
@@ -581,14 +583,14 @@ class JobMaker:
         except ValueError as error:
             self._diagnostics.add(self._expander.place(spec), str(error))
             return None
-        holder = self._paths.setdefault(same_file(path), (path, job_id, origin := spec.origin))
-        if holder[2] is not origin:
+        if (holder := self._paths.get(key := same_file(path))) is not None:
             text = (
                 f'job "{job_id}" would be written to {shown(path)}, and so would job "{holder[1]}" of '
                 f"{self._expander.named(holder[2])}: write {{id}} into filename"
             )
             self._diagnostics.add(self._expander.place(spec), text)
             return None
+        self._paths[key] = path, job_id, spec.origin
         return path
 
     def _spelt(self, job_id: str) -> Spelt:

@@ -205,6 +205,11 @@ class Document:
         self._tell_unused_anchors()
         self._tell_cut_off()
 
+    @property
+    def shares_values(self) -> bool:
+        """Whether something in the tree stands at several places, as aliases have it."""
+        return self._aliased > 0
+
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column of the key or item at *path*, or of the nearest thing around it."""
         places = self._all_places()

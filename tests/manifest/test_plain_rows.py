@@ -130,6 +130,12 @@ def test_jobs_that_are_alike_are_made_as_all_others(desk: Desk, head: str, monke
             assert loaded(desk, text) == quick
 
 
+def test_an_entry_that_stands_twice_is_told_by_its_id(desk: Desk) -> None:
+    """The texts of the first one are not let go of while an alias of it is still to come."""
+    (wrong,) = desk.problems("jobs: [{id: z, prompt: P}, &twice {id: a, prompt: P}, *twice]")
+    assert wrong.text.startswith('"a" is the id of jobs[1]')
+
+
 def test_only_the_first_of_alike_jobs_takes_the_long_way(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the comparison above would prove nothing."""
     long: list[str] = []
