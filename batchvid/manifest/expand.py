@@ -23,7 +23,7 @@ from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, shown, variable_va
 from batchvid.manifest.yaml_tree import Map, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batchvid.manifest.diagnostics import Diagnostics, Location
     from batchvid.manifest.layers import Layer
@@ -53,6 +53,11 @@ Origin = int
 _ROW_BITS = 32
 
 
+def origin_of(entry: int, row: int) -> Origin:
+    """Return the origin of the specs of an entry or, from 0, of one of its rows."""
+    return (entry << _ROW_BITS) + row + 1
+
+
 class JobSpec(NamedTuple):
     """One wanted clip, as written."""
 
@@ -75,7 +80,11 @@ class JobSpec(NamedTuple):
     @property
     def origin(self) -> Origin:
         """Where it is from: all that need be kept of it to name it in a message."""
-        return (self.entry << _ROW_BITS) + self.row + 1
+        return origin_of(self.entry, self.row)
+
+
+_made: Callable[[type[JobSpec], tuple[Any, ...]], JobSpec] = tuple.__new__
+"""What `JobSpec._make` calls: most of a hundred thousand are plain."""
 
 
 class Expander:
@@ -108,6 +117,7 @@ class Expander:
         self._disk = Disk()
         self._unused: list[Unused] = []
         self._jobs = 0
+        self._is_let_go = not document.shares_values
         self._rows_of: dict[int, Rows] = {}
         texts = [*self._defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
@@ -118,7 +128,7 @@ class Expander:
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
                 self._jobs += 1
-                yield JobSpec(index, None, -1, defaults | entry, _NOTHING, variables)
+                yield _made(JobSpec, (index, None, -1, defaults | entry, _NOTHING, variables, 1, False, 0, False))
             else:
                 yield from self._entry(index, entry)
 
@@ -163,10 +173,17 @@ class Expander:
         spec = JobSpec(entry, self._rows_of.get(entry) if row >= 0 else None, row, {}, _NOTHING, {})
         return f"{self.place(spec).where} ({self.line(spec)})"
 
-    def let_go(self, spec: JobSpec) -> None:
-        """Forget the texts of a plain entry that has become a job: of a million, they fill as much as the jobs do."""
-        if spec.variables is self._of_plain and not self._document.shares_values:
-            self._entries[spec.entry].clear()
+    def let_go(self, spec: JobSpec) -> str:
+        """Return `line` of a plain spec that has become a job, and forget its entry's texts.
+
+        Of a million, they fill as much as the jobs do.
+        """
+        if spec.variables is not self._of_plain:
+            return self.line(spec)
+        entry = self._entries[spec.entry]
+        if self._is_let_go:
+            entry.clear()
+        return f"{self._document.name}:{entry.line}"
 
     def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):

@@ -25,7 +25,7 @@ from batchvid.domain.takes import takes_by_first
 from batchvid.domain.task import FACTS, FramesTaken
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
-from batchvid.manifest.expand import Expander, JobSpec
+from batchvid.manifest.expand import Expander, JobSpec, origin_of
 from batchvid.manifest.files import on_disk
 from batchvid.manifest.layers import Layer, layers_of
 from batchvid.manifest.model import Manifest
@@ -333,7 +333,7 @@ class JobMaker:
 
         What `_job` says once of a kind is said already, and what it looks up is known.
         """
-        _, _, _, fields, broken, variables, take, id_tells_takes, _, _ = spec
+        entry, _, row, fields, broken, variables, take, id_tells_takes, _, _ = spec
         get = fields.get
         kind = self._kinds.get((get("model"), get("size"), get("seconds"), len(fields)))
         if kind is None or broken or take != 1 or id_tells_takes:
@@ -344,12 +344,11 @@ class JobMaker:
         key = job_id.lower()
         if key in self._ids:
             return None
-        self._ids[job_id if key == job_id else key] = spec.origin
-        self._expander.let_go(spec)
+        self._ids[job_id if key == job_id else key] = origin_of(entry, row)
         model, size, seconds, price, fingerprint_of = kind
         return plain_job(
             job_id, prompt, model=model, size=size, seconds=seconds, price_micros=price, path=job_id + ".mp4",
-            fingerprint=fingerprint_of(prompt), where=self._expander.line(spec), variables=variables,
+            fingerprint=fingerprint_of(prompt), where=self._expander.let_go(spec), variables=variables,
         )  # fmt: skip
 
     def _learn_kind(self, job: Job, spec: JobSpec) -> None:
