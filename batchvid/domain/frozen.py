@@ -42,7 +42,9 @@ def _first_call(cls: Any, name: str) -> Any:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         told = [(one.name, one.type, _copy(one)) for one in fields(cls)]
-        written = getattr(make_dataclass(cls.__name__, told, **(NONE_OF_THEM | METHODS[name])), name)
+        words = {"__doc__": cls.__doc__ or name}  # without any, the library writes the signature down
+        twin = make_dataclass(cls.__name__, told, namespace=words, **(NONE_OF_THEM | METHODS[name]))
+        written = getattr(twin, name)
         setattr(cls, name, written)
         return written(self, *args, **kwargs)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode, urlsafe_b64encode
 from functools import lru_cache
-from html import unescape
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -45,6 +44,8 @@ def bare(text: str) -> str | None:
         if "\\" in text:
             text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1] or found[2] or "20", 16)), text)
         if "&" in text:
+            from html import unescape
+
             text = unescape(text)
         if "%" in text:
             text = unquote(text, "latin-1")

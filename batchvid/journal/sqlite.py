@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain import decision
 from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
-from batchvid.domain.history import MOVED
 from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
 from batchvid.domain.records import rfc3339
@@ -457,6 +456,8 @@ class SqliteJournal(SqliteReader, Journal):
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
         """Set other ids for jobs, all in one transaction."""
+        from batchvid.domain.history import MOVED
+
         lines = []
         with self._transaction():
             self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction

@@ -31,7 +31,6 @@ from yaml.resolver import Resolver
 
 from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
-from batchvid.manifest.quoting import advice, cut_off, in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +223,7 @@ class Document:
             return None
         written = self._text[place.begin : place.end].rstrip()
         is_long = written.count("\n") >= _LINES_QUOTED
-        return None if is_long or not written else in_quotes(self._text, place.begin, place.begin + len(written))
+        return None if is_long or not written else _quoted(self._text, place.begin, place.begin + len(written))
 
     def _all_places(self) -> dict[TreePath, _Place]:
         if not self._places:
@@ -236,6 +235,8 @@ class Document:
         text = self._text
         if not any(_may_be_cut_off(text, found.start()) for found in _HASH.finditer(text)):
             return
+        from batchvid.manifest.quoting import cut_off
+
         for path, place in self._all_places().items():
             if not place.is_plain or not _is_text(path, text[place.begin : place.end]):
                 continue
@@ -248,7 +249,7 @@ class Document:
                 is_empty = place.begin == place.end
                 told = (
                     f"{first} begins a comment in YAML, and is not sent: put the text in quotes: "
-                    f"{in_quotes(text, begin if is_empty else place.begin, stop)}"
+                    f"{_quoted(text, begin if is_empty else place.begin, stop)}"
                 )
                 told += "" if is_empty else " (or write a blank behind the #, if it is a comment)"
                 self.slips.append(TextError(told, line=line, column=column, strange=not is_empty))
@@ -258,12 +259,14 @@ class Document:
         for name, event in self._named.items():
             begin, end = event.start_mark.index, event.end_mark.index
             told = f"&{name} is read as an anchor of YAML, and is not sent: put the text in quotes: "
-            told += in_quotes(self._text, begin, end)
+            told += _quoted(self._text, begin, end)
             self.slips.append(
                 TextError(told, line=event.start_mark.line + 1, column=event.start_mark.column + 1, strange=True)
             )
 
     def _syntax_error(self, error: yaml.MarkedYAMLError) -> TextError:
+        from batchvid.manifest.quoting import advice
+
         mark = error.problem_mark or error.context_mark
         if mark is None:
             return TextError(f"is not YAML: {error.problem}", line=1, column=1)
@@ -361,13 +364,13 @@ class Document:
         told = "tags (!…) are not read: remove it, and quote what should be text"
         kind = type(event)
         if kind is ScalarEvent:
-            told += f": {in_quotes(self._text, event.start_mark.index, event.end_mark.index)}"
+            told += f": {_quoted(self._text, event.start_mark.index, event.end_mark.index)}"
         self.slips.append(_at(event, told))
 
     def _alias(self, event: Any) -> Any:
         self._named.pop(event.anchor, None)
         if event.anchor not in self._anchors:
-            told = in_quotes(self._text, event.start_mark.index, event.end_mark.index)
+            told = _quoted(self._text, event.start_mark.index, event.end_mark.index)
             raise _at(
                 event,
                 f"*{event.anchor} names no anchor before it, or the value that it stands in; if it is text: {told}",
@@ -377,6 +380,13 @@ class Document:
         if self._aliased > MAX_ALIASED_NODES:
             raise _at(event, f"aliases repeat more than {MAX_ALIASED_NODES:,} values: write fewer, or use defaults")
         return value
+
+
+def _quoted(text: str, begin: int, end: int) -> str:
+    """Return what to write for a part of a text, in quotes; only a mistake needs what finds it."""
+    from batchvid.manifest.quoting import in_quotes
+
+    return in_quotes(text, begin, end)
 
 
 def _odd_key(event: Any, value: Any) -> str:
