@@ -62,7 +62,7 @@ def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json:
             problems.extend(error.problems)
             continue
         uses, names = frame_uses(manifest), safe_names_line(manifest)
-        warn_of_names(manifest, {job.id for job in manifest.jobs})
+        warn_of_names(manifest, (job.id for job in manifest.jobs))
         if as_json:
             frames += [{"manifest": str(path)} | frame_json(use) for use in uses]
             paths = {job.id: job.path for job in manifest.jobs}

@@ -158,7 +158,7 @@ def _planned(manifest: Manifest, *, rebuy: bool, at_most: int | None) -> Planned
         if not active:
             warn_of_forgotten(manifest, journal)
         changed = changes_of(manifest, journal, made, at_most=None if at_most is None else at_most + 1)
-    warn_of_names(manifest, {row.job_id for row in made.rows if row.submits})
+    warn_of_names(manifest, (row.job_id for row in made.rows if row.submits))
     rows = read_journal(manifest)[0] if manifest.films else {}
     films = film_reports(manifest.films, rows, Output.of(manifest).clips, takes=read_takes(manifest))
     return Planned(manifest, made, money, lost, films, changed)

@@ -145,7 +145,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Map
         if not active:
             warn_of_forgotten(manifest, journal)
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
-    warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
+    warn_of_names(manifest, (job_id for job_id, state in states.items() if state is State.PENDING))
     decisions = read_decisions(manifest)
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     summed = standings_of(manifest, rows, run_active=active), _with_budget(money, manifest)

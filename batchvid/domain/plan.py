@@ -36,7 +36,7 @@ from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.domain.reopening import NO_DECISIONS, rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.decision import Decision
     from batchvid.domain.identity import Identity, Move
@@ -443,11 +443,20 @@ def cost_of(purchases: Sequence[Purchase], *, left: int | None = None, max_jobs:
     )
 
 
+def _purchases(plan: Plan) -> Iterator[Purchase]:
+    """Yield what may be bought by a plan. Equal ones are one: of a million jobs, most are."""
+    made: dict[tuple[int | None, int, bool], Purchase] = {}
+    for row in plan.rows:
+        if row.attempts:
+            key = row.again_micros, row.attempts, row.submits
+            yield made.get(key) or made.setdefault(key, Purchase(key[0], key[1], is_due=key[2]))
+
+
 def cost_of_plan(
     plan: Plan, money: Money | None = None, *, max_cost_micros: int | None = None, max_jobs: int | None = None
 ) -> Cost:
     """Return what a run by this plan costs."""
-    purchases = [Purchase(row.again_micros, row.attempts, is_due=row.submits) for row in plan.rows if row.attempts]
+    purchases = list(_purchases(plan))
     left = max_cost_micros if money is None else left_micros(money, max_cost_micros)
     return cost_of(purchases, left=left, max_jobs=max_jobs)
 
@@ -458,12 +467,7 @@ def cost_together(
     """Return what a run of several manifests costs: each within its own budget, all within what the run may spend."""
     if len(plans) == 1:
         return cost_of_plan(*plans[0], max_cost_micros=max_cost_micros, max_jobs=max_jobs)
-    purchases = [
-        Purchase(row.again_micros, row.attempts, is_due=row.submits)
-        for made, _ in plans
-        for row in made.rows
-        if row.attempts
-    ]
+    purchases = [one for made, _ in plans for one in _purchases(made)]
     found = cost_of(purchases, left=max_cost_micros, max_jobs=max_jobs)
     own = [
         cost_of_plan(made, money, max_cost_micros=max_cost_micros, max_jobs=max_jobs).at_most_micros
