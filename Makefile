@@ -70,7 +70,7 @@ cluster-storm: $(VENV)/.ready ## Kill and freeze workers a thousand times over m
 servers: $(VENV)/.ready ## Run against real servers: LiteLLM, vLLM-Omni, SGLang, aimock (5 minutes, and 2 GB the first time)
 	$(BIN)/python -m tests.servers $(SERVERS)
 
-bench: $(VENV)/.ready ## Measure the speed against other programs, and of several workers, side by side (35 minutes)
+bench: $(VENV)/.ready ## Measure the speed against other programs, and of several workers, side by side (20 minutes)
 	$(BIN)/python -m tests.benchmarks.bench $(BENCH)
 
 bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (4 minutes)

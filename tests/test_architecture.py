@@ -282,6 +282,8 @@ def test_libraries_come_when_they_are_needed() -> None:
     assert not loaded_by("import batchvid") & HEAVY
     assert not loaded_by("import batchvid.cli.main") & {*HEAVY, "asyncio", "sqlite3"}
     assert not loaded_by("import batchvid.engine.api") & {*HEAVY - {"yaml"}, "asyncio"}  # check, plan, status
+    looking = "import batchvid.cli.status, batchvid.engine.stats, batchvid.journal.sqlite, batchvid.storage.output"
+    assert not loaded_by(looking) & {*HEAVY - {"yaml"}, "asyncio", "aiofiles", "email", "logging"}
     deciding = "; ".join(f"import {name}" for name in sorted(PURE_MODULES))
     assert not loaded_by(deciding) & {*HEAVY, "asyncio", "sqlite3", "subprocess"}
 

@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from batchvid.domain import lifecycle as life
 from batchvid.domain.decision import Decision
 from batchvid.domain.doubts import Adoption, KnownJobs, has_it, mistakes, refusal, scruples
 from batchvid.domain.errors import ConfigError, Exit, ServiceError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import TASK_ID_MAX, Fault
 from batchvid.domain.text import clean
 from batchvid.engine.target import journal_of
@@ -145,7 +145,7 @@ def _read(file: Path) -> tuple[list[Adoption], list[tuple[int, str]]]:
     return wanted, [line for line in lines if not isinstance(line, Adoption)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adopting:
     """The journal that a person's word is recorded in, and the service that is asked before."""
 
@@ -199,7 +199,7 @@ class Adopting:
             raise StorageError(f"task {error.task_id} belongs to job {error.owner!r}: nothing was recorded") from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Teller:
     """Tells of adoptions, as text or as JSON."""
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from batchvid.cli.options import (
 from batchvid.cli.output import text
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit, ManifestError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.image_fit import ratio_of
 from batchvid.domain.text import clean
 from batchvid.manifest.references import suits
@@ -62,7 +62,7 @@ def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json:
             problems.extend(error.problems)
             continue
         uses, names = frame_uses(manifest), safe_names_line(manifest)
-        warn_of_names(manifest, {job.id for job in manifest.jobs})
+        warn_of_names(manifest, (job.id for job in manifest.jobs))
         if as_json:
             frames += [{"manifest": str(path)} | frame_json(use) for use in uses]
             paths = {job.id: job.path for job in manifest.jobs}
@@ -88,7 +88,7 @@ def check_command(manifests: tuple[Path, ...], *, database: str | None, as_json:
     return Exit.OK
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FrameUse:
     """One file, as the jobs of one size use it."""
 

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import click
 from batchvid.cli.options import TIME_OF_DAY, key_file_option, load, profile_option
 from batchvid.cli.streams import complain, tell
 from batchvid.domain.errors import Exit, ForeignFileError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.providers.credentials import config_file, zone_trouble
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ SystemCallErrorNumber=EPERM
 """Nothing of it keeps a run from its network, its output, or its threads."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CronSpec:
     """When a run is started, and what it is."""
 
@@ -173,7 +173,7 @@ RESTART_S = 15
 """Longer than the others wait for a worker that is dead."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerSpec:
     """A worker of a database that is always there."""
 

@@ -8,7 +8,6 @@ import platform
 import sqlite3
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +20,7 @@ from batchvid import __version__
 from batchvid.cli.options import database_option, dead_time_option, json_option, load, profile_option, service_options
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import worst
 from batchvid.domain.secrecy import is_readable_on_the_way
@@ -46,7 +46,7 @@ SQLITE_NEEDED = (3, 37, 0)
 CLOCK_MAY_BE_OFF_S = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One thing that was looked at."""
 

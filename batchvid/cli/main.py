@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -79,6 +78,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that *args* begin with; of an unknown one, say which may be meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0].lower(), COMMANDS, n=1)
             ctx.fail(f"No such command {args[0]!r}{f': did you mean {near[0]}?' if near else '.'}")
         return super().resolve_command(ctx, args)

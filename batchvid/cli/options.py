@@ -30,7 +30,7 @@ from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import PREFIX, zone_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import ExitStack
 
     from batchvid.domain.decision import Decision
@@ -380,12 +380,13 @@ def safe_names_line(manifest: Manifest) -> str | None:
     return f"safe_names: {names} not as written: {clean(_listed(shown, len(manifest.made_safe)), NAMES_MAX_CHARS)}"
 
 
-def warn_of_names(manifest: Manifest, ids: Collection[str]) -> None:
+def warn_of_names(manifest: Manifest, ids: Iterable[str]) -> None:
     """Warn of the names of these jobs which the output's file system may refuse, as far as that can be seen."""
     from batchvid.storage.fs import narrow_file_system
 
     kind = narrow_file_system(manifest.output) if manifest.bucket is None else None
-    odd = [job for job in manifest.jobs if job.id in ids and safe(job.path) != job.path] if kind is not None else []
+    wanted = frozenset() if kind is None else frozenset(ids)  # nearly nowhere is there anything to look for
+    odd = [job for job in manifest.jobs if job.id in wanted and safe(job.path) != job.path] if wanted else []
     if odd:
         shown = clean(_listed([f"{job.id}: {job.path}" for job in odd[:NAMES_SHOWN]], len(odd)), NAMES_MAX_CHARS)
         complain(

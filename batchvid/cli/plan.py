@@ -6,7 +6,6 @@ import json
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from batchvid.cli.output.summary import film_json, film_lines
 from batchvid.cli.output.text import cost_words, more_words
 from batchvid.cli.streams import tell
 from batchvid.domain.errors import Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.plan import Action, cost_of_plan, cost_together, short_micros, short_today_micros
 from batchvid.domain.records import dollars
 from batchvid.domain.text import clean
@@ -133,7 +133,7 @@ def plan_command(
     return Exit.OK
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """The plan of one manifest, and what is told beside it."""
 
@@ -158,7 +158,7 @@ def _planned(manifest: Manifest, *, rebuy: bool, at_most: int | None) -> Planned
         if not active:
             warn_of_forgotten(manifest, journal)
         changed = changes_of(manifest, journal, made, at_most=None if at_most is None else at_most + 1)
-    warn_of_names(manifest, {row.job_id for row in made.rows if row.submits})
+    warn_of_names(manifest, (row.job_id for row in made.rows if row.submits))
     rows = read_journal(manifest)[0] if manifest.films else {}
     films = film_reports(manifest.films, rows, Output.of(manifest).clips, takes=read_takes(manifest))
     return Planned(manifest, made, money, lost, films, changed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,7 @@ from batchvid.cli.output import text
 from batchvid.cli.output.advice import command
 from batchvid.cli.streams import complain
 from batchvid.domain.errors import BatchvidError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.plan import cost_of_plan, cost_together
 from batchvid.domain.task import FACTS
 from batchvid.domain.text import clean
@@ -38,7 +39,7 @@ ROWS_SHOWN = 8
 REASON_SHOWN = 160
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """What a run would buy of one manifest, as far as that can be read without holding its output."""
 

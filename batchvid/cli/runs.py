@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from batchvid.cli.output.metrics import MetricsFile
 from batchvid.cli.purchase import is_moved
 from batchvid.cli.streams import complain, safe_stream
 from batchvid.domain.errors import BatchvidError, ConfigError, OutputBusyError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.machines import DEAD_S
 from batchvid.domain.notice import When, failed_start, is_worth_telling, notice
 from batchvid.domain.plan import Action, cost_of_plan
@@ -48,7 +49,7 @@ NAMED_AT_MOST = 5
 """Of the jobs that a note is about."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Telling:
     """How a call is told."""
 
@@ -66,7 +67,7 @@ class Telling:
         return is_terminal and not self.as_json and self.verbosity is Verbosity.NORMAL
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watched:
     """The run of one manifest, and what ends with it."""
 
@@ -86,7 +87,7 @@ def _complainer(observer: Observer, *, draws: bool) -> Callable[[str], None]:
     return lambda what: say(f"batchvid: {what}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Published:
     """How manifests are published whose journal is in a database."""
 
@@ -96,12 +97,15 @@ class Published:
     """After how long without a word a worker's slices are taken over."""
 
 
+AS_USUAL = Published()
+
+
 def do(
     options: RunOptions,
     telling: Telling,
     named: Sequence[str],
     manifests: Sequence[Manifest],
-    published: Published = Published(),
+    published: Published = AS_USUAL,
 ) -> list[Summary | BatchvidError]:
     """Run the manifests; return how each ended, but for those that an interruption kept from beginning.
 

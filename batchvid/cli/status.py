@@ -27,9 +27,6 @@ from batchvid.cli.options import (
     warn_of_names,
 )
 from batchvid.cli.output import advice, text
-from batchvid.cli.output.jsonl import stats_json
-from batchvid.cli.output.lines import stats_line
-from batchvid.cli.output.machines import machines_json, machines_lines
 from batchvid.cli.output.summary import film_json, film_lines, money_line
 from batchvid.cli.streams import tell
 from batchvid.domain.decision import Verdict
@@ -52,7 +49,6 @@ from batchvid.domain.reopening import CRASHED, NO_DECISIONS, rejection
 from batchvid.domain.results import NeedsAttention
 from batchvid.domain.text import clean
 from batchvid.engine.planning import missing_line
-from batchvid.engine.stats import Watching, in_all, money_in_all
 from batchvid.engine.target import journal_of
 from batchvid.providers.credentials import terminal_can_draw
 
@@ -65,6 +61,7 @@ if TYPE_CHECKING:
     from batchvid.domain.film import FilmReport
     from batchvid.domain.machines import Machines
     from batchvid.domain.results import Money, Snapshot
+    from batchvid.engine.stats import Watching
     from batchvid.manifest.model import Manifest
 
 
@@ -110,6 +107,8 @@ def status_command(
 
 
 def _print_total(found: Sequence[tuple[Mapping[str, int], Money]], named: Sequence[str], *, as_json: bool) -> None:
+    from batchvid.engine.stats import money_in_all
+
     stand: Counter[str] = Counter()
     for one, _ in found:
         stand.update(one)
@@ -146,7 +145,7 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Map
         if not active:
             warn_of_forgotten(manifest, journal)
     states = {job.id: rows[job.id].state if job.id in rows else State.PENDING for job in manifest.jobs}
-    warn_of_names(manifest, {job_id for job_id, state in states.items() if state is State.PENDING})
+    warn_of_names(manifest, (job_id for job_id, state in states.items() if state is State.PENDING))
     decisions = read_decisions(manifest)
     lost = lost_clips(clips, rows.values(), {job.id for job in manifest.jobs})
     summed = standings_of(manifest, rows, run_active=active), _with_budget(money, manifest)
@@ -160,8 +159,11 @@ def _print_status(manifest: Manifest, named: str, *, as_json: bool) -> tuple[Map
         decisions=decisions,
     ):  # fmt: skip
         tell(line)
-    for line in () if machines is None else machines_lines(machines):
-        tell(line)
+    if machines is not None:
+        from batchvid.cli.output.machines import machines_lines
+
+        for line in machines_lines(machines):
+            tell(line)
     if not journal_of(manifest).exists():
         tell(
             f"Nothing was ever run into this output. Next: {advice.command('plan', named)} tells what it would cost, "
@@ -193,6 +195,8 @@ def status_object(
     Jobs are the manifest's, in its order. Times are RFC 3339 in UTC, prices in dollars, unknown values ``None``.
     The budget is the manifest's, whatever *money* says. *missing* are the jobs whose clips are done and not on disk.
     """
+    from batchvid.cli.output.machines import machines_json
+
     by_state = Counter(progress.get(job.id, _FRESH).state for job in manifest.jobs)
     return {
         "manifest": str(manifest.path),
@@ -330,12 +334,15 @@ def _watch(manifests: Sequence[Manifest], named: Sequence[str], *, as_json: bool
 
 def _watching(manifest: Manifest) -> Watching:
     from batchvid.engine.limits_file import learned_of
+    from batchvid.engine.stats import Watching
 
     return Watching(manifest, journal_of(manifest), learned=partial(learned_of, manifest))
 
 
 def watch_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return a ``stats`` object for a watcher: with the newest clips, without what only a run knows."""
+    from batchvid.cli.output.jsonl import stats_json
+
     told = stats_json(snapshot)
     for unknown in ONLY_A_RUN_KNOWS:
         del told[unknown]
@@ -353,6 +360,9 @@ def watch_json(snapshot: Snapshot) -> dict[str, Any]:
 
 def _tell(looks: Sequence[Snapshot], named: Sequence[str], *, as_json: bool) -> None:
     """Tell how each stands, and what several come to together."""
+    from batchvid.cli.output.lines import stats_line
+    from batchvid.engine.stats import in_all
+
     clock, several = text.clock(time.time()), len(looks) > 1
     for snapshot, name in zip(looks, named, strict=True):
         if as_json:

@@ -8,10 +8,10 @@ or is made into something else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Continuation
 from batchvid.domain.text import nfc
 
@@ -30,7 +30,7 @@ CONTINUED_CLIP = "continued_clip"
 """The SHA-256 of the clip that the job continues."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shot:
     """A frame, as far as it is known."""
 
@@ -54,7 +54,7 @@ Value = str | Shot | None
 """``None``: it is not sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldChange:
     """One field that is another one now."""
 

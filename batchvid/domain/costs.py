@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Outcome, State
 from batchvid.domain.lifecycle import RefusalsProven, SubmitRefused, SubmitStarted
 from batchvid.domain.records import rfc3339
-from batchvid.domain.report import activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class By(StrEnum):
     """A stretch of activity, as the nights of a report, named by its beginning; several runs may be in one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unproven:
     """A request that was sent and refused, and may be billed all the same."""
 
@@ -50,7 +50,7 @@ class Unproven:
     price_micros: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ledger:
     """What one journal holds of payments."""
 
@@ -65,7 +65,7 @@ class Ledger:
     """The ids of jobs whose newest attempt nobody waits for any more, although the journal has it as under way."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Costs:
     """One group, or all of it."""
 
@@ -161,6 +161,8 @@ def _summed(name: str, ones: Sequence[Costs]) -> Costs:
 
 def _runs(ledgers: Iterable[Ledger]) -> Callable[[float], str]:
     """Return what names the run in which a request was started, by its beginning: of all journals together."""
+    from batchvid.domain.report import activity
+
     moments: list[float] = []
     for ledger in ledgers:
         moments += [one.at for one in ledger.unproven]

@@ -14,10 +14,11 @@ Every job continues one other at most, so chains branch forwards only, and the m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchvid.domain import fingerprint
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Continuation, Job, Progress, State
 from batchvid.domain.limits import RunOptions
 from batchvid.domain.reopening import reopened
@@ -47,7 +48,7 @@ def as_it_stands(job: Job, progress: Mapping[str, Progress]) -> Job:
     return bound(job, clip.sha256) if done and clip is not None and clip.sha256 is not None else job
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     """Why a job does not come."""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.task import TASK_ID_MAX, Fault, FaultKind, Phase, usable_id
 from batchvid.domain.text import clean
@@ -39,7 +40,7 @@ RANKS = ("named", "task", "path", "bare", "id")
 NO_IDS = {"null", "none", "true", "false", "content"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Doubt:
     """One paid request of which nobody knows whether it made a task."""
 
@@ -78,7 +79,7 @@ def seen_ids(raw: bytes, reason: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=found.__getitem__))[:SHOWN_AT_MOST]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adoption:
     """A job, and the task that a person says is its own."""
 
@@ -93,7 +94,7 @@ class Adoption:
         return clean(self.task_id, TASK_ID_MAX)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownJobs:
     """What the journal and the manifest know of the jobs and tasks that adoptions name."""
 

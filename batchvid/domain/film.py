@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.decision import Verdict
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Progress, State
 from batchvid.domain.takes import best_first
 
@@ -20,7 +20,7 @@ FILM_FORM = 2
 """Of the way in which films are joined; raised when the same clips would make another film."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Film:
     """Clips that are to be joined, in their order."""
 
@@ -48,7 +48,7 @@ class FilmState(StrEnum):
     """It could not be joined."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilmReport:
     """How a film stands, and why."""
 

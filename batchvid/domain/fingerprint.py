@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from batchvid.domain.job import Frame
 
@@ -64,19 +63,22 @@ def _frame(frame_hash: str) -> bytes:
     return b"frame:" + frame_hash.encode()
 
 
-def _of_plain(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str]) -> str:
-    """Return the same `fingerprint` quicker, where most requests differ in their first field alone: the prompt."""
-    (name, value), *others = text_fields
-    before, behind = _around(name, tuple(others), tuple(frame_hashes))
-    return hashlib.sha256(before + _part(value) + behind).hexdigest()
+def of_first(text_fields: Sequence[tuple[str, str]]) -> Callable[[str], str]:
+    """Return what makes the same `fingerprint` quicker for requests that differ in their first field alone: the prompt.
 
+    No other field has its name, there is no frame, and all texts are in ASCII.
+    """
+    (name, _), *others = text_fields
+    parts = [(key, _part(key) + _part(value)) for key, value in sorted(others)]
+    before = b"".join([_BEGINNING, *(part for key, part in parts if key < name), _part(name)])
+    behind = b"".join(part for key, part in parts if key > name)
 
-@lru_cache(maxsize=64)
-def _around(name: str, others: tuple[tuple[str, str], ...], frame_hashes: tuple[str, ...]) -> tuple[bytes, bytes]:
-    """Return what is hashed before the value of the field *name*, which no other has, and what behind it."""
-    before = [_BEGINNING, *(_part(key) + _part(value) for key, value in sorted(others) if key < name), _part(name)]
-    behind = [*(_part(key) + _part(value) for key, value in sorted(others) if key > name), *map(_frame, frame_hashes)]
-    return b"".join(before), b"".join(behind)
+    def of(value: str, sha256: Callable[[bytes], Any] = hashlib.sha256) -> str:
+        data = value.encode()
+        found: str = sha256(b"%b%d:%b%b" % (before, len(data), data, behind)).hexdigest()
+        return found
+
+    return of
 
 
 def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -89,7 +91,7 @@ def spelled(text_fields: Sequence[tuple[str, str]], frame_hashes: Sequence[str])
         if not value.isascii():
             break
     else:
-        return _of_plain(text_fields, frame_hashes), ()
+        return fingerprint(text_fields, frame_hashes), ()
     composed, decomposed = (
         [(name, unicodedata.normalize(form, value)) for name, value in text_fields] for form in ("NFC", "NFD")
     )

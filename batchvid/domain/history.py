@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from batchvid.domain import lifecycle as life
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import micros, moment
@@ -225,7 +226,7 @@ class Found:
         return next((at for at in (self.started_at, self.accepted_at, self.ended_at) if at is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownRequests:
     """What the journal knows of paid requests."""
 

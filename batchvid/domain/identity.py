@@ -32,13 +32,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.dependencies import as_it_stands
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.text import nfc
 
@@ -72,7 +72,7 @@ class Edit(StrEnum):
     REST = "its size, seconds or frames changed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """What is known of a content."""
 
@@ -301,7 +301,7 @@ _DERIVED = re.compile(r"(?P<slug>[a-z0-9]+(?:-[a-z0-9]+)*)-[0-9a-f]{6}(?:-\d+)?"
 _NUMBER = re.compile(r"(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Move:
     """A job of the journal that the manifest names otherwise now."""
 
@@ -316,7 +316,7 @@ class Move:
         return f"moved {self.old} -> {self.new}" + (f" ({self.edit}{after})" if self.edit is not None else "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """What became of the orphans."""
 

@@ -7,8 +7,9 @@ clip's to the pixel; a picture that is at most one pixel off is left as it is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from batchvid.domain.frozen import frozen
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
@@ -21,7 +22,7 @@ class Fit(StrEnum):
     CROP = "crop"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fitting:
     """What a picture is made into, around its centre."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batchvid.domain.image_fit import Fitting
 
@@ -41,7 +43,7 @@ class State(StrEnum):
         return self in {State.SUBMITTING, State.RUNNING}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """A first or last frame: a file, and what is done to its picture before it goes out.
 
@@ -126,6 +128,51 @@ class Job:
         return paid is not None and paid != self.fingerprint != "" and paid not in self.also
 
 
+class _Draft:
+    """What becomes a job once all of its slots are filled."""
+
+    __slots__ = Job.__slots__
+
+
+def plain_job(
+    id: str,  # noqa: A002 the name of the field
+    prompt: str,
+    *,
+    model: str,
+    size: str | None,
+    seconds: str | None,
+    price_micros: int | None,
+    path: str,
+    fingerprint: str,
+    where: str,
+    variables: Mapping[str, str],
+) -> Job:
+    """Return the `Job` with these values, and the defaults for all others: without frames and further text fields.
+
+    It is made in a fifth of the time, which counts with a hundred thousand of them: a frozen dataclass fills each of
+    its slots by a call. This fills them while the class still lets it.
+    """
+    made: Any = _Draft()
+    made.id = id
+    made.prompt = prompt
+    made.model = model
+    made.size = size
+    made.seconds = seconds
+    made.form = ()
+    made.frames = ()
+    made.price_micros = price_micros
+    made.path = path
+    made.fingerprint = fingerprint
+    made.where = where
+    made.also = ()
+    made.is_named = True
+    made.first_take = ""
+    made.variables = variables
+    made.__class__ = Job
+    found: Job = made
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Continuation(Job):
     """A job whose first frame is taken from another job's clip; ``frames`` holds the last frame, or none.
@@ -184,6 +231,15 @@ class Progress(NamedTuple):
     def fresh(job_id: str) -> Progress:
         """Return the progress of a job that nothing has happened to."""
         return Progress(job_id)
+
+    @staticmethod
+    def done(job_id: str) -> Progress:
+        """Return what a sum needs of a job that is done; a journal may have a hundred thousand of them."""
+        return _made(Progress, (job_id, *_DONE[1:]))
+
+
+_made: Callable[[type[Progress], tuple[Any, ...]], Progress] = tuple.__new__
+_DONE = Progress("", State.DONE)
 
 
 class Outcome(StrEnum):

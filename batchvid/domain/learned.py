@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.limits import Limits, Rate
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NIGHT_S = 12 * 3600.0
 """What was learned so long after the last time was learned in another night."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """One limit: the most that was taken, and whether more was refused."""
 
@@ -35,7 +36,7 @@ class Found:
         return f"{'' if self.is_met else 'at least '}{self.value:g}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Learned:
     """The limits of one account, as far as they were found out; ``None`` where nothing was."""
 

@@ -31,13 +31,13 @@ failed, done          Reopened                     pending; a person, or a clip 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Attempt, Outcome, Progress, State
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitStarted:
     """A paid attempt is about to be sent; *price_micros* of the budget is reserved for it."""
 
@@ -46,7 +46,7 @@ class SubmitStarted:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitAccepted:
     """The service took the attempt and named its task; from here on it is paid."""
 
@@ -54,7 +54,7 @@ class SubmitAccepted:
     resolved_model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitRefused:
     """Nothing was created."""
 
@@ -63,7 +63,7 @@ class SubmitRefused:
     """Whether the budget goes on counting it: it was sent, and only the word of whoever answered says so."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitUnsure:
     """The request left, and nobody knows what became of it. *raw* is what could not be read of the answer."""
 
@@ -71,14 +71,14 @@ class SubmitUnsure:
     raw: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskAdopted:
     """A person names the task of the newest paid attempt: found on the service's dashboard, or put right."""
 
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reopened:
     """The job may be submitted again; *reason* says who wanted it.
 
@@ -89,7 +89,7 @@ class Reopened:
     by_person: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StillRunning:
     """A poll found the task unfinished; *status* is the service's word for it."""
 
@@ -97,14 +97,14 @@ class StillRunning:
     progress_percent: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PollFailed:
     """A poll brought no usable answer."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskSucceeded:
     """The clip exists on the service, at *url* or (``None``) behind ``/content``."""
 
@@ -113,21 +113,21 @@ class TaskSucceeded:
     resolved_model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskFailed:
     """The service says that the task failed."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimedOut:
     """The task is left alone until the next run; it is never bought again for that."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DownloadFailed:
     """The clip did not arrive whole. When *parked*, it is left for the next run."""
 
@@ -135,14 +135,14 @@ class DownloadFailed:
     parked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UrlExpired:
     """The clip's URL is no longer served."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClipSaved:
     """The clip is on disk under its final name, complete and synced."""
 
@@ -153,21 +153,21 @@ class ClipSaved:
     """In what it is not what was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClipMissing:
     """The clip is no longer on disk as it was saved; it is paid, and is fetched again from its task."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefusalsProven:
     """A person found on the service's dashboard that the job's refused requests were not billed."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GaveUp:
     """batchvid tries no further until a person reopens the job."""
 
@@ -195,7 +195,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptEvent:
     """An event as the journal remembers it."""
 

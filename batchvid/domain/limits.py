@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -31,7 +33,7 @@ class OnChange(StrEnum):
     REBUY = "rebuy"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rate:
     """At most *count* in any *period_s* seconds."""
 
@@ -49,7 +51,7 @@ def strictest(rates: Iterable[Rate | None]) -> Rate | None:
     return min((rate for rate in rates if rate is not None), key=lambda rate: rate.per_s, default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """The manifest's ``limits``; ``None`` for a rate or the budget means unlimited."""
 
@@ -101,7 +103,7 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOptions:
     """All that was asked. By default a run goes on with what is left, at the real service, without further bounds."""
 

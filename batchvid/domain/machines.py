@@ -5,8 +5,9 @@ Times are seconds before the moment of looking, by the database's clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from batchvid.domain.frozen import frozen
 
 DEAD_S = 10.0
 """So long after it was last heard of, a worker's slices are taken over."""
@@ -26,7 +27,7 @@ class Standing(Enum):
     LEFT = "left"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machine:
     """One worker: a process on a machine."""
 
@@ -46,7 +47,7 @@ class Machine:
     """Whether it ever had a slice of this revision."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machines:
     """A published manifest and all who work on it, at one moment."""
 

@@ -5,12 +5,13 @@ A URL to tell it to often holds a secret, so it is never shown whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batchvid.domain.errors import Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.records import counts, dollars, sums
 
@@ -46,7 +47,7 @@ EVENTS: Mapping[When, tuple[str, str, str]] = {
 """The event in the object, its kind, and the words of its title."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hook:
     """Whom to tell: a URL, or the name of the variable that holds one."""
 

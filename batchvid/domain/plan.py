@@ -28,6 +28,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchvid.domain.dependencies import DependencyGraph, as_it_stands
+from batchvid.domain.frozen import frozen
 from batchvid.domain.identity import NOBODY, advice
 from batchvid.domain.job import Progress, State
 from batchvid.domain.lifecycle import attempts_used
@@ -35,7 +36,7 @@ from batchvid.domain.limits import InDoubt, OnChange
 from batchvid.domain.reopening import NO_DECISIONS, rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from batchvid.domain.decision import Decision
     from batchvid.domain.identity import Identity, Move
@@ -60,7 +61,7 @@ class Action(StrEnum):
     ORPHANED = "orphaned"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanRow:
     """One job of a plan."""
 
@@ -256,7 +257,12 @@ def _moved(row: PlanRow, move: Move) -> PlanRow:
 
 
 def _row(job: Job, known: Progress | None, limits: Limits, decisions: Mapping[tuple[str, int], Decision]) -> PlanRow:
-    if known is not None and (why := rejection(known, decisions)) is not None and not _is_rebought(job, known, limits):
+    if (
+        known is not None
+        and decisions
+        and (why := rejection(known, decisions)) is not None
+        and not _is_rebought(job, known, limits)
+    ):
         return _rejected(job, known, limits, why)
     if known is not None and known.state is State.DONE and not job.has_changed(known.fingerprint):
         paid_micros = known.price_micros if known.attempt else None  # most jobs of a long night are found like this
@@ -360,7 +366,7 @@ def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Purchase:
     """One job that may be bought."""
 
@@ -372,7 +378,7 @@ class Purchase:
     """Whether the run submits it in any case, and not only when the task that is under way fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """What some jobs cost together."""
 
@@ -437,11 +443,20 @@ def cost_of(purchases: Sequence[Purchase], *, left: int | None = None, max_jobs:
     )
 
 
+def _purchases(plan: Plan) -> Iterator[Purchase]:
+    """Yield what may be bought by a plan. Equal ones are one: of a million jobs, most are."""
+    made: dict[tuple[int | None, int, bool], Purchase] = {}
+    for row in plan.rows:
+        if row.attempts:
+            key = row.again_micros, row.attempts, row.submits
+            yield made.get(key) or made.setdefault(key, Purchase(key[0], key[1], is_due=key[2]))
+
+
 def cost_of_plan(
     plan: Plan, money: Money | None = None, *, max_cost_micros: int | None = None, max_jobs: int | None = None
 ) -> Cost:
     """Return what a run by this plan costs."""
-    purchases = [Purchase(row.again_micros, row.attempts, is_due=row.submits) for row in plan.rows if row.attempts]
+    purchases = list(_purchases(plan))
     left = max_cost_micros if money is None else left_micros(money, max_cost_micros)
     return cost_of(purchases, left=left, max_jobs=max_jobs)
 
@@ -452,12 +467,7 @@ def cost_together(
     """Return what a run of several manifests costs: each within its own budget, all within what the run may spend."""
     if len(plans) == 1:
         return cost_of_plan(*plans[0], max_cost_micros=max_cost_micros, max_jobs=max_jobs)
-    purchases = [
-        Purchase(row.again_micros, row.attempts, is_due=row.submits)
-        for made, _ in plans
-        for row in made.rows
-        if row.attempts
-    ]
+    purchases = [one for made, _ in plans for one in _purchases(made)]
     found = cost_of(purchases, left=max_cost_micros, max_jobs=max_jobs)
     own = [
         cost_of_plan(made, money, max_cost_micros=max_cost_micros, max_jobs=max_jobs).at_most_micros

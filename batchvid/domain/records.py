@@ -169,17 +169,29 @@ EVENT = (
 
 def record(names: Iterable[str], row: Progress, job: Job | None = None, **others: Any) -> dict[str, Any]:
     """Return these fields of a job in this order; *others* win, or are told as well."""
-    found = {}
-    for name in names:
-        if name in others:
-            found[name] = others[name]
-        elif job is not None and name in JOB:
-            found[name] = JOB[name](job)
-        elif name in REVIEWED.values():
-            found[name] = None  # nobody decided anything
-        else:
-            found[name] = ROW[name](row)
-    return found
+    if others or job is None:
+        return {name: others[name] if name in others else _told(name, row, job) for name in names}
+    return {name: read(job if is_of_job else row) for name, read, is_of_job in _readers(tuple(names))}
+
+
+def _told(name: str, row: Progress, job: Job | None) -> Any:
+    ((_, read, is_of_job),) = _readers((name,), has_job=job is not None)
+    return read(job if is_of_job else row)
+
+
+@lru_cache(maxsize=64)
+def _readers(names: tuple[str, ...], *, has_job: bool = True) -> tuple[tuple[str, Callable[[Any], Any], bool], ...]:
+    """Return what reads each of these fields, and whether it does so of the job."""
+    return tuple(
+        (name, JOB[name], True)
+        if has_job and name in JOB
+        else (name, _nothing if name in REVIEWED.values() else ROW[name], False)
+        for name in names
+    )
+
+
+def _nothing(_: Progress) -> None:
+    """Return what is told of a decision that nobody made."""
 
 
 def records(
@@ -282,6 +294,9 @@ def reviewed(told: object, *, job_id: str, attempt: int) -> Decision | None:
 
 def clip_line(job: Job, row: Progress, decision: Decision | None = None) -> dict[str, Any]:
     """Return a clip's line of ``clips.jsonl``, with what a person decided about it if anybody did."""
-    line = {"continues": job.continues} if isinstance(job, Continuation) else {}
-    said = {} if decision is None else {"review": review(decision)}
-    return line | record(CLIP, row, job) | said
+    line = record(CLIP, row, job)
+    if isinstance(job, Continuation):
+        line = {"continues": job.continues} | line
+    if decision is not None:
+        line["review"] = review(decision)
+    return line

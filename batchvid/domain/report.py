@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Progress, State
 from batchvid.domain.records import NEED_ATTENTION, standing
 from batchvid.domain.results import Money
@@ -38,7 +39,7 @@ TAIL = 0.99
 """Of the generation times; what is slower is gathered in the last bin, so that one stray does not flatten the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PaceChange:
     """From this moment on a run was slowed to another share of its allowed pace."""
 
@@ -47,7 +48,7 @@ class PaceChange:
     """1.0 is full pace."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slowed:
     """A stretch of a night in which the service had asked for less."""
 
@@ -57,7 +58,7 @@ class Slowed:
     """The lowest in that stretch."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActivityPeriod:
     """One stretch of activity, sampled evenly; the series have the same length."""
 
@@ -72,7 +73,7 @@ class ActivityPeriod:
     slowed: tuple[Slowed, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Histogram:
     """How long generations took: bins of one width from 0 on; the last one also holds everything slower."""
 
@@ -83,7 +84,7 @@ class Histogram:
     longest_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Moments:
     """When things happened over all nights, each in order."""
 
@@ -181,7 +182,7 @@ TROUBLES = (
 """The events that tell of something that went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One job of the manifest."""
 
@@ -209,7 +210,7 @@ class Row:
         return next((took for one in reversed(self.attempts) if (took := one.took_s) is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelMoney:
     """What one model cost."""
 
@@ -225,7 +226,7 @@ class ModelMoney:
     unpriced: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilmRow:
     """Clips joined into one film."""
 
@@ -240,7 +241,7 @@ class FilmRow:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """What is on record of an output."""
 
@@ -267,7 +268,7 @@ class Kept:
     """Whether the sandbox stood in for the service."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """All that a report says."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Summary:
     """What is known of the account's limits, where they are found out."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Money:
     """What the attempts cost, in millionths of the currency unit.
 
@@ -75,7 +76,7 @@ class Money:
     """What counts against that: attempts that were started on this local day, and what was refused without proof."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewClip:
     """A clip that this run has put on disk."""
 
@@ -86,7 +87,7 @@ class NewClip:
     saved_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnderWay:
     """A job that is on its way: its request is sent, its task runs, or its clip is fetched."""
 
@@ -100,7 +101,7 @@ class UnderWay:
     """The service's last word for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NeedsAttention:
     """A job that goes no further until somebody decides."""
 
@@ -111,7 +112,7 @@ class NeedsAttention:
     """What is known of a paid request in doubt, where that was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """A run at one moment."""
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode, urlsafe_b64encode
-from dataclasses import dataclass
 from functools import lru_cache
-from html import unescape
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import without_escapes
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def bare(text: str) -> str | None:
         if "\\" in text:
             text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1] or found[2] or "20", 16)), text)
         if "&" in text:
+            from html import unescape
+
             text = unescape(text)
         if "%" in text:
             text = unquote(text, "latin-1")
@@ -53,7 +54,7 @@ def bare(text: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """One key, and every form in which it is looked for. Its repr shows nothing of it."""
 
@@ -149,7 +150,7 @@ def is_public(address: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllowedHosts:
     """Hosts that a person has named, at which clips may be wherever they lead."""
 

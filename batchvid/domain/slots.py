@@ -12,8 +12,9 @@ A slot is such a moment, on the clock of the database that deals them out. Rules
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ ON_THE_WAY = 1 / 3
 """Of what is spare, for requests that arrive sooner or later than others; the rest is for those that leave late."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spacing:
     """How far apart slots are, and how late each may be used."""
 
@@ -45,7 +46,7 @@ class Spacing:
         return cls((rate.period_s + spare_s) / rate.count, spare_s - on_the_way_s, on_the_way_s)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """Another machine's clock, read between two moments of the monotonic one here."""
 
@@ -89,7 +90,7 @@ class OtherClock:
         return (self._high - self._low) / 2 + (DRIFT * max(0.0, now - self._at) if math.isfinite(self._at) else 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """A block of slots as a process asks for it."""
 
@@ -110,7 +111,7 @@ SLOWEST_IN = 16
 """A share (`batchvid.engine.throttle`) stretches the gap at most so much; another machine may just have let go."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dealt:
     """What was dealt out: *number* slots from *first* on. It is 0 when the next slot, *first*, is too far ahead."""
 

@@ -10,10 +10,10 @@ persons decided orders them:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.decision import Verdict
+from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchvid.domain.job import Job
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Take:
     """A clip that is there."""
 

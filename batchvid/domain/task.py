@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,7 +36,7 @@ class Phase(StrEnum):
     """A word that nobody listed: polled on until the deadline, and shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Created:
     """The service took a create request and named its task."""
 
@@ -42,7 +44,7 @@ class Created:
     resolved_model: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskReport:
     """What a poll says of a task."""
 
@@ -131,7 +133,7 @@ class LimitKind(StrEnum):
     """Tasks in the making at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LimitHint:
     """What an answer to a paid request tells of the account's limits, beside what became of the request."""
 
@@ -143,7 +145,7 @@ class LimitHint:
     """For how long no further request is taken, where the last one was taken just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """One classified failure of a request or a transfer."""
 

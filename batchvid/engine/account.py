@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from batchvid.domain.frozen import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from batchvid.engine.throttle import Throttle
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopReason:
     """A reason for which no more jobs are submitted. What is paid is still collected, but for what is stopped *too*."""
 

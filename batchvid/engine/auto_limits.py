@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.learned import Found, Learned
 from batchvid.domain.task import LimitHint, LimitKind
 
@@ -58,7 +58,7 @@ AS_NEAR = 0.05
 """Two bounds that are reached alike, to so much, may both be the one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sent:
     """A paid request that leaves, and what there was beside it."""
 

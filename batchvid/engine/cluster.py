@@ -6,13 +6,14 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack, closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from batchvid import __version__
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError, StoreAwayError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.limits import strictest
 from batchvid.domain.machines import DEAD_S
 from batchvid.domain.results import worst
@@ -64,7 +65,7 @@ SOURCES_KEPT = 4
 """Frames that are sent again and again, of up to some MB each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerOptions:
     """What was asked of one worker."""
 

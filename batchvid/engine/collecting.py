@@ -11,13 +11,13 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any
 
 from batchvid.domain.decision import Verdict
 from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.filename import safe
+from batchvid.domain.frozen import frozen
 from batchvid.domain.takes import takes_by_first
 from batchvid.engine.takes import takes_of
 from batchvid.manifest.templates import clip_path, same_file
@@ -65,7 +65,7 @@ class Became(StrEnum):
     """Nothing was changed; see the reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collected:
     """One file of the folder."""
 
@@ -122,7 +122,7 @@ def names_of(takes: Sequence[Take], jobs: Sequence[Job], template: Template) -> 
     return names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Folder:
     """The folder that clips are collected in, absolute, and the output that they come from."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.limits import RunOptions
 from batchvid.engine.target import SANDBOX, account_of, key_of
 
@@ -78,7 +79,7 @@ async def over_network(context: RunContext) -> AsyncIterator[ServicePort]:
             yield service
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunContext:
     """One manifest, what was asked, who watches, and how the world is reached."""
 

@@ -7,11 +7,11 @@ decision is not lost, and ``batchvid verify`` brings the sidecar up to date.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.dependencies import DependencyGraph
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.plan import Action, Cost, Purchase, cost_of, left_micros
 from batchvid.domain.records import review
 from batchvid.engine.planning import planned
@@ -75,7 +75,7 @@ def stale(why: str) -> str:
     return f"the decision is kept, and the clip's sidecar does not tell it yet (batchvid verify puts it there): {why}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Consequences:
     """What follows from the rejections that are on record."""
 

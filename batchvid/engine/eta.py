@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchvid.domain.frozen import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -88,7 +90,7 @@ def _tail(deviations: float) -> float:
     return math.erfc(deviations / math.sqrt(2.0)) / 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """What is left of a run at one moment."""
 

@@ -8,10 +8,10 @@ and the next run starts low.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.learned import read
 from batchvid.engine.target import SLUG_CHARS, account_digest, key_of
 from batchvid.providers.credentials import state_home
@@ -29,7 +29,7 @@ FOLDER = "limits"
 MAX_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LimitsFile:
     """The file of one account. Its methods block."""
 

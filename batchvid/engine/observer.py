@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from logging import Logger
 
     from batchvid.domain.job import Progress
     from batchvid.domain.lifecycle import Event
@@ -100,9 +100,6 @@ class Several(Observer):
             one.close()
 
 
-LOG = logging.getLogger("batchvid")
-
-
 class Logged(Observer):
     """Logs warnings and notes as ``batchvid``.
 
@@ -111,8 +108,15 @@ class Logged(Observer):
 
     def note(self, text: str) -> None:
         """Log it as information."""
-        LOG.info("%s", text)
+        log().info("%s", text)
 
     def warn(self, text: str) -> None:
         """Log it as a warning."""
-        LOG.warning("%s", text)
+        log().warning("%s", text)
+
+
+def log() -> Logger:
+    """Return what a program's own log calls ``batchvid``."""
+    import logging
+
+    return logging.getLogger("batchvid")

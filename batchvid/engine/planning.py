@@ -26,7 +26,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from batchvid.domain.changes import changes
 from batchvid.domain.dependencies import DependencyGraph, as_it_stands
 from batchvid.domain.identity import NOBODY, Identity, advice, identify, is_new
 from batchvid.domain.job import Continuation, State
@@ -284,6 +283,8 @@ def changes_of(
 
     ``None`` stands where nobody has noted what was sent: no clip is there yet, or its sidecar does not tell it.
     """
+    from batchvid.domain.changes import changes
+
     if journal is None:
         return {}
     jobs, clips = {job.id: job for job in manifest.jobs}, Output.of(manifest).clips

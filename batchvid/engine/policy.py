@@ -6,10 +6,10 @@ answered here, from plain numbers; the third in `batchvid.engine.circuit_breaker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchvid.domain import lifecycle as life
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import Fault, FaultKind, Phase, Proof, TaskReport
 from batchvid.engine.throttle import backoff_s
 
@@ -53,7 +53,7 @@ EXPIRIES = 4
 """So many URLs that were gone when they were used mean that the service has lost the clip for now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """The events that follow, in order, and the wait until the next step that the job's new state wants.
 

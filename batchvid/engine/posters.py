@@ -17,12 +17,13 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import batchvid
+from batchvid.domain.frozen import frozen
 from batchvid.media.thumbnails import thumbnail_of_clip, thumbnail_of_frame
 from batchvid.storage.fs import leave_room, open_folder, write_whole
 
@@ -47,7 +48,7 @@ BESIDE_A_RUN, WAITED_FOR = 19, 0
 """How far a child steps back for others: a run that is at work goes first in everything."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A picture that a report shows."""
 

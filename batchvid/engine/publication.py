@@ -11,11 +11,11 @@ import os
 import socket
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, OutputBusyError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.slices import left_to_do
 from batchvid.domain.spec import OPTIONS
@@ -49,7 +49,7 @@ OPENS_WITHIN_S = 5.0
 """After it has taken a slice, a worker needs no longer to open the journal."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begun:
     """A revision that machines work on."""
 
@@ -100,7 +100,7 @@ def publish_manifest(context: RunContext, store: PostgresStore, account: Account
             time.sleep(LOOK_AGAIN_S)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """What is to be published, and where."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.errors import BatchvidError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import SubmitUnsure
 from batchvid.domain.reopening import interrupted
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from batchvid.storage.output import Output
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """What a process brings to every manifest that it works on."""
 

@@ -158,7 +158,7 @@ def parted(
     Of a closed one only what a summary shows is read, unless it is to stay *whole*: others may go on from its clip.
     """
     done = (job_id for job_id, state in journal.states().items() if state is State.DONE and job_id in ids)
-    closed = {job_id: Progress(job_id, State.DONE) for job_id in done}
+    closed = {job_id: Progress.done(job_id) for job_id in done}
     closed.update((row.job_id, row) for row in journal.progress_of(whole) if row.job_id in closed)
     opened = {row.job_id: row for row in journal.progress_of(sorted(again)) if closed.pop(row.job_id, None)}
     for row in journal.undone_progress():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,7 @@ from batchvid.domain.doubts import doubts_of
 from batchvid.domain.errors import BatchvidError, Exit, StorageError
 from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import CRASHED, rejection, reopenings, reopens_done, still_wakes
@@ -228,7 +229,7 @@ async def run(context: RunContext) -> Summary:
     return summary
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stock:
     """What is found before anything is sent: the jobs as they stand, and what may become of them."""
 

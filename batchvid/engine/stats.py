@@ -22,9 +22,6 @@ from batchvid.engine.eta import Load, Occupancy, remaining_s
 from batchvid.engine.scheduler import Step
 from batchvid.engine.spending import money_of
 from batchvid.engine.target import SANDBOX
-from batchvid.providers.http import READ_TIMEOUT_S
-from batchvid.providers.paid_post import CREATE_TIMEOUT_S
-from batchvid.storage.download import DRAINING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -283,6 +280,10 @@ class RunStatistics(Statistics):
         scheduler, breaker = self._scheduler, self._scheduler.breaker
         if scheduler.draining:
             since = self._drains_from = now if self._drains_from is None else self._drains_from
+            from batchvid.providers.http import READ_TIMEOUT_S
+            from batchvid.providers.paid_post import CREATE_TIMEOUT_S
+            from batchvid.storage.download import DRAINING_S
+
             bounds = {Step.SUBMIT: CREATE_TIMEOUT_S, Step.POLL: READ_TIMEOUT_S, Step.DOWNLOAD: DRAINING_S}
             return max((max(0.0, bounds[step] - (now - since)) for step in Step if scheduler.busy[step]), default=0.0)
         last = scheduler.last_deadline if breaker.submits_stopped and not breaker.polls_stopped else None

@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +29,7 @@ from batchvid.domain.errors import (
     TooManyFilesError,
 )
 from batchvid.domain.filename import is_plain, kept_as
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Continuation, State
 from batchvid.domain.limits import InDoubt
 from batchvid.domain.records import origin, rfc3339, sidecar
@@ -215,7 +216,7 @@ async def _nothing_to_keep() -> None:
     """Do nothing: all limits are stated."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ports:
     """What touches the world on behalf of a run, and what the service there speaks."""
 
@@ -242,7 +243,7 @@ class Ports:
     jitter: Callable[[], float] = random.random
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Steps:
     """The steps of one run over *scheduler*."""
 

@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import re
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.secrecy import AllowedHosts, is_readable_on_the_way
 from batchvid.domain.task import FACTS, ProxyUse
 from batchvid.domain.text import clean
@@ -43,7 +44,7 @@ SANDBOX = "sandbox"
 """What a journal is bound to that the embedded sandbox served, and its folder of state beside the journal."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Where the paid requests go, and with which key. Its repr does not show the key."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from batchvid.domain.errors import Exit
 from batchvid.engine.context import Interrupts
-from batchvid.engine.observer import LOG
+from batchvid.engine.observer import log
 from batchvid.engine.run import run
 from batchvid.storage.state import kept_from_children
 from batchvid.storage.threads import Workers
@@ -167,7 +167,7 @@ class Engine:
             except asyncio.CancelledError:
                 self.stop()
         if self._is_here() and (error := self._future.exception()) is not None:
-            LOG.error("the run failed while it was draining: %s", error)  # nobody waits for its result any more
+            log().error("the run failed while it was draining: %s", error)  # nobody waits for its result any more
 
     async def _over(self) -> None:
         over = asyncio.Event()

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.errors import Exit, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.limits import strictest
 from batchvid.domain.records import rfc3339
 from batchvid.engine.account import SharedAccount
@@ -225,7 +226,7 @@ class Runner:
         return asyncio.get_running_loop().time()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InFlightPool:
     """One account, as all runs of a call that use it see it."""
 

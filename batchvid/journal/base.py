@@ -14,14 +14,14 @@ rules, and `tests/journal/test_conformance.py` holds each against them:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from batchvid.domain import decision
 from batchvid.domain.costs import TELL_OF_UNPROVEN, unproven_of
-from batchvid.domain.doubts import Doubt, seen_ids
 from batchvid.domain.errors import BatchvidError, ConfigError, Exit, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.lifecycle import (
     Event,
@@ -35,7 +35,6 @@ from batchvid.domain.lifecycle import (
 )
 from batchvid.domain.records import rfc3339
 from batchvid.domain.reopening import CRASHED
-from batchvid.providers.response import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.costs import Unproven
     from batchvid.domain.decision import Decision
+    from batchvid.domain.doubts import Doubt
     from batchvid.domain.job import Attempt, Progress
     from batchvid.domain.lifecycle import KeptEvent
     from batchvid.domain.machines import Machines
@@ -108,7 +108,7 @@ class OverCeilingError(BatchvidError):
     exit_code = Exit.BUDGET
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """How long the service took for one task of a timing class."""
 
@@ -117,7 +117,7 @@ class Timing:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What happened to one job since the journal last heard of it.
 
@@ -304,6 +304,9 @@ class JournalReader(Protocol):
 
         An id in the answer that an attempt has is left out.
         """
+        from batchvid.domain.doubts import Doubt, seen_ids
+        from batchvid.providers.response import request_id
+
         found = {}
         for row in list(self.open_progress()):
             if row.state in {State.IN_DOUBT, State.SUBMITTING}:

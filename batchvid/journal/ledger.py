@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.journal.bell import CHANNEL
 from batchvid.journal.engine_db import (
     BEGUN_QUEUE,
@@ -97,7 +97,7 @@ LATE_ORPHANS = (
 MEND_KEY = lock_key("mend")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lease:
     """A slice that this worker has; it is lost once the slice has another epoch."""
 
@@ -108,7 +108,7 @@ class Lease:
     journal: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Closing:
     """The last work on a revision: all its slices are over."""
 
@@ -116,7 +116,7 @@ class Closing:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Halt:
     """Why nothing more is submitted: by anybody of the account, or (*journal*) for one journal."""
 
@@ -126,7 +126,7 @@ class Halt:
     journal: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What a worker tells of an account that it works for, since it told it last."""
 
@@ -146,7 +146,7 @@ class Report:
     went_well: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Standing:
     """How an account stands for a worker."""
 
@@ -160,7 +160,7 @@ class Standing:
     halts: tuple[Halt, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Takeover:
     """Slices of a worker that is not heard of, which wait for others since."""
 
@@ -170,7 +170,7 @@ class Takeover:
     silent_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """What a worker hears at a heartbeat."""
 

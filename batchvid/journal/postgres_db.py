@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from batchvid.domain.decision import Decision, Verdict, unknown
@@ -29,6 +29,8 @@ except ModuleNotFoundError as missing:
 from psycopg import conninfo, errors
 from psycopg.adapt import Loader
 from psycopg.types.string import StrDumper
+
+from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -299,7 +301,7 @@ def _refused(said: str) -> str | None:
     return next((advice for words, advice in REFUSED.items() if words in said), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Database:
     """Where a database is. Neither its repr nor its text shows the password."""
 

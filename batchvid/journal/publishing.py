@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.slices import cut, units
 from batchvid.domain.spec import REOPENED, job_text, read_job
 from batchvid.journal.engine_db import FIRST_OF_ALL, SEARCH_PATH, defer_closing, defer_slices, forget_slices
@@ -57,7 +58,7 @@ class Edition:
     """Who publishes, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Published:
     """A revision that machines work on now."""
 
@@ -68,7 +69,7 @@ class Published:
     """How many were cut."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revision:
     """A manifest as it was published, without its jobs (`jobs_of`)."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import clean
 from batchvid.journal.engine_db import engine_versions
 from batchvid.journal.postgres_db import check_server, check_timeline, check_version, newest_version, scalar, version_of
@@ -43,7 +43,7 @@ ACCOUNTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """One thing that was looked at."""
 

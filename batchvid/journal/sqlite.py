@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain import decision
 from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
-from batchvid.domain.history import MOVED
 from batchvid.domain.job import Attempt, Outcome, Progress, State
 from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
 from batchvid.domain.records import rfc3339
@@ -224,8 +223,10 @@ class SqliteReader(JournalReader):
         """Yield what has happened to these jobs, in their order."""
         left = iter(job_ids)
         while ids := tuple(islice(left, ASKED_AT_ONCE)):
-            found = {row.job_id: row for row in self._progress(f"WHERE job_id IN ({', '.join('?' * len(ids))})", *ids)}
-            yield from (found[job_id] for job_id in ids if job_id in found)
+            with sqlite_file.translated(self.path):
+                rows = self._db.execute(f"{ALL_PROGRESS} WHERE job_id IN ({', '.join('?' * len(ids))})", ids).fetchall()
+            found = {row[0]: row for row in rows}
+            yield from (_progress(found[job_id]) for job_id in ids if job_id in found)
 
     def all_progress(self) -> Iterator[Progress]:
         """Yield every job that anything has happened to, by id."""
@@ -245,7 +246,8 @@ class SqliteReader(JournalReader):
 
     def states(self) -> dict[str, State]:
         """Return the state of every job, by id."""
-        return {job_id: STATES[state] for job_id, state in self._rows("SELECT job_id, state FROM jobs")}
+        with sqlite_file.translated(self.path):
+            return {job_id: STATES[state] for job_id, state in self._db.execute("SELECT job_id, state FROM jobs")}
 
     def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, path and size of each clip that is done."""
@@ -472,6 +474,8 @@ class SqliteJournal(SqliteReader, Journal):
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
         """Set other ids for jobs, all in one transaction."""
+        from batchvid.domain.history import MOVED
+
         lines = []
         self._at_work.clear()
         with self._transaction():
@@ -660,7 +664,12 @@ def _row(progress: Progress) -> tuple[Any, ...]:
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:
-    return Progress._make((row[0], STATES[row[1]], *row[2:5], bool(row[5]), *row[6:]))
+    job_id, state, version, attempt, allowance_from, parked, *others = row
+    return _made(Progress, (job_id, STATES[state], version, attempt, allowance_from, parked == 1, *others))
+
+
+_made: Callable[[type[Progress], tuple[Any, ...]], Progress] = tuple.__new__
+"""What `Progress._make` calls: a journal is read a hundred thousand rows at a time."""
 
 
 def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:

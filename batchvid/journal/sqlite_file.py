@@ -46,13 +46,14 @@ import os
 import sqlite3
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum, auto
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, TYPE_CHECKING, Any
 
 from batchvid.domain.errors import ConfigError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.reopening import rejection
 from batchvid.domain.text import clean
 from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, sync_folder, write_whole
@@ -528,7 +529,7 @@ HOME = "home"
 """The remark in the journal that holds it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Home:
     """Where a journal is."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batchvid.domain.errors import Problem
+from batchvid.domain.frozen import frozen
 from batchvid.manifest.values import TEXT_WANTED, without_keys
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Source(Protocol):
         """Return what to write for a value at *path* that is no text, and was meant as one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Location:
     """What is meant, and where it stands; the line is looked up only when somebody asks."""
 

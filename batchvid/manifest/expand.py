@@ -23,7 +23,7 @@ from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, shown, variable_va
 from batchvid.manifest.yaml_tree import Map, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batchvid.manifest.diagnostics import Diagnostics, Location
     from batchvid.manifest.layers import Layer
@@ -48,6 +48,16 @@ FieldKey = str | tuple[str, str]
 """A field that a template may fill in: its name, or ``form`` and the name of the form field."""
 
 
+Origin = int
+"""Where a spec is from, as one number: its entry and, in the lower half, its row from 1. A million of them are kept."""
+_ROW_BITS = 32
+
+
+def origin_of(entry: int, row: int) -> Origin:
+    """Return the origin of the specs of an entry or, from 0, of one of its rows."""
+    return (entry << _ROW_BITS) + row + 1
+
+
 class JobSpec(NamedTuple):
     """One wanted clip, as written."""
 
@@ -66,6 +76,15 @@ class JobSpec(NamedTuple):
     """Its number in a storyboard, from 1; 0 when it is of none."""
     film: bool = False
     """Whether the storyboard is to be a film, too."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where it is from: all that need be kept of it to name it in a message."""
+        return origin_of(self.entry, self.row)
+
+
+_made: Callable[[type[JobSpec], tuple[Any, ...]], JobSpec] = tuple.__new__
+"""What `JobSpec._make` calls: most of a hundred thousand are plain."""
 
 
 class Expander:
@@ -87,6 +106,8 @@ class Expander:
         self._folder = folder
         self._entries: list[Any] = document.tree["jobs"]
         self._variables: dict[str, str] = defaults.get("vars", {})
+        self._of_plain = {**self._variables, "take": "1"}
+        """The variables of plain entries, which make one job each."""
         self._defaults = {key: value for key, value in defaults.items() if key != "vars"}
         self._are_variables_known = "vars" not in broken_defaults
         self._broken_defaults = broken_defaults
@@ -96,16 +117,18 @@ class Expander:
         self._disk = Disk()
         self._unused: list[Unused] = []
         self._jobs = 0
+        self._is_let_go = not document.shares_values
+        self._rows_of: dict[int, Rows] = {}
         texts = [*self._defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
     def specs(self) -> Iterator[JobSpec]:
         """Yield every spec of every entry, in order; what is wrong is added to the diagnostics."""
-        simple, defaults, variables = self._simple, self._defaults, {**self._variables, "take": "1"}
+        simple, defaults, variables = self._simple, self._defaults, self._of_plain
         for index, entry in enumerate(self._entries):
             if simple and type(entry) is Map and _is_plain(entry):
                 self._jobs += 1
-                yield JobSpec(index, None, -1, defaults | entry, _NOTHING, variables)
+                yield _made(JobSpec, (index, None, -1, defaults | entry, _NOTHING, variables, 1, False, 0, False))
             else:
                 yield from self._entry(index, entry)
 
@@ -144,6 +167,24 @@ class Expander:
             return f"{spec.rows.source.name}:{spec.rows.rows[spec.row].line}"
         return f"{self._document.name}:{self._entries[spec.entry].line}"
 
+    def named(self, origin: Origin) -> str:
+        """Return in words where a spec is from."""
+        entry, row = origin >> _ROW_BITS, (origin & ((1 << _ROW_BITS) - 1)) - 1
+        spec = JobSpec(entry, self._rows_of.get(entry) if row >= 0 else None, row, {}, _NOTHING, {})
+        return f"{self.place(spec).where} ({self.line(spec)})"
+
+    def let_go(self, spec: JobSpec) -> str:
+        """Return `line` of a plain spec that has become a job, and forget its entry's texts.
+
+        Of a million, they fill as much as the jobs do.
+        """
+        if spec.variables is not self._of_plain:
+            return self.line(spec)
+        entry = self._entries[spec.entry]
+        if self._is_let_go:
+            entry.clear()
+        return f"{self._document.name}:{entry.line}"
+
     def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):
             text = f"is {what(entry)}, and a map is wanted, such as {{id: kite, prompt: A kite.}}"
@@ -157,6 +198,7 @@ class Expander:
         if "from" not in given and "pairs" not in given:
             yield from self._combinations(JobSpec(index, None, -1, {}, broken, {}), given, literal={})
         elif rows := self._rows(index, given):
+            self._rows_of[index] = rows
             broken |= self._judge_columns(index, given, rows)
             plain = PlainRows(self._defaults, given, self._variables) if "from" in given and not broken else None
             for number, row in enumerate(rows.rows):
@@ -390,7 +432,7 @@ class PlainRows:
             shape = self._shapes[columns] = self._shape(columns)
         if shape is None or not all(map(_is_plain_text, row.values())):
             return None
-        variables: dict[str, str] = {**self._variables, **row, "take": "1"}
+        variables: dict[str, str] = {**self._variables, **row, "take": "1"} if self._variables else row
         fields = shape.fixed.copy()
         for key in shape.literal:
             fields[key] = row[key]
@@ -399,6 +441,8 @@ class PlainRows:
                 fields[key] = template.render(variables)
         except UnknownVariableError:
             return None
+        if variables is row:  # which nothing reads again: a million further dicts would take 200 MB
+            row["take"] = "1"
         return fields, variables, shape.id_tells_takes
 
     def _shape(self, columns: tuple[str, ...]) -> _Shape | None:
@@ -419,10 +463,10 @@ class PlainRows:
 
 def _is_plain(entry: Map) -> bool:
     """Whether nothing but text that can be taken as it stands is in an entry."""
-    if not entry.keys() <= PLAIN_KEYS:
-        return False
-    for text in entry.values():  # noqa: SIM110 a generator for each of 100,000 entries takes a fifth of their time
-        if not _is_plain_text(text) or "{" in text or "}" in text:
+    for key, text in entry.items():
+        if key not in PLAIN_KEYS or type(text) is not str or not text or "{" in text or "}" in text:
+            return False
+        if text.isspace() or not (text.isprintable() or is_clean(text)):
             return False
     return True
 

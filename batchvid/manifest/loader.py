@@ -11,21 +11,21 @@ import gc
 import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchvid.domain import fingerprint
 from batchvid.domain.bucket import is_bucket
 from batchvid.domain.errors import ManifestError
 from batchvid.domain.filename import safe
 from batchvid.domain.image_fit import Fit, ratio_of
-from batchvid.domain.job import Continuation, Frame, Job
+from batchvid.domain.job import Continuation, Frame, Job, plain_job
 from batchvid.domain.limits import Limits
 from batchvid.domain.secrecy import is_readable_on_the_way
 from batchvid.domain.takes import takes_by_first
 from batchvid.domain.task import FACTS, FramesTaken
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Diagnostics, Location
-from batchvid.manifest.expand import Expander, JobSpec
+from batchvid.manifest.expand import Expander, JobSpec, origin_of
 from batchvid.manifest.files import on_disk
 from batchvid.manifest.layers import Layer, layers_of
 from batchvid.manifest.model import Manifest
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from batchvid.domain.film import Film
     from batchvid.domain.task import ProviderName
+    from batchvid.manifest.expand import Origin
     from batchvid.manifest.profiles import Config
     from batchvid.manifest.templates import Spelt, Template
     from batchvid.manifest.values import Price
@@ -61,7 +62,21 @@ _SMALLEST_PIXELS = 100
 """A size of less on both sides is a shape."""
 _WORD = re.compile(r"[a-z0-9]+")
 _PRICED_BY = frozenset({"model", "size", "seconds", "price"})
+_is_id = ID.fullmatch
+_ALIKE = frozenset({"id", "prompt", "model", "size", "seconds"})
+"""The fields of a job that nothing but its texts makes."""
 _ID_IS_PATH = parse(HEAD.defaults["filename"])
+
+
+class _Kind(NamedTuple):
+    """What jobs have in common that differ in id and prompt alone, as most of a hundred thousand do."""
+
+    model: str
+    size: str | None
+    seconds: str | None
+    price_micros: int | None
+    fingerprint_of: Callable[[str], str]
+    """Makes the fingerprint of a prompt."""
 
 
 def load(
@@ -256,8 +271,11 @@ class JobMaker:
         self._frames_taken = frames_taken
         self._id_is_path = template == _ID_IS_PATH and not safe_names
         self._diagnostics = diagnostics
-        self._ids: dict[str, JobSpec] = {}
-        self._paths: dict[str, tuple[str, str, JobSpec]] = {}
+        self._kinds: dict[tuple[str | None, str | None, str | None, int], _Kind] = {}
+        self._ids: dict[str, Origin] = {}
+        self._unmade: dict[str, str] = {}
+        """The ids of jobs that have mistakes, by their lower case."""
+        self._paths: dict[str, tuple[str, str, Origin]] = {}
         self._known_prices: dict[tuple[str, str | None, str | None], int | None] = {}
         self._contents: dict[str, str] = {}
         self._base = ""
@@ -271,7 +289,13 @@ class JobMaker:
 
     def jobs(self) -> list[Job]:
         """Make every job; the list is complete when nothing was found wrong."""
-        found = [job for spec in self._expander.specs() if (job := self._job(spec)) is not None]
+        found = []
+        for spec in self._expander.specs():
+            job = self._alike(spec) or self._job(spec)
+            if job is not None:
+                found.append(job)
+            elif spec.take == 1 and (written := spec.fields.get("id", "")).lower() in self._ids:
+                self._unmade.setdefault(written.lower(), written)
         for (model, size), (spec, count) in self._unpriced.items():
             more = f" (and {count - 1:,} more jobs)" if count > 1 else ""
             what = f"{model} at size {size}" if size else model
@@ -302,8 +326,43 @@ class JobMaker:
 
     def _known(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Return all ids by their lower case; those of jobs that have mistakes too, so that these are told once."""
-        found = {key: spec.fields.get("id", key) for key, spec in self._ids.items() if spec.take == 1}
-        return found | {job.id.lower(): job.id for job in jobs}
+        return self._unmade | {job.id.lower(): job.id for job in jobs}
+
+    def _alike(self, spec: JobSpec) -> Job | None:
+        """Return the job of a spec of a known kind in which nothing can be wrong; ``None`` for any other.
+
+        What `_job` says once of a kind is said already, and what it looks up is known.
+        """
+        entry, _, row, fields, broken, variables, take, id_tells_takes, _, _ = spec
+        get = fields.get
+        kind = self._kinds.get((get("model"), get("size"), get("seconds"), len(fields)))
+        if kind is None or broken or take != 1 or id_tells_takes:
+            return None
+        job_id, prompt = get("id"), get("prompt")
+        if not (job_id and prompt and prompt.isascii() and _is_id(job_id)):
+            return None
+        key = job_id.lower()
+        if key in self._ids:
+            return None
+        self._ids[job_id if key == job_id else key] = origin_of(entry, row)
+        model, size, seconds, price, fingerprint_of = kind
+        return plain_job(
+            job_id, prompt, model=model, size=size, seconds=seconds, price_micros=price, path=job_id + ".mp4",
+            fingerprint=fingerprint_of(prompt), where=self._expander.let_go(spec), variables=variables,
+        )  # fmt: skip
+
+    def _learn_kind(self, job: Job, spec: JobSpec) -> None:
+        """Remember what further jobs will have in common with this one."""
+        fields = spec.fields
+        model, size, seconds = (fields.get(name) for name in ("model", "size", "seconds"))
+        texts = [text for text in (job.model, size, seconds) if text is not None]
+        if not self._id_is_path or not fields.keys() <= _ALIKE or not all(map(str.isascii, texts)):
+            return
+        if (job.model, size, seconds) not in self._known_prices:  # each of them counts among those without a price
+            return
+        written = fingerprint.fields(prompt="", model=job.model, size=size, seconds=seconds, form=())
+        kind = _Kind(job.model, size, seconds, job.price_micros, fingerprint.of_first(written))
+        self._kinds[model, size, seconds, len(fields)] = kind
 
     def _job(self, spec: JobSpec) -> Job | None:
         fields = spec.fields
@@ -347,7 +406,7 @@ class JobMaker:
             job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named,
             first_take=self._first_of(spec, job_id), variables=spec.variables,
         )  # fmt: skip
-        return job if above is None and not spec.film else self._linked(spec, job)
+        return self._linked(spec, job)
 
     def _first_of(self, spec: JobSpec, job_id: str) -> str:
         """Return the id of the first take of the job that this is a further take of; empty when it is the first."""
@@ -375,7 +434,10 @@ class JobMaker:
             self._diagnostics.warn(self._expander.location(spec, "seconds"), strange)
 
     def _linked(self, spec: JobSpec, job: Job) -> Job:
-        """Remember what the job is a part of: its storyboard's film (the first take is), or a chain."""
+        """Remember what the job is a part of: its storyboard's film (the first take is), a chain, or neither."""
+        if "continues" not in spec.fields and not spec.film:
+            self._learn_kind(job, spec)
+            return job
         if spec.film and (spec.take == 1 or spec.id_tells_takes):
             self._boards.setdefault(job.id.removesuffix(suffix(spec.part)), ([], spec))[0].append(job.id)
         if "continues" not in spec.fields:
@@ -401,25 +463,27 @@ class JobMaker:
         if not ID.fullmatch(job_id):
             self._diagnostics.add(self._expander.location(spec, "id"), f"{shown(job_id)} {NO_ID}")
             return False
-        holder = self._ids.setdefault(job_id.lower(), spec)
-        if holder is not spec:
-            text = f"{shown(job_id)} is the id of {self._named(holder)} too: ids are unique, without regard to case"
+        if (holder := self._ids.get(key := job_id.lower())) is not None:
+            named = self._expander.named(holder)
+            text = f"{shown(job_id)} is the id of {named} too: ids are unique, without regard to case"
             self._diagnostics.add(self._expander.location(spec, "id"), text)
-        return holder is spec
+            return False
+        self._ids[key] = spec.origin
+        return True
 
     def _derived_id(self, spec: JobSpec, prompt: str, content: str) -> str | None:
         """Return the id of a job that was given none: it follows from the content, and so survives re-ordering."""
         if spec.take == 1:
             self._base = f"{_slug(prompt)}-{content[:_CONTENT_DIGITS]}"
         job_id = _id_of_take(spec, self._base)
-        holder = self._ids.setdefault(job_id.lower(), spec)
-        if holder is spec:
+        if (holder := self._ids.get(key := job_id.lower())) is None:
+            self._ids[key] = spec.origin
             self._contents[job_id] = content
             return job_id
         if self._contents.get(job_id) == content:
-            text = f"is the same as {self._named(holder)}: for more clips of one content write takes: 2"
+            text = f"is the same as {self._expander.named(holder)}: for more clips of one content write takes: 2"
         else:
-            text = f'would get the id "{job_id}", which {self._named(holder)} has: write an id: of its own'
+            text = f'would get the id "{job_id}", which {self._expander.named(holder)} has: write an id: of its own'
         self._diagnostics.add(self._expander.place(spec), text)
         return None
 
@@ -518,14 +582,14 @@ class JobMaker:
         except ValueError as error:
             self._diagnostics.add(self._expander.place(spec), str(error))
             return None
-        holder = self._paths.setdefault(same_file(path), (path, job_id, spec))
-        if holder[2] is not spec:
+        if (holder := self._paths.get(key := same_file(path))) is not None:
             text = (
                 f'job "{job_id}" would be written to {shown(path)}, and so would job "{holder[1]}" of '
-                f"{self._named(holder[2])}: write {{id}} into filename"
+                f"{self._expander.named(holder[2])}: write {{id}} into filename"
             )
             self._diagnostics.add(self._expander.place(spec), text)
             return None
+        self._paths[key] = path, job_id, spec.origin
         return path
 
     def _spelt(self, job_id: str) -> Spelt:
@@ -537,9 +601,6 @@ class JobMaker:
             return found
 
         return made_safe if self._safe_names else str
-
-    def _named(self, spec: JobSpec) -> str:
-        return f"{self._expander.place(spec).where} ({self._expander.line(spec)})"
 
 
 def _id_of_take(spec: JobSpec, job_id: str) -> str:

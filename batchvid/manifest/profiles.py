@@ -8,10 +8,10 @@ over: the requests would go to another account.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError, ManifestError
+from batchvid.domain.frozen import frozen
 from batchvid.manifest.diagnostics import Diagnostics, Location
 from batchvid.manifest.layers import Layer, layer_at
 from batchvid.manifest.schema import CONFIG, PROFILE, what
@@ -25,7 +25,7 @@ NO_PROFILE = "none"
 """Asks for no profile, whatever the config file says."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """A user's config file that was found to be right."""
 

@@ -7,9 +7,10 @@ value finds it under its name. A mistake in one key hides none in another.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.image_fit import Fit
 from batchvid.domain.limits import IN_FLIGHT_MOST, InDoubt, OnChange
 from batchvid.domain.notice import When
@@ -29,7 +30,7 @@ SHORT = 60
 # ---- what a declaration is made of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """What a value may be."""
 
@@ -38,7 +39,7 @@ class Kind:
     schema: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """One key of a section."""
 
@@ -51,7 +52,7 @@ class Key:
     """The fields of `Limits` that it becomes, where they have other names."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mistake:
     """One thing that is wrong, at a path inside what was checked."""
 

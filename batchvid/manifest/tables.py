@@ -7,12 +7,14 @@ and what it could not work out is a mistake.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
-from dataclasses import dataclass
+from array import array
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
 from batchvid.manifest.diagnostics import Location
 from batchvid.manifest.schema import ROW
@@ -47,10 +49,11 @@ _CELL_ERROR = re.compile(
 )
 """What Excel, LibreOffice and Google Sheets write where a formula failed, in the commonest languages, and formulas."""
 _NOT_WORKED_OUT = "is what a spreadsheet writes where it could not work out a cell: mend it there"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rows:
     """The rows of one table, or the pairs of one folder."""
 
@@ -73,13 +76,18 @@ class Rows:
 class Table:
     """A .csv, .tsv or .jsonl file that has been read, and the way back to its lines."""
 
-    def __init__(self, name: str, lines: list[str], *, delimiter: str | None) -> None:
+    def __init__(self, name: str, text: str, *, delimiter: str | None) -> None:
         self.name = name
         self.columns: list[str] = []
-        self.starts: list[int] = []
+        self.starts = array("q")
         """The line that each row starts on."""
-        self._lines = lines
+        self._text = text
         self._delimiter = delimiter
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        """For messages: a good table is read without them."""
+        return list(_json_lines(self._text) if self._delimiter is None else _csv_lines(self._text))
 
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column of a row, or of a cell of it."""
@@ -128,13 +136,12 @@ def read_table(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -
     rows: list[Map] = []
     read: Iterable[Map | TextError]
     if suffix in _DELIMITERS:
-        lines = list(io.StringIO(text, newline=""))
-        delimiter, before = _layout(lines, _DELIMITERS[suffix])
-        table = Table(name, lines, delimiter=delimiter)
-        read = _csv_rows(table, lines, delimiter, before=before)
+        delimiter, before = _layout(_csv_lines(text), _DELIMITERS[suffix])
+        table = Table(name, text, delimiter=delimiter)
+        read = _csv_rows(table, _csv_lines(text), delimiter, before=before)
     else:
-        table = Table(name, text.split("\n"), delimiter=None)
-        read = _json_rows(table, text.split("\n"))
+        table = Table(name, text, delimiter=None)
+        read = _json_rows(table, _json_lines(text))
     for row in read:
         if isinstance(row, TextError):
             diagnostics.add_error(row, file=name, where=f"jobs[{entry}] ({name})")
@@ -159,17 +166,33 @@ def _yaml_rows(path: Path, name: str, *, diagnostics: Diagnostics, entry: int) -
     return Rows(document, rows, frozenset().union(*rows))
 
 
-def _layout(lines: list[str], usual: str) -> tuple[str, int]:
+def _csv_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text with their ends, of which there are three kinds."""
+    return (found[0] for found in _LINE.finditer(text))
+
+
+def _json_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text without their ends, of which there is one kind."""
+    begin = 0
+    while (end := text.find("\n", begin)) >= 0:
+        yield text[begin:end]
+        begin = end + 1
+    yield text[begin:]
+
+
+def _layout(lines: Iterable[str], usual: str) -> tuple[str, int]:
     """Return what separates the cells, and how many lines stand before the header.
 
     The header tells: it has more columns that are job fields, or more at all, with the right one.
     """
-    before = 0
-    if lines and (said := _SEP.fullmatch(lines[0])):
-        return said["delimiter"], 1
-    while before < len(lines) and not lines[before].strip():
+    before, header = 0, ""
+    for line in lines:
+        if before == 0 and (said := _SEP.fullmatch(line)):
+            return said["delimiter"], 1
+        if line.strip():
+            header = line
+            break
         before += 1
-    header = lines[before] if before < len(lines) else ""
 
     def columns(delimiter: str) -> tuple[int, bool, int]:
         try:
@@ -193,7 +216,7 @@ class _Column(NamedTuple):
     """Whether it holds prices that may have a decimal comma: where commas separate no cells."""
 
 
-def _csv_rows(table: Table, lines: list[str], delimiter: str, *, before: int) -> Iterator[Map | TextError]:
+def _csv_rows(table: Table, lines: Iterable[str], delimiter: str, *, before: int) -> Iterator[Map | TextError]:
     columns: list[_Column] = []
     nameless: set[int] = set()
     mistakes: list[TextError] = []
@@ -229,10 +252,10 @@ def _csv_rows(table: Table, lines: list[str], delimiter: str, *, before: int) ->
 
 
 def _records(
-    lines: list[str], delimiter: str, *, before: int, mistakes: list[TextError]
+    lines: Iterable[str], delimiter: str, *, before: int, mistakes: list[TextError]
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the records that are not empty, with the line that each begins on, to the first *mistake* in CSV."""
-    reader = csv.reader(iter(lines[before:]), delimiter=delimiter, strict=True)
+    reader = csv.reader(islice(lines, before, None), delimiter=delimiter, strict=True)
     start = before + 1
     try:
         for cells in reader:
@@ -289,7 +312,7 @@ def _cell_trouble(cell: str) -> TextError | None:
     return None
 
 
-def _json_rows(table: Table, lines: list[str]) -> Iterator[Map | TextError]:
+def _json_rows(table: Table, lines: Iterable[str]) -> Iterator[Map | TextError]:
     decode = json.JSONDecoder(
         object_pairs_hook=_json_map, parse_int=_json_number, parse_float=_json_number, parse_constant=_json_number
     ).decode

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchvid.domain.filename import MAX_PART_BYTES, in_a_name, is_short
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
 from batchvid.manifest.values import locale_trouble, shown
 
@@ -39,7 +39,7 @@ class UnknownVariableError(ValueError):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Template:
     """A text that has been taken apart: literal pieces and, at the odd places, names of variables."""
 

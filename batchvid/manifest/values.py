@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from batchvid.domain.bucket import bucket_url, is_bucket
+from batchvid.domain.frozen import frozen
 from batchvid.domain.limits import MICROS, Rate
 from batchvid.domain.notice import Hook
 from batchvid.domain.secrecy import AllowedHosts
@@ -364,7 +364,7 @@ def _advised(text: str) -> str:
     return f"{whole}.{rest}" if len(rest) != THOUSANDS or whole == "0" else f"{whole}.{rest} or {whole}{rest}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Price:
     """So much a clip, or so much a second of it."""
 

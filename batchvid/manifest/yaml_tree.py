@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -30,8 +29,8 @@ from yaml.events import (
 from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.text import nfc
-from batchvid.manifest.quoting import advice, cut_off, in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +76,7 @@ _RESOLVERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plain:
     """An unquoted word that YAML takes for something else than text."""
 
@@ -205,6 +204,11 @@ class Document:
         self._tell_unused_anchors()
         self._tell_cut_off()
 
+    @property
+    def shares_values(self) -> bool:
+        """Whether something in the tree stands at several places, as aliases have it."""
+        return self._aliased > 0
+
     def position(self, path: TreePath) -> tuple[int, int]:
         """Return line and column of the key or item at *path*, or of the nearest thing around it."""
         places = self._all_places()
@@ -219,7 +223,7 @@ class Document:
             return None
         written = self._text[place.begin : place.end].rstrip()
         is_long = written.count("\n") >= _LINES_QUOTED
-        return None if is_long or not written else in_quotes(self._text, place.begin, place.begin + len(written))
+        return None if is_long or not written else _quoted(self._text, place.begin, place.begin + len(written))
 
     def _all_places(self) -> dict[TreePath, _Place]:
         if not self._places:
@@ -231,6 +235,8 @@ class Document:
         text = self._text
         if not any(_may_be_cut_off(text, found.start()) for found in _HASH.finditer(text)):
             return
+        from batchvid.manifest.quoting import cut_off
+
         for path, place in self._all_places().items():
             if not place.is_plain or not _is_text(path, text[place.begin : place.end]):
                 continue
@@ -243,7 +249,7 @@ class Document:
                 is_empty = place.begin == place.end
                 told = (
                     f"{first} begins a comment in YAML, and is not sent: put the text in quotes: "
-                    f"{in_quotes(text, begin if is_empty else place.begin, stop)}"
+                    f"{_quoted(text, begin if is_empty else place.begin, stop)}"
                 )
                 told += "" if is_empty else " (or write a blank behind the #, if it is a comment)"
                 self.slips.append(TextError(told, line=line, column=column, strange=not is_empty))
@@ -253,12 +259,14 @@ class Document:
         for name, event in self._named.items():
             begin, end = event.start_mark.index, event.end_mark.index
             told = f"&{name} is read as an anchor of YAML, and is not sent: put the text in quotes: "
-            told += in_quotes(self._text, begin, end)
+            told += _quoted(self._text, begin, end)
             self.slips.append(
                 TextError(told, line=event.start_mark.line + 1, column=event.start_mark.column + 1, strange=True)
             )
 
     def _syntax_error(self, error: yaml.MarkedYAMLError) -> TextError:
+        from batchvid.manifest.quoting import advice
+
         mark = error.problem_mark or error.context_mark
         if mark is None:
             return TextError(f"is not YAML: {error.problem}", line=1, column=1)
@@ -285,13 +293,14 @@ class Document:
             raise _at(event, "a second document (---) begins here: a file holds one")
         return tree
 
-    def _tree(  # noqa: C901, PLR0912 one flat loop, without recursion: a call per event would double the time
+    def _tree(  # noqa: C901, PLR0912, PLR0915 one flat loop, without recursion: a call per event would double the time
         self, read: Callable[[], Any]
     ) -> Any:
         outer: list[tuple[Any, str | None, str | None, int]] = []
         top: list[Any] = []
         box: Any = top
         key: str | None = None
+        keys: dict[str, str] = {}  # what is read as a key, as it is once: a hundred thousand jobs share a few
         value: Any
         nodes = 0
         while True:
@@ -300,6 +309,11 @@ class Document:
             kind = type(event)
             if kind is ScalarEvent:
                 value = event.value
+                if key is None and value in keys and type(box) is Map and not (event.tag or event.anchor):
+                    key = keys[value]
+                    if key in box:
+                        self._tell_twice(event, key)
+                    continue
                 if event.implicit[0]:
                     for what, matches in _RESOLVERS.get(value[:1], ()):
                         if matches(value):
@@ -335,23 +349,28 @@ class Document:
                 box.append(value)
             elif key is None:
                 key = nfc(value) if type(value) is str else _odd_key(event, value)
+                if kind is ScalarEvent:
+                    keys[event.value] = key
                 if key in box:
-                    self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
+                    self._tell_twice(event, key)
             else:
                 box[key] = value
                 key = None
+
+    def _tell_twice(self, event: Any, key: str) -> None:
+        self.slips.append(_at(event, f"the key {key!r} stands here twice in one map"))
 
     def _tell_tag(self, event: Any) -> None:
         told = "tags (!…) are not read: remove it, and quote what should be text"
         kind = type(event)
         if kind is ScalarEvent:
-            told += f": {in_quotes(self._text, event.start_mark.index, event.end_mark.index)}"
+            told += f": {_quoted(self._text, event.start_mark.index, event.end_mark.index)}"
         self.slips.append(_at(event, told))
 
     def _alias(self, event: Any) -> Any:
         self._named.pop(event.anchor, None)
         if event.anchor not in self._anchors:
-            told = in_quotes(self._text, event.start_mark.index, event.end_mark.index)
+            told = _quoted(self._text, event.start_mark.index, event.end_mark.index)
             raise _at(
                 event,
                 f"*{event.anchor} names no anchor before it, or the value that it stands in; if it is text: {told}",
@@ -361,6 +380,13 @@ class Document:
         if self._aliased > MAX_ALIASED_NODES:
             raise _at(event, f"aliases repeat more than {MAX_ALIASED_NODES:,} values: write fewer, or use defaults")
         return value
+
+
+def _quoted(text: str, begin: int, end: int) -> str:
+    """Return what to write for a part of a text, in quotes; only a mistake needs what finds it."""
+    from batchvid.manifest.quoting import in_quotes
+
+    return in_quotes(text, begin, end)
 
 
 def _odd_key(event: Any, value: Any) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ import av
 from av.filter import Graph
 from av.video.frame import PictureType
 
+from batchvid.domain.frozen import frozen
 from batchvid.media.frames import FrameCount, decode_clip
 from batchvid.media.shown import (
     BT709,
@@ -78,7 +79,7 @@ SCALED = {
 """What FFmpeg's scaler calls the matrices."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coder:
     """What codes a film, so that it is hardly told from its clips, and about their size."""
 
@@ -120,7 +121,7 @@ class StoppedError(Exception):
     """The person ended the run while clips were being joined."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joined:
     """How clips were joined."""
 
@@ -133,7 +134,7 @@ class Joined:
         return REASONS.get(self.difference) or f"{PLURALS.get(self.difference, self.difference)} differ"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sound:
     codec: str
     rate: int
@@ -142,7 +143,7 @@ class _Sound:
     coding: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     path: Path
     kind: dict[str, Any]

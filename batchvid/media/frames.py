@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import math
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.media.shown import image_of, opened
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SLACK_S = 0.001
 """Times in a file are rounded to its own ticks; less than any frame lasts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Picture:
     """One frame of a clip, as a PNG."""
 
@@ -40,7 +40,7 @@ class Picture:
     """When the clip shows it, counted from its beginning."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClipProbe:
     """What a clip turned out to hold when every frame of it was decoded."""
 

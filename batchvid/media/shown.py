@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -81,7 +83,7 @@ RGB = "gbr"
 """The matrix of frames that hold red, green and blue."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Colours:
     """What the numbers of a frame mean."""
 
@@ -104,7 +106,7 @@ class Colours:
         return self.gamut, self.transfer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """What is to be done to a clip's frames, so that they are as a player shows them."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import INLINE_CLIP, Phase
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from batchvid.providers.response import NoResponse, Response
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A request to the service. Whoever sends it adds the key; nothing in it is secret."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchvid.domain.errors import ConfigError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.secrecy import AllowedHosts, is_loopback, is_public
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """How requests leave, beyond the address of the service. Its repr shows no proxy: that may hold a password."""
 

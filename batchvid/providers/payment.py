@@ -15,10 +15,10 @@ gateways on the way write JSON too, and often after the service has taken the re
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import Created, Fault, FaultKind, Phase, Proof, usable_id
 from batchvid.domain.text import clean
 from batchvid.providers.response import (
@@ -63,7 +63,7 @@ _NAMED = re.compile(r'"(?:task_id|taskId|video_id)\\*"\s*:\s*\\*"([^"\\\s]{4,200
 _LIKE_A_TASK = re.compile(r"(?i)(?:task|video|vid|job|gen)[-_:].+|[\w=-]{16,}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """What came back of a paid request: all that a row of the table may ask of it."""
 
@@ -121,7 +121,7 @@ class Evidence:
         return self.status in {404, 405} and is_bare and not self.known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One row of the table: what an answer looks like, what it means for the job, and what it proves."""
 

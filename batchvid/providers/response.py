@@ -11,12 +11,12 @@ import json
 import math
 import re
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.secrecy import KEY_WAS_HERE
 from batchvid.domain.text import clean
 
@@ -68,7 +68,7 @@ class LostAt(StrEnum):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoResponse:
     """A request that brought no status line."""
 
@@ -80,7 +80,7 @@ class NoResponse:
         return f"{self.lost}: {clean(self.detail, 200)}" if self.detail else str(self.lost)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """A status line, headers (names in lower case) and as much of the body as came."""
 
@@ -158,7 +158,7 @@ def loads(text: str) -> Any:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """A well-formed error of the service."""
 
@@ -250,6 +250,8 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
 
     Reads ``retry-after-ms`` and ``Retry-After`` as seconds or a date (RFC 9110 §10.2.3); nonsense counts as absent.
     """
+    from email.utils import parsedate_to_datetime
+
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:

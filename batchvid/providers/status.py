@@ -13,10 +13,11 @@ word does it use? is there an error that is one? where is the clip? Where these 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import INLINE_CLIP, Fault, FaultKind, Phase, TaskReport
 from batchvid.domain.text import clean
 from batchvid.providers import task_object as places
@@ -290,7 +291,7 @@ def _as(it: Look, phase: Phase) -> TaskReport:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One rule: what an answer looks like, and what it means. It stands for all answers that no rule above it fits."""
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 import base64
 import re
 from collections import deque
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.task import INLINE_CLIP, id_text
 from batchvid.providers.response import loads
 
@@ -191,7 +191,7 @@ def _decoded(value: Any) -> Any:
     return loads(value) or value if is_json else value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """Whom an answer is about: the object that is the task, and what stands around it."""
 

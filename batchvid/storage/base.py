@@ -6,10 +6,10 @@ State (journal, lock, event log, orphans) is not in it: see `batchvid.storage.st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from batchvid.domain.frozen import frozen
 from batchvid.storage.fs import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SIDECAR_FORM = 1
 """Additions do not change it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Names:
     """The names of one clip's files, all in one folder."""
 
@@ -70,7 +70,7 @@ class Names:
         return Names(self.folders, f"{stem}.attempt-{number}{self.clip[len(stem) :]}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """A clip that is safe in the store under its final name."""
 

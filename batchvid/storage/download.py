@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batchvid.domain.frozen import frozen
 from batchvid.domain.lifecycle import ClipSaved
 from batchvid.domain.records import rfc3339
 from batchvid.domain.secrecy import ForbiddenAddressError
@@ -57,7 +57,7 @@ class Body(StrEnum):
     """It is no use; drop the part and ask for the whole clip."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """What an earlier transfer left in the part."""
 
@@ -66,7 +66,7 @@ class Held:
     """The strong ETag, or else the date, that these bytes belong to."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """What to do with the body, and how many bytes the whole clip should have when that is known."""
 
@@ -193,7 +193,7 @@ async def download(
     return ClipSaved(saved.path, saved.size_bytes, saved.sha256, saved.differs)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Transfer:
     """What brings the rest of a clip into its part."""
 

@@ -43,7 +43,6 @@ from batchvid.storage.fs import (
     write_whole,
 )
 from batchvid.storage.part import Finisher, LocalPart, is_sidecar, read_sidecar
-from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -67,7 +66,11 @@ class LocalStore:
         self._folder = folder
         self._mode = public_mode()
         self._boot = this_boot()
-        self._finisher = Finisher()
+
+    @cached_property
+    def _finisher(self) -> Finisher:
+        """What does the work of all parts on the disk; a command that only looks at clips does without its threads."""
+        return Finisher()
 
     @cached_property
     def _kind(self) -> str | None:
@@ -95,6 +98,8 @@ class LocalStore:
         replaces: Accepts | None = None,
     ) -> AsyncIterator[LocalPart]:
         """Open the part of the clip at *path*, beside its place."""
+        from batchvid.storage.threads import settled
+
         part = LocalPart(
             self._finisher, self._folder, path, source=source, boot=self._boot, mode=self._mode, replaces=replaces
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from batchvid.domain.frozen import frozen
 from batchvid.storage.local import LocalStore
 from batchvid.storage.state import StateFolder
 
@@ -34,7 +34,7 @@ class Placed(Protocol):
         """Where the state is, when machines share the output: a folder of this one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """The clips of one output, and its state."""
 

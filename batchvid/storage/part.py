@@ -26,19 +26,17 @@ import io
 import os
 import stat
 from collections.abc import Generator, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from aiofiles.threadpool import wrap
-
 from batchvid.domain.delivery import differences
 from batchvid.domain.errors import BatchvidError, ForeignFileError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
 from batchvid.storage.fs import (
@@ -55,13 +53,13 @@ from batchvid.storage.fs import (
     read_json,
     write_whole,
 )
-from batchvid.storage.threads import Batcher, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchvid.media.mp4 import Clip
     from batchvid.storage.base import Accepts
+    from batchvid.storage.threads import Batcher
 
 
 T = TypeVar("T")
@@ -70,7 +68,7 @@ NOTE_MAX_BYTES = 64 * 1024
 SIDECAR_MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """What stands beside a part: where its bytes come from, and what it became when it was complete."""
 
@@ -137,6 +135,10 @@ class Finisher:
     """Does the work of one output's parts on the disk. To be used in one event loop."""
 
     def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from batchvid.storage.threads import Batcher
+
         self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(
             _all_done, most=GROUP_MAX, at_once=AT_ONCE, executor=ThreadPoolExecutor(AT_ONCE, "batchvid-files")
         )
@@ -360,6 +362,8 @@ class LocalPart:
         if self._file is None or self._note_is_due:
             await self._settled("write", lambda: self._append(block))
             return
+        from aiofiles.threadpool import wrap
+
         with doing(f"write {self._path}.part"):
             try:
                 await wrap(self._file).write(block)
@@ -398,6 +402,8 @@ class LocalPart:
 
     async def fill(self, make: Callable[[Path], T], *, size_bytes: int) -> T:
         """Let *make* write the whole part, in a thread, and count what it wrote."""
+        from batchvid.storage.threads import settled
+
         await self.restart()
         with doing(f"write {self._path}.part"):
             return await settled(lambda: self._filled(make, size_bytes))

@@ -79,10 +79,12 @@ def ratios(over: Iterable[float], under: Iterable[float]) -> tuple[float, ...]:
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as lines."""
-    rows = [("", "figure", "median", "least .. most", "goal", "")]
+    rows = [("", "figure", "median", "least .. most of so many", "goal", "")]
     for one in figures:
         median = "-" if one.median is None else f"{_number(one.median)} {one.unit}"
-        spread = f"{_number(min(one.samples))} .. {_number(max(one.samples))}" if one.samples else ""
+        spread = ""
+        if one.samples:
+            spread = f"{_number(min(one.samples))} .. {_number(max(one.samples))} of {len(one.samples)}"
         verdict = " ".join(part for part in (one.verdict, f"({one.note})" if one.note else "") if part)
         rows.append((one.measure, one.what, median, spread, str(one.goal or ""), verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]

@@ -80,6 +80,10 @@ class Lab:
         """Return *number* at the scale that was asked for."""
         return max(least, round(number * self.scale))
 
+    def repeated(self, at_most: int) -> int:
+        """Return how often something is measured of which each time takes ten seconds or more."""
+        return min(at_most, self.repetitions)
+
     def log(self) -> Path:
         """Return the file for what a program prints."""
         return self.folder / "out.log"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from batchvid.cli.output import text
 from batchvid.domain.job import State
-from batchvid.domain.refusal import is_of_content
 from batchvid.domain.text import clean
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ def failed_steps(failed: Sequence[tuple[str, str | None]], manifest: str) -> Ite
 
     The same prompt would be refused again, and perhaps be paid again: it is to be edited first.
     """
+    from batchvid.domain.refusal import is_of_content
+
     refused = [job_id for job_id, reason in failed if is_of_content(reason)]
     others = [job_id for job_id, _ in failed if job_id not in set(refused)]
     if refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -22,6 +22,7 @@ from batchvid.cli.output.machines import FULL_PACE, machine_words, workers_words
 from batchvid.cli.output.picture import Picture, finish
 from batchvid.cli.output.summary import summary_lines
 from batchvid.cli.streams import Interval, SafeStream
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
 from batchvid.domain.machines import Standing
 from batchvid.domain.records import DEFERRED, ORDER, standings
@@ -69,7 +70,7 @@ STYLES: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Glyphs:
     """The characters of the picture."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchvid.cli.streams import Interval
+from batchvid.domain.frozen import frozen
 from batchvid.domain.machines import Standing
 from batchvid.domain.records import dollars, standings
 from batchvid.engine.observer import Observer
@@ -61,7 +61,7 @@ COUNTERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """One number; *labels* come after the manifest's."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from batchvid.cli.output import text
 from batchvid.cli.report.page import PROMPT_SHOWN, STATES, asked
 from batchvid.domain.decision import Verdict
 from batchvid.domain.errors import BatchvidError, StorageError
+from batchvid.domain.frozen import frozen
 from batchvid.domain.job import Continuation, Progress, State
 from batchvid.domain.limits import OnChange
 from batchvid.domain.records import standing
@@ -54,7 +55,7 @@ class Reviewed(NamedTuple):
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """The clip of one attempt, as the journal names it."""
 
@@ -67,7 +68,7 @@ class Shown:
 NO_CLIPS: Mapping[int, Shown] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """What has changed since the look before."""
 

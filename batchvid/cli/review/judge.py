@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from batchvid.cli.streams import complain
 from batchvid.domain.decision import NOTE_MAX, STARS_MAX, Decision, Verdict
 from batchvid.domain.errors import BatchvidError, Exit
+from batchvid.domain.frozen import frozen
 from batchvid.engine.deciding import stale, tell_beside
 from batchvid.engine.takes import takes_of
 
@@ -31,7 +31,7 @@ class DecidedMeanwhileError(BatchvidError):
     exit_code = Exit.BUSY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """What the page asks to be kept of a clip."""
 

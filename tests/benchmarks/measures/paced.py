@@ -35,7 +35,7 @@ def rate_limits(lab: Lab) -> list[Figure]:
     over: dict[int, list[float]] = defaultdict(list)
     most: dict[int, list[float]] = defaultdict(list)
     lab.clip("tiny")  # made before two want it at once
-    for _ in range(lab.repetitions):
+    for _ in range(lab.repeated(3)):
         with ThreadPoolExecutor(len(slow)) as pool:  # runs that mostly wait are not in each other's way
             found = list(zip(slow, pool.map(lambda rate: _paced(lab, rate), slow), strict=True))
         found += [(rate, _paced(lab, rate)) for rate in fast]
@@ -89,7 +89,7 @@ def polls(lab: Lab) -> list[Figure]:
                     lab.python("tests.benchmarks.parts.looks", name, seed, lab.many(2000, least=300)), log=lab.log()
                 ).out
             )
-            for seed in range(lab.repetitions)
+            for seed in range(lab.repeated(3))
         ]
         figures += _looks(f"{name}, simulated", simulated, name)
     with ThreadPoolExecutor(len(CLASSES)) as pool:

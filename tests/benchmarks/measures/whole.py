@@ -82,7 +82,7 @@ def many_in_flight(lab: Lab) -> list[Figure]:
     waiting: list[float] = []
     limits = {"in_flight": in_flight, "typical_time": "2s", "poll_every": "0.5s..2s"}
     with lab.serving("100 KB", generation=2) as server:
-        for _ in range(lab.repetitions):
+        for _ in range(lab.repeated(3)):
             server.reset()
             ours.append(lab.batchvid(server, jobs=jobs, limits=limits))
             waiting.append(float(server.counts()["waiting_most"]))
@@ -102,7 +102,7 @@ def hundred_thousand(lab: Lab) -> list[Figure]:
     with lab.serving("tiny") as server:
         rates = [few / lab.batchvid(server, jobs=few).wall_s]
         used = lab.batchvid(server, jobs=jobs)
-        rates += [few / lab.batchvid(server, jobs=few).wall_s for _ in range(lab.repetitions - 1)]
+        rates += [few / lab.batchvid(server, jobs=few).wall_s for _ in range(lab.repeated(3) - 1)]
     rate = jobs / used.wall_s
     return [
         Figure("P5", f"{jobs:,} jobs: jobs", "/s", (rate,)),
@@ -119,7 +119,7 @@ def large_clips(lab: Lab) -> list[Figure]:
     ours: list[Used] = []
     sdk: list[Used] = []
     with lab.serving("5 MB") as server:
-        for _ in range(lab.repetitions):
+        for _ in range(lab.repeated(3)):
             ours.append(lab.batchvid(server, jobs=jobs, limits={"in_flight": 50, "downloads": 50}))
             sdk.append(lab.peer("openai SDK", server, jobs=jobs, in_flight=50))
     return [
