@@ -20,8 +20,8 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.film import FilmState
 from batchvid.domain.job import State
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
+from batchvid.engine.clip_list import clip_lines
 from batchvid.engine.films import film_reports, make_films
-from batchvid.engine.run import clip_lines
 from batchvid.engine.takes import takes_of_films
 from batchvid.storage.state import CLIPS_FILE
 from batchvid.storage.threads import settled

@@ -34,6 +34,7 @@ from batchvid.domain.lifecycle import ClipMissing, advance
 from batchvid.domain.limits import OnChange
 from batchvid.domain.plan import Action, plan
 from batchvid.domain.reopening import NO_DECISIONS, is_for_rejection, is_ordered_again
+from batchvid.engine.clip_list import MADE_FROM
 from batchvid.engine.limits_file import learned_of
 from batchvid.engine.polling import PollPlanner
 from batchvid.engine.spending import money_of
@@ -193,6 +194,7 @@ def _rename(journal: Journal, clips: ClipStore) -> list[Renaming]:
                 renamed[job_id] = new
     still = list(left)
     if json.dumps(still) != noted:
+        journal.meta_set(MADE_FROM, "")
         journal.set_paths(renamed, remark=(TO_RENAME, json.dumps(still)))
     return still
 

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batchvid.domain.dependencies import DependencyGraph, DependencyTracker
 from batchvid.domain.doubts import doubts_of
@@ -20,12 +20,12 @@ from batchvid.domain.filename import is_plain
 from batchvid.domain.film import FilmState
 from batchvid.domain.frozen import frozen
 from batchvid.domain.job import State
-from batchvid.domain.records import clip_line
 from batchvid.domain.reopening import CRASHED, rejection, reopenings, reopens_done, still_wakes
 from batchvid.domain.results import NeedsAttention, Summary, exit_code
 from batchvid.engine.answers import AnswerKeeper
 from batchvid.engine.budget import SpendCap
 from batchvid.engine.circuit_breaker import CircuitBreaker, worst_halt
+from batchvid.engine.clip_list import write_clip_list
 from batchvid.engine.films import make_films, take_still
 from batchvid.engine.limits_file import limits_file_of
 from batchvid.engine.limits_keeper import LimitsKeeper
@@ -47,7 +47,7 @@ from batchvid.storage.state import CLIPS_FILE
 from batchvid.storage.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from batchvid.domain.dependencies import Wait
     from batchvid.domain.doubts import Doubt
@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from batchvid.domain.learned import Learned
     from batchvid.domain.lifecycle import Reopened
     from batchvid.engine.context import Interrupts, RunContext
-    from batchvid.journal.base import Journal, JournalReader
-    from batchvid.manifest.model import Manifest
+    from batchvid.journal.base import Journal
     from batchvid.storage.base import ClipStore
 
 
@@ -218,7 +217,7 @@ async def run(context: RunContext) -> Summary:
             context, scheduler, statistics, needing, counts=counts, films=films, elapsed_s=elapsed_s,
             learned=pool.learned(context.wall()),
         )  # fmt: skip
-        await settled(lambda: output.state.write_clips(lambda: clip_lines(manifest, journal)))
+        await settled(partial(write_clip_list, manifest, journal, output.state))
     try:
         await settled(partial(output.clips.publish, manifest.output, CLIPS_FILE))
     except StorageError as error:  # the clips are safe, and the next run publishes it
@@ -412,14 +411,6 @@ async def _films(
     takes = await settled(partial(takes_of_films, films, journal, clips))
     made = make_films(films, known, clips, say=context.observer.note, is_stopped=is_stopped, takes=takes)
     return tuple([report async for report in made])
-
-
-def clip_lines(manifest: Manifest, journal: JournalReader) -> Iterator[dict[str, Any]]:
-    """Yield one object per clip on disk, in the manifest's order."""
-    jobs, decisions = {job.id: job for job in manifest.jobs}, journal.decisions()
-    for row in journal.progress_of(jobs):
-        if row.state is State.DONE:
-            yield clip_line(jobs[row.job_id], row, decisions.get((row.job_id, row.attempt)))
 
 
 def pool_of(contexts: Sequence[RunContext]) -> InFlightPool:

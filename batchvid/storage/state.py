@@ -87,6 +87,14 @@ class StateFolder:
             else:
                 write_whole(folder, CLIPS_FILE, map(json_line, lines()), mode=public_mode(), durable=True)
 
+    def clips_identity(self) -> str:
+        """Return what tells this ``clips.jsonl`` from another one, and from itself once it was written to. Blocks."""
+        try:
+            found = os.lstat(self.clips_folder / CLIPS_FILE)
+        except OSError:
+            return "none"
+        return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
     def keep_frame(self, name: str, png: bytes) -> Path:
         """Keep a frame that was taken from a clip to be sent, durably, and return where it is. Blocks."""
         path = self.folder / FRAMES_FOLDER / f"{name}.png"
