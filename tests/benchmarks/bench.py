@@ -1,7 +1,7 @@
 """The speed bench: ``make bench`` (all, some 35 minutes) and ``make bench-quick`` (some 4 minutes).
 
 Everything is measured side by side in one run, in turns, several times over: a figure is the median, beside the least
-and the most. ``python -m tests.benchmarks.bench P1 P6`` measures some; ``--json FILE`` writes the samples too.
+and the most. ``python -m tests.benchmarks.bench P1 N3`` measures some; ``--json FILE`` writes the samples too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.benchmarks import child
 from tests.benchmarks.child import ChildError
 from tests.benchmarks.figures import Figure, machine, table
 from tests.benchmarks.lab import Lab, install_peers
-from tests.benchmarks.measures import cluster, paced, pieces, starts, whole
+from tests.benchmarks.measures import cluster, nights, paced, pieces, starts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,6 @@ MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
     "P3": whole.many_in_flight,
     "P4": pieces.waiting_jobs,
     "P5": whole.hundred_thousand,
-    "P6": paced.rate_limits,
     "P7": pieces.downloads,
     "P8": whole.large_clips,
     "P9": pieces.journal,
@@ -41,6 +40,10 @@ MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
     "P12": starts.reading,
     "P13": starts.small_commands,
     "P14": starts.planning,
+    "N1": nights.places,
+    "N2": paced.polls,
+    "N3": nights.rates,
+    "N4": nights.foreseen,
     "C1": cluster.speed,
     "C2": cluster.speed,
     "C3": cluster.in_flight,
