@@ -50,6 +50,7 @@ PURE_MODULES = {
         "batchvid.engine.account",
         "batchvid.engine.throttle",
         "batchvid.engine.auto_limits",
+        "batchvid.engine.lanes",
         "batchvid.engine.polling",
         "batchvid.engine.eta",
         "batchvid.media.mp4",

@@ -50,6 +50,9 @@ class Member(Protocol):
     def is_eager(self, now: float) -> bool:
         """Whether nothing but room keeps the run from submitting now, as far as that can be seen."""
 
+    def waits_for_room(self, now: float) -> bool:
+        """Whether a job of this run would be submitted now if there was room."""
+
 
 @dataclass(slots=True)
 class SharedAccount:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from batchvid.domain.limits import Rate
 
 
+EXPECTED_TASKS = 1.5
+"""How long a task is expected to take before any was seen counts as much as so many that were: ``typical_time`` is
+often half as long again as the truth, and tasks of one service differ less than that."""
 PRIOR_TASKS = 5.0
-"""What is expected of tasks before any was seen counts as much as so many that were."""
+"""The same of how much they differ, which is much alike everywhere."""
 PRIOR_SPREAD = 0.2
 """The square of the coefficient of variation of generation times: about 0.45, as clients of the service have seen."""
 NARROWEST = 0.0025
@@ -63,8 +66,8 @@ class Occupancy:
         Early in a run only short tasks are over; that the others are still out says that they take longer. So each
         counts with what a task of its age is expected to take in all, which in turn follows from the mean.
         """
-        before = PRIOR_TASKS * self.expected_s + self.total_s
-        number = PRIOR_TASKS + self.number
+        before = EXPECTED_TASKS * self.expected_s + self.total_s
+        number = EXPECTED_TASKS + self.number
         mean_s = before / number
         weight = flying / len(ages_s) if ages_s else 0.0
         for _ in range(ROUNDS):

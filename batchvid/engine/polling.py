@@ -9,6 +9,9 @@ when the seconds for which a finished clip is expected to have lain there unseen
 finish at a steady rate h, that is every sqrt(2k / h) seconds, the optimum for checking when a look costs k
 (J. B. Keller, "Optimum checking schedules for systems subject to random failure", 1974). Ages at which nothing ever
 finishes add nothing, so they are skipped; behind a narrow peak, where all is finished, the look comes within about k.
+
+While jobs wait for nothing but the place of a task in flight, a late look costs an idle place, and looks are cheap: all
+that the allowed rate of requests lets through are used, those first that are worth the most (`LookPrice`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,14 @@ LOOK_WORTH_S = 0.5
 """k: one request is worth this many seconds of knowing later ..."""
 LOOK_WORTH_SHARE = 1 / 180
 """... or this share of the class's typical time, where that is less: where everything is fast, so are the looks."""
+LEAST_PRICE = 0.02
+"""Of k: what a look costs at least while jobs wait for the place of a task. Cheaper looks find nothing ..."""
+LEAST_PRICE_UNLIMITED = 1 / 8
+"""... and this much where ``requests`` is unlimited, so that nothing else bounds them."""
+PRICE_STEP = 1.05
+"""How much dearer or cheaper a look becomes when one was worth more or less."""
+PRICE_DOWN_STEPS = 3
+"""For each step up: so a fourth of the looks is worth less than the price, the others wait for ``poll_every``."""
 SAMPLES_KEPT = 128
 """The newest durations of a class; older ones say little about the service's load now."""
 SHORTEST_S = 0.01
@@ -76,8 +87,9 @@ class TimingClass:
             return self._typical_s
         return sorted(self._samples_s)[len(self._samples_s) // 2]
 
-    def next_look_s(self, age_s: float) -> float:
-        """Return the age at which a task that is still running at *age_s* is worth the next look."""
+    def next_look_s(self, age_s: float, *, price: float = 1.0) -> float:
+        """Return the age at which a task that is still running at *age_s* is worth the next look, at this *price*."""
+        worth_s = price * self._look_worth_s
         place = bisect_right(EDGES, age_s, hi=BINS) - 1
         finished, unseen_s = self._at(max(place, 0), age_s)
         running = max(1.0 - finished, 1e-9)
@@ -85,12 +97,19 @@ class TimingClass:
         def waits_s(edge: int) -> float:
             return (self._unseen_s[edge] - unseen_s - finished * (EDGES[edge] - age_s)) / running
 
-        after = bisect_left(range(BINS + 1), self._look_worth_s, lo=place + 1, key=waits_s)
+        after = bisect_left(range(BINS + 1), worth_s, lo=place + 1, key=waits_s)
         if after > BINS:
             return max(age_s, EDGES[-1])
         from_s, before_s = (EDGES[after - 1], waits_s(after - 1)) if after > place + 1 else (age_s, 0.0)
-        part = (self._look_worth_s - before_s) / (waits_s(after) - before_s)
+        part = (worth_s - before_s) / (waits_s(after) - before_s)
         return max(age_s, from_s + part * (EDGES[after] - from_s))
+
+    def worth(self, age_s: float, later_s: float) -> float:
+        """Return the price at which a look at *later_s* is worth it, when the one before was at *age_s*."""
+        finished, unseen_s = self._at(max(bisect_right(EDGES, age_s, hi=BINS) - 1, 0), age_s)
+        _, later_unseen_s = self._at(max(bisect_right(EDGES, later_s, hi=BINS) - 1, 0), later_s)
+        waits_s = (later_unseen_s - unseen_s - finished * (later_s - age_s)) / max(1.0 - finished, 1e-9)
+        return max(0.0, waits_s) / self._look_worth_s
 
     def _at(self, place: int, age_s: float) -> tuple[float, float]:
         """Return F and its integral at *age_s*, which lies in the bin *place*: F grows evenly within a bin."""
@@ -118,6 +137,23 @@ class TimingClass:
         return [doubt * before + (1 - doubt) * seen for before, seen in zip(self._prior, bells, strict=True)]
 
 
+class LookPrice:
+    """What a look costs while jobs wait for places, as a part of k: as much as the allowed requests make it.
+
+    Where more looks are worth their *least* price than may be sent, those go first that are worth the most. That is
+    the same as looking at all at a higher price; it is learned from what the looks were worth that were sent.
+    """
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+        self.current = least
+
+    def paid(self, worth: float) -> None:
+        """Learn from a look that was worth so much when it was sent."""
+        step = PRICE_STEP if worth > self.current else PRICE_STEP**-PRICE_DOWN_STEPS
+        self.current = max(self.least, self.current * step)
+
+
 class PollPlanner:
     """The timing classes of a run."""
 
@@ -135,12 +171,22 @@ class PollPlanner:
         """Whether tasks of this class were seen to finish, in this run or before."""
         return name in self._classes and self._classes[name].is_seen
 
-    def next_poll_in_s(self, name: str, *, age_s: float, shortest_s: float, longest_s: float, first: bool) -> float:
+    def next_poll_in_s(
+        self,
+        name: str,
+        *,
+        age_s: float,
+        shortest_s: float,
+        longest_s: float,
+        first: bool,
+        price: float = 1.0,
+    ) -> float:
         """Return the seconds from now to the next poll of a task that has been running for *age_s*.
 
-        The gap stays within *shortest_s* and *longest_s*; only the first poll may come later than that.
+        The gap stays within *shortest_s* and *longest_s*; only the first poll may come later than that. A look at
+        another *price* than the usual one comes sooner or later.
         """
-        gap_s = max(self.of(name).next_look_s(age_s) - age_s, shortest_s)
+        gap_s = max(self.of(name).next_look_s(age_s, price=price) - age_s, shortest_s)
         return gap_s if first else min(gap_s, longest_s)
 
 

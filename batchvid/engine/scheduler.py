@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from batchvid.domain import lifecycle as life
@@ -21,8 +20,9 @@ from batchvid.domain.errors import Exit
 from batchvid.domain.job import Progress, State
 from batchvid.domain.task import Fault, FaultKind
 from batchvid.engine.budget import Budget
+from batchvid.engine.lanes import Lane, PollLane
 from batchvid.engine.policy import RetryCounts, sends_at_most
-from batchvid.engine.polling import PollPlanner
+from batchvid.engine.polling import LEAST_PRICE, LEAST_PRICE_UNLIMITED, LookPrice, PollPlanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,54 +33,6 @@ if TYPE_CHECKING:
     from batchvid.domain.results import Money
     from batchvid.engine.budget import DayBudget
     from batchvid.engine.circuit_breaker import CircuitBreaker
-
-
-class Lane:
-    """Jobs, by their index in the manifest, that want the same kind of step: a pair of heaps, O(log n) a step.
-
-    A job is *due* from a moment of the monotonic clock on; among the due ones the smallest rank goes first,
-    and among equal ranks the one that was put first in the manifest.
-    """
-
-    def __init__(self) -> None:
-        self._later: list[tuple[float, float, int]] = []
-        self._due: list[tuple[float, int]] = []
-
-    def __len__(self) -> int:
-        """Count the jobs in the lane, due or not."""
-        return len(self._later) + len(self._due)
-
-    def fill(self, ranked: Iterable[tuple[float, int]]) -> None:
-        """Put many jobs that are due at once, as (rank, index)."""
-        self._due.extend(ranked)
-        heapify(self._due)
-
-    def put(self, index: int, *, rank: float, due_at: float) -> None:
-        """Put a job that is due at *due_at* (monotonic seconds)."""
-        heappush(self._later, (due_at, rank, index))
-
-    def head(self, now: float) -> tuple[float, int] | None:
-        """Return rank and index of the job whose turn it is, and leave it there; ``None`` when none is due."""
-        while self._later and self._later[0][0] <= now:
-            _, rank, index = heappop(self._later)
-            heappush(self._due, (rank, index))
-        return self._due[0] if self._due else None
-
-    def peek(self, now: float) -> int | None:
-        """Return the job whose turn it is, and leave it there; ``None`` when none is due."""
-        head = self.head(now)
-        return None if head is None else head[1]
-
-    def take(self, now: float) -> int | None:
-        """Remove and return the job whose turn it is; ``None`` when none is due."""
-        index = self.peek(now)
-        if index is not None:
-            heappop(self._due)
-        return index
-
-    def next_due_at(self) -> float | None:
-        """Return the moment at which the next job becomes due; ``None`` when none is waiting for its time."""
-        return self._later[0][0] if self._later else None
 
 
 class Step(StrEnum):
@@ -166,7 +118,9 @@ class Scheduler:
         self.submits = Lane()
         self.retries = Lane()
         """Submits of jobs that have been out in this run: they may go while new ones must wait."""
-        self.polls = Lane()
+        self.polls = PollLane()
+        self.look_price = LookPrice(LEAST_PRICE_UNLIMITED if limits.requests is None else LEAST_PRICE)
+        self._was_in_need = False
         self.downloads = Lane()
         self.in_flight = 0
         self.counts: Counter[State] = Counter()
@@ -211,6 +165,28 @@ class Scheduler:
             return False
         return self._next_submits(now).head(now) is not None
 
+    def waits_for_room(self, now: float) -> bool:
+        """Whether a job of this run would be submitted now if there was room."""
+        breaker = self.breaker
+        if self.draining or breaker.submits_stopped or now < breaker.submits_resume_at:
+            return False
+        index = self._next_submits(now).peek(now)
+        return index is not None and self.budget.fits(self.jobs[index].price_micros)
+
+    def is_in_need(self, now: float) -> bool:
+        """Whether somebody waits for nothing but a task that may be over: then it is worth more to know of it soon.
+
+        Jobs of the account wait for its place, or a run that was short of room to its end for its last clip.
+        """
+        account = self.account
+        if self.breaker.throttle.share < 1.0:
+            return False
+        if self._was_in_need and self.in_flight == 1 and not self.to_submit:
+            return True
+        if self.has_room and (account.limits is None or account.most_in_flight(account.limits) > account.tasks):
+            return False
+        return self.waits_for_room(now) or any(one.waits_for_room(now) for one in account.beside(self))
+
     @property
     def downloading(self) -> int:
         """Count the transfers under way."""
@@ -227,7 +203,7 @@ class Scheduler:
                 return not self.breaker.downloads_stopped and self.downloads.peek(now) is not None
             case Step.POLL:
                 paused = self.breaker.polls_stopped or now < self.breaker.throttle.resume_at
-                return not paused and self.polls.peek(now) is not None
+                return not paused and self.polls.peek(now, in_need=self.is_in_need(now)) is not None
             case Step.SUBMIT:
                 return self._may_submit(now)
 
@@ -255,8 +231,10 @@ class Scheduler:
         """Return the job whose turn it is, and count it as busy; ``None`` when the turn has passed meanwhile."""
         if not self.turn(step, now):
             return None
-        lane = self._next_submits(now) if step is Step.SUBMIT else self._lanes(step)[0]
-        index = lane.take(now)
+        if step is Step.POLL:
+            index = self._take_poll(now)
+        else:
+            index = (self._next_submits(now) if step is Step.SUBMIT else self.downloads).take(now)
         if index is None:
             return None
         self.busy[step] += 1
@@ -270,9 +248,24 @@ class Scheduler:
             one.reserved = True
         return index
 
+    def _take_poll(self, now: float) -> int | None:
+        in_need = self.is_in_need(now)
+        index = self.polls.take(now, in_need=in_need)
+        if in_need and index is not None:
+            self._was_in_need = True
+            one = self.active[index]
+            looked_s = 0.0 if one.looked is None else one.looked - one.task_from
+            timing = self.planner.of(self.jobs[index].timing_class)
+            self.look_price.paid(timing.worth(looked_s, now - one.task_from))
+        return index
+
     def wake_at(self, step: Step, now: float) -> float | None:
         """Return the moment at which a turn may come by itself; ``None`` when only an outcome can bring one."""
-        moments = [lane.next_due_at() for lane in self._lanes(step)]
+        if step is Step.POLL:
+            in_need = self.is_in_need(now)
+            moments = [self.polls.next_early_at() if in_need else self.polls.next_due_at()]
+        else:
+            moments = [lane.next_due_at() for lane in self._lanes(step)]
         if step is not Step.DOWNLOAD:
             moments.append(self.breaker.throttle.resume_at)
         if step is Step.SUBMIT:
@@ -282,8 +275,7 @@ class Scheduler:
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def _lanes(self, step: Step) -> tuple[Lane, ...]:
-        lanes = {Step.DOWNLOAD: (self.downloads,), Step.POLL: (self.polls,)}
-        return lanes.get(step, (self.retries, self.submits))
+        return (self.downloads,) if step is Step.DOWNLOAD else (self.retries, self.submits)
 
     def _next_submits(self, now: float) -> Lane:
         """Return the lane whose first job is the next to be submitted; new jobs stand aside while they must wait."""
@@ -419,22 +411,37 @@ class Scheduler:
         match one.progress.state:
             case State.RUNNING:
                 if wait_s is None:
-                    due_at = self._next_poll_at(index, one, now=now)
-                self.polls.put(index, rank=0.0, due_at=due_at)
+                    self._plan_poll(index, one, now=now)
+                else:
+                    self.polls.put(index, due_at=due_at)
             case State.READY:
                 expires_at = one.progress.url_expires_at
                 rank = expires_at if expires_at is not None else float("inf")
                 self.downloads.put(index, rank=rank, due_at=due_at)
 
-    def _next_poll_at(self, index: int, one: ActiveJob, *, now: float) -> float:
-        gap_s = self.planner.next_poll_in_s(
-            self.jobs[index].timing_class,
-            age_s=now - one.task_from,
-            shortest_s=self.limits.poll_shortest_s,
-            longest_s=self.limits.poll_longest_s,
-            first=one.looked is None,
-        )
-        return min(now + gap_s, max(one.deadline, now + self.limits.poll_shortest_s))
+    def _plan_poll(self, index: int, one: ActiveJob, *, now: float) -> None:
+        """Plan the next look at the job's task: when it is due, and from when on it may be taken in need."""
+        soonest_at = now + self.limits.poll_shortest_s
+        latest_at = max(one.deadline, soonest_at)
+
+        def at(price: float) -> float:
+            gap_s = self.planner.next_poll_in_s(
+                self.jobs[index].timing_class,
+                age_s=now - one.task_from,
+                shortest_s=self.limits.poll_shortest_s,
+                longest_s=self.limits.poll_longest_s,
+                first=one.looked is None,
+                price=price,
+            )
+            return min(now + gap_s, latest_at)
+
+        due_at = at(1.0)
+        if due_at <= soonest_at:
+            self.polls.put(index, due_at=due_at)
+            return
+        early_at = at(self.look_price.least)
+        rank = early_at if self.look_price.current == self.look_price.least else at(self.look_price.current)
+        self.polls.put(index, due_at=due_at, early_at=early_at, rank=rank)
 
     def was_sent(self, index: int) -> int:
         """Count a paid request that left, and return how many this run has sent for the job."""
@@ -543,6 +550,6 @@ class Scheduler:
         one.progress = row._replace(parked=False)
         if row.state is State.RUNNING:
             self.in_flight += 1
-            self.polls.put(index, rank=0.0, due_at=now)
+            self.polls.put(index, due_at=now)
         else:
             self.queue(index, one, wait_s=None, now=now)

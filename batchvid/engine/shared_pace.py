@@ -130,8 +130,12 @@ class SharedPace:
         self._go_at(share)
         await self._slot()
 
-    async def on_time(self) -> None:
+    async def on_time(self) -> float:
         """Return at once: `acquire` has waited for the moment itself."""
+        return self._loop.time()
+
+    def answered(self, left_at: float) -> None:
+        """Do nothing: slots are so far apart that a request may be late."""
 
     def per_minute(self) -> float:
         """Return how many requests of this process were let through in the last minute."""
@@ -373,7 +377,7 @@ class SubmitPace(SharedPace):
         ahead = len(self._getting_ready) + self._empty_handed
         return self._slots[ahead].at - self._lead_s if ahead < len(self._slots) else float("inf")
 
-    async def on_time(self) -> None:
+    async def on_time(self) -> float:
         """Wait until the request that is ready may leave; raises `StorageError` when the database is away for long."""
         since = self._getting_ready.pop(asyncio.current_task(), None)
         if since is not None:
@@ -381,6 +385,7 @@ class SubmitPace(SharedPace):
             usual_s = sorted(self._took_s)[-min(EXCEPTIONS + 1, len(self._took_s))]
             self._lead_s = min(LEAD_LONGEST_S, max(LEAD_SHORTEST_S, 1.25 * usual_s))
         await self._slot()
+        return self._loop.time()
 
     @property
     def _unserved(self) -> int:

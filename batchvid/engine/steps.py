@@ -291,14 +291,14 @@ class Steps:
         if not await self._intended(index, job):
             return None
         # 3. The request is sent once, at its moment. Whatever happens to it, the answer is a value.
-        await self._until_its_moment(index)
-        sent = self._now()
+        sent = await self._until_its_moment(index)
         known = self.scheduler.breaker.service_is_known
         if not self.ports.may_send():
             unsent = Fault(FaultKind.UNAVAILABLE, NOT_HEARD_OF, proof=Proof.NOT_SENT)
             return await self._refused(index, unsent, sent=sent, new=new)
         beside = self._leaves(sent)
         result = await self.ports.service.post(request)
+        self.ports.submit_pace.answered(sent)
         took_s = self._now() - sent
         outcome = self.ports.provider.read_create(result, now=self.ports.wall(), frames=job.frames, known=known)
         # 4. The answer is durable before all else: a task, a doubt, or a refusal.
@@ -365,10 +365,10 @@ class Steps:
             return False
         return True
 
-    async def _until_its_moment(self, index: int) -> None:
+    async def _until_its_moment(self, index: int) -> float:
         """Wait for the moment that the pace has for the request; one that is stopped meanwhile was not sent."""
         try:
-            await self.ports.submit_pace.on_time()
+            return await self.ports.submit_pace.on_time()
         except (asyncio.CancelledError, StorageError) as error:
             why = str(error) or "it was stopped before"
             await self._record(index, life.SubmitRefused(f"not sent: {why}"))

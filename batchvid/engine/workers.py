@@ -266,7 +266,7 @@ class InFlightPool:
         )
         account = SharedAccount(Throttle(), common if len(limits) > 1 else None)
         if not (common.auto_submits or common.auto_in_flight):
-            return cls(account, Pace(common.submits), Pace(common.requests))
+            return cls(account, Pace(common.submits, are_made_ready=True), Pace(common.requests))
         account.limits = common
         account.auto = auto = AutoLimits(
             finds_rate=common.auto_submits,
@@ -274,7 +274,8 @@ class InFlightPool:
             most_per_minute=math.inf if common.submits is None else 60 * common.submits.per_s,
             most_in_flight=common.in_flight,
         )
-        return cls(account, AutoPace(auto) if common.auto_submits else Pace(common.submits), Pace(common.requests))
+        submits = AutoPace(auto) if common.auto_submits else Pace(common.submits, are_made_ready=True)
+        return cls(account, submits, Pace(common.requests))
 
     @contextmanager
     def joined(self, runner: Runner) -> Iterator[None]:

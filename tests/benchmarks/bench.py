@@ -2,7 +2,7 @@
 
 Everything is measured side by side in one run, in turns, several times over: a figure is the median, beside the least
 and the most. What takes ten seconds and more each time is measured two or three times.
-``python -m tests.benchmarks.bench P1 P6`` measures some; ``--json FILE`` writes the samples too.
+``python -m tests.benchmarks.bench P1 N3`` measures some; ``--json FILE`` writes the samples too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from tests.benchmarks import child
 from tests.benchmarks.child import ChildError
 from tests.benchmarks.figures import Figure, machine, table
 from tests.benchmarks.lab import Lab, install_peers
-from tests.benchmarks.measures import cluster, paced, pieces, starts, whole
+from tests.benchmarks.measures import nights, paced, pieces, starts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,13 +34,28 @@ def hundred_thousand_and_a_million(lab: Lab) -> list[Figure]:
     return whole.hundred_thousand(lab) + starts.a_million(lab)
 
 
+def of_many_machines(name: str) -> Callable[[Lab], list[Figure]]:
+    """Return a measure of `tests.benchmarks.measures.cluster`.
+
+    The database's client is not loaded before: no program's peak memory is below that of the bench, which forks it.
+    """
+
+    def measure(lab: Lab) -> list[Figure]:
+        found: list[Figure] = getattr(import_module("tests.benchmarks.measures.cluster"), name)(lab)
+        return found
+
+    measure.__name__ = name
+    return measure
+
+
+cluster_speed = of_many_machines("speed")
+
 MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
     "P1": whole.speed,
     "P2": whole.speed,
     "P3": whole.many_in_flight,
     "P4": pieces.waiting_jobs,
     "P5": hundred_thousand_and_a_million,
-    "P6": paced.rate_limits,
     "P7": pieces.downloads,
     "P8": whole.large_clips,
     "P9": pieces.journal,
@@ -48,12 +64,16 @@ MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
     "P12": starts.reading,
     "P13": starts.small_commands,
     "P14": starts.planning,
-    "C1": cluster.speed,
-    "C2": cluster.speed,
-    "C3": cluster.in_flight,
-    "C4": cluster.quota,
-    "C5": cluster.takeover,
-    "C6": cluster.publishing,
+    "N1": nights.places,
+    "N2": paced.polls,
+    "N3": nights.rates,
+    "N4": nights.foreseen,
+    "C1": cluster_speed,
+    "C2": cluster_speed,
+    "C3": of_many_machines("in_flight"),
+    "C4": of_many_machines("quota"),
+    "C5": of_many_machines("takeover"),
+    "C6": of_many_machines("publishing"),
 }
 NEED_PEERS = {"P1", "P2", "P3", "P8"}
 QUICK_SCALE, QUICK_REPETITIONS = 0.05, 2
@@ -86,6 +106,7 @@ def main(all_of: Sequence[str] = tuple(MEASURES)) -> int:
         subprocess.run(["/bin/rm", "-rf", folder], check=False)  # of half a million files, in a quarter of the time
     took_s = time.monotonic() - started
     print(table(figures))  # noqa: T201
+    print(", ".join(f"{name}: {value}" for name, value in about.items()))  # noqa: T201
     print(f"{options.repetitions} repetitions at scale {options.scale:g}, {took_s:.0f} s in all")  # noqa: T201
     if options.json:
         found = {"machine": about, "scale": options.scale, "repetitions": options.repetitions, "took_s": took_s}

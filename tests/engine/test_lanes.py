@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batchvid.domain.limits import Limits
-from batchvid.engine.scheduler import Lane, Step
+from batchvid.engine.lanes import Lane, PollLane
+from batchvid.engine.scheduler import Step
 from tests.engine.drive import Drive, jobs
 
 RANKS = st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.inf])
@@ -67,6 +68,60 @@ class AgainstASortedList(RuleBasedStateMachine):
 
 TestAgainstASortedList = AgainstASortedList.TestCase
 TestAgainstASortedList.settings = settings(max_examples=80, stateful_step_count=40)
+
+
+class LooksAgainstASortedList(RuleBasedStateMachine):
+    """The lane of looks beside a naive model of it, while need comes and goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lane = PollLane()
+        self.model: dict[int, tuple[float, float, float, int]] = {}
+        """By job: when it is due, from when on in need, its rank then, and its place among those that were put."""
+        self.now = 0.0
+        self.put_so_far = 0
+
+    def turn(self, *, in_need: bool) -> int | None:
+        """Return whose turn it is."""
+        if in_need:
+            early = [(rank, place, job) for job, (_, at, rank, place) in self.model.items() if at <= self.now]
+            return min(early)[2] if early else None
+        due = [(at, place, job) for job, (at, _, _, place) in self.model.items() if at <= self.now]
+        return min(due)[2] if due else None
+
+    @rule(early_s=st.floats(0, 5), rank_s=st.floats(0, 5), due_s=st.floats(0, 20), job=st.integers(0, 5))
+    def put(self, early_s: float, rank_s: float, due_s: float, job: int) -> None:
+        """Plan a look, unless one is planned for the job."""
+        if job in self.model:
+            return
+        self.put_so_far += 1
+        due_at, early_at = self.now + due_s, self.now + min(early_s, due_s)
+        self.lane.put(job, due_at=due_at, early_at=early_at, rank=self.now + rank_s)
+        self.model[job] = (due_at, early_at, self.now + rank_s, self.put_so_far)
+
+    @rule(passed_s=st.floats(0, 10))
+    def wait(self, passed_s: float) -> None:
+        """Let time pass."""
+        self.now += passed_s
+
+    @rule(in_need=st.booleans())
+    def take(self, in_need: bool) -> None:  # noqa: FBT001 hypothesis draws it
+        """Take the job whose turn it is."""
+        expected = self.turn(in_need=in_need)
+        assert self.lane.take(self.now, in_need=in_need) == expected
+        self.model.pop(-1 if expected is None else expected, None)
+
+    @invariant()
+    def both_agree(self) -> None:
+        """Nothing is lost, and the same job is next, in need and without."""
+        assert len(self.lane) == len(self.model)
+        assert self.lane.next_due_at() == min((one[0] for one in self.model.values()), default=None)
+        assert self.lane.peek(self.now, in_need=True) == self.turn(in_need=True)
+        assert self.lane.peek(self.now, in_need=False) == self.turn(in_need=False)
+
+
+TestLooksAgainstASortedList = LooksAgainstASortedList.TestCase
+TestLooksAgainstASortedList.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 class Counted(float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,91 @@ def test_a_waiter_that_gives_up_takes_nobody_elses_turn() -> None:
     assert run(main()) == pytest.approx(1.0, abs=0.05)
 
 
+def seen_by_the_service(rate: Rate, *, number: int, seed: int) -> tuple[list[float], list[float]]:
+    """Return when a service saw requests that are made ready first, and when they left.
+
+    One in five is held up, before it leaves, on its way, or with its answer.
+    """
+    dice = random.Random(seed)  # noqa: S311 delays, no secrets
+
+    def held_up_s() -> float:
+        return dice.uniform(0.0, 0.3) if dice.random() < 0.2 else dice.uniform(0.0, 0.003)
+
+    async def main() -> tuple[list[float], list[float]]:
+        pace = Pace(rate, are_made_ready=True)
+        clock = asyncio.get_running_loop().time
+        seen: list[float] = []
+        left: list[float] = []
+
+        async def one() -> None:
+            await pace.acquire()
+            await asyncio.sleep(0.004 + held_up_s())
+            left.append(await pace.on_time())
+            mine = left[-1]
+            await asyncio.sleep(0.02 + held_up_s())
+            seen.append(clock())
+            await asyncio.sleep(0.02 + held_up_s())
+            pace.answered(mine)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(number):
+                group.create_task(one())
+        return sorted(seen), left
+
+    return run(main())
+
+
+@pytest.mark.parametrize("rate", [Rate(10, 1), Rate(50, 1), Rate(10, 60), Rate(1, 1)], ids=str)
+def test_the_service_never_sees_more_than_the_limit_in_a_window(rate: Rate) -> None:
+    """However late requests get ready, arrive or are answered: who was late is counted from when it may have come."""
+    for seed in range(20):
+        seen, _ = seen_by_the_service(rate, number=6 * int(rate.count) + 3, seed=seed)
+        assert most_in_a_window(seen, rate.period_s) <= rate.count
+
+
+def test_requests_that_arrive_in_time_are_not_slowed() -> None:
+    """All of the safety costs less than one part in a hundred."""
+
+    async def main() -> float:
+        pace = Pace(Rate(10, 1), are_made_ready=True)
+        clock = asyncio.get_running_loop().time
+        first = None
+        for _ in range(101):
+            await pace.acquire()
+            left_at = await pace.on_time()
+            first = left_at if first is None else first
+            await asyncio.sleep(0.002)
+            pace.answered(left_at)
+        assert first is not None
+        return clock() - first
+
+    assert run(main()) / 10 < 1.01
+
+
+def test_a_service_that_takes_longer_than_the_period_does_not_slow_the_pace() -> None:
+    """An answer that is always slow says nothing of when the request arrived; that is known after a few of them."""
+
+    async def main() -> list[float]:
+        pace = Pace(Rate(10, 1), are_made_ready=True)
+        left: list[float] = []
+
+        async def one() -> None:
+            await pace.acquire()
+            mine = await pace.on_time()
+            left.append(mine)
+            await asyncio.sleep(3.0)
+            pace.answered(mine)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(151):
+                group.create_task(one())
+        return left
+
+    left = run(main())
+    assert (left[-1] - left[50]) / 10 < 1.01
+    assert left[-1] - left[0] < 18.0
+
+
 @pytest.mark.parametrize("rate", EXTREMES)
 def test_the_slowest_and_the_quickest_rates_are_rates(rate: Rate) -> None:
     """One request goes at once; as many as the quickest allow in a second take about one."""
@@ -138,9 +224,10 @@ def test_a_request_waits_for_its_moment_with_its_intent_on_record(
     bench = make_bench()
     seen: list[tuple[State, int]] = []
 
-    async def on_time(_pace: Pace) -> None:
+    async def on_time(_pace: Pace) -> float:
         await asyncio.sleep(0.5)
         seen.append((bench.row("job-01").state, len(bench.creates)))
+        return asyncio.get_running_loop().time()
 
     monkeypatch.setattr(Pace, "on_time", on_time)
     assert bench.run(jobs(1)).exit_code is Exit.OK

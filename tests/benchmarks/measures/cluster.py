@@ -14,7 +14,7 @@ from tests.benchmarks import child
 from tests.benchmarks.child import ChildError
 from tests.benchmarks.figures import Figure, Goal, ratios
 from tests.benchmarks.lab import FULL_SPEED
-from tests.benchmarks.measures.paced import GENERATION_S
+from tests.benchmarks.measures.nights import GENERATION_S
 from tests.benchmarks.server import KEY
 from tests.cluster.lab import most_in_any_second, share_used
 from tests.cluster.world import Worker, World, world

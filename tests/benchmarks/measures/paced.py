@@ -1,9 +1,8 @@
-"""What a run does with time: P6 (rate limits kept and used to the full) and P10 (polls)."""
+"""How many polls a job takes where nobody waits for room, beside other ways to poll: P10 and N2."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,69 +17,16 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.lab import Lab
 
-RATES = {10: (120, 1.02), 50: (600, 1.02), 1000: (3000, 1.05)}
-"""A second: how many jobs, and how much longer than ideal they may take."""
-GENERATION_S = 4.0
-"""Longer than the submits take at the highest rate, as on a real service, whose tasks take minutes."""
-MOST_OVER = 1.05
 SPEED = 20.0
 """Of the real runs: a delay of 5 s is one of a quarter of a second, far above what a loop and a disk take."""
 SHARES = {"exponential": 1.3, "tight": 2.0, "fixed": 1 / 1.1, "sdk": 5.0}
 LATEST_S = 5.0
-
-
-def rate_limits(lab: Lab) -> list[Figure]:
-    """P6: how close to a rate limit a run gets, and that it never passes it."""
-    slow, fast = [rate for rate in RATES if rate <= 50], [rate for rate in RATES if rate > 50]
-    over: dict[int, list[float]] = defaultdict(list)
-    most: dict[int, list[float]] = defaultdict(list)
-    lab.clip("tiny")  # made before two want it at once
-    for _ in range(lab.repeated(3)):
-        with ThreadPoolExecutor(len(slow)) as pool:  # runs that mostly wait are not in each other's way
-            found = list(zip(slow, pool.map(lambda rate: _paced(lab, rate), slow), strict=True))
-        found += [(rate, _paced(lab, rate)) for rate in fast]
-        for rate, created_at in found:
-            over[rate].append((created_at[-1] - created_at[0]) / ((len(created_at) - 1) / rate))
-            most[rate].append(_most_in(created_at, 1.0) / rate)
-    figures = []
-    for rate, (_, longest) in RATES.items():
-        figures += [
-            Figure("P6", f"{rate:,}/s: time from first to last submit / ideal", "x", tuple(over[rate]),
-                   Goal("<=", longest)),
-            Figure("P6", f"{rate:,}/s: most submits in any second / limit", "x", tuple(most[rate]),
-                   Goal("<=", MOST_OVER)),
-        ]  # fmt: skip
-    return figures
-
-
-def _paced(lab: Lab, rate: int) -> list[float]:
-    """Run at a limit of *rate* a second, and give when the server saw the creates."""
-    jobs, _ = RATES[rate]
-    jobs = max(2 * rate, lab.many(jobs))
-    limits = {**FULL_SPEED, "submits": f"{rate}/s", "in_flight": 10_000}
-    generation_s = 0.0
-    if jobs < GENERATION_S * rate:
-        generation_s = GENERATION_S
-        limits |= {"typical_time": f"{GENERATION_S}s", "poll_every": f"{GENERATION_S}s..{2 * GENERATION_S}s"}
-    with lab.serving("tiny", generation=generation_s) as server, lab.room() as room:
-        path = write_manifest(room / "m.yaml", jobs=jobs, limits=limits)
-        lab.batchvid_run(path, server)
-        created_at: list[float] = sorted(server.counts()["created_at"])
-        return created_at
-
-
-def _most_in(moments: Sequence[float], window_s: float) -> int:
-    """Return the most *moments* (in order) in any window of this length."""
-    first, most = 0, 0
-    for last, moment in enumerate(moments):
-        while moments[first] <= moment - window_s:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
+AS_FEW = {"tight": 3.9, "wide": 9.4}
+"""Polls a job before they were more while jobs wait for room."""
 
 
 def polls(lab: Lab) -> list[Figure]:
-    """P10: polls per job at equal mean delay, by simulation and by a run at twenty times the speed."""
+    """P10, N2: polls per job, and those of others at equal delay, by simulation and by a run at speed."""
     figures = []
     for name in CLASSES:
         simulated = [
@@ -92,6 +38,11 @@ def polls(lab: Lab) -> list[Figure]:
             for seed in range(lab.repeated(3))
         ]
         figures += _looks(f"{name}, simulated", simulated, name)
+        if name in AS_FEW:
+            looks = tuple(one["looks"] for one in simulated)
+            figures.append(
+                Figure("N2", f"{name}, nobody waits for room: polls", "a job", looks, Goal("<=", AS_FEW[name]))
+            )
     with ThreadPoolExecutor(len(CLASSES)) as pool:
         real = pool.map(lambda name: _real(lab, name), CLASSES)
         for name, found in zip(CLASSES, real, strict=True):
@@ -103,7 +54,8 @@ def _real(lab: Lab, name: str) -> dict[str, float]:
     jobs = lab.many(500, least=200)
     limits = {
         **FULL_SPEED,
-        "in_flight": 50,
+        "in_flight": jobs,
+        "submits": f"{SPEED / 2:g}/s",
         "typical_time": f"{90 / SPEED}s",
         "poll_every": f"{3 / SPEED}s..{30 / SPEED}s",
     }

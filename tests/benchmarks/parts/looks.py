@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EXPONENTIAL_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 EXPONENTIAL_CAP_S = 30.0
 BISECTIONS = 40
+SUBMIT_EVERY_S = 5.0
+"""About twenty tasks are in flight then, and nobody waits for room."""
 
 
 def exponential(took_s: float, stretch: float) -> tuple[int, float]:
@@ -60,15 +62,16 @@ def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float
     scheduler = Scheduler(jobs, limits, breaker=CircuitBreaker(limits), money=Money())
     scheduler.restore({}, again={}, reserved=frozenset(), only=None, now=0.0, at=0.0)
     ends_at: dict[int, float] = {}
-    looks, delays_s, now = 0, [], 0.0
+    looks, delays_s, now, submit_at = 0, [], 0.0, 0.0
 
     def record(index: int, *events: life.Event) -> None:
         _, after = scheduler.change(index, events, at=now)
         scheduler.commit(index, events, after)
 
     while not scheduler.is_over():
-        index = scheduler.take(Step.SUBMIT, now)
+        index = scheduler.take(Step.SUBMIT, now) if now >= submit_at else None
         if index is not None:
+            submit_at = now + SUBMIT_EVERY_S
             record(index, life.SubmitStarted(1, jobs[index].price_micros, jobs[index].fingerprint))
             record(index, life.SubmitAccepted(f"task_{index}"))
             scheduler.task_began(index, now=now)
@@ -92,7 +95,7 @@ def batchvid(durations_s: Sequence[float], limits: Limits) -> tuple[float, float
             scheduler.finish(Step.DOWNLOAD, index, wait_s=None, now=now)
             continue
         moments = [moment for step in Step if (moment := scheduler.wake_at(step, now)) is not None]
-        now = min(moments)
+        now = min([*moments, submit_at] if now < submit_at and scheduler.to_submit else moments)
     return looks / len(jobs), statistics.fmean(delays_s)
 
 
@@ -117,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     dice = random.Random(options.seed)  # noqa: S311 a simulation
     drawn = [duration_s(options.durations, dice, done=n / options.jobs) for n in range(options.jobs)]
-    looks, delay_s = batchvid(drawn, Limits())
+    looks, delay_s = batchvid(drawn, Limits(in_flight=options.jobs + 1))
     print(json.dumps(compared(looks, delay_s, drawn)))  # noqa: T201 what it is for
 
 
