@@ -22,6 +22,10 @@ class Run:
         """Whether it would submit if it had room."""
         return self.eager
 
+    def waits_for_room(self, now: float) -> bool:  # noqa: ARG002 as above
+        """Whether a job of it would be submitted if there was room."""
+        return self.to_submit > 0
+
 
 def shared(in_flight: int, *runs: Run) -> SharedAccount:
     """Return an account with room for so many tasks, and these runs at work."""
