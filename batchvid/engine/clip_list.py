@@ -37,6 +37,7 @@ def write_clip_list(manifest: Manifest, journal: Journal, state: StateFolder) ->
     """Have the list say what the manifest and the journal do. Blocks; raises `StorageError`."""
     made_from = _made_from(manifest, journal)
     if journal.meta_get(MADE_FROM) == f"{made_from} {state.clips_identity()}":
+        state.drop_half_clips()
         return
     state.write_clips(lambda: clip_lines(manifest, journal))
     journal.meta_set(MADE_FROM, f"{made_from} {state.clips_identity()}")

@@ -11,6 +11,7 @@ and one that may have arrived late is counted from the latest moment at which it
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from heapq import heapify, heappop, heappush, nsmallest
 from typing import TYPE_CHECKING, Protocol
@@ -33,6 +34,8 @@ LATE_AT_MOST_S = 1.0
 """A request that is answered later than that is not counted later: the service has taken its time itself."""
 FIRST_ANSWERS = 8
 """Until there are so many, none of them is known to have been quick, and a request may have arrived with its answer."""
+EVEN = 0.95
+"""Of the usual distance: the least one between two requests, so that those that were held back do not leave at once."""
 WHOLE = 10
 """Periods taken together where the number in one is no whole one."""
 
@@ -95,6 +98,8 @@ class Window:
         self._count = max(1, int(rate.count * periods))
         self._period_s = self._count / rate.per_s
         self._margin_s = min(MARGIN * self._period_s, MARGIN_MOST_S)
+        self._apart_s = max(0.0, EVEN / rate.per_s - CATCH_UP_S)
+        self._left_at = -math.inf
         self._quickest_s = 0.0
         """Of the answers, once there are some to choose from."""
         self._first_s: list[float] = []
@@ -108,14 +113,16 @@ class Window:
         while self._answered and self._answered[0][0] <= now:
             heappop(self._answered)
         self._unanswered = [left_at for left_at in self._unanswered if self._until(left_at, now) > now]
+        soonest_at = max(now, self._left_at + self._apart_s)
         too_many = len(self._answered) + len(self._unanswered) - self._count
         if too_many < 0:
-            return now
+            return soonest_at
         until = [self._until(left_at, now) for left_at in self._unanswered] + [one[0] for one in self._answered]
-        return nsmallest(too_many + 1, until)[-1]
+        return max(soonest_at, nsmallest(too_many + 1, until)[-1])
 
     def left(self, now: float, *, is_answered: bool) -> None:
         """Record a request that leaves; *is_answered* where nobody is going to tell of its answer."""
+        self._left_at = now
         if is_answered:
             heappush(self._answered, (self._until(now, now), now, now))
         else:

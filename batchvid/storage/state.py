@@ -87,6 +87,11 @@ class StateFolder:
             else:
                 write_whole(folder, CLIPS_FILE, map(json_line, lines()), mode=public_mode(), durable=True)
 
+    def drop_half_clips(self) -> None:
+        """Remove what a ``write_clips`` that was cut off has left. Blocks."""
+        with doing(f"write {self.clips_folder / CLIPS_FILE}"), folder_below(self.clips_folder) as folder:
+            clear(folder, CLIPS_FILE)
+
     def clips_identity(self) -> str:
         """Return what tells this ``clips.jsonl`` from another one, and from itself once it was written to. Blocks."""
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.lifecycle import ClipMissing
 from batchvid.journal.base import Change
 from batchvid.journal.sqlite import SqliteStore
@@ -64,7 +66,13 @@ def test_the_list_follows_the_manifest(bench: Bench) -> None:
     assert is_left_alone(bench, [one, two, behind])
 
 
-@pytest.mark.parametrize("what", ["gone", "edited", "longer", "a link"])
+def test_a_run_with_nothing_to_do_does_not_read_the_list(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes it at the word of the journal, and of the file's inode, size and time."""
+    monkeypatch.setattr("batchvid.storage.state.holds", None)  # what compares it, line by line
+    assert is_left_alone(bench, jobs(3))
+
+
+@pytest.mark.parametrize("what", ["gone", "edited", "longer", "a link", "an older one"])
 def test_a_list_that_is_not_as_it_was_left_is_written_again(bench: Bench, what: str) -> None:
     """Also where it is of the same length."""
     path = bench.folder / "clips.jsonl"
@@ -79,6 +87,11 @@ def test_a_list_that_is_not_as_it_was_left_is_written_again(bench: Bench, what: 
         case "a link":
             path.rename(path.with_name("mine.jsonl"))
             path.symlink_to("mine.jsonl")
+        case "an older one":  # of the same length, with the time that it had
+            stat = path.stat()
+            path.rename(path.with_name("old.jsonl"))
+            path.write_bytes(b" " * len(whole))
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     bench.run(jobs(3))
     assert path.read_bytes() == whole
     assert not path.is_symlink()
@@ -94,6 +107,14 @@ def test_what_came_between_two_runs_is_in_the_list(bench: Bench) -> None:
     assert not is_left_alone(bench, jobs(3))
     first, second, _ = listed(bench, "finished_at")
     assert second > first
+
+
+def test_a_decision_stands_in_the_list_after_the_next_run(bench: Bench) -> None:
+    """Though that has nothing to do."""
+    store = SqliteStore(bench.folder / ".batchvid" / "journal.db")
+    store.decide([Decision("job-01", 1, bench.wall(), "mai", Verdict.APPROVED, 5, "good")])
+    assert not is_left_alone(bench, jobs(3))
+    assert json.loads((bench.folder / "clips.jsonl").read_text("utf-8").splitlines()[0])["review"]["note"] == "good"
 
 
 def test_a_clip_that_was_bought_again_is_listed_as_it_is(bench: Bench) -> None:
