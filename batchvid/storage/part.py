@@ -26,7 +26,7 @@ import io
 import os
 import stat
 from collections.abc import Generator, Hashable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -135,13 +135,9 @@ class Finisher:
     """Does the work of one output's parts on the disk. To be used in one event loop."""
 
     def __init__(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         from batchvid.storage.threads import Batcher
 
-        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(
-            _all_done, most=GROUP_MAX, at_once=AT_ONCE, executor=ThreadPoolExecutor(AT_ONCE, "batchvid-files")
-        )
+        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do *work* in a thread and return its result; a cancelled caller waits for its end first."""
@@ -163,12 +159,21 @@ class Finisher:
 def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
     results = [_done(work) for work in works]
     going = {number: steps for number, steps in enumerate(results) if isinstance(steps, GeneratorType)}
-    told: dict[int, Sequence[OSError | None] | None] = dict.fromkeys(going)
+    with ExitStack() as stack:
+        for steps in going.values():
+            stack.callback(steps.close)  # what is cut off tidies up before this ends
+        _follow(going, results)
+    return results
+
+
+def _follow(going: Mapping[int, Steps[Any]], results: list[Any]) -> None:
+    """Take all steps together, and put down what came of each row of them."""
+    told: dict[int, Sequence[OSError | None]] = {}
     while going:
         wanted: dict[int, Sequence[Durable]] = {}
         for number, steps in going.items():
             try:
-                wanted[number] = steps.send(told[number])
+                wanted[number] = steps.send(told[number]) if told else next(steps)
             except StopIteration as end:
                 results[number] = end.value
             except OWN_TROUBLE as error:
@@ -176,7 +181,6 @@ def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
         troubles = _synced([one for some in wanted.values() for one in some])
         told = {number: [troubles[one] for one in some] for number, some in wanted.items()}
         going = {number: going[number] for number in wanted}
-    return results
 
 
 OWN_TROUBLE = (OSError, BatchvidError, NotAClip)

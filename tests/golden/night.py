@@ -69,6 +69,7 @@ class Night:
             text = text.replace(known, shown)
         text = re.sub(r"task_\w{32}", "<task>", text)
         text = re.sub(r'("(?:frame_sha256|machine|session", "value)"): "[0-9a-f]+"', r'\1: "<hash>"', text)
+        text = re.sub(r'("clips_made_from", "value"): "[^"]+"', r'\1: "<hash and file>"', text)
         text = re.sub(r'"sha256": "[0-9a-f]{64}"(, "prepared": ")', r'"sha256": "<hash>"\1', text)
         for size in self.sizes:
             text = text.replace(f'"size_bytes": {size}', '"size_bytes": <int>').replace(
