@@ -30,8 +30,9 @@ SPARE, SPARE_MOST_S = 0.008, 1.0
 MARGIN, MARGIN_MOST_S = 0.005, 0.5
 """Of the period: so much later than a window ends the next request leaves. What is left of `SPARE` makes up for
 requests that left late."""
-LATE_AT_MOST_S = 1.0
-"""A request that is answered later than that is not counted later: the service has taken its time itself."""
+LATE_SHARE, LATE_MOST_S = 0.05, 1.0
+"""Of the period: so much later at most does a request count. What is answered later still was not so long on its way:
+the service has taken its time itself, and where its answers differ, that is all that the rate loses."""
 FIRST_ANSWERS = 8
 """Until there are so many, none of them is known to have been quick, and a request may have arrived with its answer."""
 EVEN = 0.95
@@ -98,6 +99,7 @@ class Window:
         self._count = max(1, int(rate.count * periods))
         self._period_s = self._count / rate.per_s
         self._margin_s = min(MARGIN * self._period_s, MARGIN_MOST_S)
+        self._late_most_s = min(LATE_SHARE * self._period_s, LATE_MOST_S)
         self._apart_s = max(0.0, EVEN / rate.per_s - CATCH_UP_S)
         self._left_at = -math.inf
         self._quickest_s = 0.0
@@ -148,7 +150,7 @@ class Window:
 
     def _until(self, left_at: float, answered_at: float) -> float:
         """Return until when a request counts; one that is not answered yet would be answered now at the earliest."""
-        late_s = min(max(0.0, answered_at - left_at - self._quickest_s), LATE_AT_MOST_S)
+        late_s = min(max(0.0, answered_at - left_at - self._quickest_s), self._late_most_s)
         return left_at + late_s + self._period_s + self._margin_s
 
 

@@ -127,12 +127,12 @@ def test_a_waiter_that_gives_up_takes_nobody_elses_turn() -> None:
 def seen_by_the_service(rate: Rate, *, number: int, seed: int) -> tuple[list[float], list[float]]:
     """Return when a service saw requests that are made ready first, and when they left.
 
-    One in five is held up, before it leaves, on its way, or with its answer.
+    One in five is held up: before it leaves, on its way (by a twentieth of the period at most), or with its answer.
     """
     dice = random.Random(seed)  # noqa: S311 delays, no secrets
 
-    def held_up_s() -> float:
-        return dice.uniform(0.0, 0.3) if dice.random() < 0.2 else dice.uniform(0.0, 0.003)
+    def held_up_s(most_s: float = 0.3) -> float:
+        return dice.uniform(0.0, most_s) if dice.random() < 0.2 else dice.uniform(0.0, min(most_s, 0.003))
 
     async def main() -> tuple[list[float], list[float]]:
         pace = Pace(rate, are_made_ready=True)
@@ -145,7 +145,7 @@ def seen_by_the_service(rate: Rate, *, number: int, seed: int) -> tuple[list[flo
             await asyncio.sleep(0.004 + held_up_s())
             left.append(await pace.on_time())
             mine = left[-1]
-            await asyncio.sleep(0.02 + held_up_s())
+            await asyncio.sleep(0.02 + held_up_s(min(0.05 * rate.period_s, 1.0)))
             seen.append(clock())
             await asyncio.sleep(0.02 + held_up_s())
             pace.answered(mine)
@@ -207,6 +207,31 @@ def test_a_service_that_takes_longer_than_the_period_does_not_slow_the_pace() ->
     left = run(main())
     assert (left[-1] - left[50]) / 10 < 1.01
     assert left[-1] - left[0] < 18.0
+
+
+@pytest.mark.parametrize("rate", [Rate(10, 1), Rate(2, 1), Rate(10, 60)], ids=str)
+def test_a_service_whose_answers_differ_costs_a_twentieth_of_the_rate_at_most(rate: Rate) -> None:
+    """Most of what an answer takes is the service's own time, and no time on the way there."""
+    dice, number = random.Random(1), 10 * int(rate.count) + 1  # noqa: S311 as above
+
+    async def main() -> list[float]:
+        pace = Pace(rate, are_made_ready=True)
+        left: list[float] = []
+
+        async def one() -> None:
+            await pace.acquire()
+            mine = await pace.on_time()
+            left.append(mine)
+            await asyncio.sleep(dice.uniform(0.2, 2.5))
+            pace.answered(mine)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(number):
+                group.create_task(one())
+        return left
+
+    left = run(main())
+    assert (left[-1] - left[0]) * rate.per_s / (number - 1) < 1.06
 
 
 @pytest.mark.parametrize("rate", EXTREMES)
