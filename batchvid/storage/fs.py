@@ -264,7 +264,7 @@ class Aside:
             rest = rest[os.write(self.descriptor, rest) :]
 
     def put(self) -> None:
-        """Give it the name, in place of what has it; whether it is durable is the caller's affair."""
+        """Give it the name, in place of what has it; the caller makes the file and its name durable."""
         os.rename(_temporary(self._name), self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._is_put = True
 

@@ -25,6 +25,7 @@ from batchvid.domain.filename import is_plain, is_short
 from batchvid.domain.text import nfc
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
+from batchvid.storage.finisher import Finisher
 from batchvid.storage.fs import (
     WIDE_TYPES,
     doing,
@@ -42,7 +43,7 @@ from batchvid.storage.fs import (
     refused_name,
     write_whole,
 )
-from batchvid.storage.part import Finisher, LocalPart, is_sidecar, read_sidecar
+from batchvid.storage.part import LocalPart, is_sidecar, read_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping

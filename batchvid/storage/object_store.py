@@ -28,10 +28,11 @@ from batchvid.domain.errors import ForeignFileError, StorageError
 from batchvid.domain.filename import is_plain
 from batchvid.domain.text import nfc
 from batchvid.storage.base import SIDECAR_MARK, KnownClip, Names, Renamed, WrongClip
+from batchvid.storage.finisher import Finisher
 from batchvid.storage.fs import PROBE, STATE_FOLDER_MODE, doing, json_line, make_folder, public_mode, refused_name
 from batchvid.storage.local import clip_of, content_trouble, this_boot, with_field
 from batchvid.storage.objects import SHA256, WAITS_S, Objects, connect
-from batchvid.storage.part import SIDECAR_MAX_BYTES, Finisher, LocalPart, changed_words, foreign_words, remove
+from batchvid.storage.part import SIDECAR_MAX_BYTES, LocalPart, changed_words, foreign_words, remove
 from batchvid.storage.threads import Workers, settled
 
 if TYPE_CHECKING:

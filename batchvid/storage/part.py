@@ -25,20 +25,19 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Generator, Hashable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from types import GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchvid.domain.delivery import differences
-from batchvid.domain.errors import BatchvidError, ForeignFileError, StorageError
+from batchvid.domain.errors import ForeignFileError, StorageError
 from batchvid.domain.frozen import frozen
 from batchvid.media.mp4 import NotAClip, probe
 from batchvid.storage.base import SIDECAR_FORM, SIDECAR_MARK, Names, Saved
+from batchvid.storage.finisher import Durable, Finisher, Steps
 from batchvid.storage.fs import (
     STATE_FILE_MODE,
     Aside,
@@ -59,7 +58,6 @@ if TYPE_CHECKING:
 
     from batchvid.media.mp4 import Clip
     from batchvid.storage.base import Accepts
-    from batchvid.storage.threads import Batcher
 
 
 T = TypeVar("T")
@@ -111,98 +109,6 @@ class Note:
     def write(self, folder: int, name: str) -> None:
         """Put the note in place."""
         write_whole(folder, name, [json_line(asdict(self))], mode=STATE_FILE_MODE, durable=False)
-
-
-GROUP_MAX = 16
-"""Clips in one turn of a thread: some milliseconds of work, after which the first of them waits no longer."""
-AT_ONCE = 4
-"""A disk takes many syncs in the time of one, when they come together."""
-
-
-class Durable(NamedTuple):
-    """What has to be durable before the next step."""
-
-    descriptor: int
-    folder: Hashable = None
-    """The same for all who want the same folder; ``None``: a file."""
-
-
-Steps = Generator[Sequence[Durable], Sequence[OSError | None], T]
-"""Work on the disk. It yields what must be durable before its next step, and is sent what went wrong with each."""
-
-
-class Finisher:
-    """Does the work of one output's parts on the disk. To be used in one event loop."""
-
-    def __init__(self) -> None:
-        from batchvid.storage.threads import Batcher
-
-        self._gatherer: Batcher[Callable[[], Any], Any] = Batcher(_all_done, most=GROUP_MAX, at_once=AT_ONCE)
-
-    async def do(self, work: Callable[[], T]) -> T:
-        """Do *work* in a thread and return its result; a cancelled caller waits for its end first."""
-        result, cancelled = await self._gatherer.outcome(work)
-        if cancelled is not None:
-            raise cancelled
-        if isinstance(result, BaseException):
-            raise result
-        done: T = result
-        return done
-
-    async def follow(self, steps: Steps[T]) -> T:
-        """Do *steps* as `do` does, each together with those of others, and return their result."""
-        result: Any = await self.do(lambda: steps)
-        done: T = result
-        return done
-
-
-def _all_done(works: Sequence[Callable[[], Any]]) -> list[Any]:
-    results = [_done(work) for work in works]
-    going = {number: steps for number, steps in enumerate(results) if isinstance(steps, GeneratorType)}
-    with ExitStack() as stack:
-        for steps in going.values():
-            stack.callback(steps.close)  # what is cut off tidies up before this ends
-        _follow(going, results)
-    return results
-
-
-def _follow(going: Mapping[int, Steps[Any]], results: list[Any]) -> None:
-    """Take all steps together, and put down what came of each row of them."""
-    told: dict[int, Sequence[OSError | None]] = {}
-    while going:
-        wanted: dict[int, Sequence[Durable]] = {}
-        for number, steps in going.items():
-            try:
-                wanted[number] = steps.send(told[number]) if told else next(steps)
-            except StopIteration as end:
-                results[number] = end.value
-            except OWN_TROUBLE as error:
-                results[number] = error
-        troubles = _synced([one for some in wanted.values() for one in some])
-        told = {number: [troubles[one] for one in some] for number, some in wanted.items()}
-        going = {number: going[number] for number in wanted}
-
-
-OWN_TROUBLE = (OSError, BatchvidError, NotAClip)
-"""It goes to whoever wanted the work done; the others' goes on."""
-
-
-def _done(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except OWN_TROUBLE as error:
-        return error
-
-
-def _synced(durables: Sequence[Durable]) -> dict[Durable, OSError | None]:
-    """Make all of them durable; return what went wrong with each."""
-    files = [one for one in durables if one.folder is None]
-    if len(files) > 1:
-        for one in files:  # the disk begins with all of them, and is not asked for one after the other
-            begin_to_write(one.descriptor)
-    folders = {one.folder: one for one in durables if one.folder is not None}
-    troubles = {one: _done(partial(os.fsync, one.descriptor)) for one in (*files, *folders.values())}
-    return {one: troubles[folders.get(one.folder, one)] for one in durables}
 
 
 HASH_BLOCK_BYTES = 1024 * 1024

@@ -67,6 +67,18 @@ def file_of(descriptor: int) -> str:
     return Path(f"/proc/self/fd/{descriptor}").readlink().name
 
 
+def lose(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the disk lose what is written to the file of this *name*, and tell so at its sync."""
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if file_of(descriptor) == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+
 def open_descriptors() -> int:
     """Count this process's open files."""
     return len(list(Path("/dev/fd").iterdir()))
@@ -155,13 +167,7 @@ def test_a_complete_part_outlives_the_boot(store: LocalStore, clip: bytes) -> No
 
 def test_a_failed_sync_is_not_trusted(store: LocalStore, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one failed fsync a second may succeed and prove nothing: the bytes are fetched again."""
-    part_file = store._folder / "kite.mp4.part"
-
-    def sync(descriptor: int) -> None:
-        if part_file.exists() and os.path.samestat(os.fstat(descriptor), part_file.stat()):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", sync)
+    lose(monkeypatch, "kite.mp4.part")
     with pytest.raises(StorageError, match="input/output error"):
         asyncio.run(save(store, clip))
     assert names(store) == set()
@@ -188,14 +194,7 @@ def test_clips_that_end_together_share_nothing_but_the_disk(
 ) -> None:
     """One is no clip, a person's file is in the way of one, and the disk loses one: the others are saved."""
     (store._folder / "taken.mp4").write_bytes(b"a person's")
-    real = os.fsync
-
-    def sync(descriptor: int) -> None:
-        if file_of(descriptor) == "lost.mp4.part":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", sync)
+    lose(monkeypatch, "lost.mp4.part")
     data = {"kite.mp4": clip, "short.mp4": clip[:-5], "taken.mp4": clip, "lost.mp4": clip, "sub/kite.mp4": clip}
 
     async def together() -> list[Saved | BaseException]:
@@ -241,22 +240,15 @@ def test_no_name_is_given_before_what_it_stands_for_is_durable(
     assert synced.count(store._folder.name) == 1
 
 
-def test_a_sidecar_that_the_disk_loses_costs_no_bytes_of_the_clip(
+def test_where_the_disk_loses_the_sidecar_nothing_has_a_final_name(
     store: LocalStore, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are durable, and stay for the next try; nothing has a final name."""
-    real = os.fsync
-
-    def sync(descriptor: int) -> None:
-        if file_of(descriptor) == ".kite.json.new":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    with pytest.raises(StorageError, match="input/output error"):
-        asyncio.run(save_at_once(store, clip))
+    """And the next try makes it good."""
+    with monkeypatch.context() as patch:
+        lose(patch, ".kite.json.new")
+        with pytest.raises(StorageError, match="input/output error"):
+            asyncio.run(save_at_once(store, clip))
     assert names(store) == {"kite.mp4.part"}
-    monkeypatch.setattr(os, "fsync", real)
     asyncio.run(save_at_once(store, clip))
     assert names(store) == {"kite.mp4", "kite.json"}
 
