@@ -265,8 +265,13 @@ class Aside:
 
     def put(self) -> None:
         """Give it the name, in place of what has it; the caller makes the file and its name durable."""
+        self._close()  # some network file systems tell only here what they could not write
         os.rename(_temporary(self._name), self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._is_put = True
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -274,7 +279,8 @@ class Aside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.descriptor)
+        if self.descriptor >= 0:
+            self._close()
         if not self._is_put:
             with suppress(OSError):
                 os.unlink(_temporary(self._name), dir_fd=self._folder)

@@ -100,6 +100,27 @@ def test_clips_jsonl_is_written_where_it_would_change(state: StateFolder, there:
     assert ((state.output / "clips.jsonl").stat().st_ino == before) == (there == "kite dawn")
 
 
+def test_a_write_that_is_told_lost_at_the_close_replaces_nothing(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network file systems do when the server is full."""
+    state.write_clips(lambda: [{"id": "old"}])
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        real(descriptor)
+        if name == ".clips.jsonl.new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        with pytest.raises(StorageError, match="the disk is full"):
+            state.write_clips(lambda: [{"id": "new"}])
+    assert json.loads((state.output / "clips.jsonl").read_text()) == {"id": "old"}
+    assert names(state.output) == {"clips.jsonl", ".batchvid"}
+
+
 def test_a_list_of_clips_that_breaks_off_leaves_the_old_one(state: StateFolder) -> None:
     """Whoever reads sees the old list or the new one, never half of it."""
 
