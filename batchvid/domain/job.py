@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchvid.domain.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from batchvid.domain.image_fit import Fitting
 
@@ -231,15 +231,6 @@ class Progress(NamedTuple):
     def fresh(job_id: str) -> Progress:
         """Return the progress of a job that nothing has happened to."""
         return Progress(job_id)
-
-    @staticmethod
-    def done(job_id: str) -> Progress:
-        """Return what a sum needs of a job that is done; a journal may have a hundred thousand of them."""
-        return _made(Progress, (job_id, *_DONE[1:]))
-
-
-_made: Callable[[type[Progress], tuple[Any, ...]], Progress] = tuple.__new__
-_DONE = Progress("", State.DONE)
 
 
 class Outcome(StrEnum):

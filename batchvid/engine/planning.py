@@ -70,9 +70,10 @@ def identity_of(
     jobs: Sequence[Job], dependencies: DependencyGraph, journal: JournalReader, clips: ClipStore
 ) -> Identity:
     """Return which jobs the journal has under other ids. Quick where no id is new."""
-    ids, states = {job.id for job in jobs}, journal.states()
-    if ids.issuperset(states):
+    ids = {job.id for job in jobs}
+    if ids.issuperset(journal.ids()):
         return NOBODY
+    states = journal.states()
     orphans = sorted(states.keys() - ids)
     paid = {job_id for job_id in ids & states.keys() if states[job_id] not in {State.PENDING, State.FAILED}}
     unsure = sorted(ids & states.keys() - paid)

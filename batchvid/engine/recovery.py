@@ -152,15 +152,18 @@ def _adopt(journal: Journal, change: Change, warn: Callable[[str], None]) -> Non
 
 def parted(
     journal: JournalReader, ids: Collection[str], *, again: Collection[str], whole: Collection[str]
-) -> tuple[dict[str, Progress], dict[str, Progress]]:
-    """Part the rows of these jobs into open and closed ones; those that may be opened *again* count as open.
+) -> tuple[dict[str, Progress], dict[str, Progress], set[str]]:
+    """Part these jobs into open ones, closed ones, and done ones; those that may be opened *again* count as open.
 
-    Of a closed one only what a summary shows is read, unless it is to stay *whole*: others may go on from its clip.
+    Of the done ones only the ids are returned: a night may have a hundred thousand. Those that are to stay *whole*,
+    because others may go on from their clips, are among the closed ones. Of a failed one only what a summary shows is
+    read.
     """
-    done = (job_id for job_id, state in journal.states().items() if state is State.DONE and job_id in ids)
-    closed = {job_id: Progress.done(job_id) for job_id in done}
-    closed.update((row.job_id, row) for row in journal.progress_of(whole) if row.job_id in closed)
-    opened = {row.job_id: row for row in journal.progress_of(sorted(again)) if closed.pop(row.job_id, None)}
+    done = journal.ids(State.DONE).intersection(ids)
+    opened = {row.job_id: row for row in journal.progress_of(sorted(done.intersection(again)))}
+    done.difference_update(opened)
+    closed = {row.job_id: row for row in journal.progress_of(done.intersection(whole))}
+    done.difference_update(closed)
     for row in journal.undone_progress():
         if row.job_id not in ids:
             continue
@@ -168,7 +171,7 @@ def parted(
             opened[row.job_id] = row
         else:
             closed[row.job_id] = row if row.job_id in whole else Progress(row.job_id, row.state, reason=row.reason)
-    return (dict(sorted(opened.items())) if again else opened), closed
+    return (dict(sorted(opened.items())) if again else opened), closed, done
 
 
 def as_they_stand(jobs: Iterable[Job], dependencies: DependencyGraph, journal: Journal) -> dict[str, Job]:

@@ -178,17 +178,18 @@ async def run(context: RunContext) -> Summary:
     with store.lock(), store.open(service=context.identity) as journal:
         taken = take_stock(context, journal, output)
         again, only, refused, dependencies = taken.again, taken.only, taken.refused, taken.dependencies
-        rows, closed = parted(journal, taken.jobs.keys(), again=again, whole=dependencies.ids)
+        rows, closed, done = parted(journal, taken.jobs.keys(), again=again, whole=dependencies.ids)
         pool = context.pool or pool_of([context])
         breaker = CircuitBreaker(
             manifest.limits,
             stop_submitting_at=on_clock(options.until_at, now=now, at=context.wall()),
             window_ends_at=options.until_at,
-            known=any(row.task_id is not None or row.state is State.DONE for row in (rows | closed).values()),
+            known=bool(done)
+            or any(row.task_id is not None or row.state is State.DONE for row in chain(rows.values(), closed.values())),
             spend_cap=context.spend_cap or SpendCap(options.max_cost_micros, options.max_jobs),
             account=pool.account,
             out_before=sum(row.state is not State.PENDING and row.job_id not in again for row in rows.values()),
-            clips_before=sum(row.state is State.DONE for row in closed.values()),
+            clips_before=len(done) + sum(row.state is State.DONE for row in closed.values()),
         )
         scheduler = Scheduler(
             manifest.jobs,
@@ -200,7 +201,9 @@ async def run(context: RunContext) -> Summary:
             tracker=DependencyTracker(dependencies, limits=manifest.limits, rebuy=options.rebuy),
         )
         reserved, at = journal.reserved_jobs(), context.wall()
-        scheduler.restore(rows | closed, again=again, reserved=reserved, only=only, refused=refused, now=now, at=at)
+        scheduler.restore(
+            rows | closed, done=done, again=again, reserved=reserved, only=only, refused=refused, now=now, at=at
+        )
         statistics = Statistics()
         if not scheduler.is_over():
             statistics = await _work(context, scheduler, pool, rows=rows, journal=journal, output=output)
@@ -305,7 +308,8 @@ def refused_names(
 
     They wait, and nothing is paid for them. Only names that are not plain are tried; most manifests have none.
     """
-    odd = [job for job in jobs if not is_plain(job.path)]
+    done = journal.ids(State.DONE).difference(again)
+    odd = [job for job in jobs if job.id not in done and not is_plain(job.path)]
     states = journal.states() if odd else {}
     wanted = [job for job in odd if states.get(job.id, State.PENDING) is State.PENDING or job.id in again]
     found = {job.id: trouble for job in wanted if (trouble := clips.name_trouble(job.path)) is not None}

@@ -25,7 +25,7 @@ from batchvid.engine.policy import RetryCounts, sends_at_most
 from batchvid.engine.polling import LEAST_PRICE, LEAST_PRICE_UNLIMITED, LookPrice, PollPlanner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from batchvid.domain.job import Job
     from batchvid.domain.lifecycle import Event, Reopened
@@ -504,12 +504,14 @@ class Scheduler:
         again: Mapping[str, Reopened],
         reserved: frozenset[str],
         only: frozenset[str] | None,
+        done: Collection[str] = frozenset(),
         refused: Mapping[str, str] | None = None,
         now: float,
         at: float,
     ) -> None:
-        """Put every job where it stands: *rows* are the journal's, by job id; a job without a row is new.
+        """Put every job where it stands: *rows* are the journal's, by job id.
 
+        *done* are the ids of jobs of which no more need be known than that they are; what is in neither is new.
         *reserved* are the jobs for whose newest attempt the budget reserves money. *only* are the ids that may be
         submitted, *again* those of closed jobs and doubts that may be opened again, each with the event that does it.
         *refused* are the jobs whose file cannot be made, each with the reason: nothing is paid for them.
@@ -522,6 +524,9 @@ class Scheduler:
         tracker.place(self.jobs, seen, only=only)
         for index, job in enumerate(self.jobs):
             row = rows.get(job.id)
+            if row is None and job.id in done:
+                self.counts[State.DONE] += 1
+                continue
             chosen = self.may_submit(job.id) and job.id not in refused
             self.counts[State.PENDING if row is None else row.state] += 1
             if row is None:
@@ -538,7 +543,7 @@ class Scheduler:
         self.submits.fill(fresh)
         for index, job in enumerate(self.jobs) if refused else ():
             row = rows.get(job.id)
-            if job.id in refused and (row is None or row.state is State.PENDING):
+            if job.id in refused and job.id not in done and (row is None or row.state is State.PENDING):
                 tracker.hold_back(index, refused[job.id])  # not before: what hangs on it would count as ready to go
 
     def _resume(self, index: int, one: ActiveJob, *, now: float, at: float) -> None:

@@ -200,6 +200,10 @@ class JournalReader(Protocol):
     def states(self) -> dict[str, State]:
         """Return the state of every job that anything has happened to, by id."""
 
+    def ids(self, state: State | None = None) -> set[str]:
+        """Return the ids of these jobs, or of those in a *state*."""
+        return {job_id for job_id, found in self.states().items() if state is None or found is state}
+
     def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, path and size of each clip that is done, by id."""
 

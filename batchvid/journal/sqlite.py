@@ -73,6 +73,7 @@ ALL_ATTEMPTS = f"SELECT {', '.join(Attempt._fields)} FROM attempts"
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 BEYOND_ASCII = "[^' || char(1) || '-' || char(127) || ']"
+IN_STATE = "SELECT job_id FROM jobs WHERE state = ?"
 RESERVED = "outcome IN ('open', 'in_doubt')"
 """The same of the attempts."""
 MONEY = (
@@ -248,6 +249,11 @@ class SqliteReader(JournalReader):
         """Return the state of every job, by id."""
         with sqlite_file.translated(self.path):
             return {job_id: STATES[state] for job_id, state in self._db.execute("SELECT job_id, state FROM jobs")}
+
+    def ids(self, state: State | None = None) -> set[str]:
+        """Return the ids of all jobs, or of those in a *state*."""
+        rows = self._rows("SELECT job_id FROM jobs") if state is None else self._rows(IN_STATE, state.value)
+        return {job_id for (job_id,) in rows}
 
     def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, path and size of each clip that is done."""

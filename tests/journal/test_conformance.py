@@ -256,6 +256,8 @@ def test_what_is_left_and_what_is_done_are_told_apart(life: Life, other: Life, j
     assert list(journal.undone_progress()) == [other.progress, life.progress]
     assert list(journal.done_clips()) == [("gull", "gull.mp4", 9)]
     assert journal.states() == {"dawn": State.FAILED, "gull": State.DONE, "kite": State.SUBMITTING}
+    assert journal.ids() == {"dawn", "gull", "kite"}
+    assert journal.ids(State.DONE) == {"gull"}
     counts = journal.counts()
     assert (counts[State.FAILED], counts[State.DONE], counts[State.SUBMITTING]) == (1, 1, 1)
 
