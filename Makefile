@@ -73,7 +73,7 @@ servers: $(VENV)/.ready ## Run against real servers: LiteLLM, vLLM-Omni, SGLang,
 bench: $(VENV)/.ready ## Measure the speed against other programs, and of several workers, side by side (20 minutes)
 	$(BIN)/python -m tests.benchmarks.bench $(BENCH)
 
-bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (4 minutes)
+bench-quick: $(VENV)/.ready ## The same with fewer jobs and repetitions, to see the direction (2 minutes)
 	$(BIN)/python -m tests.benchmarks.bench --quick $(BENCH)
 
 eta: $(VENV)/.ready ## Hold the estimated time of real runs against what they took (2 minutes)

@@ -2,7 +2,8 @@
 
 Everything is measured side by side in one run, in turns, several times over: a figure is the median, beside the least
 and the most. What takes ten seconds and more each time is measured two or three times.
-``make bench BENCH="P1 N3"`` measures some; what takes minutes each time is measured only when it is named.
+``make bench BENCH="P1 N3"`` measures some; what takes minutes each time is measured only when it is named,
+and the quick bench leaves out what takes its time at any scale.
 ``--json FILE`` writes the samples too.
 """
 
@@ -74,6 +75,8 @@ MEASURES: dict[str, Callable[[Lab], list[Figure]]] = {
 }
 ONLY_BY_NAME = {"P5"}
 """They take minutes each time."""
+NOT_QUICK = {"P9", "P10", "N2", "N3"} | {name for name in MEASURES if name.startswith("C")}
+"""They take their time at any scale."""
 BY_DEFAULT = tuple(name for name in MEASURES if name not in ONLY_BY_NAME)
 NEED_PEERS = {"P1", "P2", "P3", "P8"}
 QUICK_SCALE, QUICK_REPETITIONS = 0.05, 2
@@ -87,7 +90,7 @@ def main(all_of: Sequence[str] = BY_DEFAULT) -> int:
         str(child.REPOSITORY / "batchvid"), quiet=1
     )  # as pip does with what it installs, the peers too
     started, figures = time.monotonic(), []
-    chosen = options.measures or all_of
+    chosen = options.measures or [name for name in all_of if not (options.quick and name in NOT_QUICK)]
     if NEED_PEERS & set(chosen):
         install_peers(say)
     about = machine()
@@ -119,7 +122,9 @@ def main(all_of: Sequence[str] = BY_DEFAULT) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="P1", help="only these")
-    parser.add_argument("--quick", action="store_true", help=f"scale {QUICK_SCALE}, {QUICK_REPETITIONS} repetitions")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"scale {QUICK_SCALE}, {QUICK_REPETITIONS} repetitions, fewer measures"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the jobs (default 1)")
     parser.add_argument("--repetitions", type=int, default=5, help="default 5")
     parser.add_argument("--json", type=Path, help="write the figures and their samples to this file")
