@@ -405,7 +405,7 @@ class Steps:
         """
         if progress.path == job.path:
             return
-        is_taken = await settled(partial(self.ports.clips.is_taken, job.path))
+        is_taken = await self.ports.clips.asked_if_taken(job.path)
         self.scheduler.breaker.store_answered(wrote=False)
         if is_taken:
             raise ValueError(

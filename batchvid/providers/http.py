@@ -341,6 +341,8 @@ async def _arrived(response: aiohttp.ClientResponse, patience_s: float | None = 
     if transport is not None and transport.is_closing():
         patience_s = CLOSED_S
     try:
+        if patience_s is None:
+            return await response.content.readany()
         async with asyncio.timeout(patience_s):
             return await response.content.readany()
     except (RuntimeError, HttpProcessingError) as error:

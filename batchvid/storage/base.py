@@ -183,6 +183,9 @@ class ClipStore(Protocol):
     def is_taken(self, path: str) -> bool:
         """Whether the clip at *path* could not be saved: something has its name, its sidecar's or a folder's."""
 
+    async def asked_if_taken(self, path: str) -> bool:
+        """Return `is_taken`, which is asked in a thread; a cancelled caller waits for the answer first."""
+
     def check(self, path: str, *, size_bytes: int, sha256: str, full: bool) -> str | None:
         """Return what is wrong with a clip that was done, ``None`` when nothing is.
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from batchvid.storage.base import Accepts
+    from batchvid.storage.threads import Batcher
 
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -56,6 +57,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OWN_BOOT = os.urandom(8).hex()
 """Stands for the boot where the system does not name it: then only this process's own parts are taken up."""
 PEEK_BYTES = 64
+LOOKS_AT_ONCE = 64
 TOLD_MAX_BYTES = 1024 * 1024
 NAME_ADVICE = "write safe_names: true, or another filename or id"
 
@@ -72,6 +74,13 @@ class LocalStore:
     def _finisher(self) -> Finisher:
         """What does the work of all parts on the disk; a command that only looks at clips does without its threads."""
         return Finisher()
+
+    @cached_property
+    def _looker(self) -> Batcher[str, bool]:
+        """What looks at names for many paid requests together: a turn of a thread costs more than the look."""
+        from batchvid.storage.threads import Batcher
+
+        return Batcher(lambda paths: [self.is_taken(path) for path in paths], most=LOOKS_AT_ONCE)
 
     @cached_property
     def _kind(self) -> str | None:
@@ -134,6 +143,13 @@ class LocalStore:
         if not names.folders:  # the most frequent one, asked before each paid request
             return self._has(names.clip) or (self._has(names.sidecar) and self._is_taken(names))
         return self._is_taken(names)
+
+    async def asked_if_taken(self, path: str) -> bool:
+        """Return `is_taken`, which is asked in a thread; a cancelled caller waits for the answer first."""
+        answer, cancelled = await self._looker.outcome(path)
+        if trouble := answer if isinstance(answer, BaseException) else cancelled:
+            raise trouble
+        return answer is True
 
     def _has(self, name: str) -> bool:
         try:

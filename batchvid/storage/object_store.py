@@ -121,6 +121,10 @@ class ObjectStore:
             return None
         return f"the object store{why and f' ({why})'} does not take the name {path!r}: {NAME_ADVICE}"
 
+    async def asked_if_taken(self, path: str) -> bool:
+        """Return `is_taken`, which is asked in a thread; a cancelled caller waits for the answer first."""
+        return await settled(partial(self.is_taken, path))
+
     def is_taken(self, path: str) -> bool:
         """Whether an object has the clip's name, or one that is not batchvid's its sidecar's."""
         names = Names.of(path)

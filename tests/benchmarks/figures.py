@@ -94,7 +94,8 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    places = 0 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3
+    return f"{value:,.{places}f}"
 
 
 def machine() -> dict[str, Any]:

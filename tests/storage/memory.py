@@ -197,6 +197,10 @@ class MemoryStore:
         """Refuse what is longer than a store of objects takes."""
         return f"it does not take the name {path!r}" if any(len(part) > KEY_MAX for part in path.split("/")) else None
 
+    async def asked_if_taken(self, path: str) -> bool:
+        """Ask at once: nothing here blocks."""
+        return self.is_taken(path)
+
     def is_taken(self, path: str) -> bool:
         """Whether something has one of its names."""
         names = Names.of(path)
