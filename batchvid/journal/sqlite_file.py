@@ -56,6 +56,7 @@ from batchvid.domain.errors import ConfigError, StorageError
 from batchvid.domain.frozen import frozen
 from batchvid.domain.reopening import rejection
 from batchvid.domain.text import clean
+from batchvid.journal.forks import not_forked
 from batchvid.storage.fs import STATE_FILE_MODE, STATE_FOLDER_MODE, read_json, storage_error, sync_folder, write_whole
 
 if TYPE_CHECKING:
@@ -220,9 +221,13 @@ ADVICE = {
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite or the system says about the disk into a `StorageError` that says what to do."""
+    """Turn what SQLite or the system says about the disk into a `StorageError` that says what to do.
+
+    Nothing is forked meanwhile (`batchvid.journal.forks`): it holds what asks SQLite, and not what waits for anything.
+    """
     try:
-        yield
+        with not_forked():
+            yield
     except sqlite3.DatabaseError as error:
         advice = ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
         if advice is None:
