@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from batchvid.domain import decision
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
 from batchvid.domain.history import MOVED
-from batchvid.domain.lifecycle import TaskAdopted
 from batchvid.domain.records import rfc3339
 from batchvid.domain.reopening import was_cut_short
 from batchvid.journal.base import (
@@ -30,17 +29,15 @@ from batchvid.journal.base import (
     JournalReader,
     JournalStore,
     StaleProgressError,
-    TaskOwnedError,
     check_copy,
     event_data,
-    followed,
     holds,
     is_copy,
     log_line,
-    numbered,
     open_lines,
     refuse_other,
 )
+from batchvid.journal.changes import changed_attempts, joined
 from batchvid.journal.event_log import LOG_FILE, EventLog
 from batchvid.journal.postgres_db import (
     ALL_ATTEMPTS,
@@ -88,8 +85,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batchvid.domain.decision import Decision
-    from batchvid.domain.job import Attempt, Progress
     from batchvid.journal.base import Change
+    from batchvid.journal.changes import Here, Joined
     from batchvid.journal.postgres_db import Connection
 
 T = TypeVar("T")
@@ -458,36 +455,21 @@ class PostgresJournal(PostgresReader, Journal):
             time.sleep(LOOK_AGAIN_S)
 
     def _write(self, changes: Sequence[Change]) -> list[dict[str, Any]]:
-        """Write *changes*, and return their events as lines of the event log.
-
-        Several changes of a job are written as one, from where the first starts to where the last ends.
-        """
-        starts: dict[str, int] = {}
-        rows: dict[str, Progress] = {}
-        for change in changes:
-            job_id, version = change.before.job_id, change.before.version
-            if version != (rows[job_id].version if job_id in rows else version):
-                raise _stale(job_id, version)
-            starts.setdefault(job_id, version)
-            rows[job_id] = change.after
+        """Write *changes*, and return their events as lines of the event log."""
+        group = joined(changes)
+        starts, rows = group.starts, group.rows
         ids = sorted(rows)  # two writers take what both want in the same order
         query = "SELECT job_id, version FROM batchvid.jobs WHERE journal = %s AND job_id = ANY(%s)"
-        versions: dict[str, int] = dict(self._db.execute(query, (self._number, ids)).fetchall())
-        for job_id in ids:
-            if versions.get(job_id, 0) != starts[job_id]:
-                raise _stale(job_id, starts[job_id])
+        group.check(dict(self._db.execute(query, (self._number, ids)).fetchall()))
         first = [(self._number, *progress_row(rows[one])) for one in ids if not starts[one]]
         kept = [(self._number, *progress_row(rows[one]), self._number, one, starts[one]) for one in ids if starts[one]]
         if self._many(FIRST_PROGRESS, first) + self._many(KEEP_PROGRESS, kept) != len(ids):
             raise RacedError("another session was quicker")  # the next try tells which job it was
-        events = [
-            (change.before.job_id, attempt, event, at) for change in changes for attempt, event, at in numbered(change)
-        ]
         self._many(
             KEEP_EVENT,
             [
                 (self._number, job_id, attempt, at, type(event).__name__, json.dumps(event_data(event)))
-                for job_id, attempt, event, at in events
+                for job_id, attempt, event, at in group.events
             ],
         )
         cut_short = {change.before.job_id for change in changes if any(was_cut_short(one) for one, _ in change.events)}
@@ -496,40 +478,26 @@ class PostgresJournal(PostgresReader, Journal):
         self._many(KEEP_TIMING, [(self._number, one.timing_class, one.took_s, one.at) for one in timings])
         classes = sorted({one.timing_class for one in timings})
         self._many(FORGET_TIMINGS, [(self._number, name, self._number, name) for name in classes])
-        self._write_attempts(changes, ids)  # last: until the commit is over, others wait for the sums that follow them
-        return [log_line(job_id, attempt, event, at=at) for job_id, attempt, event, at in events]
+        self._write_attempts(group, ids)  # last: until the commit is over, others wait for the sums that follow them
+        return [log_line(job_id, attempt, event, at=at) for job_id, attempt, event, at in group.events]
 
-    def _write_attempts(self, changes: Sequence[Change], ids: list[str]) -> None:
+    def _write_attempts(self, group: Joined, ids: list[str]) -> None:
         """Store what the events make of the attempts that they are about; the rows of their jobs are this session's."""
         query = f"{ALL_ATTEMPTS} AND job_id = ANY(%s)"
         found = map(attempt_of, self._db.execute(query, (self._number, ids)))
         before = {(one.job_id, one.attempt): one for one in found}
-        after: dict[tuple[str, int], Attempt | None] = dict(before)
-        adopted = []
-        for change in changes:
-            job_id = change.before.job_id
-            for number, event, at in numbered(change):
-                here = job_id, number
-                after[here] = followed(after.get(here), event, job_id=job_id, number=number, at=at)
-                if isinstance(event, TaskAdopted) and here in before:
-                    adopted.append(here)
-        # Two jobs exchange their tasks in a record: each puts down its own before one takes the other's.
-        self._many(PUT_DOWN_TASK, [(self._number, *here) for here in adopted])
-        changed = {here: one for here, one in after.items() if one != before.get(here) or here in adopted}
-        self._refuse_second_owner([one for one in changed.values() if one is not None])
-        self._many(FORGET_ATTEMPT, [(self._number, *here) for here, one in changed.items() if one is None])
-        kept = [(here, (self._number, *attempt_row(one))) for here, one in changed.items() if one is not None]
+        changed = changed_attempts(group.events, before)
+        self._many(PUT_DOWN_TASK, [(self._number, *here) for here in changed.adopted])
+        changed.check(self._owners(changed.tasks.values()))
+        self._many(FORGET_ATTEMPT, [(self._number, *here) for here, one in changed.rows.items() if one is None])
+        kept = [(here, (self._number, *attempt_row(one))) for here, one in changed.rows.items() if one is not None]
         self._many(FIRST_OF_ATTEMPT, [row for here, row in kept if here not in before])
         self._many(KEEP_ATTEMPT, [(*row, self._number, *here) for here, row in kept if here in before])
 
-    def _refuse_second_owner(self, attempts: Sequence[Attempt]) -> None:
-        tasks = [one.task_id for one in attempts if one.task_id is not None]
+    def _owners(self, tasks: Collection[str]) -> dict[str, Here]:
         query = "SELECT task_id, job_id, attempt FROM batchvid.attempts WHERE journal = %s AND task_id = ANY(%s)"
-        owners = {row[0]: (row[1], row[2]) for row in self._db.execute(query, (self._number, tasks))} if tasks else {}
-        for one in attempts:
-            here = one.job_id, one.attempt
-            if one.task_id is not None and owners.setdefault(one.task_id, here) != here:
-                raise TaskOwnedError(one.task_id, owners[one.task_id][0])
+        rows = self._db.execute(query, (self._number, list(tasks))) if tasks else ()
+        return {task_id: (job_id, attempt) for task_id, job_id, attempt in rows}
 
     def _many(self, statement: str, values: Sequence[Sequence[Any]]) -> int:
         """Run *statement* with each of *values*, all on their way at once, and return how many rows changed."""
@@ -542,7 +510,3 @@ class PostgresJournal(PostgresReader, Journal):
 
 def _has_remark(reader: PostgresReader, key: str, value: str) -> bool:
     return reader.meta_get(key) == value
-
-
-def _stale(job_id: str, version: int) -> StaleProgressError:
-    return StaleProgressError(f"job {job_id!r} is no longer at version {version}")

@@ -15,29 +15,39 @@ from typing import TYPE_CHECKING, Any
 from batchvid.domain import decision
 from batchvid.domain.decision import Decision, Verdict
 from batchvid.domain.errors import ConfigError, OutputBusyError, StorageError
-from batchvid.domain.job import Attempt, Outcome, Progress, State
-from batchvid.domain.lifecycle import KeptEvent, TaskAdopted
+from batchvid.domain.job import Attempt, Progress, State
+from batchvid.domain.lifecycle import KeptEvent
 from batchvid.domain.records import rfc3339
 from batchvid.domain.results import Money
 from batchvid.journal import sqlite_file
 from batchvid.journal.base import (
     IN_NO_PLAN,
-    TIMINGS_KEPT,
     Journal,
     JournalReader,
     JournalStore,
     StaleProgressError,
-    TaskOwnedError,
     check_copy,
-    event_data,
-    followed,
     log_line,
-    numbered,
     open_lines,
     refuse_other,
 )
 from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
+from batchvid.journal.sqlite_tables import (
+    ALL_ATTEMPTS,
+    INTO_ATTEMPTS,
+    INTO_EVENTS,
+    INTO_JOBS,
+    INTO_TIMINGS,
+    STATES,
+    Writer,
+    attempt_of,
+    attempt_values,
+    job_of,
+    job_values,
+    storable,
+    values,
+)
 from batchvid.storage.fs import doing, sync_folder
 from batchvid.storage.state import held_since, hold
 
@@ -48,9 +58,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from batchvid.domain.lifecycle import Event
     from batchvid.domain.report import PaceChange
-    from batchvid.journal.base import Change, Timing
+    from batchvid.journal.base import Change
 
 
 JOURNAL_FILE, MOVED_FILE = "journal.db", "journal.moved.db"
@@ -58,18 +67,14 @@ READER_PATIENCE_MS = 1000
 """How long the end of a session waits for who reads just now; without the last bit of order nothing is lost."""
 ASKED_AT_ONCE = 500
 """Jobs in one query: fewer than SQLite takes values (999 in old ones), enough that asking costs nothing."""
+FETCHED_AT_ONCE = 500
 ASIDE = "/"
 """Before an id for the moment in which two are exchanged; no id holds it."""
 
-STATES = {state.value: state for state in State}
-OUTCOMES = {outcome.value: outcome for outcome in Outcome}
-UNDER_WAY = {State.SUBMITTING, State.RUNNING, State.READY}
-"""More is soon recorded of the attempts of such jobs."""
 ALL_PROGRESS = f"SELECT {', '.join(Progress._fields)} FROM jobs"
 BRIEF = ", ".join("NULL" if name in IN_NO_PLAN else name for name in Progress._fields)
 IN_BRIEF = f"{ALL_PROGRESS} WHERE state != 'done' UNION ALL SELECT {BRIEF} FROM jobs WHERE state = 'done'"
 """Most rows of a long night are done, and most of what they hold is text that costs time to read."""
-ALL_ATTEMPTS = f"SELECT {', '.join(Attempt._fields)} FROM attempts"
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 BEYOND_ASCII = "[^' || char(1) || '-' || char(127) || ']"
@@ -82,19 +87,6 @@ MONEY = (
     " count(*) FILTER (WHERE price_micros IS NULL),"
     " (SELECT coalesce(sum(unproven_micros), 0) FROM jobs) FROM attempts"
 )
-INSERT_PROGRESS = (
-    f"INSERT INTO jobs ({', '.join(Progress._fields)}) VALUES ({', '.join('?' * len(Progress._fields))})"
-    " ON CONFLICT DO NOTHING"
-)
-UPDATE_PROGRESS = (
-    f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in Progress._fields[1:])} WHERE job_id = ? AND version = ?"
-)
-"""It leaves the id alone: setting it to what it is makes SQLite look through all that refers to it."""
-INSERT_ATTEMPT = f"INSERT INTO attempts ({', '.join(Attempt._fields)}) VALUES ({', '.join('?' * len(Attempt._fields))})"
-EVENT_WIDTH, EVENT_PLACES = 5, "(?, ?, ?, ?, ?)"
-INSERT_EVENT = f"INSERT INTO events (job_id, attempt, at, kind, data) VALUES {EVENT_PLACES}"
-EVENTS_AT_ONCE = 100
-"""In one statement: fewer values than SQLite takes."""
 ALL_DECISIONS = f"SELECT {', '.join(Decision._fields)} FROM decisions"
 DECISIONS_AFTER = f"SELECT seq, {', '.join(Decision._fields)} FROM decisions WHERE seq > ? ORDER BY seq"
 INTO_DECISIONS = f"INSERT INTO decisions ({', '.join(Decision._fields)})"
@@ -102,7 +94,6 @@ INSERT_DECISION = (
     f"{INTO_DECISIONS} SELECT {', '.join('?' * len(Decision._fields))}"
     " WHERE EXISTS (SELECT 1 FROM attempts WHERE job_id = ? AND attempt = ? AND outcome = 'succeeded')"
 )
-INSERT_TIMING = "INSERT INTO timings (timing_class, took_s, at) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +209,8 @@ class SqliteReader(JournalReader):
 
     def close(self) -> None:
         """Close the connection."""
-        self._db.close()
+        with sqlite_file.translated(self.path):
+            self._db.close()
 
     def progress_of(self, job_ids: Iterable[str]) -> Iterator[Progress]:
         """Yield what has happened to these jobs, in their order."""
@@ -227,7 +219,7 @@ class SqliteReader(JournalReader):
             with sqlite_file.translated(self.path):
                 rows = self._db.execute(f"{ALL_PROGRESS} WHERE job_id IN ({', '.join('?' * len(ids))})", ids).fetchall()
             found = {row[0]: row for row in rows}
-            yield from (_progress(found[job_id]) for job_id in ids if job_id in found)
+            yield from (job_of(found[job_id]) for job_id in ids if job_id in found)
 
     def all_progress(self) -> Iterator[Progress]:
         """Yield every job that anything has happened to, by id."""
@@ -243,7 +235,7 @@ class SqliteReader(JournalReader):
 
     def progress_in_brief(self) -> Iterator[Progress]:
         """Yield every job, of done ones only what a plan needs. One query, so that all is of one moment."""
-        return map(_progress, self._rows(IN_BRIEF))
+        return map(job_of, self._rows(IN_BRIEF))
 
     def states(self) -> dict[str, State]:
         """Return the state of every job, by id."""
@@ -272,8 +264,8 @@ class SqliteReader(JournalReader):
     def attempts(self, job_id: str | None = None) -> Iterator[Attempt]:
         """Yield the paid attempts of a job, or of all."""
         if job_id is None:
-            return map(_attempt, self._rows(f"{ALL_ATTEMPTS} ORDER BY job_id, attempt"))
-        return map(_attempt, self._rows(f"{ALL_ATTEMPTS} WHERE job_id = ? ORDER BY attempt", job_id))
+            return map(attempt_of, self._rows(f"{ALL_ATTEMPTS} ORDER BY job_id, attempt"))
+        return map(attempt_of, self._rows(f"{ALL_ATTEMPTS} WHERE job_id = ? ORDER BY attempt", job_id))
 
     def money(self) -> Money:
         """Return what all attempts come to."""
@@ -367,11 +359,16 @@ class SqliteReader(JournalReader):
         return sqlite_file.question(self, wanted, path=self.path, was_clean=self.meta_get("clean") == "1")
 
     def _progress(self, where: str, *values: str) -> Iterator[Progress]:
-        return map(_progress, self._rows(f"{ALL_PROGRESS} {where}", *values))
+        return map(job_of, self._rows(f"{ALL_PROGRESS} {where}", *values))
 
     def _rows(self, query: str, *values: str | float) -> Iterator[tuple[Any, ...]]:
         with sqlite_file.translated(self.path):
-            yield from self._db.execute(query, values)
+            cursor = self._db.execute(query, values)
+            rows = cursor.fetchmany(FETCHED_AT_ONCE)
+        while rows:
+            yield from rows
+            with sqlite_file.translated(self.path):
+                rows = cursor.fetchmany(FETCHED_AT_ONCE)
 
 
 class SqliteJournal(SqliteReader, Journal):
@@ -384,8 +381,7 @@ class SqliteJournal(SqliteReader, Journal):
         self._was_clean = True
         """Whether its last session had ended properly."""
         self._is_sealed = False
-        self._at_work: dict[str, Attempt] = {}
-        """By job id, the newest attempt of what is under way, as the table has it: nobody else changes that."""
+        self._writer = Writer(db)
 
     @property
     def is_sealed(self) -> bool:
@@ -428,7 +424,7 @@ class SqliteJournal(SqliteReader, Journal):
         """Return, as the log has them, the events that made each open attempt what it is."""
         columns = ", ".join(f"attempts.{name}" for name in Attempt._fields)
         query = f"SELECT {columns} FROM jobs JOIN attempts USING (job_id, attempt) WHERE {UNFINISHED}"
-        return open_lines(map(_attempt, self._rows(f"{query} AND state != 'pending'")))
+        return open_lines(map(attempt_of, self._rows(f"{query} AND state != 'pending'")))
 
     def close(self, *, clean: bool = True) -> None:
         """Close the journal. One that knows all, and whose use ended properly (*clean*), is sealed."""
@@ -441,7 +437,7 @@ class SqliteJournal(SqliteReader, Journal):
                     self._db.execute(f"PRAGMA busy_timeout = {READER_PATIENCE_MS}")
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing is left for a reader to write later
         finally:
-            self._db.close()
+            super().close()
         with suppress(OSError):
             if session is not None and self._is_sealed and sqlite_file.identity(self.path) == self._identity:
                 sqlite_file.seal(self.path, service=service, session=session)
@@ -463,27 +459,18 @@ class SqliteJournal(SqliteReader, Journal):
                 raise StorageError(f"the journal {self.path} was replaced by another file in the middle of this run")
         try:
             with self._transaction():
-                for change in changes:
-                    self._put_down(change)
-                lines, events = [], []
-                for change in changes:
-                    for attempt, event, at in self._write(change):
-                        job_id = change.before.job_id
-                        events += [job_id, attempt, at, type(event).__name__, json.dumps(event_data(event))]
-                        lines.append(log_line(job_id, attempt, event, at=at))
-                self._add_events(events)
-                self._note([change.timing for change in changes if change.timing is not None])
+                events = self._writer.write(changes)
         except BaseException:  # whatever it was, nothing of it is in the tables, and it is raised again
-            self._at_work.clear()
+            self._writer.forget()
             raise
-        self.log.keep(lines)
+        self.log.keep([log_line(job_id, attempt, event, at=at) for job_id, attempt, event, at in events])
 
     def move(self, moves: Sequence[tuple[str, str]], *, at: float, remark: tuple[str, str]) -> None:
         """Set other ids for jobs, all in one transaction."""
         from batchvid.domain.history import MOVED
 
         lines = []
-        self._at_work.clear()
+        self._writer.forget()
         with self._transaction():
             self._db.execute("PRAGMA defer_foreign_keys = ON")  # until the end of this transaction
             for old, new in moves:
@@ -494,7 +481,8 @@ class SqliteJournal(SqliteReader, Journal):
                     self._rename(ASIDE + new, old)
                 query = "UPDATE jobs SET version = version + 1 WHERE job_id = ? RETURNING attempt"
                 (attempt,) = self._db.execute(query, (new,)).fetchone()
-                self._db.execute(INSERT_EVENT, (new, attempt, at, MOVED, json.dumps({"moved_from": old})))
+                moved = (new, attempt, at, MOVED, json.dumps({"moved_from": old}))
+                self._db.execute(f"{INTO_EVENTS} {values(len(moved))}", moved)
                 lines.append({"at": rfc3339(at), "job": new, "attempt": attempt, "event": MOVED, "moved_from": old})
             self._remark(*remark)
         self.log.keep(lines)
@@ -509,7 +497,7 @@ class SqliteJournal(SqliteReader, Journal):
         """Keep where clips lie now, all in one transaction."""
         with self._transaction():
             for job_id, path in paths.items():
-                self._execute("UPDATE jobs SET path = ? WHERE job_id = ?", (path, job_id))
+                self._db.execute("UPDATE jobs SET path = ? WHERE job_id = ?", (storable(path), job_id))
             self._remark(*remark)
 
     def meta_set(self, key: str, value: str) -> None:
@@ -537,14 +525,14 @@ class SqliteJournal(SqliteReader, Journal):
         events = ((one.job_id, one.attempt, one.at, one.kind, json.dumps(one.data)) for one in source.events())
         timings = ((name, took_s, at) for name, known in source.timings().items() for took_s in known)
         with self._transaction():
-            self._db.executemany(INSERT_PROGRESS, map(_row, source.all_progress()))
-            self._db.executemany(INSERT_ATTEMPT, map(_attempt_row, source.attempts()))
-            self._db.executemany(INSERT_EVENT, events)
-            self._db.executemany(INSERT_TIMING, timings)
-            self._db.executemany(
-                f"{INTO_DECISIONS} VALUES ({', '.join('?' * len(Decision._fields))})",
-                [_decision_row(one) for _, one in source.decisions_after(0)],
-            )
+            for into, width, rows in (
+                (INTO_JOBS, len(Progress._fields), map(job_values, source.all_progress())),
+                (INTO_ATTEMPTS, len(Attempt._fields), map(attempt_values, source.attempts())),
+                (INTO_EVENTS, 5, events),
+                (INTO_TIMINGS, 3, timings),
+                (INTO_DECISIONS, len(Decision._fields), [_decision_row(one) for _, one in source.decisions_after(0)]),
+            ):
+                self._db.executemany(f"{into} {values(width)}", rows)
             for key, value in remarks.items():
                 self._remark(key, value)
             check_copy(self, source)
@@ -565,125 +553,12 @@ class SqliteJournal(SqliteReader, Journal):
         with sqlite_file.translated(self.path), sqlite_file.transaction(self._db):
             yield
 
-    def _put_down(self, change: Change) -> None:
-        """Forget the task of an attempt that is given another one, so that two jobs can exchange theirs in a record."""
-        for attempt, event, _ in numbered(change):
-            if isinstance(event, TaskAdopted):
-                self._at_work.pop(change.before.job_id, None)
-                here = (change.before.job_id, attempt)
-                self._execute("UPDATE attempts SET task_id = NULL WHERE job_id = ? AND attempt = ?", here)
-
-    def _write(self, change: Change) -> list[tuple[int, Event, float]]:
-        """Write what *change* makes of the job and its attempts; return its events, which are still to be added."""
-        before, (job_id, *row) = change.before, _row(change.after)
-        if before.version:
-            moved = self._execute(UPDATE_PROGRESS, (*row, job_id, before.version))
-        else:
-            moved = self._execute(INSERT_PROGRESS, (job_id, *row))
-        if not moved:
-            raise StaleProgressError(f"job {before.job_id!r} is no longer at version {before.version}")
-        events = list(numbered(change))
-        for attempt, event, at in events:
-            self._follow(job_id, attempt, event, at=at)
-        if change.after.state not in UNDER_WAY:
-            self._at_work.pop(job_id, None)
-        return events
-
-    def _follow(self, job_id: str, number: int, event: Event, *, at: float) -> None:
-        """Store what *event* makes of the attempt that it is about."""
-        before = self._attempt(job_id, number)
-        after = followed(before, event, job_id=job_id, number=number, at=at)
-        if after == before:
-            return
-        here = (job_id, number)
-        self._at_work.pop(job_id, None)
-        if after is None:
-            self._db.execute("DELETE FROM attempts WHERE job_id = ? AND attempt = ?", here)
-            return
-        if before is None:
-            self._execute(INSERT_ATTEMPT, _attempt_row(after))
-        else:
-            old, new = _attempt_row(before), _attempt_row(after)
-            changed = {name: value for name, was, value in zip(Attempt._fields, old, new, strict=True) if value != was}
-            self._refuse_second_owner(changed.get("task_id"))
-            columns = ", ".join(f"{name} = ?" for name in changed)
-            query = f"UPDATE attempts SET {columns} WHERE job_id = ? AND attempt = ?"
-            self._execute(query, (*changed.values(), *here))
-        self._at_work[job_id] = after
-
-    def _attempt(self, job_id: str, number: int) -> Attempt | None:
-        """Return an attempt as the table has it."""
-        found = self._at_work.get(job_id)
-        if found is not None and found.attempt == number:
-            return found
-        row = self._db.execute(f"{ALL_ATTEMPTS} WHERE job_id = ? AND attempt = ?", (job_id, number)).fetchone()
-        return None if row is None else _attempt(row)
-
-    def _add_events(self, values: Sequence[Any]) -> None:
-        """Add events, five *values* each, by few statements: at each of them another thread may have its turn."""
-        for start in range(0, len(values), EVENTS_AT_ONCE * EVENT_WIDTH):
-            some = tuple(values[start : start + EVENTS_AT_ONCE * EVENT_WIDTH])
-            self._execute(INSERT_EVENT + f", {EVENT_PLACES}" * (len(some) // EVENT_WIDTH - 1), some)
-
-    def _refuse_second_owner(self, task_id: Any) -> None:
-        if task_id is not None and (owner := self.owner_of_task(task_id)) is not None:
-            raise TaskOwnedError(task_id, owner)
-
-    def _note(self, timings: Sequence[Timing]) -> None:
-        for one in timings:
-            self._db.execute(INSERT_TIMING, (one.timing_class, one.took_s, one.at))
-        for name in dict.fromkeys(one.timing_class for one in timings):
-            self._db.execute(
-                "DELETE FROM timings WHERE timing_class = ? AND seq <="
-                " (SELECT seq FROM timings WHERE timing_class = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-                (name, name, TIMINGS_KEPT),
-            )
-
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
-        r"""Run *statement* and return how many rows it changed.
-
-        Text with half a surrogate pair in it, which SQLite does not take, gets ``\udNNN`` instead. Such halves come
-        from file names that are no UTF-8, and what they stand in must not lose a paid task id.
-        """
-        try:
-            return self._db.execute(statement, values).rowcount
-        except UnicodeEncodeError:
-            return self._db.execute(statement, tuple(map(_storable, values))).rowcount
-
 
 def _keep_decisions(db: sqlite3.Connection, decisions: Sequence[Decision]) -> None:
     for one in decisions:
-        values = [_storable(value) for value in _decision_row(one)]
+        values = [storable(value) for value in _decision_row(one)]
         if not db.execute(INSERT_DECISION, (*values, *values[:2])).rowcount:
             raise decision.unknown(one)
-
-
-def _storable(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-# For the subclasses of plain values, SQLite's module looks through its adapters first: it gets plain ones.
-
-
-def _row(progress: Progress) -> tuple[Any, ...]:
-    return progress._replace(state=progress.state.value, parked=int(progress.parked))  # type: ignore[arg-type]
-
-
-def _progress(row: tuple[Any, ...]) -> Progress:
-    job_id, state, version, attempt, allowance_from, parked, *others = row
-    return _made(Progress, (job_id, STATES[state], version, attempt, allowance_from, parked == 1, *others))
-
-
-_made: Callable[[type[Progress], tuple[Any, ...]], Progress] = tuple.__new__
-"""What `Progress._make` calls: a journal is read a hundred thousand rows at a time."""
-
-
-def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
-    return attempt._replace(outcome=attempt.outcome.value)  # type: ignore[arg-type]
-
-
-def _attempt(row: tuple[Any, ...]) -> Attempt:
-    return Attempt._make((*row[:8], OUTCOMES[row[8]], *row[9:]))
 
 
 def _decision_row(one: Decision) -> tuple[Any, ...]:
