@@ -8,13 +8,15 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
-from typing import TYPE_CHECKING
+from threading import Event, Thread, Timer
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import TracebackType
 
 LONGEST_S = 900.0
+LOOKS_S = 0.05
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -29,7 +31,7 @@ class Used:
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
-    """Of the largest process. It is never below the bench's own, from which the program was forked: 30 MB."""
+    """Of the program itself, and of the largest one that it has waited for where the system does not tell it."""
     out: str
 
 
@@ -51,14 +53,47 @@ def run(
         )
         patience = Timer(LONGEST_S, process.send_signal, [signal.SIGKILL])
         patience.start()
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        finally:
-            patience.cancel()
+        with _Peak(process.pid) as peak:
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            finally:
+                patience.cancel()
         wall_s = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode(errors="replace")
     if process.returncode:
         raise ChildError(f"{' '.join(map(str, command))}: exit {process.returncode}\n{text[-2000:]}")
-    return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
+    return Used(wall_s, usage.ru_utime + usage.ru_stime, peak.rss_bytes or usage.ru_maxrss * 1024, text)
+
+
+class _Peak:
+    """Looks at the peak memory of a program as long as it runs.
+
+    The system's account of a process that has ended is never below the size of the one that it was forked from.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.rss_bytes = 0
+        self._status = Path(f"/proc/{pid}/status")
+        self._is_over = Event()
+        self._thread = Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        while not self._is_over.wait(LOOKS_S):
+            try:
+                lines = self._status.read_text(encoding="ascii", errors="replace").splitlines()
+            except OSError:
+                return
+            told = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+            self.rss_bytes = max(self.rss_bytes, told)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._thread.join()

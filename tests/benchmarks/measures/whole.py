@@ -43,7 +43,7 @@ def loaded(lab: Lab, server: Server) -> list[Figure]:
 
 def speed(lab: Lab) -> list[Figure]:
     """P1, P2: 1,000 jobs, 200 in flight, 100 KB clips, nothing to wait for."""
-    jobs = lab.many(1000, least=200)
+    jobs = lab.many(1000, least=100)
     rates: dict[str, list[float]] = defaultdict(list)
     cpu_s: dict[str, list[float]] = defaultdict(list)
     shares: list[float] = []
