@@ -308,9 +308,8 @@ def refused_names(
 
     They wait, and nothing is paid for them. Only names that are not plain are tried; most manifests have none.
     """
-    done = journal.ids(State.DONE).difference(again)
-    odd = [job for job in jobs if job.id not in done and not is_plain(job.path)]
-    states = journal.states() if odd else {}
+    odd = [job for job in jobs if not is_plain(job.path)]
+    states = {row.job_id: row.state for row in journal.progress_of([job.id for job in odd])}
     wanted = [job for job in odd if states.get(job.id, State.PENDING) is State.PENDING or job.id in again]
     found = {job.id: trouble for job in wanted if (trouble := clips.name_trouble(job.path)) is not None}
     for job_id, trouble in islice(found.items(), NAMES_TOLD):

@@ -2,18 +2,23 @@
 
 What SQLite holds for a moment, to allocate memory for one, a child would find held for ever, by a thread that stayed
 with its parent: the child's first query would never end. So a fork waits until all threads are out, which takes as long
-as a commit at most, and nobody goes in meanwhile.
+as a commit, and nobody goes in meanwhile. On a disk that hangs it waits no longer than `PATIENCE_S`: a child that may
+hang is better than a program that does.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+PATIENCE_S = 30.0
 
 
 class _Gate:
@@ -51,8 +56,9 @@ class _Gate:
         """Wait until all other threads are out, and let nobody in."""
         self._changed.acquire()
         self._is_forking = True
-        while self._inside > (self._depth > 0):
-            self._changed.wait()
+        until = time.monotonic() + PATIENCE_S
+        while self._inside > (self._depth > 0) and (left_s := until - time.monotonic()) > 0:
+            self._changed.wait(left_s)
 
     def open(self) -> None:
         """Let the others in again."""

@@ -35,11 +35,13 @@ from batchvid.journal.event_log import LOG_FILE, EventLog, pace_changes
 from batchvid.journal.sqlite_file import migrate, newest_version, version_of
 from batchvid.journal.sqlite_tables import (
     ALL_ATTEMPTS,
+    EVENT_FIELDS,
     INTO_ATTEMPTS,
     INTO_EVENTS,
     INTO_JOBS,
     INTO_TIMINGS,
     STATES,
+    TIMING_FIELDS,
     Writer,
     attempt_of,
     attempt_values,
@@ -68,6 +70,7 @@ READER_PATIENCE_MS = 1000
 ASKED_AT_ONCE = 500
 """Jobs in one query: fewer than SQLite takes values (999 in old ones), enough that asking costs nothing."""
 FETCHED_AT_ONCE = 500
+"""Rows that are read before who wants them has his turn: nothing waits inside SQLite for a reader."""
 ASIDE = "/"
 """Before an id for the moment in which two are exchanged; no id holds it."""
 
@@ -78,7 +81,6 @@ IN_BRIEF = f"{ALL_PROGRESS} WHERE state != 'done' UNION ALL SELECT {BRIEF} FROM 
 UNFINISHED = "state NOT IN ('done', 'failed')"
 """Word for word the condition of the partial index, so that SQLite uses it."""
 BEYOND_ASCII = "[^' || char(1) || '-' || char(127) || ']"
-IN_STATE = "SELECT job_id FROM jobs WHERE state = ?"
 RESERVED = "outcome IN ('open', 'in_doubt')"
 """The same of the attempts."""
 MONEY = (
@@ -244,8 +246,8 @@ class SqliteReader(JournalReader):
 
     def ids(self, state: State | None = None) -> set[str]:
         """Return the ids of all jobs, or of those in a *state*."""
-        rows = self._rows("SELECT job_id FROM jobs") if state is None else self._rows(IN_STATE, state.value)
-        return {job_id for (job_id,) in rows}
+        where, wanted = ("", ()) if state is None else (" WHERE state = ?", (state.value,))
+        return {job_id for (job_id,) in self._rows(f"SELECT job_id FROM jobs{where}", *wanted)}
 
     def done_clips(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, path and size of each clip that is done."""
@@ -528,8 +530,8 @@ class SqliteJournal(SqliteReader, Journal):
             for into, width, rows in (
                 (INTO_JOBS, len(Progress._fields), map(job_values, source.all_progress())),
                 (INTO_ATTEMPTS, len(Attempt._fields), map(attempt_values, source.attempts())),
-                (INTO_EVENTS, 5, events),
-                (INTO_TIMINGS, 3, timings),
+                (INTO_EVENTS, len(EVENT_FIELDS), events),
+                (INTO_TIMINGS, len(TIMING_FIELDS), timings),
                 (INTO_DECISIONS, len(Decision._fields), [_decision_row(one) for _, one in source.decisions_after(0)]),
             ):
                 self._db.executemany(f"{into} {values(width)}", rows)

@@ -37,8 +37,10 @@ KEEP_ATTEMPT = (
     " ON CONFLICT (job_id, attempt) DO UPDATE SET"
     f" {', '.join(f'{one} = excluded.{one}' for one in Attempt._fields[2:])}"
 )
-INTO_EVENTS = "INSERT INTO events (job_id, attempt, at, kind, data)"
-INTO_TIMINGS = "INSERT INTO timings (timing_class, took_s, at)"
+EVENT_FIELDS = ("job_id", "attempt", "at", "kind", "data")
+INTO_EVENTS = f"INSERT INTO events ({', '.join(EVENT_FIELDS)})"
+TIMING_FIELDS = ("timing_class", "took_s", "at")
+INTO_TIMINGS = f"INSERT INTO timings ({', '.join(TIMING_FIELDS)})"
 ONE_ATTEMPT = "job_id = ? AND attempt = ?"
 
 

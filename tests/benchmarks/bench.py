@@ -78,19 +78,20 @@ ONLY_BY_NAME = {"P5"}
 NOT_QUICK = {"P9", "P10", "N2", "N3"} | {name for name in MEASURES if name.startswith("C")}
 """They take their time at any scale."""
 BY_DEFAULT = tuple(name for name in MEASURES if name not in ONLY_BY_NAME)
+QUICK = tuple(name for name in BY_DEFAULT if name not in NOT_QUICK)
 NEED_PEERS = {"P1", "P2", "P3", "P8"}
 QUICK_SCALE, QUICK_REPETITIONS = 0.05, 2
 
 
-def main(all_of: Sequence[str] = BY_DEFAULT) -> int:
-    """Measure *all_of* these or those that are named; exits 1 when something could not be measured."""
+def main(all_of: Sequence[str] = BY_DEFAULT, *, quick: Sequence[str] = QUICK) -> int:
+    """Measure *all_of* these, the *quick* ones or those that are named; exits 1 when one could not be measured."""
     options = _options()
     lift_file_limit()
     compileall.compile_dir(
         str(child.REPOSITORY / "batchvid"), quiet=1
     )  # as pip does with what it installs, the peers too
     started, figures = time.monotonic(), []
-    chosen = options.measures or [name for name in all_of if not (options.quick and name in NOT_QUICK)]
+    chosen = options.measures or (quick if options.quick else all_of)
     if NEED_PEERS & set(chosen):
         install_peers(say)
     about = machine()

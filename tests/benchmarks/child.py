@@ -56,9 +56,9 @@ def run(
         with _Peak(process.pid) as peak:
             try:
                 _, status, usage = os.wait4(process.pid, 0)
+                wall_s = time.monotonic() - started
             finally:
                 patience.cancel()
-        wall_s = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode(errors="replace")

@@ -12,4 +12,4 @@ from tests.benchmarks.bench import MEASURES, main
 FIGURES = [name for name in MEASURES if name.startswith("C")]
 
 if __name__ == "__main__":
-    sys.exit(main(FIGURES))
+    sys.exit(main(FIGURES, quick=FIGURES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -56,6 +57,8 @@ from tests.journal.conftest import SERVICE, STORES, Life
 from tests.journal.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchvid.journal.base import Journal, JournalReader, JournalStore
 
 STARTED = SubmitStarted(1, 400_000, "f" * 64)
@@ -331,6 +334,43 @@ def test_what_a_group_lost_is_kept_when_it_is_recorded_again(life: Life, other: 
     assert [one.task_id for one in journal.attempts("kite")] == [ACCEPTED.task_id]
     assert journal.owner_of_task(ACCEPTED.task_id) == "kite"
     other.goes(STARTED)
+
+
+def test_a_large_group_is_kept_whole(journal: Journal) -> None:
+    """However many statements it takes, each job has its own row, attempt and events, new ones beside old ones."""
+    lives = [Life(journal, Progress.fresh(f"kite-{number:02}")) for number in range(77)]
+
+    def goes(some: list[Life], *events: Callable[[str], Event]) -> None:
+        changes = [one.change(*(event(one.progress.job_id) for event in events)) for one in some]
+        journal.record(changes)
+        for one, change in zip(some, changes, strict=True):
+            one.progress = change.after
+
+    def started(job_id: str) -> Event:
+        return SubmitStarted(1, 400_000, job_id * 4)
+
+    def accepted(job_id: str) -> Event:
+        return SubmitAccepted(f"task_{job_id}")
+
+    def saved(job_id: str) -> Event:
+        return ClipSaved(f"{job_id}.mp4", len(job_id), job_id * 2)
+
+    goes(lives[:40], started)
+    goes(lives[:40], accepted)
+    for one in lives[:40]:
+        goes([one], lambda _: TaskSucceeded(None))
+    journal.record([])
+    changes = [one.change(saved(one.progress.job_id)) for one in lives[:40]]
+    changes += [one.change(started(one.progress.job_id), accepted(one.progress.job_id)) for one in lives[40:]]
+    journal.record(changes)
+    assert list(journal.all_progress()) == [change.after for change in changes]
+    assert [(one.job_id, one.task_id, one.fingerprint, one.outcome) for one in journal.attempts()] == [
+        (job_id, f"task_{job_id}", job_id * 4, Outcome.SUCCEEDED if number < 40 else Outcome.OPEN)
+        for number, job_id in enumerate(one.progress.job_id for one in lives)
+    ]
+    assert Counter(event.job_id for event in journal.events()) == Counter(
+        {one.progress.job_id: 4 if number < 40 else 2 for number, one in enumerate(lives)}
+    )
 
 
 # ---- attempts, and the tasks that they own

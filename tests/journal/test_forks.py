@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchvid.domain.job import Progress
 from batchvid.domain.lifecycle import SubmitStarted
+from batchvid.journal import forks
 from batchvid.journal.base import Change
 from batchvid.journal.forks import not_forked
 from batchvid.journal.sqlite import SqliteStore
@@ -71,6 +72,23 @@ def test_a_fork_waits_for_who_is_inside() -> None:
         assert forked(is_out.is_set) == 0
 
 
+def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk may hang; and who was kept out of SQLite meanwhile goes in again."""
+    monkeypatch.setattr(forks, "PATIENCE_S", INSIDE_S)
+    is_inside, may_go = threading.Event(), threading.Event()
+
+    def inside() -> None:
+        with not_forked():
+            is_inside.set()
+            may_go.wait(10)
+
+    with another_thread(inside):
+        assert is_inside.wait(10)
+        assert forked(lambda: not may_go.is_set()) == 0
+        with not_forked():
+            may_go.set()
+
+
 def test_a_child_and_its_parent_go_in_again_after_a_fork() -> None:
     """Neither is kept out, also when the one who forks is inside."""
 
@@ -95,8 +113,9 @@ def test_a_record_keeps_a_fork_waiting(path: Path, monkeypatch: pytest.MonkeyPat
         def slow(changes: list[Change]) -> object:
             is_begun.set()
             time.sleep(INSIDE_S)
+            written = write(changes)
             order.append("written")
-            return write(changes)
+            return written
 
         monkeypatch.setattr(journal._writer, "write", slow)
         change = Change.of(Progress.fresh("kite"), (SubmitStarted(1, 400_000, "f"), 1.0))
