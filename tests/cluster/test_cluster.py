@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
-DEAD_S = 3
+DEAD_S = 6
+"""Where a worker is killed. Elsewhere the default holds: on a busy machine a live one may be silent for seconds."""
 HEARD_WITHIN_S = 1.5
 """A heartbeat later every worker knows of a manifest that was published."""
 QUICKLY = ("--dead-time", f"{DEAD_S}s")
@@ -78,9 +79,9 @@ def test_two_publishers_and_their_workers_never_go_over_the_budget(make_world: C
     world = make_world(store="folder")
     world.sandbox()
     world.manifest(60, submits="unlimited", requests="unlimited", budget=20 * PRICE)
-    runs = [world.run(*QUICKLY, on=f"host-{number}") for number in (1, 2)]
-    others = [world.work("--once", *QUICKLY, on=f"host-{number}") for number in (3, 4)]
-    assert [run.wait().code for run in runs] == [Exit.BUDGET, Exit.BUDGET], runs[0].text
+    runs = [world.run(on=f"host-{number}") for number in (1, 2)]
+    others = [world.work("--once", on=f"host-{number}") for number in (3, 4)]
+    assert [run.wait().code for run in runs] == [Exit.BUDGET, Exit.BUDGET], runs[0].text + runs[1].text
     assert {other.wait().code for other in others} <= {Exit.OK, Exit.BUDGET}
     assert world.number("SELECT count(*) FROM batchvid.revisions") == 1
     assert len(world.creates()) == 20
@@ -95,9 +96,9 @@ def test_the_strictest_of_two_manifests_of_an_account_holds_while_both_are_live(
     world.sandbox()
     world.manifest(150, submits="15/s")
     world.manifest(12, name="slow", submits="2/s")
-    run = world.run(*QUICKLY, on="host-1")
+    run = world.run(on="host-1")
     world.until(lambda: len(world.creates()) >= 15, what="the first one is at work")
-    slow = world.run(*QUICKLY, name="slow", on="host-2")
+    slow = world.run(name="slow", on="host-2")
     assert (slow.wait().code, run.wait().code) == (Exit.OK, Exit.OK), slow.text + run.text
     of_slow = [line["at"] for line in world.creates("slow")]
     of_both = sorted(line["at"] for name in ("m", "slow") for line in world.creates(name))
@@ -129,8 +130,8 @@ def test_all_machines_wait_for_the_canary(make_world: Callable[..., World]) -> N
     world = make_world(store="folder")
     world.sandbox("- {on: create, delay_s: 0.5}")
     world.manifest(90, submits="unlimited", requests="unlimited", canary=3)
-    others = [world.work(*QUICKLY, on=f"host-{number}") for number in (2, 3)]
-    run = world.run(*QUICKLY, on="host-1")
+    others = [world.work(on=f"host-{number}") for number in (2, 3)]
+    run = world.run(on="host-1")
     while world.done() < 3:
         sent = world.number("SELECT count(*) FROM batchvid.attempts")
         assert sent <= 3 or world.done() >= 3
@@ -147,7 +148,7 @@ def test_a_bucket_says_to_which_journal_it_belongs(make_world: Callable[..., Wor
     world = make_world(store="moto")
     world.sandbox("- {on: create, delay_s: 0.8}")
     world.manifest(20, submits="10/s")
-    run = world.run(*QUICKLY, on="host-1")
+    run = world.run(on="host-1")
     world.until(lambda: world.sending_of(run) > 2, what="it sends")
     ran = world.start("run", world.manifests["m"], "--no-report", on="host-2").wait()
     assert ran.code == Exit.CONFIG, ran.text
@@ -185,7 +186,7 @@ def test_a_revoked_key_stops_all_workers(make_world: Callable[..., World]) -> No
     invalid = "{error: {message: invalid token, type: comet_api_error}}"
     world.sandbox(f"- {{on: create, scope: call, nth: '20-', status: 401, body: {invalid}}}")
     world.manifest(60, submits="20/s")
-    workers = [world.work(*QUICKLY, on="host-2"), world.run(*QUICKLY, on="host-1")]
+    workers = [world.work(on="host-2"), world.run(on="host-1")]
     assert [one.wait().code for one in workers] == [Exit.ACCOUNT, Exit.ACCOUNT]
     assert broken(world.evidence(is_over=False)) == {}
 
@@ -195,8 +196,8 @@ def test_a_run_that_is_ended_leaves_the_rest_to_the_others(make_world: Callable[
     world = make_world(store="folder")
     world.sandbox("- {on: create, delay_s: 0.5}")
     world.manifest(60, submits="20/s")
-    other = world.work(*QUICKLY, on="host-2")
-    run = world.run(*QUICKLY, on="host-1")
+    other = world.work(on="host-2")
+    run = world.run(on="host-1")
     world.until(lambda: world.held_by(other) and world.held_by(run) and world.done() >= 10, what="both are at work")
     run.end()
     ran = run.wait()
