@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,7 @@ from batchvid.manifest.values import TAKE_IS_TAKEN, is_clean, shown, variable_va
 from batchvid.manifest.yaml_tree import Map, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable
 
     from batchvid.manifest.diagnostics import Diagnostics, Location
     from batchvid.manifest.layers import Layer
@@ -164,7 +165,7 @@ class Expander:
     def line(self, spec: JobSpec) -> str:
         """Return ``file:line`` of the entry or the row."""
         if spec.rows is not None and spec.rows.base is None:
-            return f"{spec.rows.source.name}:{spec.rows.rows[spec.row].line}"
+            return f"{spec.rows.source.name}:{spec.rows.line(spec.row)}"
         return f"{self._document.name}:{self._entries[spec.entry].line}"
 
     def named(self, origin: Origin) -> str:
@@ -206,6 +207,8 @@ class Expander:
                     self._jobs += 1
                     fields, variables, id_tells_takes = found
                     yield JobSpec(index, rows, number, fields, _NOTHING, variables, 1, id_tells_takes)
+                    if "continues" not in fields:  # the place of which is asked for when all jobs are known
+                        rows.let_go(number)
                 else:
                     yield from self._row(JobSpec(index, rows, number, {}, broken, {}), row, given)
 
@@ -411,6 +414,29 @@ class _Shape(NamedTuple):
     templates: dict[str, Template]
     """The fields that are made of the row's texts."""
     id_tells_takes: bool
+    variables: tuple[str, ...]
+
+
+class RowVariables(Mapping[str, str]):
+    """What the texts of one row were filled in with; with a million rows it counts that they share their names."""
+
+    __slots__ = ("_names", "_texts")
+
+    def __init__(self, names: tuple[str, ...], texts: tuple[str, ...]) -> None:
+        self._names = names
+        self._texts = texts
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._texts[self._names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class PlainRows:
@@ -423,7 +449,7 @@ class PlainRows:
         self._wrapped = frozenset(key for key in ROW.keys if _wraps(given.get(key), key))
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
 
-    def filled(self, row: Map) -> tuple[dict[str, Any], dict[str, str], bool] | None:
+    def filled(self, row: Map) -> tuple[dict[str, Any], RowVariables, bool] | None:
         """Return a row's fields, its variables, and whether its id tells takes; ``None`` when it is not plain."""
         columns = tuple(row)
         try:
@@ -432,7 +458,7 @@ class PlainRows:
             shape = self._shapes[columns] = self._shape(columns)
         if shape is None or not all(map(_is_plain_text, row.values())):
             return None
-        variables: dict[str, str] = {**self._variables, **row, "take": "1"} if self._variables else row
+        variables = {**self._variables, **row, "take": "1"}
         fields = shape.fixed.copy()
         for key in shape.literal:
             fields[key] = row[key]
@@ -441,9 +467,7 @@ class PlainRows:
                 fields[key] = template.render(variables)
         except UnknownVariableError:
             return None
-        if variables is row:  # which nothing reads again: a million further dicts would take 200 MB
-            row["take"] = "1"
-        return fields, variables, shape.id_tells_takes
+        return fields, RowVariables(shape.variables, tuple(variables.values())), shape.id_tells_takes
 
     def _shape(self, columns: tuple[str, ...]) -> _Shape | None:
         written = self._written
@@ -458,7 +482,9 @@ class PlainRows:
         if "price" in written:
             fixed["price"] = written["price"]
         id_tells_takes = "id" in templates and "take" in templates["id"].names
-        return _Shape(literal, fixed, {key: templates[key] for key in templates if key not in fixed}, id_tells_takes)
+        changing = {key: templates[key] for key in templates if key not in fixed}
+        variables = tuple(dict.fromkeys([*self._variables, *columns, "take"]))
+        return _Shape(literal, fixed, changing, id_tells_takes, variables)
 
 
 def _is_plain(entry: Map) -> bool:

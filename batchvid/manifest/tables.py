@@ -51,6 +51,8 @@ _CELL_ERROR = re.compile(
 _NOT_WORKED_OUT = "is what a spreadsheet writes where it could not work out a cell: mend it there"
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _HALVES = re.compile("[\ud800-\udfff]")
+_GONE = Map()
+"""Stands for a row that is forgotten."""
 
 
 @frozen
@@ -71,6 +73,17 @@ class Rows:
         label = f"pair {self.names[row]}" if self.names else f"row {row + 1} ({self.source.name})"
         path: TreePath = self.base or ((row, field) if field is not None else (row,))
         return Location(self.source, path, f"jobs[{entry}] {label}" + (f" {field}" if field is not None else ""))
+
+    def line(self, row: int) -> int:
+        """Return the line that a row starts on, also of one that is forgotten."""
+        return self.source.starts[row] if isinstance(self.source, Table) else self.rows[row].line
+
+    def let_go(self, row: int) -> None:
+        """Forget the texts of a row that has become a job: of a million, they fill as much as the jobs do."""
+        if isinstance(self.source, Table):
+            self.rows[row] = _GONE
+        elif isinstance(self.source, Document) and not self.source.shares_values:
+            self.rows[row].clear()
 
 
 class Table:
@@ -271,7 +284,6 @@ def _records(
 def _row(table: Table, columns: list[_Column], cells: list[str], mistakes: list[TextError]) -> Map:
     """Return the newest row of the table; what is wrong with its cells is added to *mistakes*."""
     row = Map()
-    row.line = table.starts[-1]
     for (name, form, is_typed, is_price), cell in zip(columns, cells, strict=False):
         text = cell.strip()
         if not text:
@@ -333,7 +345,6 @@ def _json_rows(table: Table, lines: Iterable[str]) -> Iterator[Map | TextError]:
         if not isinstance(row, Map):
             yield TextError("is not an object: a line is such as {...}", line=number, column=1)
             continue
-        row.line = number
         table.starts.append(number)
         yield row
 

@@ -73,6 +73,46 @@ def test_a_template_that_names_its_own_column_wraps_the_cell(desk: Desk) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "first", "third"),
+    [
+        ("t.csv", "id,prompt,mood\na,x,calm\nb,y,wild\nA,z,calm\n", 2, "4:1"),
+        (
+            "t.jsonl",
+            '{"id": "a", "prompt": "x"}\n\n{"id": "b", "prompt": "y"}\n{"id": "A", "prompt": "z"}\n',
+            1,
+            "4:2",
+        ),
+        ("t.yaml", "- {id: a, prompt: x}\n- id: b\n  prompt: y\n- {id: A, prompt: z}\n", 1, "4:4"),
+    ],
+)
+def test_a_row_that_became_a_job_is_still_known_by_its_line(
+    desk: Desk, name: str, text: str, first: int, third: str
+) -> None:
+    """Its texts are not kept for that."""
+    desk.write(name, text)
+    (complaint,) = desk.complaints(f"jobs: [{{from: {name}, model: m}}]")
+    told = f'{name}:{third}: jobs[0] row 3 ({name}) id: "A" is the id of jobs[0] row 1 ({name}) ({name}:{first}) too'
+    assert complaint.startswith(told)
+
+
+def test_a_row_may_stand_twice_in_a_yaml_table(desk: Desk) -> None:
+    """By an alias: what became a job of it once, becomes one again."""
+    desk.write("rows.yaml", "- &kite {prompt: A kite}\n- {prompt: A boat}\n- *kite\n")
+    (complaint,) = desk.complaints("jobs: [{from: rows.yaml}]")
+    assert "row 3 (rows.yaml): is the same as jobs[0] row 1 (rows.yaml) (rows.yaml:1)" in complaint
+
+
+def test_what_a_row_was_filled_in_with_stays_with_its_job(desk: Desk) -> None:
+    """For the names of what is collected: its columns, before the manifest's own variables."""
+    desk.write("rows.csv", "id,mood,hero\na,calm,Mia\nb,wild,\n")
+    text = 'defaults: {vars: {hero: Noa, place: sea}}\njobs: [{from: rows.csv, prompt: "{hero}, {mood}, {place}"}]'
+    one, two = desk.load(text).jobs
+    assert dict(one.variables) == {"hero": "Mia", "place": "sea", "id": "a", "mood": "calm", "take": "1"}
+    assert dict(two.variables) == {"hero": "Noa", "place": "sea", "id": "b", "mood": "wild", "take": "1"}
+    assert (one.prompt, two.prompt) == ("Mia, calm, sea", "Noa, wild, sea")
+
+
 def test_rows_and_a_matrix_multiply(desk: Desk) -> None:
     """Rows outside, the matrix inside."""
     desk.write("rows.csv", "name\na\nb\n")
