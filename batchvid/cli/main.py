@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 from importlib import import_module
 
@@ -54,6 +55,8 @@ STARVED = (
     "out of memory, of threads or of open files (ulimit -v, -u, -n, the limits of a container): the journal is intact; "
     "give it more and run again, which goes on from there"
 )
+START_OBJECTS = 100_000
+"""More than a small command makes."""
 STARVED_NUMBERS = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 STARVED_WORDS = ("can't start new thread", "Cannot allocate memory", "failed to map segment")
 
@@ -112,7 +115,20 @@ def batchvid() -> None:
 def main() -> None:
     """Run the command line and end the process with the promised exit code."""
     keep_standard_numbers()
+    collect_late()
     sys.exit(int(run_command()))
+
+
+def collect_late() -> None:
+    """Let the cycle collector begin late, and then work as usual: of what a start makes, nothing is garbage."""
+    usual = gc.get_threshold()
+
+    def as_usual(_phase: str, _told: dict[str, int]) -> None:
+        gc.callbacks.remove(as_usual)
+        gc.set_threshold(*usual)
+
+    gc.callbacks.append(as_usual)
+    gc.set_threshold(START_OBJECTS)
 
 
 def run_command() -> int:

@@ -457,7 +457,6 @@ def read_takes(manifest: Manifest) -> dict[str, list[Take]]:
 
 def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active: bool) -> list[Doubt]:
     """Return what is in doubt of a manifest's jobs, in their order; what an active run has under way is not."""
-    from batchvid.domain.doubts import doubts_of
     from batchvid.domain.job import State
 
     doubtful = {State.IN_DOUBT} | (set() if run_active else {State.SUBMITTING})
@@ -465,6 +464,8 @@ def read_doubts(manifest: Manifest, rows: Mapping[str, Progress], *, run_active:
     journal = journal_of(manifest).read() if ids else None
     if journal is None:
         return []
+    from batchvid.domain.doubts import doubts_of  # with no doubt, the usual case, it is not wanted
+
     with journal:
         found = {job_id: doubt for job_id, doubt in journal.doubts().items() if job_id in ids}
     return doubts_of(manifest.jobs, found)

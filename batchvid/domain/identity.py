@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from difflib import SequenceMatcher
 from enum import StrEnum
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
@@ -152,6 +151,8 @@ def resembling(wanted: Mapping[str, Content], paid: Mapping[str, Content]) -> di
 
 
 def _likeness(new: Content, old: Content) -> float:
+    from difflib import SequenceMatcher
+
     words = new.words if old.kind is not None else new.slug
     matcher = SequenceMatcher(None, words, old.words, autojunk=False)
     return matcher.ratio() if matcher.real_quick_ratio() >= RESEMBLES else 0.0

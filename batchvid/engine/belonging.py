@@ -7,7 +7,6 @@ sent: what is paid would be bought again.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from batchvid.domain.errors import ConfigError
@@ -88,9 +87,11 @@ def check_shared(manifest: Manifest, number: str | None) -> None:
 
 def id_of(journal: Journal) -> str:
     """Return by what an output knows the journal; it keeps that from now on."""
+    from secrets import token_hex
+
     number = journal.meta_get(ID)
     if number is None:
-        number = secrets.token_hex(16)
+        number = token_hex(16)
         journal.meta_set(ID, number)
     return number
 

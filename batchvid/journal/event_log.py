@@ -22,13 +22,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from batchvid.domain.history import MOVED
-from batchvid.domain.report import PaceChange
 from batchvid.providers.response import loads
 from batchvid.storage.fs import STATE_FILE_MODE, json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from batchvid.domain.report import PaceChange
 
 
 LOG_FILE = "log.jsonl"
@@ -159,6 +160,8 @@ def pace_changes(path: Path) -> list[PaceChange]:
 
 
 def _pace_change(line: bytes) -> PaceChange | None:
+    from batchvid.domain.report import PaceChange
+
     record = loads(line.decode("utf-8", "replace"))
     if not isinstance(record, dict) or record.get("event") != PACE_CHANGED:
         return None

@@ -6,7 +6,6 @@ One connection writes, at any number of readers' side; the run's lock sees to th
 from __future__ import annotations
 
 import json
-import secrets
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -396,6 +395,8 @@ class SqliteJournal(SqliteReader, Journal):
 
     def take_over(self, service: str | None, sealed_by: str | None) -> None:
         """Begin a session: bring the file up to date and check it; *sealed_by* is the session of a seal that holds."""
+        from secrets import token_hex
+
         with sqlite_file.translated(self.path):
             self._identity = sqlite_file.identity(self.path)
             sqlite_file.check_kind(self._db, self.path)
@@ -413,7 +414,7 @@ class SqliteJournal(SqliteReader, Journal):
                 sqlite_file.check_pages(self._db, self.path)
         # Every copy that is made of the file from now on shows that this session was not ended.
         sqlite_file.break_seal(self.path)
-        self._meta_set({"clean": "0", "session": secrets.token_hex(8)})
+        self._meta_set({"clean": "0", "session": token_hex(8)})
         self._checkpoint()
         self.log.remember(self._open_lines())
 

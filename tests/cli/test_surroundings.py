@@ -101,6 +101,15 @@ def test_the_umask_says_who_may_see_clips_and_never_who_may_see_the_state(
         assert path.is_dir() or path.stat().st_mode & 0o077 == 0, path
 
 
+def test_the_collector_begins_late_and_then_works_as_usual() -> None:
+    """A night of weeks must not keep what nobody needs, because its start was to be short."""
+    told = "import gc; from batchvid.cli.main import collect_late; usual = gc.get_threshold(); collect_late(); "
+    told += "late = gc.get_threshold(); many = [[] for _ in range(late[0] + 1)]; "
+    told += "print(late > usual, gc.get_threshold() == usual, gc.callbacks)"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True True []\n"
+
+
 @pytest.mark.parametrize("number", [6, 10, 14, 17, 32])
 def test_few_open_files_end_well_or_with_their_reason(project: Project, number: int) -> None:
     """Whatever cannot be opened any more: no bug is claimed, and nothing is bought twice."""
