@@ -1,16 +1,18 @@
-"""Values: frozen dataclasses with slots, of which each method is written when it is first needed.
+"""Values: frozen dataclasses with slots, of which each part is written when it is first needed.
 
-A dataclass writes and compiles six functions for each class as it is made. That took two fifths of the time of a small
-command, which makes a hundred such classes and uses a few of them. Here the first call of a method lets the standard
-library write it, and puts it in place: from then on it is that of ``dataclass(frozen=True, slots=True)``.
+A dataclass looks at each field of a class as it is made, writes and compiles six functions, and makes the class once
+more for its slots. That took two fifths of the time of a small command, which makes a hundred such classes and uses a
+few of them. Here the first call of a method lets the standard library write it, and puts it in place: from then on it
+is that of ``dataclass(frozen=True, slots=True)``. The fields are looked at when somebody asks for them.
 
-`fields`, `replace`, `asdict` and pattern matching go with it from the start. It is not for a class that has a base or
-is one, and not for the public ones, whose signatures people look up.
+`fields`, `replace`, `asdict` and pattern matching go with it. It is not for a class that has a base or is one, and not
+for the public ones, whose signatures people look up.
 """
 
 from __future__ import annotations
 
-from dataclasses import Field, FrozenInstanceError, dataclass, field, fields, make_dataclass
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -23,37 +25,58 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """What to ask the standard library for, to get this method and little else."""
 NONE_OF_THEM: dict[str, Any] = {"init": False, "repr": False, "eq": False}
+DESCRIPTION = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+"""What the standard library knows a dataclass by."""
+
+Twin = Callable[[dict[str, Any]], Any]
+"""Makes the class anew, as a dataclass with these of its parts. Two threads may do so at once: they make the same."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
     """Return the class as a frozen dataclass with slots. A method of `METHODS` that it has itself stays."""
-    own = {name for name in METHODS if vars(cls).get(name) is not None}
-    made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
-    for name in METHODS.keys() - own:
-        setattr(made, name, _first_call(made, name))
+    named = tuple(cls.__annotations__)
+    own = {name: value for name, value in vars(cls).items() if name not in {"__dict__", "__weakref__"}}
+    kept = {name: value for name, value in own.items() if name not in named}
+
+    def twin(parts: dict[str, Any]) -> Any:
+        return dataclass(**(NONE_OF_THEM | parts))(type(cls.__name__, cls.__bases__, dict(own)))
+
+    made: Any = type(cls.__name__, cls.__bases__, kept | {"__slots__": named})
+    made.__qualname__ = cls.__qualname__
+    for name in METHODS:
+        if own.get(name) is None:
+            setattr(made, name, _first_call(made, name, twin))
+    for name in DESCRIPTION:
+        setattr(made, name, _Described(name, twin))
     made.__setattr__, made.__delattr__, made.__setstate__ = _refuse_to_set, _refuse_to_delete, _set_state
     found: type[T] = made
     return found
 
 
-def _first_call(cls: Any, name: str) -> Any:
-    """Return what stands for a method until it is called. Two threads may write it at once: they do the same."""
+class _Described:
+    """Stands for a part of a class's description until it is asked for."""
+
+    def __init__(self, name: str, twin: Twin) -> None:
+        self._name = name
+        self._twin = twin
+
+    def __get__(self, value: object, cls: type) -> Any:
+        described = self._twin({})
+        for name in DESCRIPTION:
+            setattr(cls, name, getattr(described, name))
+        return getattr(described, self._name)
+
+
+def _first_call(cls: Any, name: str, twin: Twin) -> Any:
+    """Return what stands for a method until it is called."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        told = [(one.name, one.type, _copy(one)) for one in fields(cls)]
-        words = {"__doc__": cls.__doc__ or name}  # without any, the library writes the signature down
-        twin = make_dataclass(cls.__name__, told, namespace=words, **(NONE_OF_THEM | METHODS[name]))
-        written = getattr(twin, name)
+        written = getattr(twin(METHODS[name]), name)
         setattr(cls, name, written)
         return written(self, *args, **kwargs)
 
     return method
-
-
-def _copy(one: Field[Any]) -> Any:
-    names = ("default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
-    return field(**{name: getattr(one, name) for name in names})
 
 
 def _refuse_to_set(self: object, name: str, value: object) -> NoReturn:  # noqa: ARG001 as Python calls it
