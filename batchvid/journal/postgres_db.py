@@ -108,7 +108,7 @@ VERSION_1 = (
         size_bytes BIGINT,
         sha256 TEXT,
         PRIMARY KEY (journal, job_id)
-    ) WITH (fillfactor = 50)
+    ) WITH (fillfactor = 33)
     """,
     """
     CREATE TABLE batchvid.attempts (
