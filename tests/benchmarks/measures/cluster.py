@@ -50,6 +50,8 @@ def cluster(lab: Lab, server: Server, workers: int = WORKERS) -> Iterator[World]
                     lambda: made.number("SELECT count(*) FROM batchvid.workers") == workers - 1, what="the workers"
                 )
             yield made
+            with lab.room() as room:  # which stays, unlike all else of this world
+                (made.folder / "clips").rename(room / "clips")
     except NotHereError as reason:
         raise ChildError(str(reason)) from None
 
