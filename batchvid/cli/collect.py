@@ -40,8 +40,8 @@ SHOWN = 300
     default=NAME,
     show_default=True,
     metavar="TEMPLATE",
-    help="How the files are named; with {id}, {take}, {attempt}, {stars}, {model}, {size}, {index} and the job's "
-    "variables. A / makes folders.",
+    help="How the files are named; with {id}, {prompt}, {take}, {attempt}, {stars}, {model}, {size}, {index} "
+    "and the job's variables. A / makes folders.",
 )
 @output_option
 @database_option

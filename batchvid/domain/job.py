@@ -116,7 +116,8 @@ class Job:
     first_take: str = field(default="", kw_only=True)
     """Of a further take (``takes: 3``), the id of the first one of its entry; of that one it is empty."""
     variables: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
-    """What its texts were filled in with, where the manifest was read; for names, and no part of what it is."""
+    """What its texts were filled in with, beside its own fields, where the manifest was read; for names, and no part of
+    what it is."""
 
     @property
     def timing_class(self) -> str:

@@ -109,7 +109,7 @@ def names_of(takes: Sequence[Take], jobs: Sequence[Job], template: Template) -> 
             "model": job.model, "size": job.size or "default", "index": f"{index:0{digits}}",
         }  # fmt: skip
         try:
-            name = clip_path(template, {**job.variables, **own}, spelt=safe)
+            name = clip_path(template, {"prompt": job.prompt, **job.variables, **own}, spelt=safe)
         except ValueError as error:
             raise ConfigError(f"job {job.id!r}: {error}") from None
         other = holder.setdefault(same_file(name), f"{take.job_id}, attempt {take.attempt}")

@@ -41,6 +41,8 @@ PLAIN_KEYS = dict.fromkeys(["id", *(name for name, key in ROW.keys.items() if ke
 _BOARD_KEYS = frozenset({"storyboard", "prompts", "film"})
 _EXPANDED = _BOARD_KEYS | {"from", "pairs", "matrix", "takes", "form"}
 """What is no field of a spec, or is put together for it."""
+SAID = frozenset({"id", "prompt", "model", "size"})
+"""The fields of a job that the names of what is collected may use."""
 _NOTHING: frozenset[str] = frozenset()
 _FIELD_BY_LETTERS = {key.replace("_", ""): key for key in ROW.keys}
 """How a spreadsheet may spell a field: without regard to case, blanks and dashes."""
@@ -120,6 +122,7 @@ class Expander:
         self._jobs = 0
         self._is_let_go = not document.shares_values
         self._rows_of: dict[int, Rows] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         texts = [*self._defaults.values(), *defaults.get("form", {}).values()]
         self._simple = not broken_defaults and not any(isinstance(text, str) and has_braces(text) for text in texts)
 
@@ -185,6 +188,17 @@ class Expander:
         if self._is_let_go:
             entry.clear()
         return f"{self._document.name}:{entry.line}"
+
+    def kept_variables(self, spec: JobSpec) -> Mapping[str, str]:
+        """Return what a spec was filled in with and its job does not say itself, in little room."""
+        if spec.rows is None:
+            return spec.variables
+        fields = spec.fields
+        rest = {name: text for name, text in spec.variables.items() if name not in SAID or fields.get(name) is not text}
+        if rest == self._of_plain:
+            return self._of_plain
+        names = tuple(rest)
+        return RowVariables(self._names.setdefault(names, names), tuple(rest.values()))
 
     def _entry(self, index: int, entry: Any) -> Iterator[JobSpec]:
         if not isinstance(entry, Map):
@@ -414,11 +428,10 @@ class _Shape(NamedTuple):
     templates: dict[str, Template]
     """The fields that are made of the row's texts."""
     id_tells_takes: bool
-    variables: tuple[str, ...]
 
 
 class RowVariables(Mapping[str, str]):
-    """What the texts of one row were filled in with; with a million rows it counts that they share their names."""
+    """What the texts of one row were filled in with, for a million rows: they share their names."""
 
     __slots__ = ("_names", "_texts")
 
@@ -449,7 +462,7 @@ class PlainRows:
         self._wrapped = frozenset(key for key in ROW.keys if _wraps(given.get(key), key))
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
 
-    def filled(self, row: Map) -> tuple[dict[str, Any], RowVariables, bool] | None:
+    def filled(self, row: Map) -> tuple[dict[str, Any], dict[str, str], bool] | None:
         """Return a row's fields, its variables, and whether its id tells takes; ``None`` when it is not plain."""
         columns = tuple(row)
         try:
@@ -467,7 +480,7 @@ class PlainRows:
                 fields[key] = template.render(variables)
         except UnknownVariableError:
             return None
-        return fields, RowVariables(shape.variables, tuple(variables.values())), shape.id_tells_takes
+        return fields, variables, shape.id_tells_takes
 
     def _shape(self, columns: tuple[str, ...]) -> _Shape | None:
         written = self._written
@@ -482,9 +495,7 @@ class PlainRows:
         if "price" in written:
             fixed["price"] = written["price"]
         id_tells_takes = "id" in templates and "take" in templates["id"].names
-        changing = {key: templates[key] for key in templates if key not in fixed}
-        variables = tuple(dict.fromkeys([*self._variables, *columns, "take"]))
-        return _Shape(literal, fixed, changing, id_tells_takes, variables)
+        return _Shape(literal, fixed, {key: templates[key] for key in templates if key not in fixed}, id_tells_takes)
 
 
 def _is_plain(entry: Map) -> bool:

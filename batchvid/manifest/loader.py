@@ -333,7 +333,7 @@ class JobMaker:
 
         What `_job` says once of a kind is said already, and what it looks up is known.
         """
-        entry, _, row, fields, broken, variables, take, id_tells_takes, _, _ = spec
+        entry, _, row, fields, broken, _, take, id_tells_takes, _, _ = spec
         get = fields.get
         kind = self._kinds.get((get("model"), get("size"), get("seconds"), len(fields)))
         if kind is None or broken or take != 1 or id_tells_takes:
@@ -348,7 +348,8 @@ class JobMaker:
         model, size, seconds, price, fingerprint_of = kind
         return plain_job(
             job_id, prompt, model=model, size=size, seconds=seconds, price_micros=price, path=job_id + ".mp4",
-            fingerprint=fingerprint_of(prompt), where=self._expander.let_go(spec), variables=variables,
+            fingerprint=fingerprint_of(prompt), where=self._expander.let_go(spec),
+            variables=self._expander.kept_variables(spec),
         )  # fmt: skip
 
     def _learn_kind(self, job: Job, spec: JobSpec) -> None:
@@ -404,7 +405,7 @@ class JobMaker:
         where = self._expander.line(spec)
         job = Job(
             job_id, prompt, model, size, seconds, form, frames, price, path, content, where, also=also, is_named=named,
-            first_take=self._first_of(spec, job_id), variables=spec.variables,
+            first_take=self._first_of(spec, job_id), variables=self._expander.kept_variables(spec),
         )  # fmt: skip
         return self._linked(spec, job)
 

@@ -157,6 +157,27 @@ def test_names_are_made_by_a_template(project: Project) -> None:
     assert project.batchvid("collect", "m.yaml", "out/m").code == 2
 
 
+def test_names_may_hold_the_prompt_and_a_tables_columns(project: Project) -> None:
+    """Also a column from which the prompt is only made, and one that is a field of the job."""
+    (project.folder / "rows.csv").write_text("id,prompt,hero\na,Kite,Mia\nb,Boat,Noa\n", encoding="utf-8")
+    (project.folder / "m.yaml").write_text(
+        "version: 1\nprices: {veo3-fast: 0.40}\nlimits: {submits: 50/s, typical_time: 0.3s, poll_every: 0.05s..0.5s}\n"
+        "jobs:\n- {from: rows.csv, prompt: '{prompt} of {hero}'}\n- {id: c, prompt: Gull}\n- {from: more.csv}\n",
+        encoding="utf-8",
+    )
+    (project.folder / "more.csv").write_text("id,prompt,seconds\nd,Dove,8\n", encoding="utf-8")
+    ran = project.batchvid("run", "m.yaml", "--no-report")
+    assert ran.code == 0, ran
+    project.batchvid("approve", "m.yaml", "*")
+    found = collect(project, "--name", "{id}-{prompt}.mp4")
+    assert found.code == 0, found
+    assert names(project.folder / "final") == ["a-Kite.mp4", "b-Boat.mp4", "c-Gull.mp4", "d-Dove.mp4"]
+    assert project.batchvid("reject", "m.yaml", "c", "d", "--note", "dull").code == 0
+    found = collect(project, "--name", "{hero}.mp4")
+    assert found.code == 0, found
+    assert names(project.folder / "final") == ["Mia.mp4", "Noa.mp4"]
+
+
 def test_a_list_that_leads_elsewhere_removes_nothing(reviewed: Project) -> None:
     """Somebody may have written it."""
     collect(reviewed)

@@ -104,12 +104,12 @@ def test_a_row_may_stand_twice_in_a_yaml_table(desk: Desk) -> None:
 
 
 def test_what_a_row_was_filled_in_with_stays_with_its_job(desk: Desk) -> None:
-    """For the names of what is collected: its columns, before the manifest's own variables."""
+    """For the names of what is collected: columns that are no fields of the job, before the manifest's variables."""
     desk.write("rows.csv", "id,mood,hero\na,calm,Mia\nb,wild,\n")
     text = 'defaults: {vars: {hero: Noa, place: sea}}\njobs: [{from: rows.csv, prompt: "{hero}, {mood}, {place}"}]'
     one, two = desk.load(text).jobs
-    assert dict(one.variables) == {"hero": "Mia", "place": "sea", "id": "a", "mood": "calm", "take": "1"}
-    assert dict(two.variables) == {"hero": "Noa", "place": "sea", "id": "b", "mood": "wild", "take": "1"}
+    assert dict(one.variables) == {"hero": "Mia", "place": "sea", "mood": "calm", "take": "1"}
+    assert dict(two.variables) == {"hero": "Noa", "place": "sea", "mood": "wild", "take": "1"}
     assert (one.prompt, two.prompt) == ("Mia, calm, sea", "Noa, wild, sea")
 
 
