@@ -17,7 +17,7 @@ from batchvid.domain.task import FACTS, ProxyUse
 from batchvid.domain.text import clean
 from batchvid.providers.credentials import PREFIX, environment_proxies, find_key, find_url, state_home, without_secrets
 from batchvid.providers.network import Network, check_proxy, unused_proxy
-from batchvid.storage.fs import STATE_FOLDER
+from batchvid.storage.fs import STATE_FOLDER, doing
 from batchvid.storage.state import owner_of
 
 if TYPE_CHECKING:
@@ -165,8 +165,10 @@ def journal_in_database(manifest: Manifest) -> PostgresStore:
 
 
 def is_rehearsal(manifest: Manifest) -> bool:
-    """Whether the embedded sandbox has served what is in the output."""
-    return (manifest.output / STATE_FOLDER / SANDBOX).is_dir()
+    """Whether the embedded sandbox has served what is in the output; raises `StorageError` where nobody can tell."""
+    folder = manifest.output / STATE_FOLDER
+    with doing(f"look into {folder}"):
+        return (folder / SANDBOX).is_dir()
 
 
 def as_run(manifest: Manifest, options: RunOptions) -> Manifest:

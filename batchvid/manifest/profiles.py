@@ -55,8 +55,16 @@ class Config:
 
 
 def read_config(path: Path | None) -> Config:
-    """Read a user's config file, if there is one; raises `ManifestError` with every problem in it."""
-    if path is None or not path.exists():
+    """Read a user's config file, if there is one; raises `ManifestError` with every problem in it.
+
+    Raises `ConfigError` where it cannot be told whether there is one: it may name another account.
+    """
+    try:
+        is_there = path is not None and path.exists()
+    except OSError as error:
+        text = f"cannot look for the config file {path}: {error.strerror}; set HOME to this user's own folder"
+        raise ConfigError(text) from None
+    if path is None or not is_there:
         return Config(path, {})
     diagnostics = Diagnostics()
     try:

@@ -115,10 +115,10 @@ def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str
     """
     environ = os.environ if environ is None else environ
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and (Path(credentials) / key_env).is_file():
+    if credentials and _is_file(Path(credentials) / key_env):
         return _checked(_read(Path(credentials) / key_env), f"the credential {key_env}")
     if key_file is not None:
-        if not key_file.is_file():
+        if not _is_file(key_file):
             raise ConfigError(f"the key file {key_file} does not exist")
         if key_file.stat().st_mode & OTHERS_CAN_READ:
             raise ConfigError(f"the key file {key_file} can be read by others: run `chmod 600 {key_file}`")
@@ -132,11 +132,18 @@ def find_key(key_env: str, *, key_file: Path | None = None, environ: Mapping[str
     return _checked(key, f"the variable {key_env}")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
 def find_url(name: str, *, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the URL that a variable holds, or a credential of systemd's by its name; ``None`` when there is none."""
     environ = os.environ if environ is None else environ
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and (Path(credentials) / name).is_file():
+    if credentials and _is_file(Path(credentials) / name):
         return _read(Path(credentials) / name).strip() or None
     return environ.get(name, "").strip() or None
 
@@ -185,7 +192,11 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigError:
+    return ConfigError(f"the key file {path} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def _checked(text: str, where: str) -> str:

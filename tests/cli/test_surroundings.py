@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -99,6 +100,47 @@ def test_the_umask_says_who_may_see_clips_and_never_who_may_see_the_state(
     assert project.state.stat().st_mode & 0o777 == 0o700
     for path in project.state.rglob("*"):
         assert path.is_dir() or path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "told"),
+    [
+        ((), {"XDG_CONFIG_HOME": f"/{'x' * 300}"}, "cannot look for the config file /xxx"),
+        (("--api-key-file", "x" * 300), {}, "the key file xxx"),
+        ((), {"CREDENTIALS_DIRECTORY": f"/{'x' * 300}"}, "the key file /xxx"),
+    ],
+)
+def test_a_place_that_cannot_be_looked_at_is_named(
+    project: Project, words: tuple[str, ...], more: dict[str, str], told: str
+) -> None:
+    """It may hold another account, or another key, so nothing is sent."""
+    project.manifest("kite")
+    ran = in_shell(project, "true", "run", "m.yaml", *words, **more)
+    assert (ran.returncode, told in ran.stderr) == (78, True), ran
+    assert "File name too long" in ran.stderr
+    assert project.creates() == {}
+
+
+def test_a_state_folder_that_is_closed_to_this_user_is_named(project: Project) -> None:
+    """By `run`, and by what only tells; nothing is bought again for that."""
+    project.manifest("kite")
+    assert project.batchvid("run", "m.yaml", "--no-report").code == 0
+    project.state.chmod(0o000)
+    rights = "-dac_override,-dac_read_search"
+    less = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", "--"] if os.geteuid() == 0 else []
+    if less and shutil.which("setpriv") is None:
+        pytest.skip("root needs setpriv to have fewer rights")
+    try:
+        for words in (["run", "m.yaml"], ["run", "m.yaml", "--sandbox", "--output", "out/m"], ["status", "m.yaml"]):
+            ran = subprocess.run(
+                [*less, *command(*words)],
+                cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (ran.returncode, "permission denied" in ran.stderr) == (8, True), ran
+            assert str(project.state) in ran.stderr
+    finally:
+        project.state.chmod(0o700)
+    assert set(project.creates().values()) == {1}
 
 
 def test_the_collector_begins_late_and_then_works_as_usual() -> None:
