@@ -177,6 +177,7 @@ def without_service(lab: Lab) -> None:
     world.sandbox()
     world.manifest(300, submits="15/s")
     first, second = two_at_work(world)
+    world.until(lambda: world.done() > 0, what="the first paid request is answered: it goes alone, and all wait for it")
     second.host.cut(Place.SERVICE)
     before = world.done()
     time.sleep(DEAD_S)
