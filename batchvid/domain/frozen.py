@@ -29,7 +29,7 @@ DESCRIPTION = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
 """What the standard library knows a dataclass by."""
 
 Twin = Callable[[dict[str, Any]], Any]
-"""Makes the class anew, as a dataclass with these of its parts. Two threads may do so at once: they make the same."""
+"""Makes the class again, as a dataclass with these of its parts. Two threads may do so at once: both make the same."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -62,8 +62,10 @@ def read_config(path: Path | None) -> Config:
     try:
         is_there = path is not None and path.exists()
     except OSError as error:
-        text = f"cannot look for the config file {path}: {error.strerror}; set HOME to this user's own folder"
-        raise ConfigError(text) from None
+        raise ConfigError(
+            f"cannot look for the config file {path}: {error.strerror}. Set HOME, or XDG_CONFIG_HOME where that is set, "
+            "to a folder of this user. Nothing was sent"
+        ) from None
     if path is None or not is_there:
         return Config(path, {})
     diagnostics = Diagnostics()
