@@ -63,8 +63,8 @@ def read_config(path: Path | None) -> Config:
         is_there = path is not None and path.exists()
     except OSError as error:
         raise ConfigError(
-            f"cannot look for the config file {path}: {error.strerror}. Set HOME, or XDG_CONFIG_HOME where that is set, "
-            "to a folder of this user. Nothing was sent"
+            f"cannot look for the config file {path}: {error.strerror}; set HOME, or XDG_CONFIG_HOME where that is "
+            "set, to a folder of this user"
         ) from None
     if path is None or not is_there:
         return Config(path, {})
